@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: MIT
+"""smalti: learned compression for collections of small images.
+
+>>> import numpy as np, smalti
+>>> data = smalti.encode(np.zeros((28, 28), np.uint8))
+>>> smalti.decode(data).dtype
+dtype('uint8')
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from smalti.errors import SmaltiError
+
+if TYPE_CHECKING:
+    from smalti.api import Packed, decode, encode, pack, unpack
+    from smalti.api import open_archive as open
+    from smalti.bundle import Model, load_model
+    from smalti.images import ImageSet
+    from smalti.sequence import Archive
+
+__version__ = "0.1.0"
+__all__ = [
+    "Archive",
+    "ImageSet",
+    "Model",
+    "Packed",
+    "SmaltiError",
+    "__version__",
+    "decode",
+    "encode",
+    "load_model",
+    "open",
+    "pack",
+    "unpack",
+]
+
+_HOME = {
+    "Archive": "sequence",
+    "ImageSet": "images",
+    "Model": "bundle",
+    "Packed": "api",
+    "decode": "api",
+    "encode": "api",
+    "load_model": "bundle",
+    "open": "api.open_archive",
+    "pack": "api",
+    "unpack": "api",
+}
+"""Where each public name lives; it is imported when first asked for, so that `import smalti` costs nothing."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'smalti' has no attribute {name!r}")
+    module, _, alias = _HOME[name].partition(".")
+    value = getattr(importlib.import_module(f"smalti.{module}"), alias or name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

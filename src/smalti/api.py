@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: MIT
+"""What users call: pack and unpack whole files, encode and decode one image, open a file."""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from smalti.archive import BlockReader, BlockWriter
+from smalti.atomic import atomic_write
+from smalti.bundle import DEFAULT_MODEL, Model
+from smalti.codec import BLOCK_IMAGES, Pixels, encode_block
+from smalti.errors import CorruptError, SourceError
+from smalti.format import Header
+from smalti.images import ImageSet, describe, read_images
+from smalti.sequence import Archive, ModelName, Progress, as_model
+from smalti.targets import check_target, write_images
+
+DEFAULT_QUALITY = 50
+
+Source = Path | str | Pixels | ImageSet
+
+
+@dataclass(frozen=True)
+class Packed:
+    """What `pack` wrote."""
+
+    images: int
+    bytes: int  # of the whole file
+
+    @property
+    def rate(self) -> float:
+        """Bytes an image, all in."""
+        return self.bytes / self.images
+
+
+def pack(
+    source: Source | Sequence[Path | str],
+    path: Path | str,
+    *,
+    model: ModelName = DEFAULT_MODEL,
+    quality: int = DEFAULT_QUALITY,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> Packed:
+    """Pack images into the smalti file `path`.
+
+    Args:
+        source: an array (uint8, `n h w` or `n h w 3`), or paths of folders, images, idx or npz files.
+        path: the file to write; it appears whole or not at all.
+        model: a name, the path of a bundle, or a loaded model.
+        quality: 1 (fewest bytes) to 100 (best); the model's nearest operating point is taken.
+        force: replace `path` if it exists.
+        progress: called with the number of images just done.
+
+    Raises:
+        SourceError: the images cannot be read or do not suit the model.
+        UsageError: no such model or quality, or `path` exists.
+        OutputError: `path` cannot be written.
+    """
+    loaded = as_model(model)
+    loaded.point(quality)
+    images = _images(source)
+    check_fit(images, loaded)
+    with atomic_write(Path(path), force=force) as file:
+        _write(images, file, loaded, loaded.point(quality), progress)
+        size = file.tell()
+    return Packed(len(images.pixels), size)
+
+
+def unpack(
+    path: Path | str,
+    target: Path | str | None = None,
+    *,
+    model: ModelName | None = None,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> ImageSet:
+    """Decode all images of the smalti file `path`; write them to `target` if one is given.
+
+    Args:
+        path: the file to read.
+        target: `*.npz`, `*-idx3-ubyte[.gz]`, else a folder of PNG files; whole or not at all.
+        model: where to find the model, if it is not built in.
+        force: replace what exists at `target`.
+        progress: called with the number of images just done.
+
+    Raises:
+        FormatError: the file is damaged or not a smalti file.
+        UnknownModelError: its model is not known here.
+        OutputError, UsageError: `target` cannot be written.
+    """
+    with open_archive(path, model=model) as archive:
+        if target is not None:
+            check_target(Path(target), gray=archive.image_shape[2] == 1, force=force)
+        images = ImageSet(archive.decode_all(progress), archive.names)
+    if target is not None:
+        write_images(images, Path(target), force=force)
+    return images
+
+
+def encode(image: Pixels, *, model: ModelName = DEFAULT_MODEL, quality: int = DEFAULT_QUALITY) -> bytes:
+    """One image (uint8, `h w` or `h w 3`) to the bytes of a smalti file. For many images, `pack` takes far fewer.
+
+    >>> image = np.zeros((28, 28), np.uint8)
+    >>> decode(encode(image)).shape
+    (28, 28)
+    """
+    loaded, images = as_model(model), ImageSet(np.asarray(image)[None])
+    check_fit(images, loaded)
+    file = io.BytesIO()
+    _write(images, file, loaded, loaded.point(quality), None)
+    return file.getvalue()
+
+
+def decode(data: bytes, *, model: ModelName | None = None) -> Pixels:
+    """The bytes of a smalti file of one image to the image (`h w` or `h w 3`).
+
+    Raises:
+        FormatError: `data` is damaged, or holds another number of images than one.
+    """
+    with Archive(BlockReader(data), model) as archive:
+        if len(archive) != 1:
+            raise CorruptError(f"the data holds {len(archive)} images; decode takes one: write a file and open it")
+        return archive[0]
+
+
+def _write(images: ImageSet, file: BinaryIO, model: Model, index: int, progress: Progress | None) -> None:
+    n, point = len(images.pixels), model.points[index]
+    writer = BlockWriter(file, Header(model.id, index, *model.image_shape, BLOCK_IMAGES))
+    for start in range(0, n, BLOCK_IMAGES):
+        x = images.pixels[start : start + BLOCK_IMAGES]
+        writer.add(encode_block(x, model, point))
+        if progress:
+            progress(len(x))
+    writer.finish(n, images.names)
+
+
+def open_archive(path: Path | str, *, model: ModelName | None = None) -> Archive:
+    """Open a smalti file as a sequence of images; `smalti.open` is this function.
+
+    Raises:
+        SourceError, FormatError, UnknownModelError: the file cannot be read, is damaged, or its model is not known.
+    """
+    return Archive(BlockReader(Path(path)), model)
+
+
+def _images(source: Source | Sequence[Path | str]) -> ImageSet:
+    if isinstance(source, ImageSet):
+        return source
+    if isinstance(source, np.ndarray):
+        return ImageSet(source)
+    return read_images(source) if isinstance(source, str | Path) else read_images(*source)
+
+
+def check_fit(images: ImageSet, model: Model) -> None:
+    """Raise SourceError if `model` does not take images of that size and colour."""
+    if images.shape != model.image_shape:
+        raise SourceError(
+            f"the images are {describe(images.shape)}, but model {model.name} takes {describe(model.image_shape)};"
+            " convert them, or train a model of your own with: smalti train"
+        )

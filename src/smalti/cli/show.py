@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: MIT
+"""smalti figure and demo: things to look at."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from smalti.cli.console import progress
+from smalti.cli.files import Force, ModelOption, Quality
+
+if TYPE_CHECKING:
+    from smalti.bundle import Model
+    from smalti.codec import Pixels
+
+DEMO_IMAGES = 100
+FIGURE_IMAGES = 20
+
+
+def figure(
+    sources: Annotated[list[str], typer.Argument(metavar="SRC", help="Folders, images, idx or npz files.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="PNG", help="The picture to write.")],
+    model: ModelOption = None,
+    quality: Quality = 50,
+    images: Annotated[int, typer.Option(min=1, max=400, help="How many images to show, from the first.")] = (
+        FIGURE_IMAGES
+    ),
+    force: Force = False,
+) -> None:
+    """Draw originals (left) beside reconstructions (right), with bytes and PSNR under each.
+
+    Examples:
+    smalti figure t10k-images-idx3-ubyte.gz -o pairs.png
+
+    smalti figure scans/ -o pairs.png --quality 20 --images 40
+    """
+    from smalti.api import check_fit
+    from smalti.atomic import refuse_existing
+    from smalti.bundle import DEFAULT_MODEL, load_model
+    from smalti.images import read_images
+
+    if output.suffix.lower() != ".png":
+        output = output.with_name(output.name + ".png")
+    refuse_existing(output, force=force)
+    loaded = load_model(model or DEFAULT_MODEL)
+    source = read_images(*sources)
+    check_fit(source, loaded)
+    typer.echo(_figure(source.pixels[:images], loaded, quality, output, force=force))
+
+
+def demo(
+    folder: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Where to write.")] = Path(
+        "smalti-demo"
+    ),
+    quality: Quality = 50,
+) -> None:
+    """Draw sample digits, pack and unpack them, compare with PNG, JPEG and WebP, and write a picture.
+
+    Examples:
+    smalti demo
+    """
+    from smalti.bundle import load_model
+    from smalti.errors import OutputError
+    from smalti.samples import draw_digits
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise OutputError(f"cannot make the folder {folder}: {exc.strerror}; choose another with --output") from exc
+    model = load_model()
+    x = draw_digits(DEMO_IMAGES)
+    typer.echo(f"Drew {len(x)} digits of 28x28 pixels; model {model.name}, quality {quality}.")
+    _compare(x, model, quality, folder / "digits.smalti")
+    typer.echo(_figure(x[:FIGURE_IMAGES], model, quality, folder / "digits.png", force=True))
+    typer.echo(f"Your turn: smalti unpack {folder / 'digits.smalti'} -o {folder / 'digits'}")
+
+
+def _compare(x: "Pixels", model: "Model", quality: int, path: Path) -> None:
+    """Pack `x` to `path`, unpack it, and print a table beside other codecs at the same PSNR or better."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from smalti.api import pack, unpack
+    from smalti.images import png_bytes
+    from smalti.metrics import mse, psnr
+    from smalti.rivals import cut, jpeg, lowest_quality, mosaic, webp
+
+    with progress("packing", len(x)) as advance:
+        packed = pack(x, path, model=model, quality=quality, force=True, progress=advance)
+    with progress("unpacking", len(x)) as advance:
+        error = mse(x, unpack(path, model=model, progress=advance).pixels)
+    n, h, w = x.shape
+    rows = [("raw pixels", h * w, 0.0), ("PNG, a file each", sum(len(png_bytes(image)) for image in x) / n, 0.0)]
+    for name, encode in (("JPEG", jpeg), ("WebP", webp)):
+        files, decoded = lowest_quality(x, error, encode)
+        rows.append((f"{name}, a file each", sum(map(len, files)) / n, mse(x, decoded)))
+        files, sheet = lowest_quality(mosaic(x)[None], error, encode)
+        rows.append((f"{name}, one sheet of all", len(files[0]) / n, mse(x, cut(sheet[0], n, h, w))))
+    rows.append(("smalti, one file of all", packed.rate, error))
+    table = Table("codec", title=f"{n} drawn digits, everything counted")
+    table.add_column("PSNR", justify="right")
+    table.add_column("bytes an image", justify="right")
+    for name, rate, distortion in rows:
+        quality_shown = f"{psnr(distortion):.2f} dB" if distortion else "lossless"
+        table.add_row(name, quality_shown, f"{rate:.1f}", style="bold" if name.startswith("smalti") else "")
+    Console().print(table)
+
+
+def _figure(x: "Pixels", model: "Model", quality: int, path: Path, *, force: bool) -> str:
+    """Draw `x` and what smalti makes of it to `path`; what was done, in a line."""
+    from smalti.atomic import atomic_write
+    from smalti.codec import dequantise, payload_bytes, quantise
+    from smalti.figure import draw_pairs
+    from smalti.metrics import mse, psnr
+
+    point = model.points[model.point(quality)]
+    with progress("coding") as advance:
+        symbols = quantise(model.analyse(x), point)
+        x_hat = model.synthesise(dequantise(symbols, point))
+        advance(len(x))
+    sizes = payload_bytes(symbols, point)
+    measured = f"{sizes.mean():.1f} bytes an image (payload), {psnr(mse(x, x_hat)):.2f} dB"
+    with atomic_write(path, force=force) as file:
+        draw_pairs(x, x_hat, sizes.tolist(), f"{model.name}, quality {point.quality}: {measured}").save(file, "PNG")
+    return f"{path}: {len(x)} images, {measured}"

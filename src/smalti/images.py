@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: MIT
+"""Where images come from and go to: folders, single images, idx files, npz files, arrays."""
+
+import gzip
+import io
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from smalti.errors import SourceError
+
+MAX_BYTES = 1 << 34
+"""Bytes of pixels a source may claim; far above need, low enough to refuse a lying header."""
+_GZIP, _ZIP = b"\x1f\x8b", b"PK\x03\x04"
+_IDX_UBYTE_3D = b"\0\0\x08\x03"
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSet:
+    """Images of one size and colour, in order."""
+
+    pixels: NDArray[np.uint8]  # n h w if gray, n h w 3 if RGB
+    names: tuple[str, ...] | None = None  # of each image, with "/" between folders
+
+    def __post_init__(self) -> None:
+        x = self.pixels
+        if x.dtype != np.uint8 or not (x.ndim == 3 or (x.ndim == 4 and x.shape[3] == 3)):
+            raise SourceError(f"images must be uint8 of shape n h w or n h w 3, not {x.dtype} of shape {x.shape}")
+        if not x.size:
+            raise SourceError(f"there are no images: the array has shape {x.shape}")
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Of each image: h w c."""
+        _, h, w, *c = self.pixels.shape
+        return h, w, c[0] if c else 1
+
+
+def describe(shape: tuple[int, int, int]) -> str:
+    """An image shape `h w c` in words.
+
+    >>> describe((28, 28, 1))
+    '28x28 gray'
+    """
+    h, w, c = shape
+    return f"{h}x{w} {'gray' if c == 1 else 'RGB'}"
+
+
+def read_images(*sources: Path | str) -> ImageSet:
+    """The images of all `sources`, one source after another.
+
+    A source is a folder (searched in depth, in the order of the paths), an image, an idx file of unsigned bytes
+    (gzipped or not), or an npz file; `FILE.npz#KEY` picks one array of several.
+
+    Raises:
+        SourceError: a source is missing, empty or unreadable, or not all images have one size and colour.
+    """
+    if not sources:
+        raise SourceError("no source of images was given")
+    sets = [_read_source(str(source)) for source in sources]
+    for source, images in zip(sources, sets, strict=True):
+        if images.shape != sets[0].shape:
+            raise SourceError(
+                f"{source} holds {describe(images.shape)} images, {sources[0]} {describe(sets[0].shape)};"
+                " all images of a file must be of one size and colour"
+            )
+    if len(sets) == 1:
+        return sets[0]
+    names: list[str] | None = None
+    if any(images.names for images in sets):
+        names = [
+            name
+            for source, images in zip(sources, sets, strict=True)
+            for name in images.names or [f"{Path(source).stem}-{i:05d}.png" for i in range(len(images.pixels))]
+        ]
+        twice = next((name for i, name in enumerate(sorted(names)[1:]) if name == sorted(names)[i]), None)
+        if twice is not None:
+            raise SourceError(f"two images are named {twice!r}; pack their common folder instead")
+    return ImageSet(np.concatenate([images.pixels for images in sets]), None if names is None else tuple(names))
+
+
+def _read_source(source: str) -> ImageSet:
+    file, _, key = source.partition("#") if ".npz#" in source else (source, "", "")
+    path = Path(file)
+    if path.is_dir():
+        return _read_folder(path)
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(4)
+            stream.seek(0)
+            if head.startswith((_GZIP, _IDX_UBYTE_3D[:3])):
+                return ImageSet(_read_idx(stream, path, gzipped=head.startswith(_GZIP)))
+            if head == _ZIP:
+                return ImageSet(_read_npz(stream, path, key))
+        return _stack([path], [path.name])
+    except OSError as exc:
+        raise SourceError(f"cannot read {path}: {exc.strerror or exc}; check the path") from exc
+
+
+def _read_folder(folder: Path) -> ImageSet:
+    suffixes = Image.registered_extensions()
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in suffixes and path.is_file())
+    if not paths:
+        raise SourceError(f"{folder} holds no images; give a folder of PNG, JPEG, WebP, ... files")
+    return _stack(paths, [path.relative_to(folder).as_posix() for path in paths])
+
+
+def _stack(paths: Sequence[Path], names: Sequence[str]) -> ImageSet:
+    images = [_read_image(path) for path in paths]
+    for path, image in zip(paths, images, strict=True):
+        if image.shape != images[0].shape:
+            first, other = (describe((*x.shape, 1)[:3]) for x in (images[0], image))
+            raise SourceError(f"{path} is {other}, {paths[0]} is {first}; all must be of one size and colour")
+    return ImageSet(np.stack(images), tuple(names))
+
+
+def _read_image(path: Path) -> NDArray[np.uint8]:
+    """An image file to `h w` or `h w 3`."""
+    try:
+        with Image.open(path) as image:
+            if image.width * image.height * 3 > MAX_BYTES:
+                raise SourceError(f"{path} is {image.height}x{image.width}, more than fits")
+            mode = {"1": "L", "P": "RGB"}.get(image.mode, image.mode)
+            if mode not in ("L", "RGB") or "transparency" in image.info:
+                raise SourceError(f"{path} has mode {image.mode}; convert it to 8-bit gray or RGB first")
+            return np.asarray(image.convert(mode), np.uint8)
+    except UnidentifiedImageError as exc:
+        raise SourceError(f"{path} is no image, idx or npz file that smalti knows") from exc
+    except OSError as exc:
+        raise SourceError(f"cannot read {path}: {exc.strerror or exc}; check the file") from exc
+    except (ValueError, SyntaxError, EOFError, struct.error, Image.DecompressionBombError) as exc:
+        raise SourceError(f"{path} is a damaged image ({exc}); leave it out or copy it again") from exc
+
+
+def _read_idx(stream: BinaryIO, path: Path, *, gzipped: bool) -> NDArray[np.uint8]:
+    """An idx file of unsigned bytes in three dimensions to `n h w` (format: yann.lecun.com/exdb/mnist)."""
+    try:
+        file = gzip.GzipFile(fileobj=stream) if gzipped else stream
+        head = file.read(16)
+        if len(head) < 16 or not head.startswith(_IDX_UBYTE_3D):
+            raise SourceError(f"{path} is not an idx file of images (unsigned bytes in three dimensions)")
+        n, h, w = struct.unpack(">3I", head[4:])
+        if n * h * w > MAX_BYTES:
+            raise SourceError(f"{path} claims {n} images of {h}x{w}, more than fits; it is damaged")
+        data = file.read(n * h * w) if gzipped or path.stat().st_size == 16 + n * h * w else b""
+        if len(data) != n * h * w or file.read(1):
+            raise SourceError(f"{path} does not hold the {n} images of {h}x{w} that it claims; copy it again")
+    except (EOFError, zlib.error, gzip.BadGzipFile) as exc:
+        raise SourceError(f"{path} is damaged ({exc}); copy it again") from exc
+    return np.frombuffer(data, np.uint8).reshape(n, h, w)
+
+
+def _read_npz(stream: BinaryIO, path: Path, key: str) -> NDArray[np.uint8]:
+    try:
+        with np.load(stream, allow_pickle=False) as arrays:
+            if key and key not in arrays:
+                raise SourceError(f"{path} has no array {key!r}; it has: {', '.join(arrays)}")
+            keys = [key] if key else [name for name in arrays if "label" not in name]
+            if len(keys) != 1:
+                raise SourceError(f"{path} holds {len(keys)} arrays ({', '.join(keys)}); pick one: {path}#KEY")
+            array: NDArray[np.uint8] = arrays[keys[0]]
+            return array
+    except (ValueError, KeyError, EOFError, zlib.error, zipfile.BadZipFile, MemoryError) as exc:
+        raise SourceError(f"{path} is not an npz file, or a damaged one ({exc}); save it again") from exc
+
+
+def png_bytes(pixels: NDArray[np.uint8]) -> bytes:
+    """An image (`h w` or `h w 3`) as a PNG file."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+def idx_bytes(pixels: NDArray[np.uint8]) -> Iterator[bytes]:
+    """Gray images (`n h w`) as an idx file, part by part."""
+    yield _IDX_UBYTE_3D + struct.pack(">3I", *pixels.shape)
+    yield from (image.tobytes() for image in pixels)
+
+
+def unsafe_name(name: str) -> bool:
+    r"""Whether writing an image of that name could land outside the target folder, or nowhere.
+
+    >>> [unsafe_name(name) for name in ("a/b.png", "../a.png", "/a.png", "C:a.png", "a\\b.png", "")]
+    [False, True, True, True, True, True]
+    """
+    parts = PurePosixPath(name).parts
+    return not parts or ".." in parts or name.startswith("/") or any(c in name for c in "\\:\0")

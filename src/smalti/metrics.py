@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: MIT
+"""How far reconstructions are from their originals."""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def mse(x: NDArray[np.uint8], x_hat: NDArray[np.uint8]) -> float:
+    """Mean squared error of two arrays of images of one shape, on pixels scaled to [0, 1].
+
+    >>> mse(np.zeros((1, 2, 2), np.uint8), np.full((1, 2, 2), 51, np.uint8))
+    0.04
+    """
+    total = sum(float(((a.astype(np.float32) - b) ** 2).sum(dtype=np.float64)) for a, b in zip(x, x_hat, strict=True))
+    return total / x.size / 255**2
+
+
+def psnr(error: float) -> float:
+    """Peak signal-to-noise ratio in dB of an MSE on [0, 1]; infinite for no error.
+
+    >>> psnr(0.01)
+    20.0
+    """
+    return math.inf if error == 0 else -10 * math.log10(error)

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: MIT
+"""The codecs a user would pick instead, as Pillow has them, for the demo's table."""
+
+import io
+from collections.abc import Callable
+
+import numpy as np
+from PIL import Image
+
+from smalti.codec import Pixels
+from smalti.metrics import mse
+
+
+def jpeg(pixels: Pixels, quality: int) -> bytes:
+    """A gray image (`h w`) as a JPEG file with optimised Huffman tables."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG", quality=quality, optimize=True)
+    return file.getvalue()
+
+
+def webp(pixels: Pixels, quality: int) -> bytes:
+    """A gray image (`h w`) as a lossy WebP file, at the slowest setting."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "WEBP", quality=quality, method=6)
+    return file.getvalue()
+
+
+def mosaic(pixels: Pixels) -> Pixels:
+    """`n h w` images as one sheet, as square as can be, row by row; what is left over is black."""
+    n, h, w = pixels.shape
+    columns = int(np.ceil(np.sqrt(n)))
+    rows = -(-n // columns)
+    sheet = np.zeros((rows * columns, h, w), np.uint8)
+    sheet[:n] = pixels
+    return sheet.reshape(rows, columns, h, w).transpose(0, 2, 1, 3).reshape(rows * h, columns * w)
+
+
+def cut(sheet: Pixels, n: int, h: int, w: int) -> Pixels:
+    """The `n` images of a mosaic."""
+    rows, columns = sheet.shape[0] // h, sheet.shape[1] // w
+    return sheet.reshape(rows, h, columns, w).transpose(0, 2, 1, 3).reshape(-1, h, w)[:n]
+
+
+def decode_gray(data: bytes) -> Pixels:
+    """An image file to `h w`."""
+    with Image.open(io.BytesIO(data)) as image:
+        return np.asarray(image.convert("L"))
+
+
+def lowest_quality(x: Pixels, limit: float, encode: Callable[[Pixels, int], bytes]) -> tuple[list[bytes], Pixels]:
+    """Each image of `x` as a file of the lowest quality at which their MSE is at most `limit`, and all decoded.
+
+    Found by bisection from 1 to 95; if even 95 misses the limit, 95 is what comes back.
+    """
+    low, high = 1, 95
+    while low < high:
+        middle = (low + high) // 2
+        if mse(x, _coded(x, middle, encode)[1]) <= limit:
+            high = middle
+        else:
+            low = middle + 1
+    return _coded(x, low, encode)
+
+
+def _coded(x: Pixels, quality: int, encode: Callable[[Pixels, int], bytes]) -> tuple[list[bytes], Pixels]:
+    files = [encode(image, quality) for image in x]
+    return files, np.stack([decode_gray(file) for file in files])

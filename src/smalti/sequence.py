@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: MIT
+"""A smalti file as a sequence of images, decoded when asked for."""
+
+import operator
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, overload
+
+import numpy as np
+
+from smalti.archive import BlockReader
+from smalti.bundle import Model, find_model, load_model
+from smalti.codec import Pixels, decode_block
+from smalti.errors import CorruptError, ModelError
+from smalti.images import describe
+
+ModelName = Model | Path | str
+Progress = Callable[[int], None]
+"""Called with the number of images that were just done."""
+
+
+class Archive:
+    """The images of a smalti file, decoded when asked for, a block at a time; the last block is kept.
+
+    It behaves as a sequence, but for slices: they give one array (`n h w` or `n h w 3`).
+    """
+
+    def __init__(self, blocks: BlockReader, model: ModelName | None = None) -> None:
+        self._blocks = blocks
+        header = blocks.header
+        try:
+            self._model = find_model(header.model_id) if model is None else as_model(model)
+            if self._model.id != header.model_id:
+                raise ModelError(
+                    f"{blocks.where} was packed with model {header.model_id.hex()}, not with"
+                    f" {self._model.name} ({self._model.id.hex()}); name the right bundle"
+                )
+            shape = (header.height, header.width, header.channels)
+            if header.point >= len(self._model.points) or shape != self._model.image_shape:
+                raise CorruptError(f"{blocks.where}: the header does not fit its model; the file is damaged")
+        except BaseException:
+            blocks.close()
+            raise
+        self._point = self._model.points[header.point]
+        self._last: tuple[int, Pixels] | None = None
+
+    @property
+    def names(self) -> tuple[str, ...] | None:
+        """The images' names, if they have any."""
+        return self._blocks.index.names
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Of each image: h w c."""
+        return self._model.image_shape
+
+    def info(self) -> dict[str, Any]:
+        """What can be said of the file without decoding it."""
+        header, images = self._blocks.header, len(self)
+        return {
+            "images": images,
+            "size": describe(self.image_shape),
+            "bytes": self._blocks.size,
+            "bytes_an_image": self._blocks.size / images if images else 0.0,
+            "payload_bytes": self._blocks.payload_size,
+            "model": self._model.name,
+            "model_id": header.model_id.hex(),
+            "quality": self._point.quality,
+            "blocks": len(self._blocks.index.blocks),
+            "images_a_block": header.block_images,
+            "named": self.names is not None,
+        }
+
+    def __len__(self) -> int:
+        return self._blocks.index.count
+
+    @overload
+    def __getitem__(self, index: int) -> Pixels: ...
+    @overload
+    def __getitem__(self, index: slice) -> Pixels: ...
+    def __getitem__(self, index: int | slice) -> Pixels:
+        """An image (`h w` or `h w 3`), or for a slice all of them in one array."""
+        if isinstance(index, slice):
+            wanted = range(*index.indices(len(self)))
+            return np.stack([self[i] for i in wanted]) if wanted else self._nothing()
+        i = operator.index(index)
+        if not -len(self) <= i < len(self):
+            raise IndexError(f"image {i} of {len(self)}")
+        block, offset = divmod(i % len(self), self._blocks.header.block_images)
+        image: Pixels = self._block(block)[offset]
+        return image
+
+    def __iter__(self) -> Iterator[Pixels]:
+        for block in range(len(self._blocks.index.blocks)):
+            yield from self._block(block)
+
+    def decode_all(self, progress: Progress | None = None) -> Pixels:
+        """All images in one array."""
+        parts = []
+        for block in range(len(self._blocks.index.blocks)):
+            parts.append(self._block(block))
+            if progress:
+                progress(len(parts[-1]))
+        return np.concatenate(parts) if parts else self._nothing()
+
+    def _block(self, block: int) -> Pixels:
+        if self._last is None or self._last[0] != block:
+            n = self._blocks.images_in(block)
+            self._last = block, decode_block(self._blocks.read(block), n, self._model, self._point)
+        return self._last[1]
+
+    def _nothing(self) -> Pixels:
+        h, w, c = self.image_shape
+        return np.empty((0, h, w) if c == 1 else (0, h, w, c), np.uint8)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._blocks.close()
+
+    def __enter__(self) -> "Archive":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def as_model(model: ModelName) -> Model:
+    """A model from its name, its path or itself."""
+    return model if isinstance(model, Model) else load_model(model)

@@ -1,0 +1,354 @@
+# SPDX-License-Identifier: MIT
+"""Train the autoencoder: phases, collapse and restart, checkpoints and resume, on one device or several.
+
+plan -> split the images -> for each phase: build or grow -> epochs -> the weights of the best validation loss
+"""
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from numpy.typing import NDArray
+from pytorch_optimizer import SOAP
+from torch import Tensor
+
+from smalti.atomic import atomic_write, output_error
+from smalti.errors import TrainingError
+from smalti.training.network import FULL, NARROW, Autoencoder, Wide, grow
+from smalti.training.report import write_log, write_plot
+
+CHECKPOINT_VERSION = 1
+CHECKPOINT = "checkpoint.pt"
+CHECKPOINT_SECONDS = 120
+"""A checkpoint is written this often besides the end of each epoch."""
+COLLAPSE_CHECKS = (0, 25, 50, 100, 200, 400)
+"""Steps of the first epoch after which the code is looked at; a collapse at the start is common, later unheard of."""
+MIN_ALIVE = 0.5
+"""Share of the code's positions that must be above zero for some image of the probe."""
+MAX_SEEDS = 50
+"""Seeds to try before giving up. About one in five survives its initialisation."""
+PROBE = 256
+"""Images that the collapse check looks at."""
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of training with one network."""
+
+    epochs: int
+    learning_rate: float
+    wide: Wide = FULL
+    decay: bool = True  # cosine from `learning_rate` to 0 after a warm-up; else constant
+    optimizer: Literal["adam", "soap"] = "soap"
+
+
+REFERENCE = (Phase(epochs=20, learning_rate=1e-3, decay=False, optimizer="adam"),)
+"""The plain schedule: 20 epochs of the full network with Adam at a constant learning rate."""
+FAST = (Phase(epochs=10, learning_rate=3e-3, wide=NARROW), Phase(epochs=1, learning_rate=1e-3))
+"""A narrow stand-in first, grown into the full network for the last epoch, with SOAP: a tenth of the work."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that decides the trained weights, the images apart."""
+
+    phases: tuple[Phase, ...] = FAST
+    batch: int = 32  # images a step, over all processes
+    seed: int = 0  # of the split, and the first tried for weights and order
+    validation: float = 0.2  # share of the images held out
+    warm_up: int = 300  # steps over which a decaying learning rate first rises
+
+
+class Listener(Protocol):
+    """Whoever wants to know how training goes."""
+
+    def start(self, total: float, done: float) -> None:
+        """Training has `total` units of work, of which `done` are behind it."""
+
+    def step(self, work: float, loss: float) -> None:
+        """A step of `work` units is done; `loss` is its MSE."""
+
+    def epoch(self, row: dict[str, float]) -> None:
+        """An epoch is done; `row` is its line of the log."""
+
+    def say(self, text: str) -> None:
+        """Something worth a line happened."""
+
+
+@dataclass
+class State:
+    """Where training stands; with the weights and the optimiser, a checkpoint."""
+
+    seed: int
+    phase: int = 0
+    epoch: int = 0  # of the phase
+    step: int = 0  # of the epoch
+    best_mse: float = math.inf  # on the validation images, in this phase
+    best_epoch: int = 0  # counted over all phases, from 1
+    best_weights: dict[str, Tensor] = field(default_factory=dict)
+    mse_sum: float = 0.0  # over the epoch's steps so far
+    seconds: float = 0.0  # spent in training, over all runs
+    log: list[dict[str, float]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The network with its best weights, what they reached, and which images were trained on and held out."""
+
+    model: Autoencoder
+    state: State
+    train_index: NDArray[np.int64]
+    validation_index: NDArray[np.int64]
+
+
+def train(pixels: NDArray[np.uint8], folder: Path, plan: Plan, listener: Listener, devices: int = 1) -> Trained:
+    """Train on `pixels` (`n h w`, gray), keeping checkpoint, log and plot in `folder`; resume if it holds a checkpoint.
+
+    The same images, plan and number of devices give the same weights on one machine, interrupted or not.
+
+    Raises:
+        TrainingError: too few images, a size that is no multiple of 4, a checkpoint of another plan, or no seed lives.
+        KeyboardInterrupt: after saving a checkpoint.
+    """
+    n, h, w = pixels.shape
+    if h % 4 or w % 4:
+        raise TrainingError(f"images are {h}x{w}; the autoencoder halves both sides twice: give multiples of 4")
+    order = np.random.default_rng(plan.seed).permutation(n)
+    held_out = round(n * plan.validation)
+    if held_out < 1 or n - held_out < plan.batch:
+        raise TrainingError(f"{n} images are too few to train on; give at least {2 * plan.batch}")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise output_error(folder, exc) from exc
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
+    fabric = Fabric(accelerator="auto", devices=devices)
+    fabric.launch()
+    x = torch.from_numpy(pixels).unsqueeze(1)  # b 1 h w, uint8; scaled a batch at a time
+    train_index, validation_index = order[held_out:], order[:held_out]
+    training = _Training(fabric, plan, listener, folder, x[train_index], x[validation_index])
+    try:
+        training.run()
+    except KeyboardInterrupt:
+        training.save()
+        raise
+    best = Autoencoder(plan.phases[-1].wide)
+    best.load_state_dict(training.state.best_weights)
+    return Trained(best.eval(), training.state, train_index, validation_index)
+
+
+class _Training:
+    """The loop and all it holds; a fresh one begins, or goes on from the checkpoint in `folder`."""
+
+    def __init__(
+        self, fabric: Fabric, plan: Plan, listener: Listener, folder: Path, x_train: Tensor, x_validation: Tensor
+    ) -> None:
+        self.fabric, self.plan, self.listener, self.folder = fabric, plan, listener, folder
+        self.x_train, self.x_validation = x_train, x_validation
+        self.steps = len(x_train) // plan.batch
+        self.saved_at = time.monotonic()
+        saved = self._load()
+        if saved is None:
+            self._begin(plan.seed)
+        else:
+            self.state = State(**saved["state"])
+            self._set_up(Autoencoder(self.phase.wide), saved)
+
+    @property
+    def phase(self) -> Phase:
+        return self.plan.phases[self.state.phase]
+
+    def run(self) -> None:
+        works = [self.steps * phase.epochs * _work(phase) for phase in self.plan.phases]
+        epoch_done = self.state.epoch + self.state.step / self.steps
+        self.listener.start(sum(works), sum(works[: self.state.phase]) + self.steps * epoch_done * _work(self.phase))
+        while True:
+            while self.state.epoch < self.phase.epochs:
+                self._epoch()
+            if self.state.phase + 1 == len(self.plan.phases):
+                return
+            self._next_phase()
+
+    def _begin(self, seed: int) -> None:
+        self.state = State(seed)
+        torch.manual_seed(seed)
+        self._set_up(Autoencoder(self.phase.wide))
+
+    def _next_phase(self) -> None:
+        state = self.state
+        state.phase, state.epoch, state.step, state.best_mse = state.phase + 1, 0, 0, math.inf
+        torch.manual_seed(state.seed)
+        self._set_up(grow(self.model, self.phase.wide))
+
+    def _set_up(self, model: Autoencoder, saved: dict[str, Any] | None = None) -> None:
+        optimizer = _optimizer(model, self.phase)
+        if saved is not None:
+            model.load_state_dict(saved["model"])
+        self.model = model  # the same weights as `wrapped`, without its averaging of gradients over processes
+        self.wrapped, self.optimizer = self.fabric.setup(model, optimizer)
+        if saved is not None:
+            self.optimizer.load_state_dict(saved["optimizer"])
+
+    def _epoch(self) -> None:
+        state, started = self.state, time.monotonic()
+        seconds_before = state.seconds
+        for index in self._batches():
+            if why := self._collapse():
+                self._restart(why)
+                return
+            mse = self._step(index)
+            state.step += 1
+            state.mse_sum += mse
+            state.seconds = seconds_before + time.monotonic() - started
+            self.listener.step(_work(self.phase), mse)
+            if time.monotonic() - self.saved_at > CHECKPOINT_SECONDS:
+                self.save()
+        self._end_epoch()
+        state.seconds = seconds_before + time.monotonic() - started
+        self.save()
+
+    def _batches(self) -> Iterator[Tensor]:
+        """Of each batch still to come in the epoch, this process's share; the order depends on seed and epoch only."""
+        epoch = len(self.state.log)
+        order = np.random.default_rng((self.state.seed, epoch)).permutation(len(self.x_train))
+        for step in range(self.state.step, self.steps):
+            batch = order[step * self.plan.batch : (step + 1) * self.plan.batch]
+            yield torch.from_numpy(batch[self.fabric.global_rank :: self.fabric.world_size])
+
+    def _step(self, index: Tensor) -> float:
+        x = self._scaled(self.x_train[index])
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._learning_rate()
+        mse = (x - self.wrapped(x)).square().mean()
+        self.optimizer.zero_grad()
+        self.fabric.backward(mse)
+        self.optimizer.step()
+        return float(mse.detach())
+
+    def _learning_rate(self) -> float:
+        phase = self.phase
+        if not phase.decay:
+            return phase.learning_rate
+        step = self.state.epoch * self.steps + self.state.step
+        rise = min(1.0, (step + 1) / self.plan.warm_up)
+        return phase.learning_rate * rise * 0.5 * (1 + math.cos(math.pi * step / (phase.epochs * self.steps)))
+
+    def _end_epoch(self) -> None:
+        state = self.state
+        mse = self._validation_mse()
+        row = {
+            "epoch": len(state.log) + 1,
+            "phase": state.phase + 1,
+            "seed": state.seed,
+            "channels": self.phase.wide[0],
+            "learning_rate": self._learning_rate(),
+            "train_mse": state.mse_sum / self.steps,
+            "validation_mse": mse,
+            "seconds": round(state.seconds, 1),
+        }
+        state.log.append(row)
+        if mse < state.best_mse:
+            state.best_mse, state.best_epoch = mse, len(state.log)
+            state.best_weights = {name: p.detach().cpu().clone() for name, p in self.model.state_dict().items()}
+        state.epoch, state.step, state.mse_sum = state.epoch + 1, 0, 0.0
+        if self.fabric.is_global_zero:
+            write_log(self.folder / "log.csv", state.log)
+            write_plot(self.folder / "loss.png", state.log)
+        self.listener.epoch(row)
+
+    @torch.no_grad()
+    def _validation_mse(self) -> float:
+        """MSE through the float code, over all validation images."""
+        total = torch.zeros((), dtype=torch.float64)
+        share = self.x_validation[self.fabric.global_rank :: self.fabric.world_size]
+        for x in map(self._scaled, torch.split(share, 4 * self.plan.batch)):
+            total += (x - self.model(x)).square().mean((1, 2, 3)).sum().cpu()
+        whole = self.fabric.all_reduce(total, reduce_op="sum")
+        assert isinstance(whole, Tensor)
+        return float(whole) / len(self.x_validation)
+
+    def _collapse(self) -> str:
+        due = self.state.phase == 0 and self.state.epoch == 0 and self.state.step in COLLAPSE_CHECKS
+        return collapse(self.model, self._scaled(self.x_train[:PROBE])) if due else ""
+
+    def _restart(self, why: str) -> None:
+        seed = self.state.seed + 1
+        if seed >= self.plan.seed + MAX_SEEDS:
+            raise TrainingError(f"every one of {MAX_SEEDS} seeds collapsed; are the images all alike?")
+        self.listener.say(f"seed {self.state.seed} collapsed at step {self.state.step} ({why}); trying seed {seed}")
+        self._begin(seed)
+
+    def _scaled(self, x: Tensor) -> Tensor:
+        return x.to(self.fabric.device).float() / 255
+
+    def save(self) -> None:
+        """Write the checkpoint; a whole one is there at any time."""
+        self.saved_at = time.monotonic()
+        if not self.fabric.is_global_zero:
+            return
+        content = {
+            "version": CHECKPOINT_VERSION,
+            "plan": self._fingerprint(),
+            "state": vars(self.state),
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+        with atomic_write(self.folder / CHECKPOINT, force=True) as file:
+            torch.save(content, file)
+
+    def _load(self) -> dict[str, Any] | None:
+        path = self.folder / CHECKPOINT
+        if not path.exists():
+            return None
+        try:
+            saved: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+            matches = saved["version"] == CHECKPOINT_VERSION and saved["plan"] == self._fingerprint()
+        except Exception as exc:  # torch.load raises whatever pickle, zipfile and torch raise
+            raise TrainingError(f"cannot read the checkpoint {path}; delete it to start anew") from exc
+        if not matches:
+            raise TrainingError(f"{path} is of other images or another plan; delete it or choose another output")
+        self.listener.say(f"going on from {path}")
+        return saved
+
+    def _fingerprint(self) -> dict[str, Any]:
+        pixels = (int(self.x_train.long().sum()), int(self.x_validation.long().sum()))
+        return {"plan": asdict(self.plan), "images": [list(self.x_train.shape), *pixels]}
+
+
+@torch.no_grad()
+def collapse(model: Autoencoder, x: Tensor) -> str:
+    """Why `model` can no longer learn, or "": a code or a synthesis that is the same for all of `x` (`b 1 h w`).
+
+    ReLUs stand in front of the one-channel code and behind the two channels that follow it; where all of a layer's
+    are below zero for every image, no gradient passes, and the rest of the training is lost.
+    """
+    y = model.g_a(x)  # b 1 h/4 w/4
+    alive = float((y > 0).any(0).float().mean())
+    if alive < MIN_ALIVE:
+        return f"{alive:.0%} of the code is alive"
+    for step, h in enumerate(model.g_s.steps(y), start=1):
+        if bool((h == h[:1]).all()):
+            return f"layer {step} of the synthesis is the same for all images"
+    return ""
+
+
+def _optimizer(model: Autoencoder, phase: Phase) -> torch.optim.Optimizer:
+    """Adam as Keras sets it, or SOAP (Vyas et al. 2024): Adam in the eigenbasis of Shampoo's preconditioner.
+
+    The narrow waist of the network makes the problem badly conditioned, which SOAP mends at little cost.
+    """
+    if phase.optimizer == "adam":
+        return torch.optim.Adam(model.parameters(), lr=phase.learning_rate, betas=(0.9, 0.999), eps=1e-7)
+    return SOAP(model.parameters(), lr=phase.learning_rate, betas=(0.95, 0.95), weight_decay=0.0)
+
+
+def _work(phase: Phase) -> float:
+    """Cost of a step in the phase's network, relative to the full one; for the time left."""
+    return 1.0 if phase.wide == FULL else 0.11
