@@ -74,22 +74,27 @@ class Model:
     def analyse(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """g_a: images (`n h w` or `n h w c`) to latents (`n p`)."""
         x = pixels.reshape(-1, *self.image_shape).transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255)  # n c h w
-        return self._run(ANALYSIS, x).reshape(len(x), -1)
+        return self._run(ANALYSIS, x, self.latent_shape).reshape(len(x), -1)
 
     def synthesise(self, y_hat: NDArray[np.float32]) -> NDArray[np.uint8]:
         """g_s: quantised latents (`n p`) to images (`n h w` if gray, else `n h w c`)."""
         h, w, c = self.image_shape
-        x_hat = self._run(SYNTHESIS, y_hat.reshape(-1, *self.latent_shape))  # n c h w
+        x_hat = self._run(SYNTHESIS, y_hat.reshape(-1, *self.latent_shape), (c, h, w))  # n c h w
         pixels = np.floor(x_hat.clip(0, 1) * 255 + 0.5).astype(np.uint8).transpose(0, 2, 3, 1)
         return pixels.reshape(-1, h, w) if c == 1 else pixels
 
-    def _run(self, network: str, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _run(self, network: str, batch: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
+        """`n ...` to `n *shape`, a few images at a time."""
         session = self._sessions[network]
         name = session.get_inputs()[0].name
         try:
             parts = [session.run(None, {name: batch[i : i + RUN_IMAGES]})[0] for i in range(0, len(batch), RUN_IMAGES)]
         except Exception as exc:  # onnxruntime's errors have no common root of their own
             raise ModelError(f"model {self.name}: {network} does not fit its manifest; use another bundle") from exc
+        if any(part.shape[1:] != shape for part in parts):
+            raise ModelError(
+                f"model {self.name}: {network} gives {parts[0].shape[1:]}, not {shape}; use another bundle"
+            )
         return np.concatenate(parts)
 
     @functools.cached_property

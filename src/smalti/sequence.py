@@ -105,10 +105,12 @@ class Archive:
         return np.concatenate(parts) if parts else self._nothing()
 
     def _block(self, block: int) -> Pixels:
-        if self._last is None or self._last[0] != block:
+        last = self._last  # another thread may put its own there meanwhile
+        if last is None or last[0] != block:
             n = self._blocks.images_in(block)
-            self._last = block, decode_block(self._blocks.read(block), n, self._model, self._point)
-        return self._last[1]
+            last = block, decode_block(self._blocks.read(block), n, self._model, self._point)
+            self._last = last
+        return last[1]
 
     def _nothing(self) -> Pixels:
         h, w, c = self.image_shape

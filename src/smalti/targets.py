@@ -73,9 +73,9 @@ def _write_folder(images: ImageSet, folder: Path) -> None:
     """All files to a new folder beside `folder`, then into place."""
     digits = len(str(len(images.pixels) - 1))
     names = images.names or tuple(f"{i:0{digits}d}.png" for i in range(len(images.pixels)))
-    names = tuple(name if name.lower().endswith(".png") else name + ".png" for name in names)
-    if bad := next((name for name in names if unsafe_name(name)), None):
+    if (bad := next((name for name in names if unsafe_name(name)), None)) is not None:
         raise CorruptError(f"the file names an image {bad!r}, which would land outside of {folder}; nothing written")
+    names = tuple(name if name.lower().endswith(".png") else name + ".png" for name in names)
     if len(set(names)) < len(names):
         raise CorruptError("the file gives two images the same name; unpack to an npz file instead")
     temporary = folder.parent / f".{folder.name}.{secrets.token_hex(4)}.part"

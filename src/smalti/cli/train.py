@@ -72,8 +72,8 @@ def train(
         raise SourceError(f"the images are {describe(images.shape)}; the autoencoder takes gray ones; convert them")
     try:
         from smalti.training.export import export_bundle
-        from smalti.training.loop import FAST, REFERENCE, Plan
         from smalti.training.loop import train as train_model
+        from smalti.training.plan import FAST, REFERENCE, Plan
     except ModuleNotFoundError as exc:
         raise MissingExtraError(f"training (module {exc.name})", "train") from exc
     from dataclasses import replace

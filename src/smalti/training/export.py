@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from smalti.bundle import ANALYSIS, RUN_IMAGES, SYNTHESIS, Point, bundle_bytes
+from smalti.errors import TrainingError
 from smalti.tables import fit_table
 from smalti.training.network import Autoencoder, Conv, Pool, Transform, Upsample
 
@@ -21,8 +22,8 @@ OPSET = 17
 IR_VERSION = 8
 """Old enough for every onnxruntime that smalti's range admits."""
 
-QUALITIES = {10: 4.0, 20: 2.83, 30: 2.0, 40: 1.41, 50: 1.0, 60: 0.707, 70: 0.5, 80: 0.354, 90: 0.25}
-"""Step of each quality, relative to the middle one; half the step costs about a bit a latent."""
+QUALITIES = (10, 25, 40, 50, 60, 75, 90)
+"""Operating points; 20 more halve the step, which costs about a bit a latent."""
 MIDDLE_STEP = 0.16
 """Step of quality 50, in standard deviations of the code (mean over its positions)."""
 FIT_IMAGES = 20_000
@@ -36,12 +37,19 @@ def export_bundle(
     training: Mapping[str, Any],
     progress: Callable[[int], None] | None = None,
 ) -> bytes:
-    """The bundle of `model`, its tables fitted on `pixels` (`n h w`, the images it was trained on)."""
+    """The bundle of `model`, its tables fitted on `pixels` (`n h w`, the images it was trained on).
+
+    Raises:
+        TrainingError: the code says nothing of the images.
+    """
     _, h, w = pixels.shape
     networks = {ANALYSIS: onnx_bytes(model.g_a, 1, "x", "y"), SYNTHESIS: onnx_bytes(model.g_s, 1, "y_hat", "x_hat")}
     y = latents(networks[ANALYSIS], pixels[:FIT_IMAGES], progress)
     spread = float(y.std(0).mean())
-    points = tuple(_point(quality, MIDDLE_STEP * share * spread, y) for quality, share in QUALITIES.items())
+    if not spread:
+        raise TrainingError("the code is the same for all images: training collapsed; train with another --seed")
+    steps = {quality: MIDDLE_STEP * spread * 2 ** ((50 - quality) / 20) for quality in QUALITIES}
+    points = tuple(_point(quality, step, y) for quality, step in steps.items())
     return bundle_bytes(name, (h, w, 1), (1, h // 4, w // 4), points, training, networks)
 
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -20,7 +20,8 @@ from torch import Tensor
 
 from smalti.atomic import atomic_write, output_error
 from smalti.errors import TrainingError
-from smalti.training.network import FULL, NARROW, Autoencoder, Wide, grow
+from smalti.training.network import FULL, Autoencoder, grow
+from smalti.training.plan import Phase, Plan
 from smalti.training.report import write_log, write_plot
 
 CHECKPOINT_VERSION = 1
@@ -28,41 +29,13 @@ CHECKPOINT = "checkpoint.pt"
 CHECKPOINT_SECONDS = 120
 """A checkpoint is written this often besides the end of each epoch."""
 COLLAPSE_CHECKS = (0, 25, 50, 100, 200, 400)
-"""Steps of the first epoch after which the code is looked at; a collapse at the start is common, later unheard of."""
+"""Steps after which the code is looked at; a collapse at the start is common, a later one was never seen."""
 MIN_ALIVE = 0.5
 """Share of the code's positions that must be above zero for some image of the probe."""
 MAX_SEEDS = 50
 """Seeds to try before giving up. About one in five survives its initialisation."""
 PROBE = 256
 """Images that the collapse check looks at."""
-
-
-@dataclass(frozen=True)
-class Phase:
-    """A stretch of training with one network."""
-
-    epochs: int
-    learning_rate: float
-    wide: Wide = FULL
-    decay: bool = True  # cosine from `learning_rate` to 0 after a warm-up; else constant
-    optimizer: Literal["adam", "soap"] = "soap"
-
-
-REFERENCE = (Phase(epochs=20, learning_rate=1e-3, decay=False, optimizer="adam"),)
-"""The plain schedule: 20 epochs of the full network with Adam at a constant learning rate."""
-FAST = (Phase(epochs=10, learning_rate=3e-3, wide=NARROW), Phase(epochs=1, learning_rate=1e-3))
-"""A narrow stand-in first, grown into the full network for the last epoch, with SOAP: a tenth of the work."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """All that decides the trained weights, the images apart."""
-
-    phases: tuple[Phase, ...] = FAST
-    batch: int = 32  # images a step, over all processes
-    seed: int = 0  # of the split, and the first tried for weights and order
-    validation: float = 0.2  # share of the images held out
-    warm_up: int = 300  # steps over which a decaying learning rate first rises
 
 
 class Listener(Protocol):
@@ -131,7 +104,7 @@ def train(pixels: NDArray[np.uint8], folder: Path, plan: Plan, listener: Listene
     torch.backends.cudnn.deterministic = True
     fabric = Fabric(accelerator="auto", devices=devices)
     fabric.launch()
-    x = torch.from_numpy(pixels).unsqueeze(1)  # b 1 h w, uint8; scaled a batch at a time
+    x = torch.from_numpy(np.ascontiguousarray(pixels)).unsqueeze(1)  # b 1 h w, uint8; scaled a batch at a time
     train_index, validation_index = order[held_out:], order[:held_out]
     training = _Training(fabric, plan, listener, folder, x[train_index], x[validation_index])
     try:
@@ -275,7 +248,7 @@ class _Training:
         return float(whole) / len(self.x_validation)
 
     def _collapse(self) -> str:
-        due = self.state.phase == 0 and self.state.epoch == 0 and self.state.step in COLLAPSE_CHECKS
+        due = self.state.phase == 0 and self.state.epoch * self.steps + self.state.step in COLLAPSE_CHECKS
         return collapse(self.model, self._scaled(self.x_train[:PROBE])) if due else ""
 
     def _restart(self, why: str) -> None:

@@ -1,0 +1,236 @@
+# SPDX-License-Identifier: MIT
+"""Rate, distortion and speed: every codec on the same images in one run; CSV, markdown and plot.
+
+Rate is all in: bytes of the file or files over the number of images. PSNR is of the MSE averaged over all images,
+after decoding. Speed is of the first `SPEED_IMAGES` images, by one thread and by two, each thread with its share.
+"""
+
+import csv
+import math
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, fields
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from rich.console import Console
+
+import smalti
+from bench.others import GENERAL, LOSSLESS, LOSSY, Codec
+from bench.plot import plot
+from smalti.codec import Pixels
+from smalti.metrics import mse, psnr
+from smalti.rivals import cut, mosaic
+
+SPEED_IMAGES = 400
+
+S = TypeVar("S")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the result."""
+
+    codec: str
+    how: str  # "files", "sheet", "archive" or "float code"
+    settings: str
+    quality: float
+    bytes_an_image: float
+    psnr: float  # dB; inf if lossless
+    encode_1: float = math.nan  # images a second, one thread
+    encode_2: float = math.nan  # two threads
+    decode_1: float = math.nan
+    decode_2: float = math.nan
+
+
+def run(x: Pixels, output: Path, data: str, model: str) -> None:
+    """Measure all on `x` (`n h w`), write `rd-DATA.csv`, `.md` and `.png` to `output`."""
+    console = Console(stderr=True)
+    output.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for row in _rows(x, model):
+        rows.append(row)
+        console.print(
+            f"{row.codec:17} {row.how:10} {row.quality:5g} {row.bytes_an_image:8.2f} bytes {row.psnr:6.2f} dB"
+            f"  {row.encode_1:9.0f} {row.encode_2:9.0f} {row.decode_1:9.0f} {row.decode_2:9.0f} images/s",
+            highlight=False,
+        )
+    with (output / f"rd-{data}.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, [f.name for f in fields(Row)], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(asdict(row) for row in rows)
+    (output / f"rd-{data}.md").write_text(summary(rows) + "\n" + table(rows), encoding="utf-8")
+    plot([asdict(row) for row in rows], f"{len(x):,} test images of {data}", output / f"rd-{data}.png")
+    console.print(f"wrote {output}/rd-{data}.csv, .md and .png")
+
+
+def _rows(x: Pixels, model: str) -> Iterator[Row]:
+    yield from _smalti(x, model)
+    for codec in LOSSY + LOSSLESS:
+        for i, quality in enumerate(codec.qualities):
+            timed = i == len(codec.qualities) // 2  # speed hardly depends on quality: once a codec is enough
+            yield _files(x, codec, quality, timed=timed)
+            yield _sheet(x, codec, quality, timed=timed)
+    for codec in GENERAL:
+        yield _whole_set(x, codec)
+
+
+def _files(x: Pixels, codec: Codec, quality: float, *, timed: bool) -> Row:
+    """A file an image."""
+
+    def encode(images: Pixels) -> list[bytes]:
+        return [codec.encode(image, quality) for image in images]
+
+    def decode(files: list[bytes]) -> Pixels:
+        return np.stack([codec.decode(file) for file in files])
+
+    files = [file for part in _spread(encode, _halves(x)) for file in part]
+    x_hat = np.concatenate(_spread(decode, [files[: len(x) // 2], files[len(x) // 2 :]]))
+    speeds = _speeds(x, encode, decode) if timed else ()
+    return _row(x, x_hat, codec, "files", quality, sum(map(len, files)), speeds)
+
+
+def _sheet(x: Pixels, codec: Codec, quality: float, *, timed: bool) -> Row:
+    """All images on one sheet, or a sheet a thread where speed is measured."""
+    _, h, w = x.shape
+
+    def encode(images: Pixels) -> tuple[bytes, int]:
+        return codec.encode(mosaic(images), quality), len(images)
+
+    def decode(sheet: tuple[bytes, int]) -> Pixels:
+        return cut(codec.decode(sheet[0]), sheet[1], h, w)
+
+    sheet = encode(x)
+    speeds = _speeds(x, encode, decode) if timed else ()
+    return _row(x, decode(sheet), codec, "sheet", quality, len(sheet[0]), speeds)
+
+
+def _whole_set(x: Pixels, codec: Codec) -> Row:
+    """All pixels as one string, image after image."""
+
+    def encode(images: Pixels) -> bytes:
+        return codec.encode(images.reshape(-1, 1), 0)
+
+    def decode(data: bytes) -> Pixels:
+        return codec.decode(data).reshape(-1, *x.shape[1:])
+
+    data = encode(x)
+    return _row(x, decode(data), codec, "archive", 0, len(data), _speeds(x, encode, decode))
+
+
+def _smalti(x: Pixels, name: str) -> Iterator[Row]:
+    """The float code, then real files: pack and unpack at each quality of the model."""
+    model = smalti.load_model(name)
+    latents = [model.analyse(part) for part in np.array_split(x, max(1, len(x) // 256))]
+    x_hat = np.concatenate([model.synthesise(y) for y in latents])
+    size = 4.0 * sum(y.size for y in latents)
+    yield Row("float code", "code", model.name, 100, size / len(x), psnr(mse(x, x_hat)))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "x.smalti"
+        for i, point in enumerate(model.points):
+            packed = smalti.pack(x, path, model=model, quality=point.quality, force=True)
+            x_hat = smalti.unpack(path, model=model).pixels
+            timed = i == len(model.points) // 2
+            speeds = _smalti_speeds(x, name, path, point.quality) if timed else ()
+            yield Row("smalti", "archive", model.name, point.quality, packed.rate, psnr(mse(x, x_hat)), *speeds)
+
+
+def _smalti_speeds(x: Pixels, name: str, path: Path, quality: int) -> tuple[float, ...]:
+    """As `_speeds`; the network engine does its own threading."""
+    x, speeds = x[:SPEED_IMAGES], []
+    for threads in (1, 2):
+        model = smalti.load_model(name, threads=threads)
+        smalti.pack(x[:8], path, model=model, quality=quality, force=True)  # the engine starts up
+        smalti.unpack(path, model=model)
+        encoding = _seconds(partial(smalti.pack, x, path, model=model, quality=quality, force=True))
+        decoding = _seconds(partial(smalti.unpack, path, model=model))
+        speeds.append((len(x) / encoding, len(x) / decoding))
+    return speeds[0][0], speeds[1][0], speeds[0][1], speeds[1][1]
+
+
+def _speeds(x: Pixels, encode: Callable[[Pixels], T], decode: Callable[[T], Pixels]) -> tuple[float, ...]:
+    """Images a second: encoding by one thread and two, decoding by one thread and two."""
+    x = x[:SPEED_IMAGES]
+    coded: list[list[T]] = []
+    speeds = []
+    for parts in ([x], _halves(x)):
+        start = time.perf_counter()
+        coded.append(_spread(encode, parts))
+        speeds.append(len(x) / (time.perf_counter() - start))
+    return (*speeds, *(len(x) / _seconds(partial(_spread, decode, parts)) for parts in coded))
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def _halves(x: Pixels) -> list[Pixels]:
+    return [x[: len(x) // 2], x[len(x) // 2 :]]
+
+
+def _spread(work: Callable[[S], T], parts: Sequence[S]) -> list[T]:
+    """`work` on each of `parts`, a thread each."""
+    if len(parts) == 1:
+        return [work(parts[0])]
+    with ThreadPoolExecutor(len(parts)) as pool:
+        return list(pool.map(work, parts))
+
+
+def _row(x: Pixels, x_hat: Pixels, codec: Codec, how: str, quality: float, size: int, speeds: tuple[float, ...]) -> Row:
+    error = mse(x, x_hat)
+    if codec not in LOSSY and error:
+        raise AssertionError(f"{codec.name} is not lossless here")
+    return Row(codec.name, how, codec.settings, quality, size / len(x), psnr(error), *speeds)
+
+
+def summary(rows: Sequence[Row], quality: int = 50) -> str:
+    """Bytes an image of each lossy codec at the PSNR of smalti at `quality`, in markdown.
+
+    Between two measured points, log bytes are interpolated over PSNR; beyond them nothing is said.
+    """
+    ours = next(row for row in rows if row.codec == "smalti" and row.quality == quality)
+    lines = [
+        f"At the {ours.psnr:.2f} dB of smalti at quality {quality}:",
+        "",
+        "| codec | bytes an image, a file each | bytes an image, one sheet or file of all |",
+        "| --- | ---: | ---: |",
+    ]
+    for codec in dict.fromkeys(row.codec for row in rows if row.how == "files" and math.isfinite(row.psnr)):
+        cells = []
+        for how in ("files", "sheet"):
+            curve = sorted((r.psnr, math.log(r.bytes_an_image)) for r in rows if (r.codec, r.how) == (codec, how))
+            inside = curve[0][0] <= ours.psnr <= curve[-1][0]
+            log_bytes = float(np.interp(ours.psnr, [p for p, _ in curve], [b for _, b in curve]))
+            cells.append(f"{math.exp(log_bytes):.1f}" if inside else "")
+        lines.append(f"| {codec} | {cells[0]} | {cells[1]} |")
+    lines.append(f"| **smalti** | | **{ours.bytes_an_image:.1f}** |")
+    return "\n".join(lines) + "\n"
+
+
+def table(rows: Sequence[Row]) -> str:
+    """All rows in markdown."""
+    lines = [
+        "| codec | how | settings | quality | bytes an image | PSNR, dB |"
+        " encode, images/s, 1 and 2 threads | decode, images/s, 1 and 2 threads |",
+        "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for row in rows:
+        shown = "lossless" if math.isinf(row.psnr) else f"{row.psnr:.2f}"
+        encoding, decoding = (
+            "" if math.isnan(one) else f"{one:,.0f}, {two:,.0f}"
+            for one, two in ((row.encode_1, row.encode_2), (row.decode_1, row.decode_2))
+        )
+        quality = "" if math.isinf(row.psnr) else f"{row.quality:g}"
+        name = f"**{row.codec}**" if row.codec == "smalti" else row.codec
+        lines.append(
+            f"| {name} | {row.how} | {row.settings} | {quality} | {row.bytes_an_image:.1f} | {shown}"
+            f" | {encoding} | {decoding} |"
+        )
+    return "\n".join(lines) + "\n"

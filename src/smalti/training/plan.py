@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: MIT
+"""Training plans: all that decides the trained weights, the images apart."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from smalti.training.network import FULL, NARROW, Wide
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of training with one network."""
+
+    epochs: int
+    learning_rate: float
+    wide: Wide = FULL
+    decay: bool = True  # cosine from `learning_rate` to 0 after a warm-up; else constant
+    optimizer: Literal["adam", "soap"] = "soap"
+
+
+REFERENCE = (Phase(epochs=20, learning_rate=1e-3, decay=False, optimizer="adam"),)
+"""The plain schedule: 20 epochs of the full network with Adam at a constant learning rate."""
+FAST = (Phase(epochs=10, learning_rate=3e-3, wide=NARROW), Phase(epochs=1, learning_rate=1e-3))
+"""A narrow stand-in first, grown into the full network for the last epoch, with SOAP: a tenth of the work."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that decides the trained weights, the images apart."""
+
+    phases: tuple[Phase, ...] = FAST
+    batch: int = 32  # images a step, over all processes
+    seed: int = 0  # of the split, and the first tried for weights and order
+    validation: float = 0.2  # share of the images held out
+    warm_up: int = 300  # steps over which a decaying learning rate first rises

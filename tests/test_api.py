@@ -1,0 +1,155 @@
+import threading
+
+import numpy as np
+import pytest
+from helpers import write_idx
+
+import smalti
+from smalti.codec import decode_block, dequantise, encode_block, payload_bytes, quantise
+from smalti.errors import CorruptError, ModelError, OutputExistsError, SourceError, UnknownModelError, UsageError
+from smalti.metrics import mse, psnr
+
+
+def test_the_public_names_are_those_listed():
+    assert {name for name in dir(smalti) if name in smalti.__all__} == set(smalti.__all__)
+    for name in smalti.__all__:
+        assert getattr(smalti, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        smalti.nonsense  # noqa: B018
+
+
+def test_images_come_back_close_and_small(tmp_path, digits):
+    packed = smalti.pack(digits, tmp_path / "x.smalti")
+    x_hat = smalti.unpack(tmp_path / "x.smalti").pixels
+    assert x_hat.shape == digits.shape
+    assert x_hat.dtype == np.uint8
+    assert psnr(mse(digits, x_hat)) > 24
+    assert packed.bytes == (tmp_path / "x.smalti").stat().st_size
+    assert packed.rate < 40
+
+
+def test_quality_trades_bytes_for_psnr(tmp_path, digits):
+    rates, errors = [], []
+    for quality in (1, 25, 60, 100):
+        rates.append(smalti.pack(digits, tmp_path / "x.smalti", quality=quality, force=True).rate)
+        errors.append(mse(digits, smalti.unpack(tmp_path / "x.smalti").pixels))
+    assert rates == sorted(rates)
+    assert errors == sorted(errors, reverse=True)
+
+
+def test_order_and_names_are_kept_across_blocks(tmp_path, monkeypatch, digits):
+    monkeypatch.setattr("smalti.api.BLOCK_IMAGES", 7)
+    names = tuple(f"{i:03d}.png" for i in range(20))
+    smalti.pack(smalti.ImageSet(digits, names), tmp_path / "x.smalti")
+    with smalti.open(tmp_path / "x.smalti") as archive:
+        whole = archive.decode_all()
+        assert archive.info()["blocks"] == 3
+        assert archive.names == names
+        assert len(archive) == 20
+        assert all((image == whole[i]).all() for i, image in enumerate(archive))
+        assert (archive[-1] == whole[19]).all()
+        assert (archive[np.int64(8)] == whole[8]).all()
+        assert (archive[5:16:2] == whole[5:16:2]).all()
+        assert archive[20:].shape == (0, 28, 28)
+        with pytest.raises(IndexError):
+            archive[20]
+    means = digits.reshape(20, -1).mean(1)
+    assert np.corrcoef(means, whole.reshape(20, -1).mean(1))[0, 1] > 0.95
+
+
+def test_an_archive_can_be_read_from_threads(tmp_path, monkeypatch, digits):
+    monkeypatch.setattr("smalti.api.BLOCK_IMAGES", 4)
+    smalti.pack(digits, tmp_path / "x.smalti")
+    with smalti.open(tmp_path / "x.smalti") as archive:
+        whole = archive.decode_all()
+        wrong = []
+
+        def read(seed):
+            order = np.random.default_rng(seed).integers(0, 20, 15)
+            wrong.extend(i for i in order if not (archive[i] == whole[i]).all())
+
+        threads = [threading.Thread(target=read, args=(seed,)) for seed in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert not wrong
+
+
+def test_one_image_goes_to_bytes_and_back(digits):
+    data = smalti.encode(digits[3], quality=70)
+    assert isinstance(data, bytes)
+    assert len(data) < 784 / 4
+    assert psnr(mse(digits[3:4], smalti.decode(data)[None])) > 20
+
+
+def test_decode_takes_one_image_only(packed):
+    with pytest.raises(CorruptError, match="holds 5 images"):
+        smalti.decode(packed.read_bytes())
+
+
+def test_a_block_is_its_steps_in_order(digits, model):
+    point = model.points[3]
+    symbols = quantise(model.analyse(digits), point)
+    payload = encode_block(digits, model, point)
+    assert (decode_block(payload, 20, model, point) == model.synthesise(dequantise(symbols, point))).all()
+    assert abs(payload_bytes(symbols, point).sum() - len(payload)) < 9
+
+
+def test_quantising_stays_within_half_a_step_inside_the_tables(digits, model):
+    for point in model.points:
+        y = model.analyse(digits)
+        off = np.abs(dequantise(quantise(y, point), point) - y)
+        low = np.array([t.low for t in point.tables]) * point.step
+        high = np.array([t.high for t in point.tables]) * point.step
+        inside = (y >= low) & (y <= high)
+        assert inside.mean() > 0.97
+        assert off[inside].max() <= point.step * 0.5001
+
+
+def test_images_that_do_not_suit_the_model_are_refused(tmp_path):
+    for pixels, words in (
+        (np.zeros((2, 28, 29), np.uint8), "28x29 gray"),
+        (np.zeros((2, 28, 28, 3), np.uint8), "28x28 RGB"),
+        (np.zeros((2, 28, 28)), "uint8"),
+        (np.zeros((0, 28, 28), np.uint8), "no images"),
+        (np.zeros(5, np.uint8), "shape"),
+    ):
+        with pytest.raises(SourceError, match=words):
+            smalti.pack(pixels, tmp_path / "x.smalti")
+    assert not list(tmp_path.iterdir())
+
+
+def test_wrong_requests_are_usage_errors(tmp_path, digits):
+    path = tmp_path / "x.smalti"
+    for quality in (0, 101):
+        with pytest.raises(UsageError, match=r"1 .* to 100"):
+            smalti.pack(digits, path, quality=quality)
+    with pytest.raises(UnknownModelError, match="mnist-autoencoder"):
+        smalti.pack(digits, path, model="nonsense")
+    path.write_bytes(b"mine")
+    with pytest.raises(OutputExistsError, match="--force"):
+        smalti.pack(digits, path)
+    assert path.read_bytes() == b"mine"
+    smalti.pack(digits, path, force=True)
+    assert len(smalti.unpack(path).pixels) == 20
+
+
+def test_a_failure_half_way_leaves_nothing_behind(tmp_path, monkeypatch, digits):
+    def fail(*_):
+        raise ModelError("half way")
+
+    monkeypatch.setattr("smalti.api.encode_block", fail)
+    (tmp_path / "x.smalti").write_bytes(b"old")
+    with pytest.raises(ModelError, match="half way"):
+        smalti.pack(digits, tmp_path / "x.smalti", force=True)
+    assert [p.name for p in tmp_path.iterdir()] == ["x.smalti"]
+    assert (tmp_path / "x.smalti").read_bytes() == b"old"
+
+
+def test_progress_counts_every_image(tmp_path, digits):
+    idx, done = write_idx(tmp_path / "x-idx3-ubyte", digits), []
+    smalti.pack(idx, tmp_path / "x.smalti", progress=done.append)
+    smalti.unpack(tmp_path / "x.smalti", tmp_path / "out", progress=done.append)
+    assert sum(done) == 40
+    assert len(list((tmp_path / "out").glob("*.png"))) == 20

@@ -1,0 +1,22 @@
+import csv
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_the_rate_distortion_benchmark_runs_and_its_figures_are_sane(tmp_path):
+    command = [sys.executable, ROOT / "scripts" / "bench", "rd", "--data", "drawn", "--images", "16", "-o", tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    rows = list(csv.DictReader((tmp_path / "rd-drawn.csv").open()))
+    best = {}
+    for row in rows:
+        best.setdefault(row["codec"], []).append((float(row["bytes_an_image"]), float(row["psnr"])))
+    assert {"smalti", "float code", "JPEG", "WebP", "AVIF", "JPEG XL", "JPEG 2000", "PNG", "JPEG-LS", "xz"} <= set(best)
+    assert best["float code"][0][0] == 196
+    assert all(psnr == float("inf") for psnr in (p for _, p in best["PNG"] + best["xz"]))
+    assert [p for _, p in best["smalti"]] == sorted(p for _, p in best["smalti"])
+    assert "| **smalti** | archive |" in (tmp_path / "rd-drawn.md").read_text()
+    assert (tmp_path / "rd-drawn.png").stat().st_size > 10_000

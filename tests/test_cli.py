@@ -1,0 +1,199 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import write_idx
+from PIL import Image
+
+import smalti
+from smalti.images import png_bytes, read_images
+
+COMMANDS = ("pack", "unpack", "info", "figure", "demo", "models", "train", "data")
+
+
+def run(*arguments, cwd=None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "smalti", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        env={**os.environ, "COLUMNS": "100", "PYTHONIOENCODING": "utf-8"},
+    )
+
+
+def fails(code: int, *arguments, words: str = "") -> None:
+    """The command ends with that code and one line on stderr, which holds `words`."""
+    done = run(*arguments)
+    assert done.returncode == code, done.stderr
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert done.stderr.startswith("smalti: ")
+    assert words in done.stderr
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_with_examples(command):
+    done = run(command, "--help")
+    assert done.returncode == 0
+    assert "Examples:" in done.stdout
+    assert f"smalti {command}" in done.stdout
+
+
+def test_help_and_version_and_no_command():
+    assert all(command in run("--help").stdout for command in COMMANDS)
+    assert run("--version").stdout == f"smalti {smalti.__version__}\n"
+    done = run()
+    assert (done.returncode, "Commands" in done.stdout + done.stderr) == (2, True)
+
+
+def test_a_folder_goes_in_and_comes_out(tmp_path, digits):
+    for i, image in enumerate(digits[:6]):
+        (tmp_path / "in" / "sub").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "in" / "sub" / f"{i}.png").write_bytes(png_bytes(image))
+    done = run("pack", tmp_path / "in", "-o", tmp_path / "x.smalti", "--quality", "80")
+    assert done.returncode == 0, done.stderr
+    assert "6 images" in done.stdout
+    facts = json.loads(run("info", tmp_path / "x.smalti", "--json").stdout)
+    assert facts["images"] == 6
+    assert facts["named"] is True
+    assert facts["model"] == "mnist-autoencoder"
+    assert facts["bytes"] == (tmp_path / "x.smalti").stat().st_size
+    assert "6" in run("info", tmp_path / "x.smalti").stdout
+    for target in ("out", "out.npz", "out-idx3-ubyte.gz"):
+        done = run("unpack", tmp_path / "x.smalti", "-o", tmp_path / target)
+        assert done.returncode == 0, done.stderr
+    assert len(list((tmp_path / "out" / "sub").iterdir())) == 6
+    assert (read_images(tmp_path / "out").pixels == read_images(tmp_path / "out-idx3-ubyte.gz").pixels).all()
+    assert np.load(tmp_path / "out.npz")["names"].tolist() == [f"sub/{i}.png" for i in range(6)]
+
+
+def test_several_sources_go_into_one_file(tmp_path, digits):
+    a, b = write_idx(tmp_path / "a-idx3-ubyte", digits[:3]), write_idx(tmp_path / "b-idx3-ubyte", digits[3:5])
+    assert run("pack", a, b, "-o", tmp_path / "x.smalti").returncode == 0
+    assert len(smalti.unpack(tmp_path / "x.smalti").pixels) == 5
+
+
+def test_the_figure_is_a_picture(tmp_path, digits):
+    source = write_idx(tmp_path / "x-idx3-ubyte", digits)
+    done = run("figure", source, "-o", tmp_path / "x.png", "--images", "5")
+    assert "5 images" in done.stdout
+    with Image.open(tmp_path / "x.png") as picture:
+        assert picture.width > 800
+        left = np.asarray(picture.convert("L"))
+    assert left.min() == 0
+    fails(2, "figure", source, "-o", tmp_path / "x.png", words="--force")
+
+
+def test_the_demo_runs_in_an_empty_folder(tmp_path):
+    done = run("demo", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for codec in ("PNG", "JPEG", "WebP", "smalti"):
+        assert codec in done.stdout
+    rates = {line.split("│")[1].strip(): float(line.split("│")[3]) for line in done.stdout.splitlines() if "│" in line}
+    assert rates["smalti, one file of all"] < min(r for name, r in rates.items() if not name.startswith("smalti")) / 2
+    assert len(smalti.unpack(tmp_path / "smalti-demo" / "digits.smalti").pixels) == 100
+    with Image.open(tmp_path / "smalti-demo" / "digits.png") as picture:
+        assert picture.height > 400
+    assert run("demo", cwd=tmp_path).returncode == 0  # again, over what is there
+
+
+def test_models_are_listed():
+    done = run("models")
+    assert "mnist-autoencoder" in done.stdout
+    assert smalti.load_model().id.hex() in done.stdout
+
+
+def test_bad_input_gets_one_line_and_the_right_code(tmp_path, digits):
+    good = write_idx(tmp_path / "x-idx3-ubyte", digits[:4])
+    target = tmp_path / "x.smalti"
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "text").write_text("hello")
+    (tmp_path / "rgb.png").write_bytes(png_bytes(np.zeros((28, 28, 3), np.uint8)))
+    (tmp_path / "large.png").write_bytes(png_bytes(np.zeros((30, 28), np.uint8)))
+    fails(1, "pack", tmp_path / "missing", "-o", target, words="No such file")
+    fails(1, "pack", tmp_path / "empty", "-o", target, words="holds no images")
+    fails(1, "pack", tmp_path / "text", "-o", target, words="no image")
+    fails(1, "pack", tmp_path / "rgb.png", "-o", target, words="28x28 RGB")
+    fails(1, "pack", tmp_path / "large.png", "-o", target, words="30x28 gray")
+    fails(1, "pack", good, "-o", tmp_path / "no" / "folder.smalti", words="cannot write")
+    fails(2, "pack", good, "-o", target, "--model", "nonsense", words="no model named 'nonsense'")
+    fails(2, "pack", good, "-o", target, "--quality", "0", words="from 1")
+    fails(2, "train", good, "-o", tmp_path / "x", words=".model")
+    fails(1, "train", good, "-o", tmp_path / "x.model", words="too few")
+    fails(1, "unpack", good, "-o", tmp_path / "out", words="not a smalti file")
+    fails(1, "info", tmp_path / "missing", words="No such file")
+    assert not target.exists()
+    assert not (tmp_path / "out").exists()
+
+
+def test_damaged_files_and_existing_targets_are_left_as_they_are(tmp_path, packed):
+    data = bytearray(packed.read_bytes())
+    packed.write_bytes(data[:-5])
+    fails(1, "unpack", packed, "-o", tmp_path / "out", words="end is missing")
+    data[30] ^= 4
+    packed.write_bytes(data)
+    fails(1, "unpack", packed, "-o", tmp_path / "out", words="checksum of block 0")
+    assert not (tmp_path / "out").exists()
+    source = write_idx(tmp_path / "x-idx3-ubyte", np.zeros((2, 28, 28), np.uint8))
+    fails(2, "pack", source, "-o", packed, words="--force")
+    fails(2, "pack", source, "-o", tmp_path, words="is a folder")
+    assert packed.read_bytes() == data
+
+
+def test_unknown_options_and_commands_are_usage_errors():
+    for arguments in (["pack", "--nonsense"], ["nonsense"], ["pack"], ["pack", "x", "-o", "y", "--quality", "high"]):
+        done = run(*arguments)
+        assert done.returncode == 2
+        assert "Traceback" not in done.stderr
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 64 kB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = sys.platform == "linux" and os.geteuid() == 0
+    mounted = mounted and subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "x", folder]).returncode == 0
+    if not mounted:
+        pytest.skip("mounting a small tmpfs needs Linux and root")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def test_a_full_disk_leaves_the_target_as_it_was(tmp_path, small_disk, digits):
+    source = write_idx(tmp_path / "x-idx3-ubyte", digits)
+    target = small_disk / "x.smalti"
+    assert run("pack", source, "-o", target).returncode == 0
+    old = target.read_bytes()
+    filler = small_disk / "filler"
+    with filler.open("wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(bytes(4096))
+        except OSError:
+            pass
+    fails(1, "pack", source, "-o", target, "--force", words="No space left")
+    fails(1, "unpack", target, "-o", small_disk / "out", words="No space left")
+    fails(1, "unpack", target, "-o", small_disk / "out.npz", words="No space left")
+    fails(1, "figure", source, "-o", small_disk / "x.png", words="No space left")
+    assert sorted(path.name for path in small_disk.iterdir()) == ["filler", "x.smalti"]
+    assert target.read_bytes() == old
+
+
+def test_downloading_without_a_network_is_one_error(tmp_path, monkeypatch):
+    monkeypatch.setenv("SMALTI_CACHE", str(tmp_path))
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    fails(1, "data", "mnist", words="check the network")
+
+
+def test_the_examples_run(tmp_path):
+    scripts = sorted((Path(__file__).parents[1] / "examples").glob("*.py"))
+    assert scripts
+    for script in scripts:
+        done = subprocess.run([sys.executable, script], capture_output=True, text=True, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr

@@ -1,0 +1,75 @@
+"""What imports what: the layers, and what importing smalti costs."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[1] / "src" / "smalti"
+
+LAYERS = [
+    *["errors", "atomic", "images", "targets", "tables", "entropy", "format", "archive", "bundle", "codec"],
+    *["metrics", "sequence", "api", "datasets", "samples", "rivals", "figure"],
+]
+"""Each imports only from those before it; the command line and training come after all of them."""
+
+OWNERS = {
+    "constriction": {"entropy"},
+    "onnxruntime": {"bundle", "export"},
+    "typer": {"cli"},
+    "rich": {"cli"},
+    "torch": {"training"},
+    "lightning_fabric": {"training"},
+    "pooch": {"datasets"},
+    "matplotlib": {"training"},
+}
+
+
+def imports(path: Path) -> set[str]:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    found = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    return found | {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module}
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_a_file_imports_only_from_those_above_it(layer):
+    mine = {name.split(".")[1] for name in imports(SOURCE / f"{layer}.py") if name.startswith("smalti.")}
+    assert mine <= set(LAYERS[: LAYERS.index(layer)])
+
+
+def test_every_file_has_its_layer():
+    assert {path.stem for path in SOURCE.glob("*.py")} == {*LAYERS, "__init__", "__main__"}
+
+
+@pytest.mark.parametrize("library", OWNERS)
+def test_a_heavy_library_is_imported_by_its_owner_alone(library):
+    users = {path for path in SOURCE.rglob("*.py") if any(name.split(".")[0] == library for name in imports(path))}
+    assert users
+    assert all({path.stem, path.parent.name} & OWNERS[library] for path in users), users
+
+
+def loaded(code: str) -> set[str]:
+    program = f"{code}\nimport sys; print(*{{name.split('.')[0] for name in sys.modules}})"
+    return set(
+        subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
+    )
+
+
+HEAVY = {"torch", "onnxruntime", "constriction", "PIL", "rich", "typer", "matplotlib", "lightning_fabric", "pooch"}
+
+
+def test_importing_smalti_loads_nothing_heavy():
+    assert not loaded("import smalti") & (HEAVY | {"numpy"})
+
+
+def test_the_command_line_starts_without_the_engines():
+    assert not loaded("import smalti.cli") & (HEAVY - {"typer", "rich"} | {"numpy"})
+
+
+def test_decoding_needs_no_training_framework():
+    code = "import numpy, smalti; smalti.decode(smalti.encode(numpy.zeros((28, 28), 'u1')))"
+    found = loaded(code)
+    assert "onnxruntime" in found  # this test can fail
+    assert not found & {"torch", "lightning_fabric", "onnx", "matplotlib"}
