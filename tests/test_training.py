@@ -80,7 +80,7 @@ def test_interrupted_training_ends_in_the_same_weights(images, trained, tmp_path
 
 def test_training_learns_and_leaves_a_log_and_a_plot(trained):
     result, folder = trained
-    rows = list(csv.DictReader((folder / "log.csv").open()))
+    rows = list(csv.DictReader((folder / "log.csv").read_text().splitlines()))
     assert [row["phase"] for row in rows] == ["1", "1", "2"]
     assert float(rows[-1]["train_mse"]) < float(rows[0]["train_mse"])
     assert result.state.best_mse == min(float(row["validation_mse"]) for row in rows if row["phase"] == "2")

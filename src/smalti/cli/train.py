@@ -89,6 +89,8 @@ def train(
         except KeyboardInterrupt:
             typer.echo(f"smalti: interrupted; the same command goes on from {folder}", err=True)
             raise typer.Exit(130) from None
+    if not trained.main:
+        return
     pixels = images.pixels[trained.train_index]
     with progress("fitting tables") as advance:
         data = export_bundle(trained.model, output.stem, pixels, _provenance(trained, schedule, sources), advance)

@@ -4,12 +4,15 @@
 plan -> split the images -> for each phase: build or grow -> epochs -> the weights of the best validation loss
 """
 
+import contextlib
 import math
+import signal
+import threading
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,14 +21,14 @@ from numpy.typing import NDArray
 from pytorch_optimizer import SOAP
 from torch import Tensor
 
-from smalti.atomic import atomic_write, output_error
+from smalti.atomic import output_error
 from smalti.errors import TrainingError
+from smalti.training.checkpoint import CHECKPOINT, State, load, save
+from smalti.training.listener import Listener, Nobody
 from smalti.training.network import FULL, Autoencoder, grow
 from smalti.training.plan import Phase, Plan
 from smalti.training.report import write_log, write_plot
 
-CHECKPOINT_VERSION = 1
-CHECKPOINT = "checkpoint.pt"
 CHECKPOINT_SECONDS = 120
 """A checkpoint is written this often besides the end of each epoch."""
 COLLAPSE_CHECKS = (0, 25, 50, 100, 200, 400)
@@ -38,42 +41,11 @@ PROBE = 256
 """Images that the collapse check looks at."""
 
 
-class Listener(Protocol):
-    """Whoever wants to know how training goes."""
-
-    def start(self, total: float, done: float) -> None:
-        """Training has `total` units of work, of which `done` are behind it."""
-
-    def step(self, work: float, loss: float) -> None:
-        """A step of `work` units is done; `loss` is its MSE."""
-
-    def epoch(self, row: dict[str, float]) -> None:
-        """An epoch is done; `row` is its line of the log."""
-
-    def say(self, text: str) -> None:
-        """Something worth a line happened."""
-
-
-@dataclass
-class State:
-    """Where training stands; with the weights and the optimiser, a checkpoint."""
-
-    seed: int
-    phase: int = 0
-    epoch: int = 0  # of the phase
-    step: int = 0  # of the epoch
-    best_mse: float = math.inf  # on the validation images, in this phase
-    best_epoch: int = 0  # counted over all phases, from 1
-    best_weights: dict[str, Tensor] = field(default_factory=dict)
-    mse_sum: float = 0.0  # over the epoch's steps so far
-    seconds: float = 0.0  # spent in training, over all runs
-    log: list[dict[str, float]] = field(default_factory=list)
-
-
 @dataclass(frozen=True)
 class Trained:
     """The network with its best weights, what they reached, and which images were trained on and held out."""
 
+    main: bool  # whether this process is the one that speaks and writes; with one device, it is
     model: Autoencoder
     state: State
     train_index: NDArray[np.int64]
@@ -107,14 +79,11 @@ def train(pixels: NDArray[np.uint8], folder: Path, plan: Plan, listener: Listene
     x = torch.from_numpy(np.ascontiguousarray(pixels)).unsqueeze(1)  # b 1 h w, uint8; scaled a batch at a time
     train_index, validation_index = order[held_out:], order[:held_out]
     training = _Training(fabric, plan, listener, folder, x[train_index], x[validation_index])
-    try:
+    with training.interruptible():
         training.run()
-    except KeyboardInterrupt:
-        training.save()
-        raise
     best = Autoencoder(plan.phases[-1].wide)
     best.load_state_dict(training.state.best_weights)
-    return Trained(best.eval(), training.state, train_index, validation_index)
+    return Trained(fabric.is_global_zero, best.eval(), training.state, train_index, validation_index)
 
 
 class _Training:
@@ -123,16 +92,20 @@ class _Training:
     def __init__(
         self, fabric: Fabric, plan: Plan, listener: Listener, folder: Path, x_train: Tensor, x_validation: Tensor
     ) -> None:
-        self.fabric, self.plan, self.listener, self.folder = fabric, plan, listener, folder
+        self.fabric, self.plan, self.folder = fabric, plan, folder
+        self.listener = listener if fabric.is_global_zero else Nobody()
         self.x_train, self.x_validation = x_train, x_validation
         self.steps = len(x_train) // plan.batch
         self.saved_at = time.monotonic()
-        saved = self._load()
+        self.stop_asked = False  # by Ctrl-C: stop after the step
+        self.consistent = True  # between steps, when weights and state belong together
+        saved = load(folder, self._fingerprint())
         if saved is None:
             self._begin(plan.seed)
         else:
             self.state = State(**saved["state"])
             self._set_up(Autoencoder(self.phase.wide), saved)
+            self.listener.say(f"going on from {folder / CHECKPOINT}")
 
     @property
     def phase(self) -> Phase:
@@ -148,6 +121,27 @@ class _Training:
             if self.state.phase + 1 == len(self.plan.phases):
                 return
             self._next_phase()
+
+    @contextlib.contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """Make Ctrl-C wait for the end of the step and save a checkpoint; a second one does not wait."""
+        main = threading.current_thread() is threading.main_thread()
+        before = signal.signal(signal.SIGINT, self._ask_to_stop) if main else None
+        try:
+            yield
+        except KeyboardInterrupt:
+            if self.consistent:
+                self.save()
+            raise
+        finally:
+            if main:
+                signal.signal(signal.SIGINT, before)
+
+    def _ask_to_stop(self, *_: object) -> None:
+        if self.stop_asked:
+            raise KeyboardInterrupt
+        self.stop_asked = True
+        self.listener.say("stopping after this step; Ctrl-C again to stop at once")
 
     def _begin(self, seed: int) -> None:
         self.state = State(seed)
@@ -177,10 +171,10 @@ class _Training:
                 self._restart(why)
                 return
             mse = self._step(index)
-            state.step += 1
-            state.mse_sum += mse
             state.seconds = seconds_before + time.monotonic() - started
             self.listener.step(_work(self.phase), mse)
+            if self.stop_asked:
+                raise KeyboardInterrupt
             if time.monotonic() - self.saved_at > CHECKPOINT_SECONDS:
                 self.save()
         self._end_epoch()
@@ -196,6 +190,7 @@ class _Training:
             yield torch.from_numpy(batch[self.fabric.global_rank :: self.fabric.world_size])
 
     def _step(self, index: Tensor) -> float:
+        self.consistent = False
         x = self._scaled(self.x_train[index])
         for group in self.optimizer.param_groups:
             group["lr"] = self._learning_rate()
@@ -203,6 +198,9 @@ class _Training:
         self.optimizer.zero_grad()
         self.fabric.backward(mse)
         self.optimizer.step()
+        self.state.step += 1
+        self.state.mse_sum += float(mse.detach())
+        self.consistent = True
         return float(mse.detach())
 
     def _learning_rate(self) -> float:
@@ -242,6 +240,8 @@ class _Training:
         total = torch.zeros((), dtype=torch.float64)
         share = self.x_validation[self.fabric.global_rank :: self.fabric.world_size]
         for x in map(self._scaled, torch.split(share, 4 * self.plan.batch)):
+            if self.stop_asked:
+                raise KeyboardInterrupt
             total += (x - self.model(x)).square().mean((1, 2, 3)).sum().cpu()
         whole = self.fabric.all_reduce(total, reduce_op="sum")
         assert isinstance(whole, Tensor)
@@ -264,31 +264,8 @@ class _Training:
     def save(self) -> None:
         """Write the checkpoint; a whole one is there at any time."""
         self.saved_at = time.monotonic()
-        if not self.fabric.is_global_zero:
-            return
-        content = {
-            "version": CHECKPOINT_VERSION,
-            "plan": self._fingerprint(),
-            "state": vars(self.state),
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-        }
-        with atomic_write(self.folder / CHECKPOINT, force=True) as file:
-            torch.save(content, file)
-
-    def _load(self) -> dict[str, Any] | None:
-        path = self.folder / CHECKPOINT
-        if not path.exists():
-            return None
-        try:
-            saved: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-            matches = saved["version"] == CHECKPOINT_VERSION and saved["plan"] == self._fingerprint()
-        except Exception as exc:  # torch.load raises whatever pickle, zipfile and torch raise
-            raise TrainingError(f"cannot read the checkpoint {path}; delete it to start anew") from exc
-        if not matches:
-            raise TrainingError(f"{path} is of other images or another plan; delete it or choose another output")
-        self.listener.say(f"going on from {path}")
-        return saved
+        if self.fabric.is_global_zero:
+            save(self.folder, self._fingerprint(), self.state, self.model, self.optimizer)
 
     def _fingerprint(self) -> dict[str, Any]:
         pixels = (int(self.x_train.long().sum()), int(self.x_validation.long().sum()))

@@ -25,6 +25,7 @@ def write_log(path: Path, rows: Sequence[Row]) -> None:
 def write_plot(path: Path, rows: Sequence[Row]) -> None:
     """MSE of training and validation against the epoch, log scale, as PNG."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
@@ -34,6 +35,7 @@ def write_plot(path: Path, rows: Sequence[Row]) -> None:
     for before, after in itertools.pairwise(rows):
         if before["phase"] != after["phase"]:
             axes.axvline((before["epoch"] + after["epoch"]) / 2, color="gray", ls=":", label="network grown")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel="epoch", ylabel="MSE (pixels in [0, 1])", title="Training of the autoencoder")
     axes.grid(which="both", alpha=0.3)
     axes.legend()

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: MIT
+"""Where training stands, to a file and back; whole or not at all."""
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from smalti.atomic import atomic_write
+from smalti.errors import TrainingError
+
+CHECKPOINT = "checkpoint.pt"
+VERSION = 1
+
+
+@dataclass
+class State:
+    """Where training stands; with the weights and the optimiser, a checkpoint."""
+
+    seed: int
+    phase: int = 0
+    epoch: int = 0  # of the phase
+    step: int = 0  # of the epoch
+    best_mse: float = math.inf  # on the validation images, in this phase
+    best_epoch: int = 0  # counted over all phases, from 1
+    best_weights: dict[str, Tensor] = field(default_factory=dict)
+    mse_sum: float = 0.0  # over the epoch's steps so far
+    seconds: float = 0.0  # spent in training, over all runs
+    log: list[dict[str, float]] = field(default_factory=list)
+
+
+def save(
+    folder: Path, fingerprint: dict[str, Any], state: State, model: nn.Module, optimizer: torch.optim.Optimizer
+) -> None:
+    """Write the checkpoint of a training whose plan and images `fingerprint` tells from others."""
+    content = {
+        "version": VERSION,
+        "plan": fingerprint,
+        "state": vars(state),
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+    }
+    with atomic_write(folder / CHECKPOINT, force=True) as file:
+        torch.save(content, file)
+
+
+def load(folder: Path, fingerprint: dict[str, Any]) -> dict[str, Any] | None:
+    """What `save` wrote: "state", "model" and "optimizer"; None if there is no checkpoint.
+
+    Raises:
+        TrainingError: it cannot be read, or is of another training.
+    """
+    path = folder / CHECKPOINT
+    if not path.exists():
+        return None
+    try:
+        saved: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        matches = saved["version"] == VERSION and saved["plan"] == fingerprint
+    except Exception as exc:
+        raise TrainingError(f"cannot read the checkpoint {path}; delete it to start anew") from exc
+    if not matches:
+        raise TrainingError(f"{path} is of other images or another plan; delete it or choose another output")
+    return saved
