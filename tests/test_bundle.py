@@ -12,7 +12,7 @@ from smalti.errors import ModelError, SourceError, UnknownModelError
 
 @pytest.fixture
 def members() -> dict[str, bytes]:
-    with zipfile.ZipFile(model_paths()["mnist-autoencoder"]) as bundle:
+    with zipfile.ZipFile(model_paths()[0]) as bundle:
         return {name: bundle.read(name) for name in bundle.namelist()}
 
 
@@ -71,6 +71,49 @@ def test_a_damaged_bundle_gets_a_named_error(tmp_path, members, damage, message)
     write(tmp_path / "x.model", members)
     with pytest.raises(ModelError, match=message):
         smalti.load_model(tmp_path / "x.model")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b'"step": ', b'"step": NaN, "x": '),
+        (b'"step": ', b'"step": -1, "x": '),
+        (b'"step": ', b'"step": 1e999, "x": '),
+        (b'"quality": ', b'"quality": 0, "x": '),
+        (b'"quality": ', b'"quality": 50, "x": '),
+        (b'"quality": ', b'"quality": 1e999, "x": '),
+        (b'"latent_shape": ', b'"latent_shape": [-1, -7, 7], "x": '),
+        (b'"latent_shape": ', b'"latent_shape": [], "x": '),
+        (b'"image_shape": ', b'"image_shape": [28, 28, 2], "x": '),
+        (b'"image_shape": ', b'"image_shape": [0, 28, 1], "x": '),
+        (b'"points": ', b'"points": [], "x": '),
+        (b'"decoder": ', b'"decoder": ' + b"[" * 100_000 + b', "x": '),
+    ],
+)
+def test_a_hostile_manifest_is_refused(tmp_path, members, old, new):
+    assert old in members[MANIFEST]
+    write(tmp_path / "x.model", members | {MANIFEST: members[MANIFEST].replace(old, new)})
+    with pytest.raises(ModelError, match="not a model bundle"):
+        smalti.load_model(tmp_path / "x.model")
+
+
+def test_flipped_bytes_of_a_bundle_are_noticed_or_harmless(tmp_path, members, model):
+    del members["analysis.onnx"], members[SYNTHESIS]  # the large ones: damage there is the zip's checksum's
+    write(tmp_path / "x.model", members)
+    data = (tmp_path / "x.model").read_bytes()
+    for at in range(0, len(data), max(1, len(data) // 150)):
+        (tmp_path / f"{at}.model").write_bytes(data[:at] + bytes([data[at] ^ 0x10]) + data[at + 1 :])
+        with pytest.raises(ModelError):
+            smalti.load_model(tmp_path / f"{at}.model")
+
+
+def test_a_damaged_bundle_on_the_search_path_hides_no_other(tmp_path, monkeypatch, packed):
+    (tmp_path / "a.model").write_bytes(b"junk")
+    (tmp_path / "b.model").mkdir()
+    monkeypatch.setenv("SMALTI_MODEL_PATH", str(tmp_path))
+    monkeypatch.setattr("smalti.bundle._BUILT_IN", tmp_path / "nothing")
+    with pytest.raises(UnknownModelError, match="SMALTI_MODEL_PATH"):
+        smalti.unpack(packed)
 
 
 def test_files_that_are_no_bundles_are_refused(tmp_path):

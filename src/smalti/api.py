@@ -13,7 +13,7 @@ from smalti.archive import BlockReader, BlockWriter
 from smalti.atomic import atomic_write
 from smalti.bundle import DEFAULT_MODEL, Model
 from smalti.codec import BLOCK_IMAGES, Pixels, encode_block
-from smalti.errors import CorruptError, SourceError
+from smalti.errors import SourceError, UsageError
 from smalti.format import Header
 from smalti.images import ImageSet, describe, read_images
 from smalti.sequence import Archive, ModelName, Progress, as_model
@@ -54,7 +54,7 @@ def pack(
         model: a name, the path of a bundle, or a loaded model.
         quality: 1 (fewest bytes) to 100 (best); the model's nearest operating point is taken.
         force: replace `path` if it exists.
-        progress: called with the number of images just done.
+        progress: called with the number of images just done, and of all.
 
     Raises:
         SourceError: the images cannot be read or do not suit the model.
@@ -86,7 +86,7 @@ def unpack(
         target: `*.npz`, `*-idx3-ubyte[.gz]`, else a folder of PNG files; whole or not at all.
         model: where to find the model, if it is not built in.
         force: replace what exists at `target`.
-        progress: called with the number of images just done.
+        progress: called with the number of images just done, and of all.
 
     Raises:
         FormatError: the file is damaged or not a smalti file.
@@ -120,11 +120,12 @@ def decode(data: bytes, *, model: ModelName | None = None) -> Pixels:
     """The bytes of a smalti file of one image to the image (`h w` or `h w 3`).
 
     Raises:
-        FormatError: `data` is damaged, or holds another number of images than one.
+        FormatError: `data` is damaged.
+        UsageError: it holds another number of images than one.
     """
     with Archive(BlockReader(data), model) as archive:
         if len(archive) != 1:
-            raise CorruptError(f"the data holds {len(archive)} images; decode takes one: write a file and open it")
+            raise UsageError(f"the data holds {len(archive)} images; decode takes one: write a file and open it")
         return archive[0]
 
 
@@ -135,7 +136,7 @@ def _write(images: ImageSet, file: BinaryIO, model: Model, index: int, progress:
         x = images.pixels[start : start + BLOCK_IMAGES]
         writer.add(encode_block(x, model, point))
         if progress:
-            progress(len(x))
+            progress(len(x), n)
     writer.finish(n, images.names)
 
 
@@ -153,7 +154,10 @@ def _images(source: Source | Sequence[Path | str]) -> ImageSet:
         return source
     if isinstance(source, np.ndarray):
         return ImageSet(source)
-    return read_images(source) if isinstance(source, str | Path) else read_images(*source)
+    paths = [source] if isinstance(source, str | Path) else list(source)
+    if not all(isinstance(path, str | Path) for path in paths):
+        raise SourceError("a source is one array of all images (n h w), or paths; stack the arrays with numpy.stack")
+    return read_images(*paths)
 
 
 def check_fit(images: ImageSet, model: Model) -> None:

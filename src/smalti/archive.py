@@ -54,8 +54,8 @@ class BlockReader:
         self._lock = threading.Lock()
         try:
             self._file: BinaryIO = source.open("rb") if isinstance(source, Path) else io.BytesIO(source)
-        except OSError as exc:
-            raise SourceError(f"cannot open {self.where}: {exc.strerror}; check the path") from exc
+        except (OSError, ValueError) as exc:  # ValueError: a zero byte in the path
+            raise SourceError(f"cannot open {self.where}: {getattr(exc, 'strerror', None) or exc}; check it") from exc
         try:
             self._read_ends()
         except BaseException:
@@ -63,7 +63,10 @@ class BlockReader:
             raise
 
     def _read_ends(self) -> None:
-        self.size = self._file.seek(0, io.SEEK_END)
+        try:
+            self.size = self._file.seek(0, io.SEEK_END)
+        except OSError as exc:
+            raise SourceError(f"{self.where} cannot be read in any order; save it to a file first") from exc
         self.header = unpack_header(self._read(0, HEADER.size))
         index_size, crc = unpack_trailer(self._read(max(0, self.size - TRAILER.size), TRAILER.size), self.size)
         self._index_at = self.size - TRAILER.size - index_size
@@ -98,8 +101,9 @@ class BlockReader:
             with self._lock:
                 self._file.seek(at)
                 return self._file.read(size)
-        except OSError as exc:
-            raise SourceError(f"cannot read {self.where}: {exc.strerror}; check the disk") from exc
+        except (OSError, ValueError) as exc:  # ValueError: closed
+            reason = getattr(exc, "strerror", None) or exc
+            raise SourceError(f"cannot read {self.where}: {reason}; open it again") from exc
 
     def close(self) -> None:
         """Close the file; reading afterwards is an error."""

@@ -5,6 +5,7 @@ import contextlib
 import errno
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -21,6 +22,7 @@ def atomic_write(path: Path, *, force: bool = False) -> Iterator[BinaryIO]:
         OutputError: the disk is full, the folder is missing, not writable, ...
     """
     refuse_existing(path, force=force)
+    path = Path(os.path.realpath(path))  # a link stays a link: what it leads to is replaced
     temporary = path.parent / f".{path.name[:100]}.{secrets.token_hex(4)}.part"
     try:
         with temporary.open("xb") as file:
@@ -29,7 +31,7 @@ def atomic_write(path: Path, *, force: bool = False) -> Iterator[BinaryIO]:
             os.fsync(file.fileno())
         refuse_existing(path, force=force)
         temporary.replace(path)
-    except OSError as exc:
+    except (OSError, UnicodeEncodeError) as exc:
         raise output_error(path, exc) from exc
     finally:
         with contextlib.suppress(OSError):
@@ -37,14 +39,27 @@ def atomic_write(path: Path, *, force: bool = False) -> Iterator[BinaryIO]:
 
 
 def refuse_existing(path: Path, *, force: bool) -> None:
-    """Raise OutputExistsError if `path` exists and may not be replaced; a folder is never replaced by a file."""
-    if path.is_dir():
+    """Raise OutputExistsError if `path` exists and may not be replaced; only a file is ever replaced.
+
+    Raises:
+        OutputError: the operating system does not even let us look.
+    """
+    try:
+        mode = path.stat().st_mode if os.path.lexists(path) else None
+    except FileNotFoundError:
+        return  # a link that leads nowhere yet
+    except (OSError, ValueError) as exc:
+        raise output_error(path, exc) from exc
+    if mode is not None and stat.S_ISDIR(mode):
         raise OutputExistsError(f"{path} is a folder; give the name of a file to write")
-    if path.exists() and not force:
+    if mode is not None and not stat.S_ISREG(mode):
+        raise OutputExistsError(f"{path} is no regular file; give the name of a file to write")
+    if mode is not None and not force:
         raise OutputExistsError(f"{path} exists already; choose another name or add --force to replace it")
 
 
-def output_error(path: Path, exc: OSError) -> OutputError:
+def output_error(path: Path, exc: OSError | ValueError) -> OutputError:
     """The error for a target that the operating system does not let us write."""
-    advice = "free some space" if exc.errno == errno.ENOSPC else "choose another place"
-    return OutputError(f"cannot write {path}: {exc.strerror or exc}; {advice}")
+    full = isinstance(exc, OSError) and exc.errno == errno.ENOSPC
+    reason = (exc.strerror if isinstance(exc, OSError) else None) or exc
+    return OutputError(f"cannot write {path}: {reason}; {'free some space' if full else 'choose another place'}")

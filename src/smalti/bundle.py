@@ -7,10 +7,12 @@ synthesis.onnx   g_s: quantised latents to float32 `n c h w`
 tables.bin       frequency tables, one a latent, for each operating point in turn
 """
 
+import contextlib
 import functools
 import hashlib
 import io
 import json
+import math
 import os
 import zipfile
 from collections.abc import Mapping
@@ -32,6 +34,8 @@ SEARCH_PATH = "SMALTI_MODEL_PATH"
 """Environment variable: folders to look for models in, besides the built-in one."""
 MAX_MEMBER_BYTES = 64 << 20
 MAX_LATENTS = 1 << 16
+MAX_SIDE = (1 << 16) - 1
+MAX_POINTS = 256
 RUN_IMAGES = 32
 """Images a network runs on at a time; more only costs memory."""
 
@@ -150,13 +154,12 @@ def load_model(name: str | Path = DEFAULT_MODEL, threads: int = 0) -> Model:
     >>> load_model("mnist-autoencoder").latent_shape
     (1, 7, 7)
     """
-    path = Path(name)
-    if path.suffix == SUFFIX or len(path.parts) > 1:
-        return _load(path, threads)
-    known = model_paths()
-    if str(name) not in known:
-        raise UnknownModelError(f"no model named {str(name)!r}; there are: {', '.join(known)}; or give a file")
-    return _load(known[str(name)], threads)
+    if isinstance(name, Path) or name.endswith(SUFFIX) or "/" in name or os.sep in name:
+        return _load(Path(name), threads)
+    known = {path.stem: path for path in reversed(model_paths())}
+    if name not in known:
+        raise UnknownModelError(f"no model named {name!r}; there are: {', '.join(known)}; or give a path")
+    return _load(known[name], threads)
 
 
 def find_model(model_id: bytes, threads: int = 0) -> Model:
@@ -165,31 +168,28 @@ def find_model(model_id: bytes, threads: int = 0) -> Model:
     Raises:
         UnknownModelError: it is neither built in nor on `SMALTI_MODEL_PATH`.
     """
-    for path in model_paths().values():
-        model = _load(path, threads)
-        if model.id == model_id:
-            return model
+    for path in model_paths():
+        with contextlib.suppress(ModelError, SourceError):  # another bundle's damage is not our concern
+            model = _load(path, threads)
+            if model.id == model_id:
+                return model
     raise UnknownModelError(
         f"the file needs model {model_id.hex()}, which is not built in; name its bundle with --model,"
         f" or put it in a folder named by {SEARCH_PATH}"
     )
 
 
-def model_paths() -> dict[str, Path]:
-    """The bundles that a name can stand for, built-in ones first."""
+def model_paths() -> list[Path]:
+    """All bundles that are built in or on the search path, in the order in which a name is looked for."""
     folders = [_BUILT_IN, *(Path(folder) for folder in os.environ.get(SEARCH_PATH, "").split(os.pathsep) if folder)]
-    found: dict[str, Path] = {}
-    for folder in folders:
-        for path in sorted(folder.glob(f"*{SUFFIX}")):
-            found.setdefault(path.stem, path)
-    return found
+    return [path for folder in folders for path in sorted(folder.glob(f"*{SUFFIX}"))]
 
 
 def _load(path: Path, threads: int) -> Model:
     try:
         return _load_once(path.resolve(), threads, path.stat().st_mtime_ns)
-    except OSError as exc:
-        raise SourceError(f"cannot open model {path}: {exc.strerror}; check the path") from exc
+    except (OSError, ValueError) as exc:  # ValueError: a zero byte in the path
+        raise SourceError(f"cannot open model {path}: {getattr(exc, 'strerror', None) or exc}; check it") from exc
 
 
 @functools.lru_cache(maxsize=16)
@@ -199,7 +199,7 @@ def _load_once(path: Path, threads: int, _changed: int) -> Model:
         with path.open("rb") as file, zipfile.ZipFile(file) as bundle:
             members = {name: _member(bundle, name) for name in (MANIFEST, ANALYSIS, SYNTHESIS, TABLES)}
         return _parse(members, threads)
-    except (zipfile.BadZipFile, KeyError, ValueError, TypeError, EOFError, NotImplementedError) as exc:
+    except Exception as exc:
         raise ModelError(f"{path} is not a model bundle, or a damaged one ({exc}); export or copy it again") from exc
 
 
@@ -221,14 +221,23 @@ def _parse(members: Mapping[str, bytes], threads: int) -> Model:
     decoder = manifest["decoder"]
     h, w, c = (int(n) for n in decoder["image_shape"])
     latent_shape = tuple(int(n) for n in decoder["latent_shape"])
-    latents = int(np.prod(latent_shape))
+    latents = math.prod(latent_shape)
+    if c not in (1, 3) or not (1 <= h <= MAX_SIDE and 1 <= w <= MAX_SIDE):
+        raise ValueError(f"images of shape {(h, w, c)}")
+    if min(latent_shape, default=0) < 1 or latents > MAX_LATENTS:
+        raise ValueError(f"latents of shape {latent_shape}")
     tables = tables_from_bytes(members[TABLES])
-    if not 1 <= latents <= MAX_LATENTS or len(tables) != latents * len(decoder["points"]) or not tables:
+    if not 1 <= len(decoder["points"]) <= MAX_POINTS or len(tables) != latents * len(decoder["points"]):
         raise ValueError(f"{len(tables)} tables for {len(decoder['points'])} points of {latents} latents")
     points = tuple(
         Point(int(point["quality"]), float(point["step"]), tables[i * latents : (i + 1) * latents])
         for i, point in enumerate(decoder["points"])
     )
+    qualities = [point.quality for point in points]
+    if qualities != sorted(set(qualities)) or not (qualities[0] >= 1 and qualities[-1] <= 100):
+        raise ValueError(f"qualities {qualities}")
+    if not all(math.isfinite(point.step) and 1e-6 < point.step < 1e6 for point in points):
+        raise ValueError("a quantisation step out of range")
     decoding = json.dumps(decoder, sort_keys=True).encode(), members[SYNTHESIS], members[TABLES]
     model_id = hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in decoding)).digest()[:8]
     networks = {name: members[name] for name in (ANALYSIS, SYNTHESIS)}

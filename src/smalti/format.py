@@ -127,6 +127,7 @@ def _unpack_names(data: bytes, count: int) -> tuple[str, ...]:
     except (zlib.error, UnicodeDecodeError) as exc:
         raise CorruptError("the names of the images cannot be read; the file is damaged") from exc
     names = tuple(text.split("\0"))
-    if not decompressor.eof or decompressor.unused_data or len(names) != count:
+    whole = decompressor.eof and not decompressor.unused_data and len(names) == count
+    if not whole or max(len(name.encode()) for name in names) > MAX_NAME_BYTES or len(set(names)) < count:
         raise CorruptError(f"the names do not fit the {count} images")
     return names

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: MIT
-"""Where images come from and go to: folders, single images, idx files, npz files, arrays."""
+"""Where images come from: folders, single images, idx files, npz files, arrays."""
 
 import gzip
-import io
+import os
 import struct
-import zipfile
+import warnings
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
@@ -19,8 +19,13 @@ from smalti.errors import SourceError
 
 MAX_BYTES = 1 << 34
 """Bytes of pixels a source may claim; far above need, low enough to refuse a lying header."""
+MAX_NAME_BYTES = 4096
+SUFFIXES = frozenset(
+    (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".pgm", ".ppm", ".pnm", ".avif", ".jp2")
+)
+"""Files in a folder that are taken for images."""
 _GZIP, _ZIP = b"\x1f\x8b", b"PK\x03\x04"
-_IDX_UBYTE_3D = b"\0\0\x08\x03"
+IDX_UBYTE_3D = b"\0\0\x08\x03"
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,12 +41,32 @@ class ImageSet:
             raise SourceError(f"images must be uint8 of shape n h w or n h w 3, not {x.dtype} of shape {x.shape}")
         if not x.size:
             raise SourceError(f"there are no images: the array has shape {x.shape}")
+        if self.names is not None:
+            _check_names(self.names, len(x))
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """Of each image: h w c."""
         _, h, w, *c = self.pixels.shape
         return h, w, c[0] if c else 1
+
+
+def _check_names(names: Sequence[str], n: int) -> None:
+    if len(names) != n:
+        raise SourceError(f"there are {len(names)} names for {n} images; give each image a name, or none")
+    seen = set()
+    for name in names:
+        if name in seen:
+            raise SourceError(f"two images are named {name!r}; give each its own name, or pack their common folder")
+        seen.add(name)
+        try:
+            size = len(name.encode())
+        except UnicodeEncodeError as exc:
+            raise SourceError(f"the name {name!r} is not Unicode; rename the file") from exc
+        if "\0" in name or not 1 <= size <= MAX_NAME_BYTES:
+            raise SourceError(
+                f"the name {name[:40]!r}... has {size} bytes; allowed are 1 to {MAX_NAME_BYTES}, none zero"
+            )
 
 
 def describe(shape: tuple[int, int, int]) -> str:
@@ -74,43 +99,47 @@ def read_images(*sources: Path | str) -> ImageSet:
             )
     if len(sets) == 1:
         return sets[0]
-    names: list[str] | None = None
-    if any(images.names for images in sets):
-        names = [
-            name
-            for source, images in zip(sources, sets, strict=True)
-            for name in images.names or [f"{Path(source).stem}-{i:05d}.png" for i in range(len(images.pixels))]
-        ]
-        twice = next((name for i, name in enumerate(sorted(names)[1:]) if name == sorted(names)[i]), None)
-        if twice is not None:
-            raise SourceError(f"two images are named {twice!r}; pack their common folder instead")
-    return ImageSet(np.concatenate([images.pixels for images in sets]), None if names is None else tuple(names))
+    if not any(images.names for images in sets):
+        return ImageSet(np.concatenate([images.pixels for images in sets]))
+    names = [
+        name
+        for source, images in zip(sources, sets, strict=True)
+        for name in images.names or [f"{Path(source).stem}-{i:05d}.png" for i in range(len(images.pixels))]
+    ]
+    return ImageSet(np.concatenate([images.pixels for images in sets]), tuple(names))
 
 
 def _read_source(source: str) -> ImageSet:
-    file, _, key = source.partition("#") if ".npz#" in source else (source, "", "")
+    file, _, key = source.rpartition("#") if ".npz#" in source else (source, "", "")
     path = Path(file)
-    if path.is_dir():
-        return _read_folder(path)
     try:
+        if path.is_dir():
+            return _read_folder(path)
         with path.open("rb") as stream:
             head = stream.read(4)
             stream.seek(0)
-            if head.startswith((_GZIP, _IDX_UBYTE_3D[:3])):
+            if head.startswith((_GZIP, IDX_UBYTE_3D[:3])):
                 return ImageSet(_read_idx(stream, path, gzipped=head.startswith(_GZIP)))
             if head == _ZIP:
-                return ImageSet(_read_npz(stream, path, key))
+                return _read_npz(stream, path, key)
         return _stack([path], [path.name])
-    except OSError as exc:
-        raise SourceError(f"cannot read {path}: {exc.strerror or exc}; check the path") from exc
+    except (OSError, ValueError) as exc:  # ValueError: a zero byte in the path
+        raise SourceError(f"cannot read {path}: {getattr(exc, 'strerror', None) or exc}; check the path") from exc
 
 
 def _read_folder(folder: Path) -> ImageSet:
-    suffixes = Image.registered_extensions()
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in suffixes and path.is_file())
-    if not paths:
+    def fail(error: OSError) -> None:
+        raise error
+
+    found = {}
+    for parent, _, files in os.walk(folder, onerror=fail):
+        for path in (Path(parent, file) for file in files if not file.startswith(".")):
+            if path.suffix.lower() in SUFFIXES and path.is_file():
+                found[path.relative_to(folder).as_posix()] = path
+    if not found:
         raise SourceError(f"{folder} holds no images; give a folder of PNG, JPEG, WebP, ... files")
-    return _stack(paths, [path.relative_to(folder).as_posix() for path in paths])
+    names = sorted(found)
+    return _stack([found[name] for name in names], names)
 
 
 def _stack(paths: Sequence[Path], names: Sequence[str]) -> ImageSet:
@@ -125,19 +154,30 @@ def _stack(paths: Sequence[Path], names: Sequence[str]) -> ImageSet:
 def _read_image(path: Path) -> NDArray[np.uint8]:
     """An image file to `h w` or `h w 3`."""
     try:
-        with Image.open(path) as image:
-            if image.width * image.height * 3 > MAX_BYTES:
-                raise SourceError(f"{path} is {image.height}x{image.width}, more than fits")
-            mode = {"1": "L", "P": "RGB"}.get(image.mode, image.mode)
-            if mode not in ("L", "RGB") or "transparency" in image.info:
-                raise SourceError(f"{path} has mode {image.mode}; convert it to 8-bit gray or RGB first")
-            return np.asarray(image.convert(mode), np.uint8)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(path) as image:
+                return _pixels(image, path)
+    except SourceError:
+        raise
     except UnidentifiedImageError as exc:
         raise SourceError(f"{path} is no image, idx or npz file that smalti knows") from exc
     except OSError as exc:
         raise SourceError(f"cannot read {path}: {exc.strerror or exc}; check the file") from exc
-    except (ValueError, SyntaxError, EOFError, struct.error, Image.DecompressionBombError) as exc:
-        raise SourceError(f"{path} is a damaged image ({exc}); leave it out or copy it again") from exc
+    except Exception as exc:
+        raise SourceError(f"{path} is a damaged or too large image ({exc}); leave it out or copy it again") from exc
+
+
+def _pixels(image: Image.Image, path: Path) -> NDArray[np.uint8]:
+    if getattr(image, "n_frames", 1) > 1:
+        raise SourceError(f"{path} holds several images; save each in a file of its own")
+    mode = {"1": "L", "P": "RGB"}.get(image.mode, image.mode)
+    if mode not in ("L", "RGB") or "transparency" in image.info:
+        raise SourceError(f"{path} has mode {image.mode}; convert it to 8-bit gray or RGB first")
+    pixels = np.asarray(image.convert(mode), np.uint8)
+    if image.mode == "P" and (pixels == pixels[..., :1]).all():
+        return np.ascontiguousarray(pixels[..., 0])  # a palette of grays
+    return pixels
 
 
 def _read_idx(stream: BinaryIO, path: Path, *, gzipped: bool) -> NDArray[np.uint8]:
@@ -145,7 +185,7 @@ def _read_idx(stream: BinaryIO, path: Path, *, gzipped: bool) -> NDArray[np.uint
     try:
         file = gzip.GzipFile(fileobj=stream) if gzipped else stream
         head = file.read(16)
-        if len(head) < 16 or not head.startswith(_IDX_UBYTE_3D):
+        if len(head) < 16 or not head.startswith(IDX_UBYTE_3D):
             raise SourceError(f"{path} is not an idx file of images (unsigned bytes in three dimensions)")
         n, h, w = struct.unpack(">3I", head[4:])
         if n * h * w > MAX_BYTES:
@@ -158,38 +198,20 @@ def _read_idx(stream: BinaryIO, path: Path, *, gzipped: bool) -> NDArray[np.uint
     return np.frombuffer(data, np.uint8).reshape(n, h, w)
 
 
-def _read_npz(stream: BinaryIO, path: Path, key: str) -> NDArray[np.uint8]:
+def _read_npz(stream: BinaryIO, path: Path, key: str) -> ImageSet:
+    """One array of an npz file: `key`, or "images" (with "names", as `unpack` writes them), or the only one."""
     try:
         with np.load(stream, allow_pickle=False) as arrays:
-            if key and key not in arrays:
-                raise SourceError(f"{path} has no array {key!r}; it has: {', '.join(arrays)}")
-            keys = [key] if key else [name for name in arrays if "label" not in name]
-            if len(keys) != 1:
-                raise SourceError(f"{path} holds {len(keys)} arrays ({', '.join(keys)}); pick one: {path}#KEY")
-            array: NDArray[np.uint8] = arrays[keys[0]]
-            return array
-    except (ValueError, KeyError, EOFError, zlib.error, zipfile.BadZipFile, MemoryError) as exc:
+            keys = [name for name in arrays if "label" not in name]
+            key = key or ("images" if "images" in keys else keys[0] if len(keys) == 1 else "")
+            if key not in arrays:
+                raise SourceError(f"{path} holds the arrays {', '.join(arrays)}; pick one: {path}#KEY")
+            pixels = arrays[key]
+            names = arrays["names"] if key == "images" and "names" in arrays else None
+    except SourceError:
+        raise
+    except Exception as exc:
         raise SourceError(f"{path} is not an npz file, or a damaged one ({exc}); save it again") from exc
-
-
-def png_bytes(pixels: NDArray[np.uint8]) -> bytes:
-    """An image (`h w` or `h w 3`) as a PNG file."""
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG")
-    return file.getvalue()
-
-
-def idx_bytes(pixels: NDArray[np.uint8]) -> Iterator[bytes]:
-    """Gray images (`n h w`) as an idx file, part by part."""
-    yield _IDX_UBYTE_3D + struct.pack(">3I", *pixels.shape)
-    yield from (image.tobytes() for image in pixels)
-
-
-def unsafe_name(name: str) -> bool:
-    r"""Whether writing an image of that name could land outside the target folder, or nowhere.
-
-    >>> [unsafe_name(name) for name in ("a/b.png", "../a.png", "/a.png", "C:a.png", "a\\b.png", "")]
-    [False, True, True, True, True, True]
-    """
-    parts = PurePosixPath(name).parts
-    return not parts or ".." in parts or name.startswith("/") or any(c in name for c in "\\:\0")
+    if not isinstance(pixels, np.ndarray):
+        raise SourceError(f"{path}: {key} is no array; save it again with numpy.savez")
+    return ImageSet(pixels, None if names is None else tuple(map(str, names.ravel().tolist())))

@@ -12,12 +12,12 @@ import numpy as np
 from smalti.archive import BlockReader
 from smalti.bundle import Model, find_model, load_model
 from smalti.codec import Pixels, decode_block
-from smalti.errors import CorruptError, ModelError
+from smalti.errors import CorruptError, ModelError, UnknownModelError
 from smalti.images import describe
 
 ModelName = Model | Path | str
-Progress = Callable[[int], None]
-"""Called with the number of images that were just done."""
+Progress = Callable[[int, int], None]
+"""Called with the number of images just done, and of all."""
 
 
 class Archive:
@@ -55,23 +55,6 @@ class Archive:
         """Of each image: h w c."""
         return self._model.image_shape
 
-    def info(self) -> dict[str, Any]:
-        """What can be said of the file without decoding it."""
-        header, images = self._blocks.header, len(self)
-        return {
-            "images": images,
-            "size": describe(self.image_shape),
-            "bytes": self._blocks.size,
-            "bytes_an_image": self._blocks.size / images if images else 0.0,
-            "payload_bytes": self._blocks.payload_size,
-            "model": self._model.name,
-            "model_id": header.model_id.hex(),
-            "quality": self._point.quality,
-            "blocks": len(self._blocks.index.blocks),
-            "images_a_block": header.block_images,
-            "named": self.names is not None,
-        }
-
     def __len__(self) -> int:
         return self._blocks.index.count
 
@@ -89,11 +72,11 @@ class Archive:
             raise IndexError(f"image {i} of {len(self)}")
         block, offset = divmod(i % len(self), self._blocks.header.block_images)
         image: Pixels = self._block(block)[offset]
-        return image
+        return image.copy()
 
     def __iter__(self) -> Iterator[Pixels]:
         for block in range(len(self._blocks.index.blocks)):
-            yield from self._block(block)
+            yield from self._block(block).copy()
 
     def decode_all(self, progress: Progress | None = None) -> Pixels:
         """All images in one array."""
@@ -101,7 +84,7 @@ class Archive:
         for block in range(len(self._blocks.index.blocks)):
             parts.append(self._block(block))
             if progress:
-                progress(len(parts[-1]))
+                progress(len(parts[-1]), len(self))
         return np.concatenate(parts) if parts else self._nothing()
 
     def _block(self, block: int) -> Pixels:
@@ -132,3 +115,26 @@ class Archive:
 def as_model(model: ModelName) -> Model:
     """A model from its name, its path or itself."""
     return model if isinstance(model, Model) else load_model(model)
+
+
+def describe_file(blocks: BlockReader) -> dict[str, Any]:
+    """What can be said of a smalti file without decoding it; model and quality are None if its model is not known."""
+    header, images = blocks.header, blocks.index.count
+    try:
+        model = find_model(header.model_id)
+    except UnknownModelError:
+        model = None
+    known = model is not None and header.point < len(model.points)
+    return {
+        "images": images,
+        "size": describe((header.height, header.width, header.channels)),
+        "bytes": blocks.size,
+        "bytes_an_image": round(blocks.size / images, 3) if images else None,
+        "payload_bytes": blocks.payload_size,
+        "model": model.name if model else None,
+        "model_id": header.model_id.hex(),
+        "quality": model.points[header.point].quality if model and known else None,
+        "blocks": len(blocks.index.blocks),
+        "images_a_block": header.block_images,
+        "named": blocks.index.names is not None,
+    }

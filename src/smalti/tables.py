@@ -34,6 +34,8 @@ class Table:
         f = self.frequencies
         if f.ndim != 1 or f.dtype != np.uint32 or not 1 <= len(f) <= MAX_SYMBOLS:
             raise ValueError(f"a table has 1 to {MAX_SYMBOLS} uint32 frequencies, not {f.shape} of {f.dtype}")
+        if abs(self.low) > 1 << 30:
+            raise ValueError(f"a table's lowest symbol is {self.low}, out of range")
         if f.min() < 1 or int(f.sum(dtype=np.uint64)) != TOTAL:
             raise ValueError(f"frequencies must be at least 1 and sum to {TOTAL}, not {int(f.sum(dtype=np.uint64))}")
 

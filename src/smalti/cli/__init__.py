@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
 """The command line: parse, call, print. Heavy modules are imported by the command that needs them."""
 
+import os
 import sys
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -17,7 +18,6 @@ app = typer.Typer(
     name="smalti",
     help="Learned compression for collections of small images.",
     epilog="Start with: smalti demo",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
@@ -25,35 +25,43 @@ for command in (pack, unpack, info, figure, demo, models, train, data):
     app.command()(command)
 
 
-def _version(wanted: bool) -> None:  # noqa: FBT001 - Typer calls it with the flag alone
-    if wanted:
-        typer.echo(f"smalti {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
+@app.callback(invoke_without_command=True)
 def _options(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = (
-        False
-    ),
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
 ) -> None:
     """Learned compression for collections of small images."""
+    if version:
+        typer.echo(f"smalti {__version__}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+        raise typer.Exit(2)
 
 
 def main() -> None:
-    """Run the command line; every error of ours is one line on stderr and exit code 1, or 2 for wrong usage."""
+    """Run the command line; every error is one line on stderr and exit code 1, or 2 for wrong usage."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal or pipe that cannot show a character shows "?"
     try:
-        app(prog_name="smalti")
+        code = app(prog_name="smalti", standalone_mode=False)
+        sys.stdout.flush()
     except SmaltiError as exc:
-        fail(str(exc), exc.exit_code)
+        _fail(str(exc), exc.exit_code)
     except MemoryError:
-        fail("out of memory; give fewer images at a time", 1)
+        _fail("out of memory; give fewer images at a time", 1)
+    except OSError as exc:  # of the output: those of files are wrapped where they are touched
+        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 - so that the interpreter's last flush is quiet
+        _fail(f"cannot write the output: {exc.strerror}", 1)
+    except Exception as exc:
+        if not hasattr(exc, "format_message"):  # the errors of Typer's parser, whose class has no public name
+            raise
+        _fail(f"{exc.format_message()} See: smalti --help", getattr(exc, "exit_code", 2))
+    sys.exit(code if isinstance(code, int) else 0)
 
 
-def fail(message: str, code: int) -> None:
+def _fail(message: str, code: int) -> NoReturn:
     """End with one line on stderr."""
     typer.echo("smalti: " + " ".join(message.split()), err=True)
     sys.exit(code)

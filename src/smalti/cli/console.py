@@ -4,20 +4,23 @@
 import contextlib
 from collections.abc import Callable, Iterator
 
-Advance = Callable[[float], None]
+Advance = Callable[[int, int], None]
 
 
 @contextlib.contextmanager
-def progress(what: str, total: int | None = None) -> Iterator[Advance]:
-    """A progress bar over `total` images on stderr, gone when done; nothing where stderr is not a terminal."""
+def progress(what: str) -> Iterator[Advance]:
+    """A progress bar over images on stderr, gone when done; nothing where stderr is not a terminal.
+
+    What it yields is called with the number of images just done, and of all.
+    """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TextColumn("images"), TimeRemainingColumn())
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(what, total=total)
-        yield lambda done: bar.advance(task, done)
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, advance=done, total=total)
 
 
 def size(n: float) -> str:

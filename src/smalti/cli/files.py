@@ -42,18 +42,17 @@ def pack(
     loaded = load_model(model or DEFAULT_MODEL)
     loaded.point(quality)
     images = read_images(*sources)
-    n = len(images.pixels)
-    with progress("packing", n) as advance:
+    with progress("packing") as advance:
         packed = pack_images(images, output, model=loaded, quality=quality, force=force, progress=advance)
     raw = images.pixels.nbytes
     typer.echo(
-        f"{output}: {n} images, {size(packed.bytes)}, {packed.rate:.2f} bytes an image"
-        f" (raw pixels {raw / n:.0f}, {raw / packed.bytes:.1f} times as much)"
+        f"{output}: {packed.images} images, {size(packed.bytes)}, {packed.rate:.2f} bytes an image"
+        f" (raw pixels {raw / packed.images:.0f}, {raw / packed.bytes:.1f} times as much)"
     )
 
 
 def unpack(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The smalti file to read.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", readable=False, help="The smalti file to read.")],
     output: Annotated[
         Path,
         typer.Option(
@@ -72,22 +71,15 @@ def unpack(
 
     smalti unpack test.smalti -o test-images-idx3-ubyte.gz
     """
-    from smalti.archive import BlockReader
-    from smalti.images import ImageSet
-    from smalti.sequence import Archive
-    from smalti.targets import check_target, write_images
+    from smalti.api import unpack as unpack_images
 
-    with Archive(BlockReader(file), model) as archive:
-        check_target(output, gray=archive.image_shape[2] == 1, force=force)
-        with progress("unpacking", len(archive)) as advance:
-            images = ImageSet(archive.decode_all(advance), archive.names)
-    write_images(images, output, force=force)
+    with progress("unpacking") as advance:
+        images = unpack_images(file, output, model=model, force=force, progress=advance)
     typer.echo(f"{output}: {len(images.pixels)} images")
 
 
 def info(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The smalti file to look at.")],
-    model: ModelOption = None,
+    file: Annotated[Path, typer.Argument(metavar="FILE", readable=False, help="The smalti file to look at.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Say what a smalti file holds, without decoding it.
@@ -99,20 +91,16 @@ def info(
     """
     import json
 
-    from smalti.api import open_archive
+    from smalti.archive import BlockReader
+    from smalti.sequence import describe_file
 
-    with open_archive(file, model=model) as archive:
-        facts = archive.info()
+    blocks = BlockReader(file)
+    facts = describe_file(blocks)
+    blocks.close()
     if as_json:
         typer.echo(json.dumps(facts))
         return
     width = max(map(len, facts))
     for key, value in facts.items():
-        shown = (
-            f"{value:.3f}"
-            if isinstance(value, float)
-            else {True: "yes", False: "no"}.get(value, value)
-            if (isinstance(value, bool))
-            else value
-        )
+        shown = {"None": "unknown", "True": "yes", "False": "no"}.get(str(value), str(value))
         typer.echo(f"{key.replace('_', ' '):{width}}  {shown}")

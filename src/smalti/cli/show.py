@@ -37,10 +37,11 @@ def figure(
     from smalti.api import check_fit
     from smalti.atomic import refuse_existing
     from smalti.bundle import DEFAULT_MODEL, load_model
+    from smalti.errors import UsageError
     from smalti.images import read_images
 
     if output.suffix.lower() != ".png":
-        output = output.with_name(output.name + ".png")
+        raise UsageError(f"{output}: give the picture a name that ends in .png")
     refuse_existing(output, force=force)
     loaded = load_model(model or DEFAULT_MODEL)
     source = read_images(*sources)
@@ -59,15 +60,16 @@ def demo(
     Examples:
     smalti demo
     """
+    from smalti.atomic import output_error
     from smalti.bundle import load_model
-    from smalti.errors import OutputError
     from smalti.samples import draw_digits
 
+    model = load_model()
+    model.point(quality)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as exc:
-        raise OutputError(f"cannot make the folder {folder}: {exc.strerror}; choose another with --output") from exc
-    model = load_model()
+        raise output_error(folder, exc) from exc
     x = draw_digits(DEMO_IMAGES)
     typer.echo(f"Drew {len(x)} digits of 28x28 pixels; model {model.name}, quality {quality}.")
     _compare(x, model, quality, folder / "digits.smalti")
@@ -81,13 +83,13 @@ def _compare(x: "Pixels", model: "Model", quality: int, path: Path) -> None:
     from rich.table import Table
 
     from smalti.api import pack, unpack
-    from smalti.images import png_bytes
     from smalti.metrics import mse, psnr
     from smalti.rivals import cut, jpeg, lowest_quality, mosaic, webp
+    from smalti.targets import png_bytes
 
-    with progress("packing", len(x)) as advance:
+    with progress("packing") as advance:
         packed = pack(x, path, model=model, quality=quality, force=True, progress=advance)
-    with progress("unpacking", len(x)) as advance:
+    with progress("unpacking") as advance:
         error = mse(x, unpack(path, model=model, progress=advance).pixels)
     n, h, w = x.shape
     rows = [("raw pixels", h * w, 0.0), ("PNG, a file each", sum(len(png_bytes(image)) for image in x) / n, 0.0)]
@@ -117,7 +119,7 @@ def _figure(x: "Pixels", model: "Model", quality: int, path: Path, *, force: boo
     with progress("coding") as advance:
         symbols = quantise(model.analyse(x), point)
         x_hat = model.synthesise(dequantise(symbols, point))
-        advance(len(x))
+        advance(len(x), len(x))
     sizes = payload_bytes(symbols, point)
     measured = f"{sizes.mean():.1f} bytes an image (payload), {psnr(mse(x, x_hat)):.2f} dB"
     with atomic_write(path, force=force) as file:

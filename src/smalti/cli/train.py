@@ -20,17 +20,25 @@ def models() -> None:
     smalti models
     """
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     from smalti.bundle import load_model, model_paths
+    from smalti.errors import SmaltiError
     from smalti.images import describe
 
     table = Table("name", "id", "images", "bundle", "best PSNR")
-    for name, path in model_paths().items():
-        model = load_model(path)
+    for path in model_paths():
+        try:
+            model = load_model(path)
+        except SmaltiError as exc:
+            table.add_row(escape(path.stem), "", "", "", escape(str(exc)))
+            continue
         reached = model.training.get("validation_psnr")
         reached = f"{reached:.2f} dB" if isinstance(reached, float) else ""
-        table.add_row(name, model.id.hex(), describe(model.image_shape), size(path.stat().st_size), reached)
+        table.add_row(
+            escape(path.stem), model.id.hex(), describe(model.image_shape), size(path.stat().st_size), reached
+        )
     Console().print(table)
 
 
@@ -47,7 +55,11 @@ def train(
         int | None, typer.Option(min=1, help="Epochs of the first phase.", show_default="10 fast, 20 reference")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the split, the first weights and the order.")] = 0,
-    devices: Annotated[int, typer.Option(min=1, help="Processes or GPUs to train on.")] = 1,
+    device: Annotated[Literal["auto", "cpu", "cuda", "mps"], typer.Option(help="What to train on.")] = "auto",
+    devices: Annotated[int, typer.Option(min=1, help="How many of them: processes or GPUs.")] = 1,
+    precision: Annotated[
+        Literal["32-true", "bf16-mixed", "16-mixed"], typer.Option(help="Of the arithmetic, as Fabric names it.")
+    ] = "32-true",
     force: Force = False,
 ) -> None:
     """Train a model on your own images; interrupt it, and the same command goes on.
@@ -73,7 +85,7 @@ def train(
     try:
         from smalti.training.export import export_bundle
         from smalti.training.loop import train as train_model
-        from smalti.training.plan import FAST, REFERENCE, Plan
+        from smalti.training.plan import FAST, REFERENCE, Hardware, Plan
     except ModuleNotFoundError as exc:
         raise MissingExtraError(f"training (module {exc.name})", "train") from exc
     from dataclasses import replace
@@ -85,7 +97,7 @@ def train(
     folder = output.with_name(output.name + ".train")
     with _Bar() as listener:
         try:
-            trained = train_model(images.pixels, folder, plan, listener, devices)
+            trained = train_model(images.pixels, folder, plan, listener, Hardware(device, devices, precision))
         except KeyboardInterrupt:
             typer.echo(f"smalti: interrupted; the same command goes on from {folder}", err=True)
             raise typer.Exit(130) from None
@@ -164,4 +176,4 @@ class _Bar:
         )
 
     def say(self, text: str) -> None:
-        self._bar.console.print(text, highlight=False, soft_wrap=True)
+        self._bar.console.print(text, highlight=False, markup=False, soft_wrap=True)

@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from smalti.bundle import ANALYSIS, RUN_IMAGES, SYNTHESIS, Point, bundle_bytes
 from smalti.errors import TrainingError
-from smalti.tables import fit_table
+from smalti.tables import MAX_SYMBOLS, fit_table
 from smalti.training.network import Autoencoder, Conv, Pool, Transform, Upsample
 
 OPSET = 17
@@ -35,7 +35,7 @@ def export_bundle(
     name: str,
     pixels: NDArray[np.uint8],
     training: Mapping[str, Any],
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> bytes:
     """The bundle of `model`, its tables fitted on `pixels` (`n h w`, the images it was trained on).
 
@@ -46,7 +46,7 @@ def export_bundle(
     networks = {ANALYSIS: onnx_bytes(model.g_a, 1, "x", "y"), SYNTHESIS: onnx_bytes(model.g_s, 1, "y_hat", "x_hat")}
     y = latents(networks[ANALYSIS], pixels[:FIT_IMAGES], progress)
     spread = float(y.std(0).mean())
-    if not spread:
+    if not spread > 0:  # also if it is not a number
         raise TrainingError("the code is the same for all images: training collapsed; train with another --seed")
     steps = {quality: MIDDLE_STEP * spread * 2 ** ((50 - quality) / 20) for quality in QUALITIES}
     points = tuple(_point(quality, step, y) for quality, step in steps.items())
@@ -54,7 +54,7 @@ def export_bundle(
 
 
 def latents(
-    analysis: bytes, pixels: NDArray[np.uint8], progress: Callable[[int], None] | None = None
+    analysis: bytes, pixels: NDArray[np.uint8], progress: Callable[[int, int], None] | None = None
 ) -> NDArray[np.float32]:
     """The code (`n p`) that the exported g_a gives `pixels` (`n h w`)."""
     session = ort.InferenceSession(analysis, providers=["CPUExecutionProvider"])
@@ -63,13 +63,13 @@ def latents(
         x = pixels[start : start + RUN_IMAGES, None].astype(np.float32) / 255  # n 1 h w
         parts.append(session.run(None, {"x": x})[0].reshape(len(x), -1))
         if progress:
-            progress(len(x))
+            progress(len(x), len(pixels))
     return np.concatenate(parts)
 
 
 def _point(quality: int, step: float, y: NDArray[np.float32]) -> Point:
     """An operating point: its tables count the symbols of the training images, a table a position."""
-    symbols = np.rint(y / np.float32(step)).astype(np.int64)  # n p
+    symbols = np.rint(y / np.float32(step)).clip(0, MAX_SYMBOLS - 1).astype(np.int64)  # n p
     return Point(quality, step, tuple(fit_table(column) for column in symbols.T))
 
 

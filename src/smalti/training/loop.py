@@ -9,6 +9,7 @@ import math
 import signal
 import threading
 import time
+import zlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,7 +27,7 @@ from smalti.errors import TrainingError
 from smalti.training.checkpoint import CHECKPOINT, State, load, save
 from smalti.training.listener import Listener, Nobody
 from smalti.training.network import FULL, Autoencoder, grow
-from smalti.training.plan import Phase, Plan
+from smalti.training.plan import Hardware, Phase, Plan
 from smalti.training.report import write_log, write_plot
 
 CHECKPOINT_SECONDS = 120
@@ -52,10 +53,12 @@ class Trained:
     validation_index: NDArray[np.int64]
 
 
-def train(pixels: NDArray[np.uint8], folder: Path, plan: Plan, listener: Listener, devices: int = 1) -> Trained:
+def train(
+    pixels: NDArray[np.uint8], folder: Path, plan: Plan, listener: Listener, hardware: Hardware | None = None
+) -> Trained:
     """Train on `pixels` (`n h w`, gray), keeping checkpoint, log and plot in `folder`; resume if it holds a checkpoint.
 
-    The same images, plan and number of devices give the same weights on one machine, interrupted or not.
+    The same images, plan and hardware give the same weights on one machine, interrupted or not.
 
     Raises:
         TrainingError: too few images, a size that is no multiple of 4, a checkpoint of another plan, or no seed lives.
@@ -74,11 +77,15 @@ def train(pixels: NDArray[np.uint8], folder: Path, plan: Plan, listener: Listene
         raise output_error(folder, exc) from exc
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
-    fabric = Fabric(accelerator="auto", devices=devices)
-    fabric.launch()
-    x = torch.from_numpy(np.ascontiguousarray(pixels)).unsqueeze(1)  # b 1 h w, uint8; scaled a batch at a time
+    hardware = hardware or Hardware()
+    try:
+        fabric = Fabric(accelerator=hardware.accelerator, devices=hardware.devices, precision=hardware.precision)
+        fabric.launch()
+    except (RuntimeError, ValueError) as exc:  # Fabric's MisconfigurationException is one of them
+        raise TrainingError(f"cannot train on {hardware}: {exc}") from exc
     train_index, validation_index = order[held_out:], order[:held_out]
-    training = _Training(fabric, plan, listener, folder, x[train_index], x[validation_index])
+    x_train, x_validation = (torch.from_numpy(pixels[i]).unsqueeze(1) for i in (train_index, validation_index))
+    training = _Training(fabric, plan, listener, folder, x_train, x_validation)
     with training.interruptible():
         training.run()
     best = Autoencoder(plan.phases[-1].wide)
@@ -87,7 +94,10 @@ def train(pixels: NDArray[np.uint8], folder: Path, plan: Plan, listener: Listene
 
 
 class _Training:
-    """The loop and all it holds; a fresh one begins, or goes on from the checkpoint in `folder`."""
+    """The loop and all it holds; a fresh one begins, or goes on from the checkpoint in `folder`.
+
+    `x_train`, `x_validation`: `b 1 h w`, uint8; scaled to [0, 1] a batch at a time.
+    """
 
     def __init__(
         self, fabric: Fabric, plan: Plan, listener: Listener, folder: Path, x_train: Tensor, x_validation: Tensor
@@ -97,6 +107,8 @@ class _Training:
         self.x_train, self.x_validation = x_train, x_validation
         self.steps = len(x_train) // plan.batch
         self.saved_at = time.monotonic()
+        checksums = [zlib.crc32(x.numpy().data) for x in (x_train, x_validation)]
+        self.images = [list(x_train.shape), *checksums]
         self.stop_asked = False  # by Ctrl-C: stop after the step
         self.consistent = True  # between steps, when weights and state belong together
         saved = load(folder, self._fingerprint())
@@ -149,10 +161,11 @@ class _Training:
         self._set_up(Autoencoder(self.phase.wide))
 
     def _next_phase(self) -> None:
-        state = self.state
+        state, self.consistent = self.state, False
         state.phase, state.epoch, state.step, state.best_mse = state.phase + 1, 0, 0, math.inf
         torch.manual_seed(state.seed)
         self._set_up(grow(self.model, self.phase.wide))
+        self.consistent = True
 
     def _set_up(self, model: Autoencoder, saved: dict[str, Any] | None = None) -> None:
         optimizer = _optimizer(model, self.phase)
@@ -196,6 +209,8 @@ class _Training:
             group["lr"] = self._learning_rate()
         mse = (x - self.wrapped(x)).square().mean()
         self.optimizer.zero_grad()
+        if not torch.isfinite(mse):
+            raise TrainingError("the loss is no longer finite; train with a lower learning rate or another seed")
         self.fabric.backward(mse)
         self.optimizer.step()
         self.state.step += 1
@@ -214,6 +229,7 @@ class _Training:
     def _end_epoch(self) -> None:
         state = self.state
         mse = self._validation_mse()
+        self.consistent = False
         row = {
             "epoch": len(state.log) + 1,
             "phase": state.phase + 1,
@@ -232,6 +248,7 @@ class _Training:
         if self.fabric.is_global_zero:
             write_log(self.folder / "log.csv", state.log)
             write_plot(self.folder / "loss.png", state.log)
+        self.consistent = True
         self.listener.epoch(row)
 
     @torch.no_grad()
@@ -268,8 +285,7 @@ class _Training:
             save(self.folder, self._fingerprint(), self.state, self.model, self.optimizer)
 
     def _fingerprint(self) -> dict[str, Any]:
-        pixels = (int(self.x_train.long().sum()), int(self.x_validation.long().sum()))
-        return {"plan": asdict(self.plan), "images": [list(self.x_train.shape), *pixels]}
+        return {"plan": asdict(self.plan), "images": self.images}
 
 
 @torch.no_grad()

@@ -33,3 +33,12 @@ class Plan:
     seed: int = 0  # of the split, and the first tried for weights and order
     validation: float = 0.2  # share of the images held out
     warm_up: int = 300  # steps over which a decaying learning rate first rises
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """What to train on, as Lightning Fabric names it."""
+
+    accelerator: str = "auto"  # or "cpu", "cuda", "mps"
+    devices: int = 1  # processes or GPUs
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
