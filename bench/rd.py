@@ -196,7 +196,9 @@ def summary(rows: Sequence[Row], quality: int = 50) -> str:
     Between two measured points, log bytes are interpolated over PSNR; beyond them nothing is said.
     """
     ours = next(row for row in rows if row.codec == "smalti" and row.quality == quality)
+    code = next(row for row in rows if row.codec == "float code")
     lines = [
+        f"The float code, {code.bytes_an_image:.0f} bytes, reaches {code.psnr:.2f} dB: MSE {10 ** (-code.psnr / 10):.6f}.",
         f"At the {ours.psnr:.2f} dB of smalti at quality {quality}:",
         "",
         "| codec | bytes an image, a file each | bytes an image, one sheet or file of all |",

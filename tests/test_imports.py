@@ -30,13 +30,26 @@ OWNERS = {
 def imports(path: Path) -> set[str]:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     found = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
-    return found | {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found |= {f"smalti.{alias.name}" for alias in node.names} if node.module == "smalti" else {node.module}
+    return found
 
 
 @pytest.mark.parametrize("layer", LAYERS)
 def test_a_file_imports_only_from_those_above_it(layer):
     mine = {name.split(".")[1] for name in imports(SOURCE / f"{layer}.py") if name.startswith("smalti.")}
     assert mine <= set(LAYERS[: LAYERS.index(layer)])
+
+
+def test_training_and_the_command_line_stand_apart():
+    """Training knows nothing of the command line, and nothing but the command line knows of training."""
+    for path in SOURCE.rglob("*.py"):
+        packages = {name.split(".")[1] for name in imports(path) if name.startswith("smalti.")}
+        if path.parent.name != "cli" and path.name != "__main__.py":
+            assert "cli" not in packages, path
+        if path.parent.name not in ("cli", "training"):
+            assert "training" not in packages, path
 
 
 def test_every_file_has_its_layer():
