@@ -198,7 +198,7 @@ def summary(rows: Sequence[Row], quality: int = 50) -> str:
     ours = next(row for row in rows if row.codec == "smalti" and row.quality == quality)
     code = next(row for row in rows if row.codec == "float code")
     lines = [
-        f"The float code, {code.bytes_an_image:.0f} bytes, reaches {code.psnr:.2f} dB: MSE {10 ** (-code.psnr / 10):.6f}.",
+        f"Float code, {code.bytes_an_image:.0f} bytes: {code.psnr:.2f} dB, an MSE of {10 ** (-code.psnr / 10):.6f}.",
         f"At the {ours.psnr:.2f} dB of smalti at quality {quality}:",
         "",
         "| codec | bytes an image, a file each | bytes an image, one sheet or file of all |",
