@@ -37,7 +37,7 @@ class Row:
     """A line of the result."""
 
     codec: str
-    how: str  # "files", "sheet", "archive" or "float code"
+    how: str  # "files", "sheet", "archive" or "code"
     settings: str
     quality: float
     bytes_an_image: float
@@ -195,7 +195,8 @@ def summary(rows: Sequence[Row], quality: int = 50) -> str:
 
     Between two measured points, log bytes are interpolated over PSNR; beyond them nothing is said.
     """
-    ours = next(row for row in rows if row.codec == "smalti" and row.quality == quality)
+    ours = min((row for row in rows if row.codec == "smalti"), key=lambda row: abs(row.quality - quality))
+    quality = int(ours.quality)
     code = next(row for row in rows if row.codec == "float code")
     lines = [
         f"Float code, {code.bytes_an_image:.0f} bytes: {code.psnr:.2f} dB, an MSE of {10 ** (-code.psnr / 10):.6f}.",

@@ -4,6 +4,7 @@
 import os
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 
@@ -11,6 +12,10 @@ import smalti
 from smalti.samples import draw_digits
 
 DATA = Path(os.environ.get("SMALTI_DATA", Path(__file__).parents[2] / "shared" / "data"))
+
+
+hypothesis.settings.register_profile("smalti", deadline=None)  # machines may be busy
+hypothesis.settings.load_profile("smalti")
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import subprocess
 import sys
 import zlib
@@ -14,17 +15,19 @@ import smalti
 from smalti.images import read_images
 from smalti.targets import png_bytes
 
+FORCING_COLOUR = {"FORCE_COLOR", "PY_COLORS", "GITHUB_ACTIONS", "TTY_COMPATIBLE", "TTY_INTERACTIVE"}
 COMMANDS = ("pack", "unpack", "info", "figure", "demo", "models", "train", "data")
 
 
 def run(*arguments, cwd=None) -> subprocess.CompletedProcess[str]:
+    plain = {name: value for name, value in os.environ.items() if name not in FORCING_COLOUR}
     return subprocess.run(
         [sys.executable, "-m", "smalti", *map(str, arguments)],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         cwd=cwd,
         stdin=subprocess.DEVNULL,
-        env={**os.environ, "COLUMNS": "100", "PYTHONIOENCODING": "utf-8"},
+        env={**plain, "COLUMNS": "100", "PYTHONIOENCODING": "utf-8"},
     )
 
 
@@ -189,7 +192,7 @@ def small_disk(tmp_path):
     """A file system of 64 kB."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    mounted = sys.platform == "linux" and os.geteuid() == 0
+    mounted = sys.platform == "linux" and os.geteuid() == 0 and shutil.which("mount") is not None
     mounted = mounted and subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "x", folder]).returncode == 0
     if not mounted:
         pytest.skip("mounting a small tmpfs needs Linux and root")
@@ -219,7 +222,10 @@ def test_a_full_disk_leaves_the_target_as_it_was(tmp_path, small_disk, digits):
 
 def test_downloading_without_a_network_is_one_error(tmp_path, monkeypatch):
     monkeypatch.setenv("SMALTI_CACHE", str(tmp_path))
-    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    for name in ("https_proxy", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
     fails(1, "data", "mnist", words="check the network")
 
 

@@ -37,6 +37,8 @@ def server(tmp_path):
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch) -> Path:
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.setenv(name, "127.0.0.1")
     monkeypatch.setenv("SMALTI_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache" / "mnist"
 

@@ -116,14 +116,16 @@ def encode(image: Pixels, *, model: ModelName = DEFAULT_MODEL, quality: int = DE
     return file.getvalue()
 
 
-def decode(data: bytes, *, model: ModelName | None = None) -> Pixels:
+def decode(data: bytes | bytearray | memoryview, *, model: ModelName | None = None) -> Pixels:
     """The bytes of a smalti file of one image to the image (`h w` or `h w 3`).
 
     Raises:
         FormatError: `data` is damaged.
         UsageError: it holds another number of images than one.
     """
-    with Archive(BlockReader(data), model) as archive:
+    if isinstance(data, str | Path):
+        raise UsageError("decode takes the bytes of a file; to read a file use smalti.open")
+    with Archive(BlockReader(bytes(data)), model) as archive:
         if len(archive) != 1:
             raise UsageError(f"the data holds {len(archive)} images; decode takes one: write a file and open it")
         return archive[0]

@@ -27,9 +27,10 @@ def draw_pairs(x: Pixels, x_hat: Pixels, sizes: Sequence[float], title: str) -> 
     columns = min(PAIRS_A_ROW, n)
     cell_w, cell_h = 2 * max(w, 84) + 6 + _MARGIN, h + _LINE + _MARGIN
     head = 2 * _LINE + _MARGIN
-    sheet = Image.new("RGB", (columns * cell_w + _MARGIN, -(-n // columns) * cell_h + head), _PAPER)
-    pen = ImageDraw.Draw(sheet)
     font, small = ImageFont.load_default(14), ImageFont.load_default(11)
+    width = max(columns * cell_w + _MARGIN, int(font.getlength(title)) + 2 * _MARGIN)
+    sheet = Image.new("RGB", (width, -(-n // columns) * cell_h + head), _PAPER)
+    pen = ImageDraw.Draw(sheet)
     pen.text((_MARGIN, 8), title, _INK, font)
     pen.text((_MARGIN, 8 + _LINE), "each pair: original (left), reconstruction (right)", _FAINT, small)
     raw = x[0].size

@@ -126,8 +126,8 @@ def _unpack_names(data: bytes, count: int) -> tuple[str, ...]:
         text = decompressor.decompress(data, count * (MAX_NAME_BYTES + 1)).decode()
     except (zlib.error, UnicodeDecodeError) as exc:
         raise CorruptError("the names of the images cannot be read; the file is damaged") from exc
-    names = tuple(text.split("\0"))
+    names = tuple(text.split("\0")) if text.count("\0") == count - 1 else ()
     whole = decompressor.eof and not decompressor.unused_data and len(names) == count
-    if not whole or max(len(name.encode()) for name in names) > MAX_NAME_BYTES or len(set(names)) < count:
+    if not whole or len(set(names)) < count or not all(1 <= len(n.encode()) <= MAX_NAME_BYTES for n in names):
         raise CorruptError(f"the names do not fit the {count} images")
     return names

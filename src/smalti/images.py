@@ -82,7 +82,8 @@ def describe(shape: tuple[int, int, int]) -> str:
 def read_images(*sources: Path | str) -> ImageSet:
     """The images of all `sources`, one source after another.
 
-    A source is a folder (searched in depth, in the order of the paths), an image, an idx file of unsigned bytes
+    A source is a folder (searched in depth, in the order of the paths; what is hidden, and links to folders, are passed
+    over), an image, an idx file of unsigned bytes
     (gzipped or not), or an npz file; `FILE.npz#KEY` picks one array of several.
 
     Raises:
@@ -132,9 +133,10 @@ def _read_folder(folder: Path) -> ImageSet:
         raise error
 
     found = {}
-    for parent, _, files in os.walk(folder, onerror=fail):
+    for parent, folders, files in os.walk(folder, onerror=fail):
+        folders[:] = [name for name in folders if not name.startswith(".")]
         for path in (Path(parent, file) for file in files if not file.startswith(".")):
-            if path.suffix.lower() in SUFFIXES and path.is_file():
+            if path.suffix.lower() in SUFFIXES and not path.is_dir():
                 found[path.relative_to(folder).as_posix()] = path
     if not found:
         raise SourceError(f"{folder} holds no images; give a folder of PNG, JPEG, WebP, ... files")

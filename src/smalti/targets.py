@@ -55,8 +55,7 @@ def write_images(images: ImageSet, target: Path, *, force: bool = False) -> None
     """Write `images` to `target`: `*.npz`, `*-idx3-ubyte[.gz]`, `*.idx[.gz]`, else a folder of PNG files.
 
     Files in a folder are called by the images' names, with .png added where it is not there, or by number. With
-    `force`, an npz or idx file is replaced; in a folder, files of the same names are, one by one, once all are written
-    beside it.
+    `force`, an npz or idx file is replaced; in a folder, files of the same names are, one by one, once all are written.
 
     Raises:
         OutputExistsError, UsageError: see `check_target`.
@@ -84,7 +83,7 @@ def _is_file(target: Path) -> bool:
 
 
 def _write_folder(images: ImageSet, folder: Path) -> None:
-    """All files to a new folder beside `folder`, then into place."""
+    """All files to a hidden folder beside the new one, or within the one that is there; then into place."""
     digits = len(str(len(images.pixels) - 1))
     names = images.names or tuple(f"{i:0{digits}d}.png" for i in range(len(images.pixels)))
     if (bad := next((name for name in names if unsafe_name(name)), None)) is not None:
@@ -92,18 +91,17 @@ def _write_folder(images: ImageSet, folder: Path) -> None:
             f"an image is named {bad!r}, which is no safe path in {folder}; unpack to an npz file instead"
         )
     names = tuple(name if name.lower().endswith(".png") else name + ".png" for name in names)
-    temporary = folder.parent / f".{folder.name}.{secrets.token_hex(4)}.part"
+    there = folder.is_dir()
+    temporary = (folder if there else folder.parent) / f".{folder.name[:60]}.{secrets.token_hex(4)}.part"
     try:
         for name, image in zip(names, images.pixels, strict=True):
             path = temporary / name
             path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("xb") as file:  # "x": two names must never be one file
                 file.write(png_bytes(image))
-        if folder.is_dir() and any(folder.iterdir()):
+        if there:
             _move_into(temporary, names, folder)
         else:
-            if folder.is_dir():
-                folder.rmdir()
             temporary.replace(folder)
     except (OSError, ValueError) as exc:
         raise output_error(folder, exc) from exc

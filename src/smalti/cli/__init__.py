@@ -42,18 +42,19 @@ def _options(
 def main() -> None:
     """Run the command line; every error is one line on stderr and exit code 1, or 2 for wrong usage."""
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
+        if hasattr(stream, "reconfigure"):  # not if it is closed
             stream.reconfigure(errors="replace")  # a terminal or pipe that cannot show a character shows "?"
     try:
         code = app(prog_name="smalti", standalone_mode=False)
-        sys.stdout.flush()
+        if sys.stdout:
+            sys.stdout.flush()
     except SmaltiError as exc:
         _fail(str(exc), exc.exit_code)
     except MemoryError:
         _fail("out of memory; give fewer images at a time", 1)
     except OSError as exc:  # of the output: those of files are wrapped where they are touched
         sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 - so that the interpreter's last flush is quiet
-        _fail(f"cannot write the output: {exc.strerror}", 1)
+        _fail(f"cannot write the output: {exc.strerror or exc}", 1)
     except Exception as exc:
         if not hasattr(exc, "format_message"):  # the errors of Typer's parser, whose class has no public name
             raise

@@ -50,9 +50,9 @@ def figure(
 
 
 def demo(
-    folder: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Where to write.")] = Path(
-        "smalti-demo"
-    ),
+    folder: Annotated[
+        Path, typer.Option("--output", "-o", metavar="DIR", help="Where to write; an earlier demo there is replaced.")
+    ] = Path("smalti-demo"),
     quality: Quality = 50,
 ) -> None:
     """Draw sample digits, pack and unpack them, compare with PNG, JPEG and WebP, and write a picture.

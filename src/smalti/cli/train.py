@@ -55,7 +55,7 @@ def train(
         int | None, typer.Option(min=1, help="Epochs of the first phase.", show_default="10 fast, 20 reference")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the split, the first weights and the order.")] = 0,
-    device: Annotated[Literal["auto", "cpu", "cuda", "mps"], typer.Option(help="What to train on.")] = "auto",
+    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="What to train on.")] = "auto",
     devices: Annotated[int, typer.Option(min=1, help="How many of them: processes or GPUs.")] = 1,
     precision: Annotated[
         Literal["32-true", "bf16-mixed", "16-mixed"], typer.Option(help="Of the arithmetic, as Fabric names it.")

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Where training stands, to a file and back; whole or not at all."""
 
+import io
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,8 +44,10 @@ def save(
         "model": model.state_dict(),
         "optimizer": optimizer.state_dict(),
     }
+    data = io.BytesIO()
+    torch.save(content, data)  # not into the file: torch has errors of its own for a full disk
     with atomic_write(folder / CHECKPOINT, force=True) as file:
-        torch.save(content, file)
+        file.write(data.getbuffer())
 
 
 def load(folder: Path, fingerprint: dict[str, Any]) -> dict[str, Any] | None:

@@ -78,10 +78,13 @@ def train(
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
     hardware = hardware or Hardware()
+    accelerator = hardware.accelerator
+    if accelerator == "auto":  # not Apple's MPS, which has neither float64 nor the eigenvectors that SOAP needs
+        accelerator = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        fabric = Fabric(accelerator=hardware.accelerator, devices=hardware.devices, precision=hardware.precision)
+        fabric = Fabric(accelerator=accelerator, devices=hardware.devices, precision=hardware.precision)
         fabric.launch()
-    except (RuntimeError, ValueError) as exc:  # Fabric's MisconfigurationException is one of them
+    except Exception as exc:
         raise TrainingError(f"cannot train on {hardware}: {exc}") from exc
     train_index, validation_index = order[held_out:], order[:held_out]
     x_train, x_validation = (torch.from_numpy(pixels[i]).unsqueeze(1) for i in (train_index, validation_index))

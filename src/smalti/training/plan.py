@@ -39,6 +39,6 @@ class Plan:
 class Hardware:
     """What to train on, as Lightning Fabric names it."""
 
-    accelerator: str = "auto"  # or "cpu", "cuda", "mps"
+    accelerator: str = "auto"  # "cpu" or "cuda"; auto takes CUDA where there is any
     devices: int = 1  # processes or GPUs
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"

@@ -7,6 +7,9 @@ import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
 from smalti.atomic import atomic_write
 
 Row = dict[str, float]
@@ -24,9 +27,6 @@ def write_log(path: Path, rows: Sequence[Row]) -> None:
 
 def write_plot(path: Path, rows: Sequence[Row]) -> None:
     """MSE of training and validation against the epoch, log scale, as PNG."""
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
-
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
     epochs = [row["epoch"] for row in rows]
