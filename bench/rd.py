@@ -59,6 +59,7 @@ def run(x: Pixels, output: Path, data: str, model: str) -> None:
             f"{row.codec:17} {row.how:10} {row.quality:5g} {row.bytes_an_image:8.2f} bytes {row.psnr:6.2f} dB"
             f"  {row.encode_1:9.0f} {row.encode_2:9.0f} {row.decode_1:9.0f} {row.decode_2:9.0f} images/s",
             highlight=False,
+            soft_wrap=True,
         )
     with (output / f"rd-{data}.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, [f.name for f in fields(Row)], lineterminator="\n")

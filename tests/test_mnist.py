@@ -8,7 +8,8 @@ from smalti.codec import encode_block
 from smalti.images import read_images
 from smalti.metrics import mse, psnr
 
-IMAGES = 1500
+IMAGES = 2000
+"""The first of the 10,000: on all of them the same figures come from `scripts/bench rd`, in minutes."""
 
 
 @pytest.fixture(scope="module")
@@ -17,14 +18,14 @@ def test_set(mnist) -> np.ndarray:
 
 
 def test_the_float_code_reaches_the_published_distortion(model, test_set):
-    assert mse(test_set, model.synthesise(model.analyse(test_set))) <= 0.0018
+    assert mse(test_set, model.synthesise(model.analyse(test_set))) <= 0.0017
 
 
 def test_the_default_quality_takes_at_most_30_bytes_at_27_db(tmp_path, test_set):
     packed = smalti.pack(test_set, tmp_path / "x.smalti")
     x_hat = smalti.unpack(tmp_path / "x.smalti").pixels
     assert packed.rate <= 30
-    assert psnr(mse(test_set, x_hat)) >= 26.9
+    assert psnr(mse(test_set, x_hat)) >= 27
 
 
 def test_tables_fitted_on_the_training_set_suit_the_test_set(model, test_set):
