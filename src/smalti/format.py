@@ -121,6 +121,8 @@ def unpack_index(header: Header, data: bytes, crc: int, file_size: int) -> Index
 
 
 def _unpack_names(data: bytes, count: int) -> tuple[str, ...]:
+    if not count:
+        raise CorruptError("the file has names, but no images; it is damaged")
     decompressor = zlib.decompressobj()
     try:
         text = decompressor.decompress(data, count * (MAX_NAME_BYTES + 1)).decode()
