@@ -37,7 +37,7 @@ COLLAPSE_CHECKS = (0, 25, 50, 100, 200, 400)
 MIN_ALIVE = 0.5
 """Share of the code's positions that must be above zero for some image of the probe."""
 MAX_SEEDS = 50
-"""Seeds to try before giving up. About one in five survives its initialisation."""
+"""Seeds to try before giving up. About one in six survives its initialisation."""
 PROBE = 256
 """Images that the collapse check looks at."""
 
