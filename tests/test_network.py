@@ -60,11 +60,14 @@ def test_a_grown_network_computes_the_same_and_has_live_new_weights():
     torch.manual_seed(1)
     narrow = Autoencoder(NARROW)
     for p in narrow.parameters():
-        p.data.abs_().add_(0.01)  # biases too, so that no channel is dead
+        p.data.abs_().add_(0.01).mul_(0.1)  # biases too, so that no channel is dead and the end does not saturate
     wide = grow(narrow)
     assert wide.wide == FULL
     x = torch.rand(3, 1, 28, 28)
-    torch.testing.assert_close(wide(x), narrow(x))
+    y = narrow.g_a(x)
+    torch.testing.assert_close(wide.g_a(x), y)
+    torch.testing.assert_close(wide.g_s(y), narrow.g_s(y))
+    assert 0 < narrow.g_s(y).max() < 0.99
     wide.g_a(x).mean().backward()
     new = wide.g_a.convs[1].weight.grad[: NARROW[1], NARROW[0] :]
     assert new.abs().max() > 0
