@@ -71,12 +71,12 @@ class Transform(nn.Module):
     def __init__(self, layers: Sequence[Layer]) -> None:
         super().__init__()
         self.layers = tuple(layers)
-        self.convs = nn.ModuleList(
-            nn.Conv2d(layer.c_in, layer.c_out, layer.k, padding="same") for layer in layers if isinstance(layer, Conv)
-        )
-        for conv in self.convs:
-            nn.init.xavier_uniform_(conv.weight)  # type: ignore[arg-type]  # ModuleList forgets that these are Conv2d
-            nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
+        convs = [nn.Conv2d(x.c_in, x.c_out, x.k, padding="same") for x in layers if isinstance(x, Conv)]
+        for conv in convs:
+            nn.init.xavier_uniform_(conv.weight)
+            if conv.bias is not None:
+                nn.init.zeros_(conv.bias)
+        self.convs = nn.ModuleList(convs)
 
     def forward(self, x: Tensor) -> Tensor:
         """`b c h w` to `b c' h' w'`."""
@@ -113,7 +113,8 @@ class Autoencoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`x` (`b 1 h w`, in [0, 1], sides multiples of 4) to its reconstruction through the float code."""
-        return self.g_s(self.g_a(x))  # type: ignore[no-any-return]
+        x_hat: Tensor = self.g_s(self.g_a(x))
+        return x_hat
 
 
 def grow(narrow: Autoencoder, wide: Wide = FULL) -> Autoencoder:
