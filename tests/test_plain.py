@@ -1,0 +1,55 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from smalti.errors import CorruptError
+from smalti.plain import HEAD, decode_plain, encode_plain
+
+images = st.sampled_from([(1, 1), (5, 7), (6, 4, 3)]).flatmap(lambda shape: arrays(np.uint8, shape))
+
+
+@given(images)
+def test_without_a_limit_every_pixel_comes_back(image):
+    record = encode_plain(image)
+    back, end = decode_plain(b"xx" + record + b"yy", 2, image.shape)
+    assert (back == image).all()
+    assert end == 2 + len(record)
+
+
+@given(images, st.floats(18, 60))
+def test_a_limit_holds(image, psnr):
+    limit = 10 ** (-psnr / 10)
+    back, _ = decode_plain(encode_plain(image, limit), 0, image.shape)
+    assert ((back.astype(float) - image) ** 2).mean() / 255**2 <= limit
+
+
+def test_a_limit_saves_bytes():
+    noise = np.random.default_rng(0).integers(0, 256, (28, 28), dtype=np.uint8)
+    assert len(encode_plain(noise, 1e-3)) < 0.6 * len(encode_plain(noise))
+
+
+def test_flat_images_take_next_to_nothing():
+    assert len(encode_plain(np.full((28, 28), 77, np.uint8))) < 25
+
+
+def test_damage_is_our_error_or_an_image():
+    image = np.random.default_rng(1).integers(0, 9, (9, 9), dtype=np.uint8)
+    record = encode_plain(image)
+    for end in range(len(record)):
+        with pytest.raises(CorruptError):
+            decode_plain(record[:end], 0, image.shape)
+    for at in range(len(record)):
+        for bit in range(8):
+            data = bytearray(record)
+            data[at] ^= 1 << bit
+            try:
+                back, _ = decode_plain(bytes(data), 0, image.shape)
+            except CorruptError:
+                continue
+            assert back.shape == image.shape
+    with pytest.raises(CorruptError, match="number of pixels"):
+        decode_plain(record, 0, (9, 8))
+    with pytest.raises(CorruptError, match="impossible"):
+        decode_plain(HEAD.pack(0, 0, 2) + b"ab", 0, (9, 9))

@@ -1,0 +1,149 @@
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+
+from smalti.prior import (
+    ACTIVATION_MAX,
+    CDF_ONE,
+    LATENT_MAX,
+    POINTS,
+    SUBSTEPS,
+    WEIGHT_ONE,
+    Grid,
+    Prior,
+    Walk,
+    anchor_weights,
+    frequencies,
+    mixture_cdf,
+    to_latents,
+)
+from smalti.search import row_bits
+from smalti.tables import TOTAL, bits
+
+rng = np.random.default_rng(3)
+
+
+def some_symbols(model, points):
+    """Random symbols (`n l`) that the tables know, mostly near 0."""
+    low, high = model.grid.low[points], model.grid.high[points]
+    return np.rint(rng.normal(0, 2, low.shape)).astype(np.int64).clip(low, high)
+
+
+def walked(model, points, symbols):
+    walk, columns = Walk(model.prior, model.grid, points), []
+    for i in range(model.latents):
+        columns.append(walk.next())
+        walk.take(columns[-1], symbols[:, i])
+    return columns
+
+
+def int64_outputs(prior, v, points):
+    """The masked MLP in int64, from the definition."""
+    n, latents = v.shape
+    anchors = anchor_weights(points)
+    units, outputs = len(prior.b1) // latents, len(prior.b3) // latents
+    of_unit, of_output = np.arange(latents).repeat(units), np.arange(latents).repeat(outputs)
+
+    def layer(x, w, b, q, s):
+        return (x @ w.T.astype(np.int64) + b + anchors @ q.astype(np.int64)) >> s
+
+    w1 = prior.w1 * (np.arange(latents) < of_unit[:, None])
+    w2, w3 = prior.w2 * (of_unit <= of_unit[:, None]), prior.w3 * (of_unit <= of_output[:, None])
+    a1 = layer(v, w1, prior.b1, prior.q1, prior.s1).clip(0, ACTIVATION_MAX)
+    a2 = (layer(a1, w2, prior.b2, prior.q2, prior.s2) + a1).clip(0, ACTIVATION_MAX)
+    return layer(a2, w3, prior.b3, prior.q3, prior.s3).reshape(n, latents, outputs)
+
+
+def test_the_outputs_are_those_of_plain_integers_at_all_extremes(model):
+    v = np.concatenate([rng.integers(-LATENT_MAX, LATENT_MAX + 1, (30, model.latents)),
+                        rng.choice([-LATENT_MAX, LATENT_MAX], (30, model.latents))])  # fmt: skip
+    points = rng.integers(0, POINTS, 60)
+    expected = int64_outputs(model.prior, v, points)
+    centres, widths, logits = model.prior.outputs(v, points)
+    assert (centres == expected[..., :3]).all()
+    assert (widths == expected[..., 3:6].clip(0, 111)).all()
+    assert (logits == expected[..., 6:].clip(-192, 192)).all()
+
+
+def test_a_walk_costs_what_all_at_once_costs(model):
+    """Latent after latent (the decoder's way) and all together (the search's way) are the same integers."""
+    points = np.full(40, 37)
+    symbols = some_symbols(model, points)
+    columns = walked(model, points, symbols)
+    total = sum(bits(c.frequencies, s - c.low) for c, s in zip(columns, symbols.T, strict=True))
+    np.testing.assert_allclose(total, row_bits(symbols, points, model), rtol=1e-12)
+
+
+def test_what_an_image_may_be_does_not_depend_on_what_comes_later_or_beside_it(model):
+    points = np.array([20, 20, 20])
+    symbols = some_symbols(model, points)
+    other = symbols.copy()
+    other[:, 50:] = some_symbols(model, points)[:, 50:]
+    other[1:] = some_symbols(model, points)[1:]
+    for i, (one, two) in enumerate(zip(walked(model, points, symbols), walked(model, points, other), strict=True)):
+        if i <= 50:
+            assert (one.frequencies[0] == two.frequencies[0]).all()
+
+
+@pytest.mark.parametrize("point", [0, 13, 64])
+def test_frequencies_are_at_least_1_and_sum_to_the_whole(model, point):
+    points = np.full(20, point)
+    for column in walked(model, points, some_symbols(model, points)):
+        assert column.frequencies.min() >= 1
+        assert (column.frequencies.sum(1) == TOTAL).all()
+
+
+def test_a_mixture_rises_from_nothing_to_the_whole(model):
+    n = 50
+    mixture = (rng.integers(-LATENT_MAX, LATENT_MAX, (n, 3)), rng.integers(0, 112, (n, 3)),
+               rng.integers(-192, 193, (n, 2)))  # fmt: skip
+    edges = np.tile(np.arange(-20_000, 20_001, 7), (n, 1))
+    cumulative = mixture_cdf(model.prior, mixture, edges)
+    assert (np.diff(cumulative, axis=1) >= 0).all()
+    assert cumulative.min() >= 0
+    assert cumulative.max() <= CDF_ONE * WEIGHT_ONE
+    assert frequencies(model.prior, mixture, edges).min() >= 1
+
+
+def test_points_between_anchors_are_interpolated():
+    weights = anchor_weights(np.arange(POINTS))
+    assert (weights.sum(1) == SUBSTEPS).all()
+    assert ((weights > 0).sum(1) <= 2).all()
+    assert (weights[::SUBSTEPS] == SUBSTEPS * np.eye(9, dtype=int)).all()
+
+
+def test_latents_stay_within_what_the_networks_take():
+    assert to_latents(np.array([-3, 5, 9000]), np.array([100, 1, 2])).tolist() == [-300, 5, LATENT_MAX]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda p: {"w2": np.full_like(p.w2, 127)}, "could reach"),
+        (lambda p: {"b3": np.full_like(p.b3, 1 << 24)}, "could reach"),
+        (lambda p: {"q1": np.full_like(p.q1, -(1 << 21))}, "could reach"),
+        (lambda p: {"s1": np.full_like(p.s1, 25)}, "could reach"),
+        (lambda p: {"w1": p.w1[:-1]}, "shape"),
+        (lambda p: {"w1": p.w1.astype(float)}, "no integers"),
+        (lambda p: {"cdf": p.cdf[::-1]}, "rise"),
+        (lambda p: {"weights": p.weights + 1}, "rise"),
+        (lambda p: {"inverse": p.inverse * 2}, "out of range"),
+    ],
+)
+def test_a_doctored_prior_is_refused(model, change, words):
+    with pytest.raises(ValueError, match=words):
+        replace(model.prior, **change(model.prior))
+
+
+@pytest.mark.parametrize("field", ["steps", "low", "high"])
+def test_a_doctored_grid_is_refused(model, field):
+    arrays = {f.name: getattr(model.grid, f.name).copy() for f in fields(Grid)}
+    arrays[field][3, 3] = {"steps": 0, "low": 1, "high": 9000}[field]
+    with pytest.raises(ValueError, match="grid"):
+        Grid(**arrays)
+
+
+def test_priors_are_made_of_arrays_alone(model):
+    assert {f.name for f in fields(Prior)} >= {"w1", "cdf"}
+    assert all(isinstance(getattr(model.prior, f.name), np.ndarray) for f in fields(Prior))
