@@ -1,18 +1,20 @@
+import hashlib
 import io
 import json
 import zipfile
+from dataclasses import fields
 
 import numpy as np
 import pytest
 
 import smalti
-from smalti.bundle import MANIFEST, SYNTHESIS, TABLES, bundle_bytes, model_paths
+from smalti.bundle import ANALYSIS, DECODER, MANIFEST, SYNTHESIS, bundle_bytes, load_model, model_paths
 from smalti.errors import ModelError, SourceError, UnknownModelError
 
 
 @pytest.fixture
 def members() -> dict[str, bytes]:
-    with zipfile.ZipFile(model_paths()[0]) as bundle:
+    with zipfile.ZipFile(next(p for p in model_paths() if p.stem == "mnist")) as bundle:
         return {name: bundle.read(name) for name in bundle.namelist()}
 
 
@@ -24,32 +26,47 @@ def write(path, members) -> None:
     path.write_bytes(file.getvalue())
 
 
+def rebuilt(model, name="x", **change) -> bytes:
+    """The bundle of `model` made anew."""
+    decoder = {f.name: getattr(part, f.name) for part in (model.grid, model.prior) for f in fields(part)}
+    parts = {
+        "name": name,
+        "image_shape": model.image_shape,
+        "cells": model.cells,
+        "decoder": decoder,
+        "multipliers": model.multipliers,
+        "networks": model.networks,
+        "measured": model.measured,
+        "training": model.training,
+    }
+    return bundle_bytes(**parts | change)
+
+
 def test_the_same_model_makes_the_same_bundle(model):
-    parts = (model.name, model.image_shape, model.latent_shape, model.points, model.training, model.networks)
-    assert bundle_bytes(*parts) == bundle_bytes(*parts)
+    assert rebuilt(model) == rebuilt(model)
 
 
 def test_a_bundle_comes_back_whole(tmp_path, model, digits):
     path = tmp_path / "copy.model"
-    path.write_bytes(
-        bundle_bytes("x", model.image_shape, model.latent_shape, model.points, model.training, model.networks)
-    )
+    path.write_bytes(rebuilt(model))
     copy = smalti.load_model(path)
-    assert copy.id == model.id
     assert copy.training == model.training
-    assert [p.quality for p in copy.points] == [p.quality for p in model.points]
-    assert (copy.analyse(digits) == model.analyse(digits)).all()
+    assert copy.measured == model.measured
+    assert (copy.grid.steps == model.grid.steps).all()
+    points = np.full(20, 30)
+    assert (copy.analyse(digits, points) == model.analyse(digits, points)).all()
 
 
 def test_the_id_changes_with_what_decoding_depends_on_and_with_nothing_else(tmp_path, members):
     ids = []
-    for change in ({}, {"training": {"note": "other"}}, {"name": "other"}, {"step": 2.0}):
-        manifest = json.loads(members[MANIFEST])
-        if "step" in change:
-            manifest["decoder"]["points"][0]["step"] = 2.0
+    for change in ({}, {"training": {"note": "other"}}, {"name": "other"}, {"decoder": DECODER}):
+        manifest, parts = json.loads(members[MANIFEST]), dict(members)
+        if "decoder" in change:
+            parts[DECODER] += b"\0"  # behind the end of a zip file it changes nothing but the hash
+            manifest["sha256"][DECODER] = hashlib.sha256(parts[DECODER]).hexdigest()
         else:
             manifest |= change
-        write(tmp_path / "x.model", members | {MANIFEST: json.dumps(manifest).encode()})
+        write(tmp_path / "x.model", parts | {MANIFEST: json.dumps(manifest).encode()})
         (tmp_path / "x.model").rename(tmp_path / f"{len(ids)}.model")
         ids.append(smalti.load_model(tmp_path / f"{len(ids)}.model").id)
     assert ids[0] == ids[1] == ids[2] != ids[3]
@@ -59,11 +76,11 @@ def test_the_id_changes_with_what_decoding_depends_on_and_with_nothing_else(tmp_
     ("damage", "message"),
     [
         (lambda m: m.pop(SYNTHESIS), "synthesis.onnx"),
-        (lambda m: m.update({TABLES: m[TABLES][:-4]}), "checksum of tables"),
+        (lambda m: m.update({DECODER: m[DECODER][:-4]}), "checksum of decoder"),
         (lambda m: m.update({SYNTHESIS: m[SYNTHESIS][:-1] + b"x"}), "checksum of synthesis"),
         (lambda m: m.update({MANIFEST: b"{}"}), "smalti_model"),
         (lambda m: m.update({MANIFEST: b"\xff"}), "not a model bundle"),
-        (lambda m: m.update({MANIFEST: m[MANIFEST].replace(b'"smalti_model": 0', b'"smalti_model": 9')}), "version 9"),
+        (lambda m: m.update({MANIFEST: m[MANIFEST].replace(b'"smalti_model": 1', b'"smalti_model": 9')}), "version 9"),
     ],
 )
 def test_a_damaged_bundle_gets_a_named_error(tmp_path, members, damage, message):
@@ -76,17 +93,14 @@ def test_a_damaged_bundle_gets_a_named_error(tmp_path, members, damage, message)
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        (b'"step": ', b'"step": NaN, "x": '),
-        (b'"step": ', b'"step": -1, "x": '),
-        (b'"step": ', b'"step": 1e999, "x": '),
-        (b'"quality": ', b'"quality": 0, "x": '),
-        (b'"quality": ', b'"quality": 50, "x": '),
-        (b'"quality": ', b'"quality": 1e999, "x": '),
-        (b'"latent_shape": ', b'"latent_shape": [-1, -7, 7], "x": '),
-        (b'"latent_shape": ', b'"latent_shape": [], "x": '),
+        (b'"cells": ', b'"cells": 0, "x": '),
+        (b'"cells": ', b'"cells": 257, "x": '),
+        (b'"cells": ', b'"cells": 1e999, "x": '),
+        (b'"multipliers": ', b'"multipliers": [], "x": '),
+        (b'"multipliers": ', b'"multipliers": NaN, "x": '),
+        (b'"measured": ', b'"measured": 7, "x": '),
         (b'"image_shape": ', b'"image_shape": [28, 28, 2], "x": '),
         (b'"image_shape": ', b'"image_shape": [0, 28, 1], "x": '),
-        (b'"points": ', b'"points": [], "x": '),
         (b'"decoder": ', b'"decoder": ' + b"[" * 100_000 + b', "x": '),
     ],
 )
@@ -97,11 +111,29 @@ def test_a_hostile_manifest_is_refused(tmp_path, members, old, new):
         smalti.load_model(tmp_path / "x.model")
 
 
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        {"steps": np.zeros((65, 96), np.int16)},
+        {"steps": np.ones((65, 95), np.int16)},
+        {"w2": np.full((768, 768), 127, np.int8)},
+        {"w1": np.zeros((768, 96))},
+        {"cdf": np.zeros(3, np.int32)},
+        {"low": np.full((65, 96), -9000, np.int16)},
+    ],
+)
+def test_hostile_arrays_are_refused(tmp_path, model, arrays):
+    decoder = {f.name: getattr(part, f.name) for part in (model.grid, model.prior) for f in fields(part)}
+    (tmp_path / "x.model").write_bytes(rebuilt(model, decoder=decoder | arrays))
+    with pytest.raises(ModelError, match="not a model bundle"):
+        smalti.load_model(tmp_path / "x.model")
+
+
 def test_flipped_bytes_of_a_bundle_are_noticed_or_harmless(tmp_path, members, model):
-    del members["analysis.onnx"], members[SYNTHESIS]  # the large ones: damage there is the zip's checksum's
+    del members[ANALYSIS], members[SYNTHESIS], members[DECODER]  # the large ones: damage there is the zip's checksum's
     write(tmp_path / "x.model", members)
     data = (tmp_path / "x.model").read_bytes()
-    for at in range(0, len(data), max(1, len(data) // 150)):
+    for at in range(0, len(data), max(1, len(data) // 100)):
         (tmp_path / f"{at}.model").write_bytes(data[:at] + bytes([data[at] ^ 0x10]) + data[at + 1 :])
         with pytest.raises(ModelError):
             smalti.load_model(tmp_path / f"{at}.model")
@@ -125,20 +157,20 @@ def test_files_that_are_no_bundles_are_refused(tmp_path):
 
 
 def test_networks_that_do_not_fit_are_a_model_error(tmp_path, model):
-    networks = dict(model.networks) | {SYNTHESIS: model.networks["analysis.onnx"]}
     path = tmp_path / "x.model"
-    path.write_bytes(bundle_bytes("x", model.image_shape, (1, 7, 7), model.points, {}, networks))
-    with pytest.raises(ModelError, match=r"synthesis.onnx gives \(1, 1, 1\), not \(1, 28, 28\)"):
-        smalti.load_model(path).synthesise(np.zeros((1, 49), np.float32))
+    path.write_bytes(rebuilt(model, networks=dict(model.networks) | {SYNTHESIS: model.networks[ANALYSIS]}))
+    with pytest.raises(ModelError, match=r"synthesis.onnx does not fit its manifest"):
+        smalti.load_model(path).synthesise(np.zeros((1, 96), np.int64), np.zeros(1, np.int64))
+    path.write_bytes(rebuilt(model, image_shape=(28, 14, 1)))
+    with pytest.raises(ModelError, match=r"synthesis.onnx gives \(1, 28, 28\), not \(1, 28, 14\)"):
+        smalti.load_model(path).synthesise(np.zeros((1, 96), np.int64), np.zeros(1, np.int64))
 
 
 def test_a_model_on_the_search_path_is_found_by_name_and_by_id(tmp_path, monkeypatch, model, digits, packed):
     folder = tmp_path / "models"
     folder.mkdir()
-    points = model.points[:1]
-    (folder / "mine.model").write_bytes(
-        bundle_bytes("mine", model.image_shape, model.latent_shape, points, {}, model.networks)
-    )
+    decoder = {f.name: getattr(part, f.name) for part in (model.grid, model.prior) for f in fields(part)}
+    (folder / "mine.model").write_bytes(rebuilt(model, "mine", decoder=decoder | {"steps": model.grid.steps + 1}))
     smalti.pack(digits, tmp_path / "x.smalti", model=folder / "mine.model")
     with pytest.raises(UnknownModelError, match="SMALTI_MODEL_PATH"):
         smalti.unpack(tmp_path / "x.smalti")
@@ -149,8 +181,11 @@ def test_a_model_on_the_search_path_is_found_by_name_and_by_id(tmp_path, monkeyp
     assert len(smalti.unpack(tmp_path / "x.smalti").pixels) == 20
 
 
-def test_the_built_in_model_says_how_it_was_made(model):
-    assert {"sources", "epochs", "best_epoch", "validation_mse", "seed"} <= set(model.training)
+@pytest.mark.parametrize("name", ["mnist", "mnist-autoencoder"])
+def test_a_built_in_model_says_what_it_does_and_how_it_was_made(name):
+    model = load_model(name)
+    assert {"sources", "seed", "architecture", "seconds"} <= set(model.training)
     assert model.image_shape == (28, 28, 1)
-    assert model.latent_shape == (1, 7, 7)
-    assert 1 <= min(p.quality for p in model.points) < max(p.quality for p in model.points) <= 100
+    assert model.size < 3_000_000
+    assert [m.point for m in model.measured] == sorted({m.point for m in model.measured})
+    assert [m.bytes for m in model.measured] == sorted(m.bytes for m in model.measured)

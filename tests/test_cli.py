@@ -13,10 +13,11 @@ from PIL import Image
 
 import smalti
 from smalti.images import read_images
+from smalti.metrics import mse, psnr
 from smalti.targets import png_bytes
 
 FORCING_COLOUR = {"FORCE_COLOR", "PY_COLORS", "GITHUB_ACTIONS", "TTY_COMPATIBLE", "TTY_INTERACTIVE"}
-COMMANDS = ("pack", "unpack", "info", "figure", "demo", "models", "train", "data")
+COMMANDS = ("pack", "unpack", "info", "figure", "demo", "models", "train", "data", "model info")
 
 
 def run(*arguments, cwd=None) -> subprocess.CompletedProcess[str]:
@@ -66,7 +67,7 @@ def test_a_folder_goes_in_and_comes_out(tmp_path, digits):
     facts = json.loads(run("info", tmp_path / "x.smalti", "--json").stdout)
     assert facts["images"] == 6
     assert facts["named"] is True
-    assert facts["model"] == "mnist-autoencoder"
+    assert facts["model"] == "mnist"
     assert facts["bytes"] == (tmp_path / "x.smalti").stat().st_size
     assert "6" in run("info", tmp_path / "x.smalti").stdout
     for target in ("out", "out.npz", "out-idx3-ubyte.gz"):
@@ -113,6 +114,29 @@ def test_models_are_listed():
     assert smalti.load_model().id.hex() in done.stdout
 
 
+def test_a_model_says_what_it_does():
+    done = run("model", "info", "mnist")
+    assert "28x28 gray" in done.stdout
+    facts = json.loads(run("model", "info", "mnist", "--json").stdout)
+    assert facts["id"] == smalti.load_model().id.hex()
+    rates = [m["bytes"] for m in facts["measured"]]
+    assert rates == sorted(rates)
+    assert facts["measured"][-1]["psnr"] > facts["measured"][0]["psnr"] + 5
+    fails(2, "model", "info", "nonsense", words="no model named")
+
+
+def test_a_psnr_or_a_size_can_be_asked_for(tmp_path, digits):
+    source, target = write_idx(tmp_path / "x-idx3-ubyte", digits), tmp_path / "x.smalti"
+    assert run("pack", source, "-o", target, "--min-psnr", "24", "--effort", "2").returncode == 0
+    for x, x_hat in zip(digits, smalti.unpack(target).pixels, strict=True):
+        assert psnr(mse(x[None], x_hat[None])) >= 24
+    assert run("pack", source, "-o", target, "-f", "--bytes", "40").returncode == 0
+    assert target.stat().st_size <= 40 * 20
+    fails(2, "pack", source, "-o", target, "-f", "--psnr", "99", words="reaches")
+    fails(2, "pack", source, "-o", target, "-f", "--psnr", "30", "--quality", "30", words="exclude each other")
+    fails(2, "pack", source, "-o", target, "-f", "--effort", "10", words="effort is 10")
+
+
 def test_bad_input_gets_one_line_and_the_right_code(tmp_path, digits):
     good = write_idx(tmp_path / "x-idx3-ubyte", digits[:4])
     target = tmp_path / "x.smalti"
@@ -130,6 +154,9 @@ def test_bad_input_gets_one_line_and_the_right_code(tmp_path, digits):
     fails(2, "pack", good, "-o", target, "--quality", "0", words="from 1")
     fails(2, "train", good, "-o", tmp_path / "x", words=".model")
     fails(1, "train", good, "-o", tmp_path / "x.model", words="too few")
+    fails(
+        1, "train", tmp_path / "large.png", "-o", tmp_path / "x.model", "--architecture", "autoencoder", words="30x28"
+    )
     fails(1, "unpack", good, "-o", tmp_path / "out", words="not a smalti file")
     fails(1, "info", tmp_path / "missing", words="No such file")
     assert not target.exists()
@@ -180,10 +207,10 @@ def test_a_file_of_an_unknown_model_can_be_looked_at(packed):
     data = bytearray(packed.read_bytes())
     body = data[:6] + bytes(8) + data[14:-16]
     start = len(data) - 16 - int.from_bytes(data[-16:-8], "little")
-    crc = zlib.crc32(bytes(body[:24]) + bytes(body[start:]))
+    crc = zlib.crc32(bytes(body[:23]) + bytes(body[start:]))
     packed.write_bytes(bytes(body) + data[-16:-8] + crc.to_bytes(4, "little") + data[-4:])
     facts = json.loads(run("info", packed, "--json").stdout)
-    assert (facts["images"], facts["model"], facts["quality"]) == (5, None, None)
+    assert (facts["images"], facts["model"]) == (5, None)
     fails(2, "unpack", packed, "-o", packed.with_name("out"), words="0000000000000000")
 
 

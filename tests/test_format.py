@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 import smalti
+from smalti import codec, plain
 from smalti import format as fmt
 from smalti.archive import BlockReader, BlockWriter
 from smalti.errors import CorruptError, FormatError, NotSmaltiError, TruncatedError, VersionError
 
-HEADER = fmt.Header(bytes(range(8)), 3, 28, 28, 1, 2)
+HEADER = fmt.Header(bytes(range(8)), 28, 28, 1, 2)
 
 
 def small_file(names=("a", "b/ü", "c")) -> bytes:
@@ -34,7 +35,7 @@ def test_what_was_written_is_read():
 
 
 def test_no_names_cost_no_bytes():
-    assert len(small_file(None)) == 24 + 17 + 16 + 2 * 8 + 16
+    assert len(small_file(None)) == 23 + 17 + 16 + 2 * 8 + 16
     assert BlockReader(small_file(None)).index.names is None
 
 
@@ -117,11 +118,17 @@ def test_other_files_and_versions_are_told_apart():
         BlockReader(bytes(data))
 
 
+LAYOUTS = (
+    *(("Header", fmt.HEADER), ("Head of a block", codec.HEAD), ("Plain images", plain.HEAD)),
+    *(("Index", fmt.INDEX), ("Block", fmt.BLOCK), ("Trailer", fmt.TRAILER)),
+)
+
+
 def test_the_specification_has_the_fields_of_the_code():
     """Offsets and sizes in the tables of docs/format.md are those of the structs in format.py."""
     text = (Path(__file__).parents[1] / "docs" / "format.md").read_text(encoding="utf-8")
-    for name, layout in (("Header", fmt.HEADER), ("Index", fmt.INDEX), ("Block", fmt.BLOCK), ("Trailer", fmt.TRAILER)):
-        section = re.search(rf"^#+ {name}\b.*?(?=^#|\Z)", text, re.M | re.S)[0]
+    for name, layout in LAYOUTS:
+        section = re.search(rf"^#+ {name}$.*?(?=^#|\Z)", text, re.M | re.S)[0]
         fields = [(int(at), int(size)) for at, size in re.findall(r"^\| (\d+) \| (\d+) \|", section, re.M)]
         codes = re.findall(r"\d*s|[A-Z]", layout.format)
         sizes = [struct.calcsize("<" + code) for code in codes]

@@ -12,14 +12,13 @@ import numpy as np
 from smalti.archive import BlockReader, BlockWriter
 from smalti.atomic import atomic_write
 from smalti.bundle import DEFAULT_MODEL, Model
-from smalti.codec import BLOCK_IMAGES, Pixels, encode_block
+from smalti.codec import BLOCK_IMAGES, Pixels
+from smalti.control import DEFAULT_EFFORT, Aim, Progress, encode_blocks
 from smalti.errors import SourceError, UsageError
-from smalti.format import Header
+from smalti.format import BLOCK, HEADER, INDEX, TRAILER, Header
 from smalti.images import ImageSet, describe, read_images
-from smalti.sequence import Archive, ModelName, Progress, as_model
+from smalti.sequence import Archive, ModelName, as_model
 from smalti.targets import check_target, write_images
-
-DEFAULT_QUALITY = 50
 
 Source = Path | str | Pixels | ImageSet
 
@@ -42,31 +41,39 @@ def pack(
     path: Path | str,
     *,
     model: ModelName = DEFAULT_MODEL,
-    quality: int = DEFAULT_QUALITY,
+    quality: int | None = None,
+    psnr: float | None = None,
+    min_psnr: float | None = None,
+    bytes_an_image: float | None = None,
+    effort: int = DEFAULT_EFFORT,
     force: bool = False,
     progress: Progress | None = None,
 ) -> Packed:
-    """Pack images into the smalti file `path`.
+    """Pack images into the smalti file `path`; at most one of quality, psnr, min_psnr, bytes_an_image may be given.
 
     Args:
         source: an array (uint8, `n h w` or `n h w 3`), or paths of folders, images, idx or npz files.
         path: the file to write; it appears whole or not at all.
         model: a name, the path of a bundle, or a loaded model.
-        quality: 1 (fewest bytes) to 100 (best); the model's nearest operating point is taken.
+        quality: 1 (fewest bytes) to 100 (best); 50 if nothing else is asked.
+        psnr: dB that all images together shall have: of the squared error averaged over all of them.
+        min_psnr: dB that each single image shall have; what the model cannot do so well is coded without it.
+        bytes_an_image: that the file shall take at most, names apart.
+        effort: 1 (fast) to 9 (fewest bytes); decoding takes the same time.
         force: replace `path` if it exists.
         progress: called with the number of images just done, and of all.
 
     Raises:
         SourceError: the images cannot be read or do not suit the model.
-        UsageError: no such model or quality, or `path` exists.
+        UsageError: no such model or quality, `path` exists, or the model cannot do what is asked.
         OutputError: `path` cannot be written.
     """
+    aim = Aim(quality, psnr, min_psnr, bytes_an_image, effort)
     loaded = as_model(model)
-    loaded.point(quality)
     images = _images(source)
     check_fit(images, loaded)
     with atomic_write(Path(path), force=force) as file:
-        _write(images, file, loaded, loaded.point(quality), progress)
+        _write(images, file, loaded, aim, progress)
         size = file.tell()
     return Packed(len(images.pixels), size)
 
@@ -102,8 +109,17 @@ def unpack(
     return images
 
 
-def encode(image: Pixels, *, model: ModelName = DEFAULT_MODEL, quality: int = DEFAULT_QUALITY) -> bytes:
+def encode(
+    image: Pixels,
+    *,
+    model: ModelName = DEFAULT_MODEL,
+    quality: int | None = None,
+    min_psnr: float | None = None,
+    effort: int = DEFAULT_EFFORT,
+) -> bytes:
     """One image (uint8, `h w` or `h w 3`) to the bytes of a smalti file. For many images, `pack` takes far fewer.
+
+    Arguments and errors are those of `pack`.
 
     >>> image = np.zeros((28, 28), np.uint8)
     >>> decode(encode(image)).shape
@@ -112,7 +128,7 @@ def encode(image: Pixels, *, model: ModelName = DEFAULT_MODEL, quality: int = DE
     loaded, images = as_model(model), ImageSet(np.asarray(image)[None])
     check_fit(images, loaded)
     file = io.BytesIO()
-    _write(images, file, loaded, loaded.point(quality), None)
+    _write(images, file, loaded, Aim(quality, min_psnr=min_psnr, effort=effort), None)
     return file.getvalue()
 
 
@@ -131,15 +147,16 @@ def decode(data: bytes | bytearray | memoryview, *, model: ModelName | None = No
         return archive[0]
 
 
-def _write(images: ImageSet, file: BinaryIO, model: Model, index: int, progress: Progress | None) -> None:
-    n, point = len(images.pixels), model.points[index]
-    writer = BlockWriter(file, Header(model.id, index, *model.image_shape, BLOCK_IMAGES))
-    for start in range(0, n, BLOCK_IMAGES):
-        x = images.pixels[start : start + BLOCK_IMAGES]
-        writer.add(encode_block(x, model, point))
+def _write(images: ImageSet, file: BinaryIO, model: Model, aim: Aim, progress: Progress | None) -> None:
+    x = images.pixels
+    parts = [x[i : i + BLOCK_IMAGES] for i in range(0, len(x), BLOCK_IMAGES)]
+    writer = BlockWriter(file, Header(model.id, *model.image_shape, BLOCK_IMAGES))
+    overhead = HEADER.size + INDEX.size + BLOCK.size * len(parts) + TRAILER.size
+    for part, payload in zip(parts, encode_blocks(parts, model, aim, overhead), strict=True):
+        writer.add(payload)
         if progress:
-            progress(len(x), n)
-    writer.finish(n, images.names)
+            progress(len(part), len(x))
+    writer.finish(len(x), images.names)
 
 
 def open_archive(path: Path | str, *, model: ModelName | None = None) -> Archive:

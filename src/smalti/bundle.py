@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
 """A model bundle: one zip file with all that an encoder and a decoder need. At run time the only user of onnxruntime.
 
-manifest.json    name, shapes, operating points, SHA-256 of the other members, how it was trained
-analysis.onnx    g_a: float32 `n c h w` in [0, 1] to the latents y, any shape `n ...`
-synthesis.onnx   g_s: quantised latents to float32 `n c h w`
-tables.bin       frequency tables, one a latent, for each operating point in turn
+manifest.json    name, image shape, what was measured, SHA-256 of the other members, how it was trained
+synthesis.onnx   g_s: latents (integers, as float32, `n*cells latents`) and anchors (`n 9`) to pixels (`n c h w`)
+decoder.npz      integers: the prior, and for each operating point the steps and the ranges of symbols
+analysis.onnx    g_a: float32 `n c h w` in [0, 1] and anchors to latents (`n*cells latents`); for the encoder alone
 """
 
 import contextlib
@@ -12,11 +12,10 @@ import functools
 import hashlib
 import io
 import json
-import math
 import os
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -25,87 +24,101 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from smalti.errors import ModelError, SourceError, UnknownModelError, UsageError
-from smalti.tables import Table, tables_from_bytes, tables_to_bytes
+from smalti.prior import POINTS, Grid, Prior, anchor_weights
+from smalti.tables import Ints
 
-VERSION = 0
+VERSION = 1
 SUFFIX = ".model"
-DEFAULT_MODEL = "mnist-autoencoder"
+DEFAULT_MODEL = "mnist"
 SEARCH_PATH = "SMALTI_MODEL_PATH"
 """Environment variable: folders to look for models in, besides the built-in one."""
 MAX_MEMBER_BYTES = 64 << 20
-MAX_LATENTS = 1 << 16
+MAX_LATENTS = 1 << 10
+MAX_CELLS = 1 << 8
 MAX_SIDE = (1 << 16) - 1
-MAX_POINTS = 256
-RUN_IMAGES = 32
+RUN_IMAGES = 64
 """Images a network runs on at a time; more only costs memory."""
 
-MANIFEST, ANALYSIS, SYNTHESIS, TABLES = "manifest.json", "analysis.onnx", "synthesis.onnx", "tables.bin"
+MANIFEST, ANALYSIS, SYNTHESIS = "manifest.json", "analysis.onnx", "synthesis.onnx"
+DECODER = "decoder.npz"
+MEMBERS = (SYNTHESIS, DECODER, ANALYSIS)
 _BUILT_IN = Path(__file__).parent / "models"
 
 
 @dataclass(frozen=True)
-class Point:
-    """An operating point: one trade of bytes for quality."""
+class Measured:
+    """What the codec does at one operating point, on images it was not trained on; at the default effort."""
 
-    quality: int  # 1 to 100
-    step: float  # quantisation step, in units of the latents
-    tables: tuple[Table, ...]  # one a latent
+    point: int
+    bytes: float  # an image, payload
+    psnr: float  # dB
+
+    @property
+    def quality(self) -> int:
+        """The quality of the operating point."""
+        return 1 + round(self.point * 99 / (POINTS - 1))
 
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A learned codec: networks, tables and what they are for."""
+    """A learned codec: networks, prior, and what they are for."""
 
     name: str
     id: bytes  # first 8 bytes of the SHA-256 of what decoding depends on
     image_shape: tuple[int, int, int]  # h w c
-    latent_shape: tuple[int, ...]  # without the batch
-    points: tuple[Point, ...]  # by rising quality
+    cells: int  # parts of an image, side by side, with a code of their own each
+    grid: Grid
+    prior: Prior
+    multipliers: NDArray[np.float64]  # POINTS: bits that a squared error of 1, on [0, 1] pixels, is worth
+    measured: tuple[Measured, ...]  # by rising point
     training: Mapping[str, Any]  # provenance: data, schedule, what it reached
     networks: Mapping[str, bytes]  # ANALYSIS and SYNTHESIS: ONNX
+    size: int = 0  # of the bundle, in bytes
     threads: int = 0  # of the network engine; 0: one a core
 
-    def point(self, quality: int) -> int:
-        """The index of the operating point nearest to `quality` (1 to 100).
+    @property
+    def latents(self) -> int:
+        """Latents of a cell."""
+        return self.prior.latents
 
-        Raises:
-            UsageError: `quality` is out of range.
-        """
-        if not 1 <= quality <= 100:
-            raise UsageError(f"quality is {quality}; give a number from 1 (fewest bytes) to 100 (best)")
-        return min(range(len(self.points)), key=lambda i: abs(self.points[i].quality - quality))
-
-    def analyse(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """g_a: images (`n h w` or `n h w c`) to latents (`n p`)."""
+    def analyse(self, pixels: NDArray[np.uint8], points: Ints) -> NDArray[np.float32]:
+        """g_a: images (`n h w` or `n h w c`), each for its operating point (`n`), to latents (`n*cells l`)."""
         x = pixels.reshape(-1, *self.image_shape).transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255)  # n c h w
-        return self._run(ANALYSIS, x, self.latent_shape).reshape(len(x), -1)
+        return self._run(ANALYSIS, x, points, len(x) * self.cells, (self.latents,))
 
-    def synthesise(self, y_hat: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """g_s: quantised latents (`n p`) to images (`n h w` if gray, else `n h w c`)."""
+    def synthesise(self, v: Ints, points: Ints) -> NDArray[np.uint8]:
+        """g_s: latents (`n*cells l`), each image's of its operating point (`n`), to images (`n h w` or `n h w c`)."""
         h, w, c = self.image_shape
-        x_hat = self._run(SYNTHESIS, y_hat.reshape(-1, *self.latent_shape), (c, h, w))  # n c h w
-        pixels = np.floor(x_hat.clip(0, 1) * 255 + 0.5).astype(np.uint8).transpose(0, 2, 3, 1)
+        batch = v.astype(np.float32).reshape(-1, self.cells, self.latents)
+        pixels = self._run(SYNTHESIS, batch, points, len(batch), (c, h, w)).astype(np.uint8).transpose(0, 2, 3, 1)
         return pixels.reshape(-1, h, w) if c == 1 else pixels
 
-    def _run(self, network: str, batch: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
-        """`n ...` to `n *shape`, a few images at a time."""
-        session = self._sessions[network]
-        name = session.get_inputs()[0].name
+    def _run(
+        self, network: str, batch: NDArray[np.float32], points: Ints, rows: int, shape: tuple[int, ...]
+    ) -> NDArray[np.float32]:
+        """`n ...` to `rows *shape`, a few images at a time."""
+        session, anchors = self._sessions[network], anchor_weights(points).astype(np.float32)
+        first, second = (i.name for i in session.get_inputs())
+        parts = []
         try:
-            parts = [session.run(None, {name: batch[i : i + RUN_IMAGES]})[0] for i in range(0, len(batch), RUN_IMAGES)]
+            for i in range(0, len(batch), RUN_IMAGES):
+                part = batch[i : i + RUN_IMAGES]
+                if network == SYNTHESIS:
+                    part = part.reshape(-1, self.latents)
+                parts.append(session.run(None, {first: part, second: anchors[i : i + RUN_IMAGES]})[0])
         except Exception as exc:  # onnxruntime's errors have no common root of their own
             raise ModelError(f"model {self.name}: {network} does not fit its manifest; use another bundle") from exc
-        if any(part.shape[1:] != shape for part in parts):
-            raise ModelError(
-                f"model {self.name}: {network} gives {parts[0].shape[1:]}, not {shape}; use another bundle"
-            )
-        return np.concatenate(parts)
+        result = np.concatenate(parts) if parts else np.empty((0, *shape), np.float32)
+        if result.shape != (rows, *shape):
+            raise ModelError(f"model {self.name}: {network} gives {result.shape[1:]}, not {shape}; use another bundle")
+        return result
 
     @functools.cached_property
     def _sessions(self) -> dict[str, ort.InferenceSession]:
         options = ort.SessionOptions()
         options.intra_op_num_threads = self.threads
         options.log_severity_level = 3
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # else the idle ones starve numpy's
         try:
             return {
                 name: ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
@@ -115,31 +128,62 @@ class Model:
             raise ModelError(f"model {self.name}: its networks cannot be loaded; use another bundle") from exc
 
 
+def point_of(quality: int) -> int:
+    """The operating point of `quality`.
+
+    >>> point_of(1), point_of(50), point_of(100)
+    (0, 32, 64)
+
+    Raises:
+        UsageError: `quality` is not from 1 to 100.
+    """
+    if not 1 <= quality <= 100:
+        raise UsageError(f"quality is {quality}; give a number from 1 (fewest bytes) to 100 (best)")
+    return round((quality - 1) * (POINTS - 1) / 99)
+
+
 def bundle_bytes(
     name: str,
     image_shape: tuple[int, int, int],
-    latent_shape: tuple[int, ...],
-    points: tuple[Point, ...],
-    training: Mapping[str, Any],
+    cells: int,
+    decoder: Mapping[str, NDArray[Any]],
+    multipliers: NDArray[np.float64],
     networks: Mapping[str, bytes],
+    measured: tuple[Measured, ...],
+    training: Mapping[str, Any],
 ) -> bytes:
-    """The bundle of a model, the same bytes for the same model."""
-    members = dict(networks) | {TABLES: b"".join(tables_to_bytes(point.tables) for point in points)}
+    """The bundle of a model, the same bytes for the same model.
+
+    decoder: the fields of `Grid` and of `Prior`.
+    """
+    members = {DECODER: _npz(decoder)} | dict(networks)
     manifest = {
         "smalti_model": VERSION,
         "name": name,
-        "decoder": {
-            "image_shape": image_shape,
-            "latent_shape": latent_shape,
-            "points": [{"quality": point.quality, "step": point.step} for point in points],
-        },
-        "sha256": {member: hashlib.sha256(data).hexdigest() for member, data in members.items()},
+        "decoder": {"image_shape": image_shape, "cells": cells},
+        "multipliers": multipliers.tolist(),
+        "measured": [vars(m) for m in measured],
+        "sha256": {member: hashlib.sha256(members[member]).hexdigest() for member in MEMBERS},
         "training": dict(training),
     }
+    return _zip({MANIFEST: json.dumps(manifest, indent=1).encode()} | {name: members[name] for name in MEMBERS})
+
+
+def _npz(arrays: Mapping[str, NDArray[Any]]) -> bytes:
+    """As `numpy.savez`, but without the time of day."""
+    members = {}
+    for name, array in arrays.items():
+        file = io.BytesIO()
+        np.save(file, array, allow_pickle=False)
+        members[f"{name}.npy"] = file.getvalue()
+    return _zip(members, zipfile.ZIP_STORED)
+
+
+def _zip(members: Mapping[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
     file = io.BytesIO()
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as bundle:
-        for member, data in {MANIFEST: json.dumps(manifest, indent=1).encode(), **members}.items():
-            bundle.writestr(zipfile.ZipInfo(member), data, zipfile.ZIP_DEFLATED, 9)
+    with zipfile.ZipFile(file, "w", method) as bundle:
+        for member, data in members.items():
+            bundle.writestr(zipfile.ZipInfo(member), data, method, 9)
     return file.getvalue()
 
 
@@ -151,8 +195,8 @@ def load_model(name: str | Path = DEFAULT_MODEL, threads: int = 0) -> Model:
         SourceError: there is no such file.
         ModelError: the bundle is damaged or not a bundle.
 
-    >>> load_model("mnist-autoencoder").latent_shape
-    (1, 7, 7)
+    >>> load_model("mnist").image_shape
+    (28, 28, 1)
     """
     if isinstance(name, Path) or name.endswith(SUFFIX) or "/" in name or os.sep in name:
         return _load(Path(name), threads)
@@ -197,8 +241,8 @@ def _load_once(path: Path, threads: int, _changed: int) -> Model:
     """Read a bundle, anew only if the file has changed."""
     try:
         with path.open("rb") as file, zipfile.ZipFile(file) as bundle:
-            members = {name: _member(bundle, name) for name in (MANIFEST, ANALYSIS, SYNTHESIS, TABLES)}
-        return _parse(members, threads)
+            members = {name: _member(bundle, name) for name in (MANIFEST, *MEMBERS)}
+        return _parse(members, path.stat().st_size, threads)
     except Exception as exc:
         raise ModelError(f"{path} is not a model bundle, or a damaged one ({exc}); export or copy it again") from exc
 
@@ -211,35 +255,47 @@ def _member(bundle: zipfile.ZipFile, name: str) -> bytes:
         return file.read(MAX_MEMBER_BYTES)
 
 
-def _parse(members: Mapping[str, bytes], threads: int) -> Model:
+def _parse(members: Mapping[str, bytes], size: int, threads: int) -> Model:
     manifest = json.loads(members[MANIFEST])
     if manifest["smalti_model"] != VERSION:
         raise ValueError(f"bundle version {manifest['smalti_model']}, this release reads {VERSION}")
-    for member in (ANALYSIS, SYNTHESIS, TABLES):
+    for member in MEMBERS:
         if hashlib.sha256(members[member]).hexdigest() != manifest["sha256"][member]:
             raise ValueError(f"the checksum of {member} is wrong")
     decoder = manifest["decoder"]
     h, w, c = (int(n) for n in decoder["image_shape"])
-    latent_shape = tuple(int(n) for n in decoder["latent_shape"])
-    latents = math.prod(latent_shape)
-    if c not in (1, 3) or not (1 <= h <= MAX_SIDE and 1 <= w <= MAX_SIDE):
-        raise ValueError(f"images of shape {(h, w, c)}")
-    if min(latent_shape, default=0) < 1 or latents > MAX_LATENTS:
-        raise ValueError(f"latents of shape {latent_shape}")
-    tables = tables_from_bytes(members[TABLES])
-    if not 1 <= len(decoder["points"]) <= MAX_POINTS or len(tables) != latents * len(decoder["points"]):
-        raise ValueError(f"{len(tables)} tables for {len(decoder['points'])} points of {latents} latents")
-    points = tuple(
-        Point(int(point["quality"]), float(point["step"]), tables[i * latents : (i + 1) * latents])
-        for i, point in enumerate(decoder["points"])
+    cells = int(decoder["cells"])
+    if c not in (1, 3) or not (1 <= h <= MAX_SIDE and 1 <= w <= MAX_SIDE) or not 1 <= cells <= MAX_CELLS:
+        raise ValueError(f"images of shape {(h, w, c)} in {cells} cells")
+    arrays = _arrays(members[DECODER])
+    grid = Grid(**{field.name: arrays[field.name].astype(np.int64) for field in fields(Grid)})
+    prior = Prior(**{field.name: arrays[field.name] for field in fields(Prior)})
+    if prior.latents != grid.steps.shape[1] or prior.latents > MAX_LATENTS:
+        raise ValueError(f"a prior for {prior.latents} latents, steps for {grid.steps.shape[1]}")
+    multipliers = np.array(manifest["multipliers"], np.float64)
+    if multipliers.shape != (POINTS,) or not np.isfinite(multipliers).all() or multipliers.min() <= 0:
+        raise ValueError("the Lagrange multipliers are not what they should be")
+    decoding = json.dumps(decoder, sort_keys=True).encode(), members[SYNTHESIS], members[DECODER]
+    return Model(
+        name=str(manifest["name"]),
+        id=hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in decoding)).digest()[:8],
+        image_shape=(h, w, c),
+        cells=cells,
+        grid=grid,
+        prior=prior,
+        multipliers=multipliers,
+        measured=tuple(Measured(int(m["point"]), float(m["bytes"]), float(m["psnr"])) for m in manifest["measured"]),
+        training=dict(manifest["training"]),
+        networks={name: members[name] for name in (ANALYSIS, SYNTHESIS)},
+        size=size,
+        threads=threads,
     )
-    qualities = [point.quality for point in points]
-    if qualities != sorted(set(qualities)) or not (qualities[0] >= 1 and qualities[-1] <= 100):
-        raise ValueError(f"qualities {qualities}")
-    if not all(math.isfinite(point.step) and 1e-6 < point.step < 1e6 for point in points):
-        raise ValueError("a quantisation step out of range")
-    decoding = json.dumps(decoder, sort_keys=True).encode(), members[SYNTHESIS], members[TABLES]
-    model_id = hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in decoding)).digest()[:8]
-    networks = {name: members[name] for name in (ANALYSIS, SYNTHESIS)}
-    training = dict(manifest["training"])
-    return Model(str(manifest["name"]), model_id, (h, w, c), latent_shape, points, training, networks, threads)
+
+
+def _arrays(data: bytes) -> dict[str, NDArray[Any]]:
+    """The arrays of an npz file, none larger than a member may be."""
+    with zipfile.ZipFile(io.BytesIO(data)) as file:
+        if sum(info.file_size for info in file.infolist()) > MAX_MEMBER_BYTES:
+            raise ValueError("arrays larger than allowed")
+    with np.load(io.BytesIO(data), allow_pickle=False) as file:
+        return {name: file[name] for name in file.files}

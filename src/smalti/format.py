@@ -18,7 +18,7 @@ VERSION = 0
 MAX_BLOCK_IMAGES = 4096
 MAX_NAME_BYTES = 4096
 
-HEADER = struct.Struct("<4sH8sBBHHI")
+HEADER = struct.Struct("<4sH8sBHHI")
 INDEX = struct.Struct("<QII")
 BLOCK = struct.Struct("<II")
 TRAILER = struct.Struct("<QI4s")
@@ -29,7 +29,6 @@ class Header:
     """What holds for every image of the file."""
 
     model_id: bytes  # 8 bytes
-    point: int  # operating point of the model, 0 to 255
     height: int  # pixels, 1 to 65535
     width: int  # pixels, 1 to 65535
     channels: int  # 1 gray, 3 RGB
@@ -46,12 +45,11 @@ class Index:
 
 
 def pack_header(header: Header) -> bytes:
-    """The first 24 bytes of the file."""
+    """The first 23 bytes of the file."""
     return HEADER.pack(
         MAGIC,
         VERSION,
         header.model_id,
-        header.point,
         header.channels,
         header.height,
         header.width,
@@ -69,12 +67,12 @@ def unpack_header(data: bytes) -> Header:
         raise NotSmaltiError("not a smalti file: it does not start with the bytes 89 53 4D 4C")
     if len(data) < HEADER.size:
         raise TruncatedError(f"the file ends after {len(data)} bytes, within its header")
-    _, version, model_id, point, channels, height, width, block_images = HEADER.unpack_from(data)
+    _, version, model_id, channels, height, width, block_images = HEADER.unpack_from(data)
     if version != VERSION:
         raise VersionError(f"format version {version}; this release reads version {VERSION}; install a newer smalti")
     if channels not in (1, 3) or not height or not width or not 1 <= block_images <= MAX_BLOCK_IMAGES:
         raise CorruptError("the header has an impossible image shape or block size; the file is damaged")
-    return Header(model_id, point, height, width, channels, block_images)
+    return Header(model_id, height, width, channels, block_images)
 
 
 def pack_index(header: Header, index: Index) -> bytes:

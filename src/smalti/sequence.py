@@ -2,7 +2,7 @@
 """A smalti file as a sequence of images, decoded when asked for."""
 
 import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, overload
@@ -12,12 +12,11 @@ import numpy as np
 from smalti.archive import BlockReader
 from smalti.bundle import Model, find_model, load_model
 from smalti.codec import Pixels, decode_block
+from smalti.control import Progress
 from smalti.errors import CorruptError, ModelError, UnknownModelError
 from smalti.images import describe
 
 ModelName = Model | Path | str
-Progress = Callable[[int, int], None]
-"""Called with the number of images just done, and of all."""
 
 
 class Archive:
@@ -37,12 +36,11 @@ class Archive:
                     f" {self._model.name} ({self._model.id.hex()}); name the right bundle"
                 )
             shape = (header.height, header.width, header.channels)
-            if header.point >= len(self._model.points) or shape != self._model.image_shape:
+            if shape != self._model.image_shape:
                 raise CorruptError(f"{blocks.where}: the header does not fit its model; the file is damaged")
         except BaseException:
             blocks.close()
             raise
-        self._point = self._model.points[header.point]
         self._last: tuple[int, Pixels] | None = None
 
     @property
@@ -91,7 +89,7 @@ class Archive:
         last = self._last  # another thread may put its own there meanwhile
         if last is None or last[0] != block:
             n = self._blocks.images_in(block)
-            last = block, decode_block(self._blocks.read(block), n, self._model, self._point)
+            last = block, decode_block(self._blocks.read(block), n, self._model)
             self._last = last
         return last[1]
 
@@ -118,13 +116,12 @@ def as_model(model: ModelName) -> Model:
 
 
 def describe_file(blocks: BlockReader) -> dict[str, Any]:
-    """What can be said of a smalti file without decoding it; model and quality are None if its model is not known."""
+    """What can be said of a smalti file without decoding it; the model is None if it is not known here."""
     header, images = blocks.header, blocks.index.count
     try:
         model = find_model(header.model_id)
     except UnknownModelError:
         model = None
-    known = model is not None and header.point < len(model.points)
     return {
         "images": images,
         "size": describe((header.height, header.width, header.channels)),
@@ -133,7 +130,6 @@ def describe_file(blocks: BlockReader) -> dict[str, Any]:
         "payload_bytes": blocks.payload_size,
         "model": model.name if model else None,
         "model_id": header.model_id.hex(),
-        "quality": model.points[header.point].quality if model and known else None,
         "blocks": len(blocks.index.blocks),
         "images_a_block": header.block_images,
         "named": blocks.index.names is not None,

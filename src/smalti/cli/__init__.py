@@ -11,7 +11,7 @@ from smalti import __version__
 from smalti.cli.data import data
 from smalti.cli.files import info, pack, unpack
 from smalti.cli.show import demo, figure
-from smalti.cli.train import models, train
+from smalti.cli.train import model_app, models, train
 from smalti.errors import SmaltiError
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app = typer.Typer(
 )
 for command in (pack, unpack, info, figure, demo, models, train, data):
     app.command()(command)
+app.add_typer(model_app)
 
 
 @app.callback(invoke_without_command=True)

@@ -13,6 +13,7 @@ ModelOption = Annotated[
     str | None, typer.Option("--model", "-m", help="Name of a model, or the path of a bundle.", show_default=False)
 ]
 Quality = Annotated[int, typer.Option("--quality", "-q", help="1 (fewest bytes) to 100 (best).")]
+Effort = Annotated[int, typer.Option("--effort", "-e", help="1 (fast) to 9 (fewest bytes); decoding is as fast.")]
 
 
 def pack(
@@ -21,7 +22,20 @@ def pack(
     ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The smalti file to write.")],
     model: ModelOption = None,
-    quality: Quality = 50,
+    quality: Annotated[
+        int | None, typer.Option("--quality", "-q", help="1 (fewest bytes) to 100 (best).", show_default="50")
+    ] = None,
+    psnr: Annotated[
+        float | None, typer.Option(metavar="DB", help="Instead: a PSNR for all images together.", show_default=False)
+    ] = None,
+    min_psnr: Annotated[
+        float | None, typer.Option(metavar="DB", help="Instead: a PSNR for every single image.", show_default=False)
+    ] = None,
+    bytes_an_image: Annotated[
+        float | None,
+        typer.Option("--bytes", metavar="N", help="Instead: at most N bytes an image, on average.", show_default=False),
+    ] = None,
+    effort: Effort = 5,
     force: Force = False,
 ) -> None:
     """Pack images into one smalti file.
@@ -29,21 +43,35 @@ def pack(
     Examples:
     smalti pack scans/ -o scans.smalti
 
-    smalti pack t10k-images-idx3-ubyte.gz -o test.smalti --quality 70
+    smalti pack t10k-images-idx3-ubyte.gz -o test.smalti --psnr 28 --effort 8
+
+    smalti pack scans/ -o scans.smalti --min-psnr 30
 
     smalti pack data.npz#train_images -o train.smalti --model my.model
     """
     from smalti.api import pack as pack_images
     from smalti.atomic import refuse_existing
     from smalti.bundle import DEFAULT_MODEL, load_model
+    from smalti.control import Aim
     from smalti.images import read_images
 
     refuse_existing(output, force=force)
+    Aim(quality, psnr, min_psnr, bytes_an_image, effort)  # a wrong one is refused before anything is read
     loaded = load_model(model or DEFAULT_MODEL)
-    loaded.point(quality)
     images = read_images(*sources)
     with progress("packing") as advance:
-        packed = pack_images(images, output, model=loaded, quality=quality, force=force, progress=advance)
+        packed = pack_images(
+            images,
+            output,
+            model=loaded,
+            quality=quality,
+            psnr=psnr,
+            min_psnr=min_psnr,
+            bytes_an_image=bytes_an_image,
+            effort=effort,
+            force=force,
+            progress=advance,
+        )
     raw = images.pixels.nbytes
     typer.echo(
         f"{output}: {packed.images} images, {size(packed.bytes)}, {packed.rate:.2f} bytes an image"

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from smalti.codec import Pixels
 
 DEMO_IMAGES = 100
+DEMO_EFFORT = 8
 FIGURE_IMAGES = 20
 
 
@@ -61,11 +62,11 @@ def demo(
     smalti demo
     """
     from smalti.atomic import output_error
-    from smalti.bundle import load_model
+    from smalti.bundle import load_model, point_of
     from smalti.samples import draw_digits
 
     model = load_model()
-    model.point(quality)
+    point_of(quality)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as exc:
@@ -88,7 +89,7 @@ def _compare(x: "Pixels", model: "Model", quality: int, path: Path) -> None:
     from smalti.targets import png_bytes
 
     with progress("packing") as advance:
-        packed = pack(x, path, model=model, quality=quality, force=True, progress=advance)
+        packed = pack(x, path, model=model, quality=quality, effort=DEMO_EFFORT, force=True, progress=advance)
     with progress("unpacking") as advance:
         error = mse(x, unpack(path, model=model, progress=advance).pixels)
     n, h, w = x.shape
@@ -110,18 +111,21 @@ def _compare(x: "Pixels", model: "Model", quality: int, path: Path) -> None:
 
 def _figure(x: "Pixels", model: "Model", quality: int, path: Path, *, force: bool) -> str:
     """Draw `x` and what smalti makes of it to `path`; what was done, in a line."""
+    import numpy as np
+
     from smalti.atomic import atomic_write
-    from smalti.codec import dequantise, payload_bytes, quantise
+    from smalti.bundle import point_of
+    from smalti.codec import analyse, payload_bytes, synthesise
     from smalti.figure import draw_pairs
     from smalti.metrics import mse, psnr
+    from smalti.search import EFFORTS
 
-    point = model.points[model.point(quality)]
     with progress("coding") as advance:
-        symbols = quantise(model.analyse(x), point)
-        x_hat = model.synthesise(dequantise(symbols, point))
+        code = analyse(x, np.full(len(x), point_of(quality)), model, EFFORTS[DEMO_EFFORT])
+        x_hat = synthesise(code, model)
         advance(len(x), len(x))
-    sizes = payload_bytes(symbols, point)
+    sizes = payload_bytes(code, model)
     measured = f"{sizes.mean():.1f} bytes an image (payload), {psnr(mse(x, x_hat)):.2f} dB"
     with atomic_write(path, force=force) as file:
-        draw_pairs(x, x_hat, sizes.tolist(), f"{model.name}, quality {point.quality}: {measured}").save(file, "PNG")
+        draw_pairs(x, x_hat, sizes.tolist(), f"{model.name}, quality {quality}: {measured}").save(file, "PNG")
     return f"{path}: {len(x)} images, {measured}"

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from smalti.training.loop import Trained
 
 
+model_app = typer.Typer(name="model", help="Look at a model.", no_args_is_help=True)
+
+
 def models() -> None:
     """List the models that pack and unpack know by name.
 
@@ -27,32 +30,85 @@ def models() -> None:
     from smalti.errors import SmaltiError
     from smalti.images import describe
 
-    table = Table("name", "id", "images", "bundle", "best PSNR")
+    table = Table("name", "id", "images", "bundle", "bytes an image, dB (lowest, middle, highest quality)")
     for path in model_paths():
         try:
             model = load_model(path)
         except SmaltiError as exc:
             table.add_row(escape(path.stem), "", "", "", escape(str(exc)))
             continue
-        reached = model.training.get("validation_psnr")
-        reached = f"{reached:.2f} dB" if isinstance(reached, float) else ""
+        some = [model.measured[i] for i in (0, len(model.measured) // 2, -1)] if model.measured else []
+        reached = "; ".join(f"{m.bytes:.1f} at {m.psnr:.1f}" for m in some)
         table.add_row(
             escape(path.stem), model.id.hex(), describe(model.image_shape), size(path.stat().st_size), reached
         )
     Console().print(table)
 
 
+@model_app.command("info")
+def model_info(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Name of a model, or the path of a bundle.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say what a model takes, what it does on images it was not trained on, and how it was made.
+
+    Examples:
+    smalti model info mnist
+
+    smalti model info my.model --json
+    """
+    import json
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from smalti.bundle import load_model
+    from smalti.images import describe
+
+    loaded = load_model(model)
+    facts = {
+        "name": loaded.name,
+        "id": loaded.id.hex(),
+        "images": describe(loaded.image_shape),
+        "bundle_bytes": loaded.size,
+        "latents": loaded.latents,
+        "cells": loaded.cells,
+        "training": dict(loaded.training),
+        "measured": [vars(m) | {"quality": m.quality} for m in loaded.measured],
+    }
+    if as_json:
+        typer.echo(json.dumps(facts))
+        return
+    for key in ("name", "id", "images", "bundle_bytes", "latents", "cells"):
+        typer.echo(f"{key.replace('_', ' '):13} {facts[key]}")
+    typer.echo(
+        "training      " + ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in loaded.training.items())
+    )
+    table = Table("quality", title="On images it was not trained on, at the default effort")
+    for column in ("bytes an image (payload)", "PSNR, dB"):
+        table.add_column(column, justify="right")
+    for m in loaded.measured:
+        table.add_row(str(m.quality), f"{m.bytes:.2f}", f"{m.psnr:.2f}")
+    Console().print(table)
+
+
 def train(
     sources: Annotated[
-        list[str], typer.Argument(metavar="SRC", help="Gray images of one size: folders, idx or npz files.")
+        list[str], typer.Argument(metavar="SRC", help="Images of one size and colour: folders, idx or npz files.")
     ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="MODEL", help="The bundle to write, NAME.model.")],
+    steps: Annotated[int, typer.Option(min=1, help="Of training; five times as many save about a tenth.")] = 5000,
+    batch: Annotated[int, typer.Option(min=1, help="Images a step.")] = 192,
+    architecture: Annotated[
+        Literal["codec", "autoencoder"], typer.Option(help="autoencoder: the baseline, for gray images.")
+    ] = "codec",
     schedule: Annotated[
         Literal["fast", "reference"],
-        typer.Option(help="fast: SOAP, narrow network first; reference: 20 epochs of Adam, as published."),
+        typer.Option(help="Of the autoencoder; fast: narrow network first; reference: 20 epochs of Adam."),
     ] = "fast",
     epochs: Annotated[
-        int | None, typer.Option(min=1, help="Epochs of the first phase.", show_default="10 fast, 20 reference")
+        int | None,
+        typer.Option(min=1, help="Of the autoencoder's first phase.", show_default="10 fast, 20 reference"),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the split, the first weights and the order.")] = 0,
     device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="What to train on.")] = "auto",
@@ -64,71 +120,69 @@ def train(
 ) -> None:
     """Train a model on your own images; interrupt it, and the same command goes on.
 
-    Checkpoint, log and plot are kept in a folder beside the model, MODEL.train.
+    Checkpoint, log, plot and a report of what the model does beside other codecs are kept in a folder beside the
+    model, MODEL.train.
 
     Examples:
     smalti train train-images-idx3-ubyte.gz -o digits.model
 
-    smalti train scans/ -o scans.model --epochs 5
+    smalti train scans/ -o scans.model --steps 20000
     """
     from smalti.atomic import atomic_write, refuse_existing
     from smalti.bundle import SUFFIX
-    from smalti.errors import MissingExtraError, SourceError, UsageError
-    from smalti.images import describe, read_images
+    from smalti.errors import MissingExtraError, UsageError
+    from smalti.images import read_images
 
     if output.suffix != SUFFIX:
         raise UsageError(f"{output}: give the model a name that ends in {SUFFIX}")
     refuse_existing(output, force=force)
     images = read_images(*sources)
-    if images.shape[2] != 1:
-        raise SourceError(f"the images are {describe(images.shape)}; the autoencoder takes gray ones; convert them")
     try:
-        from smalti.training.export import export_bundle
+        from smalti.training.compare import write_report
         from smalti.training.loop import train as train_model
-        from smalti.training.plan import FAST, REFERENCE, Hardware, Plan
+        from smalti.training.make import autoencoder_task, codec_task, exporter
+        from smalti.training.plan import Hardware
     except ModuleNotFoundError as exc:
         raise MissingExtraError(f"training (module {exc.name})", "train") from exc
-    from dataclasses import replace
-
-    phases = FAST if schedule == "fast" else REFERENCE
-    if epochs is not None:
-        phases = (replace(phases[0], epochs=epochs), *phases[1:])
-    plan = Plan(phases=phases, seed=seed)
+    if architecture == "codec":
+        task = codec_task(images.shape, len(images.pixels), steps=steps, batch=batch, seed=seed)
+    else:
+        task = autoencoder_task(images.shape, schedule=schedule, epochs=epochs, seed=seed)
     folder = output.with_name(output.name + ".train")
     with _Bar() as listener:
         try:
-            trained = train_model(images.pixels, folder, plan, listener, Hardware(device, devices, precision))
+            trained = train_model(images.pixels, folder, task, listener, Hardware(device, devices, precision))
         except KeyboardInterrupt:
             typer.echo(f"smalti: interrupted; the same command goes on from {folder}", err=True)
             raise typer.Exit(130) from None
     if not trained.main:
         return
-    pixels = images.pixels[trained.train_index]
-    with progress("fitting tables") as advance:
-        data = export_bundle(trained.model, output.stem, pixels, _provenance(trained, schedule, sources), advance)
+    pixels, held_out = images.pixels[trained.train_index], images.pixels[trained.validation_index]
+    with progress("exporting") as advance:
+        data = exporter(trained.model)(
+            trained.model, output.stem, pixels, held_out, _provenance(trained, architecture, sources), advance
+        )
     with atomic_write(output, force=force) as file:
         file.write(data)
-    state = trained.state
-    typer.echo(
-        f"{output}: {size(len(data))}, validation MSE {state.best_mse:.6f} at epoch {state.best_epoch};"
-        f" log and plot in {folder}"
-    )
+    typer.echo(f"{output}: {size(len(data))}, best at epoch {trained.state.best_epoch}; log and plots in {folder}")
+    with progress("comparing") as advance:
+        report = write_report(folder, output, held_out, advance)
+    typer.echo(f"{report}: what it does on images it was not trained on")
 
 
-def _provenance(trained: "Trained", schedule: str, sources: list[str]) -> dict[str, Any]:
-    from smalti.metrics import psnr
+def _provenance(trained: "Trained", architecture: str, sources: list[str]) -> dict[str, Any]:
+    from smalti import __version__
 
     state = trained.state
     return {
+        "smalti": __version__,
+        "architecture": architecture,
         "sources": [Path(source).name for source in sources],
         "images": len(trained.train_index),
         "validation_images": len(trained.validation_index),
-        "schedule": schedule,
         "seed": state.seed,
         "epochs": len(state.log),
         "best_epoch": state.best_epoch,
-        "validation_mse": state.best_mse,
-        "validation_psnr": psnr(state.best_mse),
         "seconds": round(state.seconds),
     }
 
@@ -169,11 +223,8 @@ class _Bar:
         self._loss = loss if not self._loss else 0.98 * self._loss + 0.02 * loss
         self._bar.update(self._task, advance=work, loss=self._loss)
 
-    def epoch(self, row: dict[str, float]) -> None:
-        self.say(
-            f"epoch {row['epoch']:.0f}: training MSE {row['train_mse']:.5f},"
-            f" validation MSE {row['validation_mse']:.5f}, {row['seconds'] / 60:.1f} minutes"
-        )
+    def epoch(self, row: dict[str, float], words: str) -> None:
+        self.say(f"epoch {row['epoch']:.0f}: {words}, {row['seconds'] / 60:.1f} minutes")
 
     def say(self, text: str) -> None:
         self._bar.console.print(text, highlight=False, markup=False, soft_wrap=True)
