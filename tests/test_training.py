@@ -4,30 +4,41 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
-import onnxruntime as ort
 import pytest
 import torch
 from helpers import write_idx
 from PIL import Image
 
 import smalti
-from smalti.errors import TrainingError
+from smalti.codec import analyse, decode_block, encode_block, synthesise
+from smalti.errors import SourceError, TrainingError
+from smalti.prior import to_latents
 from smalti.samples import draw_digits
-from smalti.training.export import export_bundle, onnx_bytes
-from smalti.training.loop import collapse
+from smalti.search import EFFORTS
+from smalti.training.autoencoder import Autoencoder
+from smalti.training.baseline import AutoencoderTask, collapse
+from smalti.training.codec import CodecTask
+from smalti.training.export import export_bundle
 from smalti.training.loop import train as train_anywhere
-from smalti.training.network import Autoencoder
-from smalti.training.plan import FAST, REFERENCE, Hardware, Phase, Plan
+from smalti.training.make import autoencoder_task, codec_task, exporter
+from smalti.training.network import LATENT_ONE, Codec, Size, anchor_weights, size_for
+from smalti.training.plan import FAST, REFERENCE, CodecPlan, Hardware, Phase, Plan
 
 torch.set_num_threads(1)  # toys are faster so, and many times faster on a busy machine
 
 TOY = Plan(phases=(Phase(2, 3e-3, wide=(8, 8, 8)), Phase(1, 1e-3, wide=(16, 8, 8))), batch=8, warm_up=4, seed=5)
 
 
-def train(*arguments):
-    return train_anywhere(*arguments, Hardware("cpu"))
+SMALL = Size((20, 20, 1), (20, 20), latents=8, analysis=(8, 8, 16), synthesis=(16, 8, 8), prior=2)
+TOY_CODEC = CodecPlan(SMALL, steps=45, batch=8, validation=0.1, warm_up=4, seed=5)
+TASKS = {"autoencoder": AutoencoderTask(TOY), "codec": CodecTask(TOY_CODEC)}
+
+
+def train(pixels, folder, task, listener):
+    return train_anywhere(pixels, folder, task, listener, Hardware("cpu"))
 
 
 class Listener:
@@ -44,8 +55,9 @@ class Listener:
         if self.steps == self.stop_after:
             raise KeyboardInterrupt
 
-    def epoch(self, row):
+    def epoch(self, row, words):
         self.rows.append(row)
+        self.said.append(words)
 
     def say(self, text):
         self.said.append(text)
@@ -57,60 +69,86 @@ def images() -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def trained(images, tmp_path_factory):
-    """A toy model, trained without interruption, and the folder it left."""
-    folder = tmp_path_factory.mktemp("toy")
-    return train(images, folder, TOY, Listener()), folder
+def all_trained(images, tmp_path_factory):
+    """A toy model of each kind, trained without interruption, and the folder it left."""
+    folders = {kind: tmp_path_factory.mktemp(kind) for kind in TASKS}
+    return {kind: (train(images, folders[kind], task, Listener()), folders[kind]) for kind, task in TASKS.items()}
+
+
+@pytest.fixture(params=list(TASKS))
+def kind(request) -> str:
+    return request.param
+
+
+@pytest.fixture
+def trained(all_trained, kind):
+    return all_trained[kind]
 
 
 def weights(trained) -> torch.Tensor:
     return torch.cat([p.detach().flatten() for p in trained.model.parameters()])
 
 
-def test_training_is_repeatable_from_its_seed(images, trained, tmp_path):
-    again = train(images, tmp_path, TOY, Listener())
+def test_training_is_repeatable_from_its_seed(images, kind, trained, tmp_path):
+    again = train(images, tmp_path, TASKS[kind], Listener())
     assert torch.equal(weights(again), weights(trained[0]))
 
 
-def test_interrupted_training_ends_in_the_same_weights(images, trained, tmp_path):
+def test_interrupted_training_ends_in_the_same_weights(images, kind, trained, tmp_path):
     for steps in (1, 5, 17, 4):
         with pytest.raises(KeyboardInterrupt):
-            train(images, tmp_path, TOY, Listener(stop_after=steps))
+            train(images, tmp_path, TASKS[kind], Listener(stop_after=steps))
     listener = Listener()
-    again = train(images, tmp_path, TOY, listener)
+    again = train(images, tmp_path, TASKS[kind], listener)
     assert "going on from" in listener.said[0]
     assert torch.equal(weights(again), weights(trained[0]))
-    assert [row["epoch"] for row in again.state.log] == [1, 2, 3]
+    assert [row["epoch"] for row in again.state.log] == [row["epoch"] for row in trained[0].state.log]
 
 
-def test_training_learns_and_leaves_a_log_and_a_plot(trained):
-    result, folder = trained
+def test_the_autoencoder_learns_and_leaves_a_log_and_a_plot(all_trained):
+    result, folder = all_trained["autoencoder"]
     rows = list(csv.DictReader((folder / "log.csv").read_text().splitlines()))
     assert [row["phase"] for row in rows] == ["1", "1", "2"]
-    assert float(rows[-1]["train_mse"]) < float(rows[0]["train_mse"])
-    assert result.state.best_mse == min(float(row["validation_mse"]) for row in rows if row["phase"] == "2")
+    assert float(rows[-1]["train_loss"]) < float(rows[0]["train_loss"])
+    assert result.state.best_score == min(float(row["validation_mse"]) for row in rows if row["phase"] == "2")
     with Image.open(folder / "loss.png") as picture:
         assert picture.size[0] > 400
     assert not set(result.train_index) & set(result.validation_index)
     assert len(result.validation_index) == 26
 
 
-def test_a_checkpoint_of_another_plan_or_other_images_is_refused(images, trained):
+def test_the_codec_learns_and_leaves_a_log_and_a_plot(all_trained):
+    result, folder = all_trained["codec"]
+    rows = list(csv.DictReader((folder / "log.csv").read_text().splitlines()))
+    assert float(rows[-1]["train_loss"]) < 0.8 * float(rows[0]["train_loss"])
+    assert [float(row["final"]) for row in rows] == sorted(float(row["final"]) for row in rows)
+    assert result.state.best_score == min(float(row["cost"]) for row in rows if float(row["final"]))
+    with Image.open(folder / "loss.png") as picture:
+        assert picture.size[0] > 400
+
+
+def test_a_checkpoint_of_another_plan_or_other_images_is_refused(images, all_trained):
+    folder = all_trained["autoencoder"][1]
     for pixels, plan in ((images[::-1], Plan(TOY.phases, 8, seed=6)), (images[:100], TOY)):
         with pytest.raises(TrainingError, match="another plan"):
-            train(pixels, trained[1], plan, Listener())
+            train(pixels, folder, AutoencoderTask(plan), Listener())
 
 
 def test_a_damaged_checkpoint_is_named(images, tmp_path):
     (tmp_path / "checkpoint.pt").write_bytes(b"junk")
     with pytest.raises(TrainingError, match="delete it"):
-        train(images, tmp_path, TOY, Listener())
+        train(images, tmp_path, TASKS["codec"], Listener())
 
 
-@pytest.mark.parametrize("shape", [(5, 20, 20), (100, 21, 20)])
-def test_too_few_images_or_odd_sizes_are_refused(tmp_path, shape):
-    with pytest.raises(TrainingError, match=r"too few|multiples of 4"):
-        train(np.zeros(shape, np.uint8), tmp_path, TOY, Listener())
+def test_too_few_images_or_odd_sizes_are_refused(tmp_path, kind):
+    with pytest.raises(TrainingError, match="too few"):
+        train(np.zeros((4, 20, 20), np.uint8), tmp_path, TASKS[kind], Listener())
+    for shape, words in (((21, 20, 1), "multiples of 4"), ((20, 20, 3), "gray")):
+        with pytest.raises(SourceError, match=words):
+            autoencoder_task(shape, schedule="fast", epochs=None, seed=0)
+    for shape in ((7, 20, 1), (20, 129, 3)):
+        with pytest.raises(SourceError, match="8 to 128"):
+            codec_task(shape, 100, steps=1, batch=1, seed=0)
 
 
 def test_a_dead_code_and_a_dead_synthesis_are_noticed():
@@ -127,10 +165,10 @@ def test_a_dead_code_and_a_dead_synthesis_are_noticed():
 
 def test_training_restarts_with_the_next_seed_and_says_so(images, monkeypatch, tmp_path):
     checks = iter(["tested", "tested again"])
-    monkeypatch.setattr("smalti.training.loop.collapse", lambda *_: next(checks, ""))
+    monkeypatch.setattr("smalti.training.baseline.collapse", lambda *_: next(checks, ""))
     listener = Listener()
-    result = train(images, tmp_path, TOY, listener)
-    assert listener.said == [
+    result = train(images, tmp_path, TASKS["autoencoder"], listener)
+    assert listener.said[:2] == [
         "seed 5 collapsed at step 0 (tested); trying seed 6",
         "seed 6 collapsed at step 0 (tested again); trying seed 7",
     ]
@@ -139,7 +177,7 @@ def test_training_restarts_with_the_next_seed_and_says_so(images, monkeypatch, t
 
 def test_images_all_alike_end_in_an_error(tmp_path):
     with pytest.raises(TrainingError, match="all alike"):
-        train(np.zeros((64, 8, 8), np.uint8), tmp_path, TOY, Listener())
+        train(np.zeros((64, 8, 8), np.uint8), tmp_path, TASKS["autoencoder"], Listener())
 
 
 def test_the_reference_schedule_is_the_published_one():
@@ -150,25 +188,51 @@ def test_the_reference_schedule_is_the_published_one():
     assert Plan().validation == 0.2
 
 
-def test_the_exported_networks_compute_what_torch_does(trained):
-    model = trained[0].model
-    half = Autoencoder(model.wide)
-    half.load_state_dict({name: p.half().float() for name, p in model.state_dict().items()})
-    x = torch.rand(5, 1, 20, 20)
-    y = half.g_a(x)
-    for transform, source, expected in ((half.g_a, x, y), (half.g_s, y.detach(), half.g_s(y))):
-        session = ort.InferenceSession(onnx_bytes(transform, 1, "a", "b"), providers=["CPUExecutionProvider"])
-        (result,) = session.run(None, {"a": source.numpy()})
-        np.testing.assert_allclose(result, expected.detach().numpy(), atol=2e-5)
-
-
-def test_an_exported_model_packs_images(trained, images, tmp_path):
-    (tmp_path / "toy.model").write_bytes(export_bundle(trained[0].model, "toy", images, {"note": 1}))
+def test_an_exported_model_packs_images(kind, trained, images, tmp_path, monkeypatch):
+    monkeypatch.setattr("smalti.training.fit.STEPS", 20)
+    result = trained[0]
+    pixels, held_out = images[result.train_index], images[result.validation_index]
+    data = exporter(result.model)(result.model, "toy", pixels, held_out, {"note": 1})
+    (tmp_path / "toy.model").write_bytes(data)
     model = smalti.load_model(tmp_path / "toy.model")
     assert model.image_shape == (20, 20, 1)
-    assert model.latent_shape == (1, 5, 5)
+    assert model.training == {"note": 1}
+    assert len(model.measured) == 17
     smalti.pack(images, tmp_path / "x.smalti", model=model, quality=90)
     assert smalti.unpack(tmp_path / "x.smalti", model=model).pixels.shape == images.shape
+
+
+@pytest.mark.parametrize(
+    ("shape", "cells"), [((8, 8, 1), 1), ((28, 28, 3), 1), ((33, 21, 3), 1), ((64, 45, 1), 4), ((70, 50, 3), 4)]
+)
+def test_any_size_and_colour_is_coded_by_integers_that_agree_with_training(tmp_path, shape, cells):
+    """The exported integer networks compute what training with `exact` computed, but for the rounding of biases."""
+    torch.manual_seed(1)
+    size = replace(size_for(shape), latents=12, analysis=(8, 8, 16), synthesis=(16, 8, 8), prior=2)
+    model = Codec(size).eval()
+    for p in model.parameters():
+        p.data += 0.02 * torch.randn_like(p)
+    h, w, c = shape
+    pixels = np.random.default_rng(0).integers(0, 256, (20, h, w, c), dtype=np.uint8)
+    pixels = pixels[..., 0] if c == 1 else pixels
+    (tmp_path / "x.model").write_bytes(export_bundle(model, "x", pixels, pixels, {}))
+    loaded = smalti.load_model(tmp_path / "x.model")
+    assert loaded.cells == cells
+    points = np.arange(20) * 3
+    code = analyse(pixels, points, loaded, EFFORTS[1])
+    x_hat = synthesise(code, loaded)
+    assert x_hat.shape == pixels.shape
+    steps = loaded.grid.steps[points.repeat(cells)]
+    v = torch.from_numpy(to_latents(code.symbols, steps)).float() / LATENT_ONE
+    anchors = anchor_weights(torch.from_numpy(points) / 64)
+    with torch.no_grad():
+        expected = model.g_s(v, anchors, exact=True)
+        y = model.g_a(torch.from_numpy(np.atleast_3d(pixels).reshape(20, h, w, c)).permute(0, 3, 1, 2) / 255, anchors)
+    expected = (expected * 256 + 0.5).floor().clamp(0, 255).permute(0, 2, 3, 1).numpy().reshape(pixels.shape)
+    assert np.abs(expected - x_hat).max() <= 3
+    assert np.abs(loaded.analyse(pixels, points) / LATENT_ONE - y.numpy()).max() < 0.02
+    payload = encode_block(code, loaded)
+    assert (decode_block(payload, 20, loaded) == x_hat).all()
 
 
 def run(*arguments) -> subprocess.CompletedProcess[str]:
@@ -177,7 +241,7 @@ def run(*arguments) -> subprocess.CompletedProcess[str]:
 
 def test_the_command_survives_kill_9_and_makes_a_model(tmp_path):
     source = write_idx(tmp_path / "x-idx3-ubyte", draw_digits(64))
-    command = ["train", source, "-o", tmp_path / "x.model", "--epochs", "1", "--device", "cpu"]
+    command = ["train", source, "-o", tmp_path / "x.model", "--steps", "6", "--device", "cpu"]
     process = subprocess.Popen([sys.executable, "-m", "smalti", *map(str, command)], stderr=subprocess.PIPE)
     checkpoint = tmp_path / "x.model.train" / "checkpoint.pt"
     for _ in range(600):
@@ -191,7 +255,11 @@ def test_the_command_survives_kill_9_and_makes_a_model(tmp_path):
     done = run(*command, "--force")
     assert done.returncode == 0, done.stderr
     assert "going on from" in done.stderr
-    assert "validation MSE" in done.stdout
+    report = (tmp_path / "x.model.train" / "report.md").read_text()
+    assert "| JPEG, one sheet: bytes there |" in report
+    for picture in ("curves.png", "pairs.png", "loss.png"):
+        with Image.open(tmp_path / "x.model.train" / picture) as image:
+            assert image.width > 300
     done = run("pack", source, "-o", tmp_path / "x.smalti", "--model", tmp_path / "x.model")
     assert done.returncode == 0, done.stderr
     done = run("unpack", tmp_path / "x.smalti", "-o", tmp_path / "out", "--model", tmp_path / "x.model")

@@ -14,7 +14,7 @@ from smalti.atomic import atomic_write
 from smalti.errors import TrainingError
 
 CHECKPOINT = "checkpoint.pt"
-VERSION = 1
+VERSION = 2
 
 
 @dataclass
@@ -25,10 +25,10 @@ class State:
     phase: int = 0
     epoch: int = 0  # of the phase
     step: int = 0  # of the epoch
-    best_mse: float = math.inf  # on the validation images, in this phase
+    best_score: float = math.inf  # on the validation images, in this phase
     best_epoch: int = 0  # counted over all phases, from 1
     best_weights: dict[str, Tensor] = field(default_factory=dict)
-    mse_sum: float = 0.0  # over the epoch's steps so far
+    loss_sum: float = 0.0  # over the epoch's steps so far
     seconds: float = 0.0  # spent in training, over all runs
     log: list[dict[str, float]] = field(default_factory=list)
 

@@ -11,10 +11,10 @@ class Listener(Protocol):
         """Training has `total` units of work, of which `done` are behind it."""
 
     def step(self, work: float, loss: float) -> None:
-        """A step of `work` units is done; `loss` is its MSE."""
+        """A step of `work` units is done."""
 
-    def epoch(self, row: dict[str, float]) -> None:
-        """An epoch is done; `row` is its line of the log."""
+    def epoch(self, row: dict[str, float], words: str) -> None:
+        """An epoch is done; `row` is its line of the log, `words` says what it means."""
 
     def say(self, text: str) -> None:
         """Something worth a line happened."""
@@ -25,5 +25,5 @@ class Nobody:
 
     def start(self, total: float, done: float) -> None: ...
     def step(self, work: float, loss: float) -> None: ...
-    def epoch(self, row: dict[str, float]) -> None: ...
+    def epoch(self, row: dict[str, float], words: str) -> None: ...
     def say(self, text: str) -> None: ...

@@ -4,7 +4,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from smalti.training.network import FULL, NARROW, Wide
+from smalti.training.autoencoder import FULL, NARROW, Wide
+from smalti.training.network import Size
 
 
 @dataclass(frozen=True)
@@ -25,8 +26,26 @@ FAST = (Phase(epochs=10, learning_rate=3e-3, wide=NARROW), Phase(epochs=1, learn
 
 
 @dataclass(frozen=True)
+class CodecPlan:
+    """How the codec is trained: one phase, whose parts are given as shares of its steps."""
+
+    size: Size
+    steps: int = 5000  # about; whole epochs are trained
+    batch: int = 192  # images a step, over all processes
+    seed: int = 0
+    validation: float = 0.05  # share of the images held out, but no more than `most_validation`
+    most_validation: int = 2000
+    learning_rate: float = 5e-3  # cosine to 0 after a warm-up
+    warm_up: int = 200  # steps
+    mixed: float = 0.4  # from here on the synthesis sees rounded latents
+    exact: float = 0.72  # from here on everything of the decoder is computed as its integers will be
+    rounded: float = 0.88  # from here on the prior sees rounded latents too, and the analysis stays as it is
+    quality: float | None = None  # train for this one (0 to 1) alone, to see what serving all of them costs
+
+
+@dataclass(frozen=True)
 class Plan:
-    """All that decides the trained weights, the images apart."""
+    """How the autoencoder is trained."""
 
     phases: tuple[Phase, ...] = FAST
     batch: int = 32  # images a step, over all processes

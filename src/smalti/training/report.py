@@ -4,7 +4,7 @@
 import csv
 import io
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -25,13 +25,16 @@ def write_log(path: Path, rows: Sequence[Row]) -> None:
         file.write(text.getvalue().encode())
 
 
-def write_plot(path: Path, rows: Sequence[Row]) -> None:
+def plot_loss(path: Path, rows: Sequence[Row]) -> None:
     """MSE of training and validation against the epoch, log scale, as PNG."""
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
     epochs = [row["epoch"] for row in rows]
-    for name, colour in (("train_mse", "tab:orange"), ("validation_mse", "tab:blue")):
-        axes.semilogy(epochs, [row[name] for row in rows], "o-", color=colour, label=name.replace("_mse", ""))
+    for name, label, colour in (
+        ("train_loss", "training", "tab:orange"),
+        ("validation_mse", "validation", "tab:blue"),
+    ):
+        axes.semilogy(epochs, [row[name] for row in rows], "o-", color=colour, label=label)
     for before, after in itertools.pairwise(rows):
         if before["phase"] != after["phase"]:
             axes.axvline((before["epoch"] + after["epoch"]) / 2, color="gray", ls=":", label="network grown")
@@ -39,5 +42,42 @@ def write_plot(path: Path, rows: Sequence[Row]) -> None:
     axes.set(xlabel="epoch", ylabel="MSE (pixels in [0, 1])", title="Training of the autoencoder")
     axes.grid(which="both", alpha=0.3)
     axes.legend()
+    _save(figure, path)
+
+
+def plot_curves(path: Path, rows: Sequence[Row], qualities: int) -> None:
+    """The rate-distortion curve on validation images as it forms: some epochs, the later the darker, as PNG."""
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    some = sorted({round(i * (len(rows) - 1) / 7) for i in range(8)})
+    for i in some:
+        row, shade = rows[i], 0.25 + 0.75 * (i + 1) / len(rows)
+        rates = [row[f"bytes_{k + 1}"] for k in range(qualities)]
+        axes.plot(
+            rates,
+            [row[f"psnr_{k + 1}"] for k in range(qualities)],
+            "o-" if row["final"] else "o:",
+            color=(0.1, 0.3, 0.7, shade),
+            label=f"epoch {row['epoch']:.0f}",
+        )
+    axes.set(xlabel="bytes an image (estimated)", ylabel="PSNR, dB", title="Training of the codec: validation images")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize="small")
+    _save(figure, path)
+
+
+def _save(figure: Figure, path: Path) -> None:
     with atomic_write(path, force=True) as file:
         figure.savefig(file, format="png", dpi=120)
+
+
+def plot_rivals(path: Path, curves: Mapping[str, Sequence[tuple[float, float]]]) -> None:
+    """Rate (log scale) against PSNR of several codecs, the first one in bold, as PNG."""
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.subplots()
+    for i, (name, points) in enumerate(curves.items()):
+        axes.semilogx(*zip(*points, strict=True), "o-", lw=1.2 if i else 2.5, ms=4, label=name)
+    axes.set(xlabel="bytes an image (log scale)", ylabel="PSNR, dB", title="Images that were not trained on")
+    axes.grid(which="both", alpha=0.3)
+    axes.legend()
+    _save(figure, path)

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: MIT
+"""How the codec is trained: a rate-distortion loss over all qualities at once, ever closer to the integer decoder.
+
+Uniform noise first; then rounding for the synthesis; then everything in the decoder's integers; at last the decoder
+alone, on exactly the symbols it will see.
+"""
+
+import math
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from smalti.training.network import Codec, Noise, lagrangian
+from smalti.training.plan import CodecPlan
+from smalti.training.report import plot_curves
+from smalti.training.task import Row, soap
+
+QUALITIES = (0.28, 0.5, 0.69, 0.85)
+"""Judged on these; on MNIST about 22, 26, 28 and 30 dB."""
+TYPICAL_BITS = (60.0, 350.0)
+"""At the lowest and the highest quality; the loss is divided by them, for each quality to weigh as much in per cent."""
+
+
+class CodecTask:
+    """See `task.Task`."""
+
+    def __init__(self, plan: CodecPlan) -> None:
+        self.plan = plan
+        h, w, c = plan.size.image
+        self.pixels = h * w * c
+
+    def held_out(self, n: int) -> int:
+        return min(self.plan.most_validation, round(n * self.plan.validation))
+
+    def epochs(self, steps: int) -> tuple[int, ...]:
+        return (max(1, math.ceil(self.plan.steps / steps)),)
+
+    def work(self, phase: int) -> float:  # noqa: ARG002 - there is one phase
+        return 1.0
+
+    def build(self, phase: int, before: nn.Module | None) -> nn.Module:  # noqa: ARG002
+        return Codec(self.plan.size)
+
+    def optimizer(self, model: nn.Module, phase: int) -> torch.optim.Optimizer:  # noqa: ARG002
+        return soap(model.parameters(), self.plan.learning_rate, 512)
+
+    def learning_rate(self, phase: int, step: int, steps: int) -> float:  # noqa: ARG002
+        rise = min(1.0, (step + 1) / self.plan.warm_up)
+        return max(1e-6, self.plan.learning_rate * rise * 0.5 * (1 + math.cos(math.pi * step / steps)))
+
+    def noise(self, done: float) -> Noise:
+        if done < self.plan.mixed:
+            return "noise"
+        return "mixed" if done < self.plan.rounded else "rounded"
+
+    def loss(self, model: nn.Module, x: Tensor, done: float) -> Tensor:
+        if self.plan.quality is None:  # more in the middle, where most use it
+            middle = torch.rand(len(x), device=x.device) < 0.7
+            quality = torch.rand(len(x), device=x.device)
+            quality = torch.where(middle, 0.2 + 0.7 * quality, quality)
+        else:
+            quality = torch.full((len(x),), self.plan.quality, device=x.device)
+        noise = self.noise(done)
+        model.g_a.requires_grad_(noise != "rounded")
+        rate, distortion = model(x, quality, noise, exact=done >= self.plan.exact)
+        low, high = TYPICAL_BITS
+        scale = self.pixels / 784 * low * (high / low) ** quality
+        loss: Tensor = ((rate + lagrangian(quality) * distortion) / scale).mean()
+        return loss
+
+    def sums(self, model: nn.Module, x: Tensor, done: float) -> Tensor:
+        noise: Noise = "noise" if self.noise(done) == "noise" else "rounded"
+        model.eval()
+        sums = []
+        for q in QUALITIES:
+            quality = torch.full((len(x),), q, device=x.device)
+            rate, distortion = model(x, quality, noise, exact=done >= self.plan.exact)
+            sums += [rate.sum() / 8, distortion.sum() / self.pixels]
+        model.train()
+        return torch.stack(sums).double()
+
+    def row(self, means: list[float], done: float) -> Row:
+        row, score = {}, 0.0
+        for i, q in enumerate(QUALITIES):
+            rate, error = means[2 * i], max(means[2 * i + 1], 1e-12)
+            row[f"bytes_{i + 1}"], row[f"psnr_{i + 1}"] = rate, -10 * math.log10(error)
+            cost = 8 * rate + float(lagrangian(torch.tensor(q))) * error * self.pixels
+            score += math.log(cost) / len(QUALITIES)
+        # rounded up to the end: before, the figures are of another, kinder game
+        return row | {"cost": math.exp(score), "final": float(done >= self.plan.rounded)}
+
+    def score(self, row: Row) -> float:
+        return row["cost"] if row["final"] else math.inf
+
+    def describe(self, row: Row) -> str:
+        pairs = (f"{row[f'bytes_{i + 1}']:.1f} bytes at {row[f'psnr_{i + 1}']:.1f} dB" for i in range(len(QUALITIES)))
+        return ", ".join(pairs)
+
+    def plot(self, path: Path, rows: list[Row]) -> None:
+        plot_curves(path, rows, len(QUALITIES))
+
+    def dead(self, model: nn.Module, x: Tensor, phase: int, step: int) -> str:  # noqa: ARG002
+        return ""

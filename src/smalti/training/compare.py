@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: MIT
+"""The report on a training: what the model does on images it was not trained on, beside JPEG, WebP and AVIF.
+
+The others get all images on one sheet, which suits them best; smalti writes its real file. No model is counted.
+"""
+
+import math
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from smalti import rivals
+from smalti.api import pack, unpack
+from smalti.atomic import atomic_write
+from smalti.bundle import Model, load_model
+from smalti.codec import Pixels
+from smalti.figure import draw_pairs
+from smalti.metrics import mse, psnr
+from smalti.training.report import plot_rivals
+
+MAX_IMAGES = 1000
+QUALITIES = (1, 15, 30, 45, 60, 75, 90, 100)
+RIVAL_QUALITIES = (1, 5, 10, 20, 35, 50, 70, 90)
+FIGURE_IMAGES = 20
+FIGURE_QUALITY = 50
+
+Point = tuple[float, float]
+"""Bytes an image, PSNR in dB."""
+
+
+def write_report(
+    folder: Path, bundle: Path, held_out: NDArray[np.uint8], progress: Callable[[int, int], None] | None = None
+) -> Path:
+    """Write `report.md` with its two pictures to `folder`, for the model in `bundle`; the path of the report."""
+    model, x = load_model(bundle), held_out[:MAX_IMAGES]
+    codecs: dict[str, Callable[[int], Point]] = {"smalti": lambda quality: _smalti(x, model, quality)}
+    for name, encode in {"AVIF": rivals.avif, "WebP": rivals.webp, "JPEG": rivals.jpeg}.items():
+        if name != "AVIF" or rivals.has_avif():
+            codecs[f"{name}, one sheet"] = lambda quality, encode=encode: _sheet(x, encode, quality)  # type: ignore[misc]
+    curves: dict[str, list[Point]] = {}
+    for name, measure in codecs.items():
+        qualities = QUALITIES if name == "smalti" else RIVAL_QUALITIES
+        curves[name] = []
+        for quality in qualities:
+            curves[name].append(measure(quality))
+            if progress:
+                progress(1, len(QUALITIES) + (len(codecs) - 1) * len(RIVAL_QUALITIES))
+    plot_rivals(folder / "curves.png", curves)
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        path = Path(scratch) / "x.smalti"
+        some = x[:FIGURE_IMAGES]
+        rate = pack(some, path, model=model, quality=FIGURE_QUALITY).rate
+        x_hat = unpack(path, model=model).pixels
+    title = f"{model.name}, quality {FIGURE_QUALITY}: {rate:.1f} bytes an image, {psnr(mse(some, x_hat)):.2f} dB"
+    with atomic_write(folder / "pairs.png", force=True) as file:
+        draw_pairs(some, x_hat, [rate] * len(some), title).save(file, "PNG")
+    with atomic_write(folder / "report.md", force=True) as file:
+        file.write(_markdown(model, len(x), curves).encode())
+    return folder / "report.md"
+
+
+def _smalti(x: Pixels, model: Model, quality: int) -> Point:
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "x.smalti"
+        rate = pack(x, path, model=model, quality=quality).rate
+        return rate, psnr(mse(x, unpack(path, model=model).pixels))
+
+
+def _sheet(x: Pixels, encode: Callable[[Pixels, int], bytes], quality: int) -> Point:
+    n, h, w = x.shape[:3]
+    data = encode(rivals.mosaic(x), quality)
+    decode = rivals.decode_gray if x.ndim == 3 else rivals.decode_rgb
+    return len(data) / n, psnr(mse(x, rivals.cut(decode(data), n, h, w)))
+
+
+def _markdown(model: Model, n: int, curves: dict[str, list[Point]]) -> str:
+    others = [name for name in curves if name != "smalti"]
+    lines = [
+        f"# Model {model.name}",
+        "",
+        f"{n} images that were not trained on. smalti: one real file at the default effort; the others: all images on"
+        " one sheet. The model itself is not counted: a receiver needs it once"
+        f" ({model.size:,} bytes).",
+        "",
+        "![curves](curves.png)",
+        "",
+        "| quality | bytes an image | PSNR, dB | " + " | ".join(f"{name}: bytes there" for name in others) + " |",
+        "| ---: | ---: | ---: |" + " ---: |" * (len(curves) - 1),
+    ]
+    for quality, (rate, decibel) in zip(QUALITIES, curves["smalti"], strict=True):
+        cells = [_rate_at(points, decibel) for name, points in curves.items() if name in others]
+        lines.append(f"| {quality} | {rate:.2f} | {decibel:.2f} | " + " | ".join(cells) + " |")
+    return "\n".join([*lines, "", "An empty cell: the codec does not go there.", "", "![images](pairs.png)", ""])
+
+
+def _rate_at(points: list[Point], decibel: float) -> str:
+    """Bytes at a PSNR, log bytes interpolated over PSNR; nothing beyond the curve."""
+    curve = sorted((p, math.log(rate)) for rate, p in points)
+    if not curve[0][0] <= decibel <= curve[-1][0]:
+        return ""
+    return f"{math.exp(float(np.interp(decibel, [p for p, _ in curve], [r for _, r in curve]))):.1f}"

@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: MIT
+"""Fit a prior to latents that are given: for the autoencoder, which was not trained for rate."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from smalti.prior import POINTS
+from smalti.training.network import LATENT_ONE, NARROWEST, Prior, anchor_weights, bits
+from smalti.training.task import soap
+
+STEPS = 1500
+BATCH = 256
+HIDDEN = 8
+LEARNING_RATE = 5e-3
+
+
+def fit_prior(y: NDArray[np.float32], steps: NDArray[np.int64], seed: int = 0) -> Prior:
+    """A prior for latents `y` (`n l`, in units of the latents) at all operating points, of quantisation `steps`.
+
+    Rounded latents are what it is fitted on, in the decoder's integers from half of the way on.
+    """
+    torch.manual_seed(seed)
+    prior = Prior(y.shape[1], HIDDEN)
+    with torch.no_grad():  # start from where the latents are
+        bias = prior.layers[2].bias.view(y.shape[1], -1)  # type: ignore[operator]
+        mean, spread = (torch.from_numpy(f(y, axis=0) / LATENT_ONE).float() for f in (np.mean, np.std))
+        bias[:, :3] = mean[:, None] + spread[:, None] * torch.tensor([-1.0, 0.0, 1.0])
+        bias[:, 3:6] = torch.log2(spread.clamp_min(2.0**-NARROWEST))[:, None]
+    latents, widths = torch.from_numpy(y).float() / LATENT_ONE, torch.from_numpy(steps).float() / LATENT_ONE
+    optimizer = soap(prior.parameters(), LEARNING_RATE, 512)
+    for step in range(STEPS):
+        for group in optimizer.param_groups:
+            group["lr"] = LEARNING_RATE * min(1.0, (step + 1) / 100) * 0.5 * (1 + np.cos(np.pi * step / STEPS))
+        rows, points = torch.randint(len(latents), (BATCH,)), torch.randint(POINTS, (BATCH,))
+        width = widths[points]
+        v = torch.floor(latents[rows] / width + 0.5) * width
+        rate = bits(v, width / 2, prior(v, anchor_weights(points / (POINTS - 1)), exact=step > STEPS // 2))
+        optimizer.zero_grad()
+        torch.autograd.backward(rate.sum(1).mean())
+        optimizer.step()
+    return prior.eval()

@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: MIT
+"""Networks as ONNX graphs: a small builder for both kinds, float for the encoder and integer for the decoder.
+
+An integer layer computes `floor(w x + b + anchors q)`, where w, b and q are integers times a power of two for each
+output. A power of two changes no digit of a float, so float32 is as exact here as it is on the integers.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from smalti.errors import TrainingError
+from smalti.prior import ANCHORS, EXACT, SUBSTEPS
+
+OPSET = 17
+IR_VERSION = 8
+"""Old enough for every onnxruntime that smalti's range admits."""
+
+BIAS_SHARE = 0.07
+"""Of what float32 can count to, for the biases of an output; the weights leave a tenth."""
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Whole:
+    """A layer in integers: weights (outputs first), bias, biases of the anchors, and the shift of each output.
+
+    Its result is `(w x + b + anchors q) >> s`, rounded down; half of 2^s is in `b` already, so it rounds half up.
+    """
+
+    w: NDArray[np.int8] | NDArray[np.int16]
+    b: NDArray[np.int32]
+    q: NDArray[np.int32]  # ANCHORS outputs
+    s: NDArray[np.uint8]
+
+
+def whole_layer(
+    w: Floats,
+    b: Floats,
+    q: Floats | None,
+    k: NDArray[np.int64],
+    *,
+    one_in: float,
+    one_out: NDArray[np.int64],
+    offset: NDArray[np.int64],
+    largest: int = 127,
+) -> Whole:
+    """A trained layer in integers; the counterpart of `network.whole_weights`.
+
+    Args:
+        w: weights, outputs first.
+        b: bias of each output.
+        q: biases of the anchors (`ANCHORS outputs`), if there are any.
+        k: of each output; its weights are multiples of 2^-k, or of a larger power if its biases need the room.
+        one_in, one_out: the integer that stands for 1.0 in the inputs and in each output; powers of two.
+        offset: added to each output, after the shift.
+        largest: integer weight, as for `network.weight_shift`.
+
+    Raises:
+        TrainingError: a shift out of range, which no trained layer has.
+    """
+    large = np.abs(b) + (0 if q is None else np.abs(q).max(0)) + offset / one_out
+    room = np.floor(np.log2(BIAS_SHARE * EXACT / one_in / np.maximum(large, 1e-8))).astype(np.int64)
+    k = np.minimum(k, room).clip(1)
+    shift = k + int(np.log2(one_in)) - np.log2(one_out).astype(np.int64)
+    if shift.min() < 0 or shift.max() > 24:
+        raise TrainingError(f"a layer needs shifts from {shift.min()} to {shift.max()}; allowed are 0 to 24")
+    scale = np.exp2(k.astype(np.float64)).reshape(-1, *[1] * (w.ndim - 1))
+    whole = np.rint(w * scale)
+    whole = whole.clip(-127, 127).astype(np.int8) if largest == 127 else whole.astype(np.int16)
+    one = np.exp2(k) * one_in
+    bias = np.rint(b * one) + offset * np.exp2(shift) + np.floor(np.exp2(shift - 1.0))
+    anchors = np.zeros((ANCHORS, len(b))) if q is None else np.rint(q * one / SUBSTEPS)
+    return Whole(whole, bias.astype(np.int32), anchors.astype(np.int32), shift.astype(np.uint8))
+
+
+class Graph:
+    """Collects nodes; every method adds one or a few and returns the name of the result."""
+
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: list[onnx.TensorProto] = []
+        self._n = 0
+
+    def add(self, kind: str, inputs: Sequence[str], **attributes: Any) -> str:
+        """A node of one output."""
+        self._n += 1
+        name = f"{kind.lower()}{self._n}"
+        self.nodes.append(helper.make_node(kind, list(inputs), [name], **attributes))
+        return name
+
+    def constant(self, values: NDArray[Any] | np.generic) -> str:
+        """A constant tensor."""
+        self._n += 1
+        name = f"constant{self._n}"
+        self.constants.append(numpy_helper.from_array(np.asarray(values, order="C"), name))
+        return name
+
+    def half(self, values: Floats) -> str:
+        """A constant, stored as float16 and computed with as float32."""
+        return self.add("Cast", [self.constant(values.astype(np.float16))], to=TensorProto.FLOAT)
+
+    def reshape(self, x: str, *shape: int) -> str:
+        """`x` in another shape; -1 stands for what is left."""
+        return self.add("Reshape", [x, self.constant(np.array(shape, np.int64))])
+
+    def clip(self, x: str, high: int) -> str:
+        """`x` from 0 to `high`."""
+        return self.add("Clip", [x, self.constant(np.float32(0)), self.constant(np.float32(high))])
+
+    def linear(self, x: str, anchors: str | None, layer: Whole) -> str:
+        """An integer layer, dense (weights `out in`) or a convolution (`out in k k`), before its clipping."""
+        scale = np.exp2(-layer.s.astype(np.float32))
+        weights = self.add("Cast", [self.constant(layer.w)], to=TensorProto.FLOAT)
+        weights = self.add("Mul", [weights, self.constant(scale.reshape(-1, *[1] * (layer.w.ndim - 1)))])
+        bias = self.constant(layer.b.astype(np.float32) * scale)
+        if layer.w.ndim == 4:
+            pad = layer.w.shape[2] // 2
+            y = self.add("Conv", [x, weights, bias], pads=[pad] * 4)
+        else:
+            y = self.add("Add", [self.add("MatMul", [x, self.add("Transpose", [weights], perm=[1, 0])]), bias])
+        if anchors is not None and layer.q.any():
+            q = self.add("MatMul", [anchors, self.constant(layer.q.astype(np.float32) * scale)])
+            y = self.add("Add", [y, self.reshape(q, -1, len(layer.b), 1, 1) if layer.w.ndim == 4 else q])
+        return self.add("Floor", [y])
+
+    def a_cell_each(self, anchors: str, cells: int) -> str:
+        """`n ANCHORS` to `n*cells ANCHORS`."""
+        if cells == 1:
+            return anchors
+        tiled = self.add("Tile", [self.reshape(anchors, -1, 1, ANCHORS), self.constant(np.array([1, cells, 1]))])
+        return self.reshape(tiled, -1, ANCHORS)
+
+    def bytes(
+        self, inputs: Sequence[tuple[str, Sequence[str | int]]], output: str, shape: Sequence[str | int]
+    ) -> bytes:
+        """The graph from `inputs` (names and shapes) to what `output` names."""
+        nodes = [*self.nodes, helper.make_node("Identity", [output], ["result"])]
+        graph = helper.make_graph(
+            nodes,
+            "transform",
+            [helper.make_tensor_value_info(name, TensorProto.FLOAT, list(dims)) for name, dims in inputs],
+            [helper.make_tensor_value_info("result", TensorProto.FLOAT, list(shape))],
+            self.constants,
+        )
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
+        onnx.checker.check_model(model)
+        data: bytes = model.SerializeToString(deterministic=True)
+        return data

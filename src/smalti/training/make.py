@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: MIT
+"""Which kind of network to train, and how to export it."""
+
+from dataclasses import replace
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from smalti.errors import SourceError
+from smalti.images import describe
+from smalti.training.autoencoder import Autoencoder
+from smalti.training.baseline import AutoencoderTask
+from smalti.training.codec import CodecTask
+from smalti.training.export import Progress, export_bundle
+from smalti.training.export_autoencoder import export_autoencoder
+from smalti.training.network import size_for
+from smalti.training.plan import FAST, REFERENCE, CodecPlan, Plan
+from smalti.training.task import Task
+
+SIDES = (8, 128)
+"""Least and largest height and width of images to train on, in pixels."""
+
+Shape = tuple[int, int, int]
+
+
+def codec_task(shape: Shape, n: int, *, steps: int, batch: int, seed: int) -> Task:
+    """To train the codec for `n` images of `shape` (h w c).
+
+    Raises:
+        SourceError: they are too small, too large or too few.
+    """
+    h, w, _ = shape
+    if not (SIDES[0] <= min(h, w) and max(h, w) <= SIDES[1]):
+        raise SourceError(f"the images are {describe(shape)}; sides of {SIDES[0]} to {SIDES[1]} pixels can be trained")
+    batch = min(batch, max(1, n // 4))
+    return CodecTask(CodecPlan(size_for(shape), steps=steps, batch=batch, seed=seed))
+
+
+def autoencoder_task(shape: Shape, *, schedule: Literal["fast", "reference"], epochs: int | None, seed: int) -> Task:
+    """To train the autoencoder for images of `shape` (h w c).
+
+    Raises:
+        SourceError: they are not gray, or their sides no multiples of 4.
+    """
+    h, w, c = shape
+    if c != 1:
+        raise SourceError(f"the images are {describe(shape)}; the autoencoder takes gray ones; convert them")
+    if h % 4 or w % 4:
+        raise SourceError(f"images are {h}x{w}; the autoencoder halves both sides twice: give multiples of 4")
+    phases = FAST if schedule == "fast" else REFERENCE
+    if epochs is not None:
+        phases = (replace(phases[0], epochs=epochs), *phases[1:])
+    return AutoencoderTask(Plan(phases=phases, seed=seed))
+
+
+class Exporter(Protocol):
+    """`export.export_bundle` or its like."""
+
+    def __call__(
+        self,
+        model: Any,
+        name: str,
+        pixels: NDArray[np.uint8],
+        held_out: NDArray[np.uint8],
+        training: dict[str, Any],
+        progress: Progress | None = None,
+    ) -> bytes: ...
+
+
+def exporter(model: nn.Module) -> Exporter:
+    """The function that writes such a model's bundle."""
+    return export_autoencoder if isinstance(model, Autoencoder) else export_bundle
