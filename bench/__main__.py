@@ -9,6 +9,7 @@ import typer
 
 from bench.data import test_images
 from smalti.bundle import DEFAULT_MODEL
+from smalti.control import DEFAULT_EFFORT
 from smalti.errors import SmaltiError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -27,11 +28,14 @@ def rd(
     ),
     images: Annotated[int | None, typer.Option(min=4, help="Only so many images, from the first.")] = None,
     model: Annotated[str, typer.Option(help="Name or path of the model.")] = DEFAULT_MODEL,
+    effort: Annotated[list[int], typer.Option(min=1, max=9, help="Of smalti; may be given more than once.")] = [  # noqa: B006
+        DEFAULT_EFFORT
+    ],
 ) -> None:
     """Rate, distortion and speed of smalti and of every codec a user would pick instead."""
     from bench.rd import run
 
-    run(test_images(data)[:images], output, data, model)
+    run(test_images(data)[:images], output, data, model, effort)
 
 
 def main() -> None:

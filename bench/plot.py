@@ -27,14 +27,15 @@ def plot(rows: Sequence[Mapping[str, Any]], title: str, path: Path) -> None:
     lossy = [row for row in rows if math.isfinite(row["psnr"])]
     for codec, colour in COLOURS.items():
         for how, style in STYLES.items():
-            points = sorted((r["bytes_an_image"], r["psnr"]) for r in lossy if (r["codec"], r["how"]) == (codec, how))
-            if points:
+            mine = [row for row in lossy if (row["codec"], row["how"]) == (codec, how)]
+            for i, settings in enumerate(dict.fromkeys(row["settings"] for row in mine)):
+                points = sorted((row["bytes_an_image"], row["psnr"]) for row in mine if row["settings"] == settings)
                 bold = 2.5 if codec == "smalti" else 1.2
-                label = codec if codec == "smalti" else f"{codec}, {'a file each' if how == 'files' else 'one sheet'}"
+                label = (
+                    settings if codec == "smalti" else f"{codec}, {'a file each' if how == 'files' else 'one sheet'}"
+                )
+                style = style if i == 0 else "o:"
                 axes.semilogx(*zip(*points, strict=True), style, color=colour, lw=bold, ms=4, label=label)
-    for row in lossy:
-        if row["codec"] == "float code":
-            axes.plot(row["bytes_an_image"], row["psnr"], "k*", ms=12, label="float code (49 float32)")
     top = 45
     for row in rows:
         if row["codec"] in SHOWN_LOSSLESS and row["how"] != "sheet":
@@ -43,9 +44,9 @@ def plot(rows: Sequence[Mapping[str, Any]], title: str, path: Path) -> None:
     axes.set(
         xlabel="bytes an image, all in (log scale)", ylabel="PSNR of the mean MSE, dB", title=title, ylim=(15, top)
     )
-    ticks = [10, 20, 30, 50, 100, 200, 300, 500, 784]
+    ticks = [5, 10, 20, 30, 50, 100, 200, 300, 500, 784]
     axes.set_xticks(ticks, [str(tick) for tick in ticks])
-    axes.set_xlim(8, 900)
+    axes.set_xlim(4, 900)
     axes.minorticks_off()
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8, loc="upper left")
