@@ -58,12 +58,8 @@ from smalti.training.reference import run_numpy, run_torch
 Arrays = dict[str, NDArray[Any]]
 Progress = Callable[[int, int], None]
 
-RANGE_IMAGES = 4000
-"""Images on which the ranges of the symbols are found."""
 RANGE_MAX = 2000
 """No symbol is further from 0."""
-MEASURE_IMAGES = 1000
-"""Images on which a model's own table of rate and distortion is measured."""
 
 
 def _numpy(x: Tensor) -> NDArray[np.float32]:
@@ -240,6 +236,7 @@ class Parts:
     prior: Arrays
     steps: NDArray[np.int64]
     training: Mapping[str, Any]
+    images: tuple[int, int] = (4000, 1000)  # to find the ranges of the symbols, to measure the model
 
 
 def assemble(
@@ -247,11 +244,11 @@ def assemble(
 ) -> bytes:
     """Find the ranges of the symbols, check the engines, measure, and write the bundle. As `export_bundle`."""
     low, high = np.zeros_like(parts.steps), np.zeros_like(parts.steps)
-    draft = _model(parts, low, high, ())
+    draft, seen = _model(parts, low, high, ()), pixels[: parts.images[0]]
     every = range(0, POINTS, SUBSTEPS // 2)
     lows, highs = [], []
     for point in every:
-        y = draft.analyse(pixels[:RANGE_IMAGES], np.full(len(pixels[:RANGE_IMAGES]), point))
+        y = draft.analyse(seen, np.full(len(seen), point))
         symbols = np.rint(y / parts.steps[point])
         lows.append(symbols.min(0) - 1)
         highs.append(symbols.max(0) + 1)
@@ -264,7 +261,7 @@ def assemble(
     check_engines(model)
     measured = []
     for point in every:
-        measured.append(_measure(model, held_out[:MEASURE_IMAGES], point))
+        measured.append(_measure(model, held_out[: parts.images[1]], point))
         if progress:
             progress(1, 2 * len(every))
     decoder = _decoder(parts, low, high)

@@ -24,7 +24,7 @@ from smalti.training.graph import Graph, whole_layer
 from smalti.training.network import lagrangian, weight_shift
 
 CALIBRATION_IMAGES = 256
-FIT_IMAGES = 20_000
+FIT_IMAGES = 8000
 """Images whose code the prior is fitted to."""
 WIDE = 600
 """A layer of more inputs than this to an output takes activations of 8 bits."""
@@ -65,7 +65,7 @@ def export_autoencoder(
     steps = np.rint(step).clip(1, LATENT_MAX).astype(np.int64)[:, None].repeat(y.shape[1], 1)
     multipliers = lagrangian(torch.arange(POINTS) / (POINTS - 1)).double().numpy()
     prior = prior_arrays(fit_prior((y * one).astype(np.float32), steps))
-    parts = Parts(name, (h, w, 1), 1, multipliers, networks, prior, steps, training)
+    parts = Parts(name, (h, w, 1), 1, multipliers, networks, prior, steps, training, images=(400, 250))  # it is slow
     return assemble(parts, pixels, held_out, progress)
 
 
