@@ -31,6 +31,8 @@ SPEED_IMAGES = 400
 SMALTI_SPEED_IMAGES = 4096
 """smalti is too fast for so few: it works in blocks of 256."""
 QUALITIES = (1, 15, 29, 40, 50, 60, 70, 85, 100)
+SEARCHED_QUALITIES = (15, 29, 50, 60, 85)
+"""Fewer of them where the encoder searches, which takes its time."""
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -134,7 +136,7 @@ def _smalti(x: Pixels, name: str, efforts: Sequence[int]) -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "x.smalti"
         for effort in efforts:
-            for quality in QUALITIES:
+            for quality in QUALITIES if effort <= DEFAULT_EFFORT else SEARCHED_QUALITIES:
                 packed = smalti.pack(x, path, model=model, quality=quality, effort=effort, force=True)
                 x_hat = smalti.unpack(path, model=model).pixels
                 timed = quality == 50
