@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import smalti
+from smalti.control import squared_errors
 from smalti.images import read_images
 from smalti.metrics import mse, psnr
 
@@ -39,3 +40,20 @@ def test_effort_saves_a_tenth(tmp_path, test_set):
     rate, decibel = rate_and_psnr(tmp_path / "x.smalti", x, quality=50)
     found, _ = rate_and_psnr(tmp_path / "x.smalti", x, psnr=decibel, effort=7)
     assert found <= 0.92 * rate
+
+
+@pytest.mark.parametrize("kind", ["digits", "fashion", "noise", "blank", "inverted"])
+def test_a_least_psnr_of_30_db_holds_for_every_one_of_500_images(tmp_path, mnist, test_set, kind):
+    if kind == "fashion":
+        folder = mnist.with_name("fashion-mnist")
+        if not folder.is_dir():
+            pytest.skip(f"Fashion-MNIST is not at {folder}")
+        x = read_images(folder / "t10k-images-idx3-ubyte.gz").pixels[:500]
+    elif kind == "noise":
+        x = np.random.default_rng(0).integers(0, 256, (500, 28, 28), dtype=np.uint8)
+    else:
+        x = {"digits": test_set[:500], "blank": np.zeros_like(test_set[:500]), "inverted": 255 - test_set[:500]}[kind]
+    packed = smalti.pack(x, tmp_path / "x.smalti", min_psnr=30)
+    errors = squared_errors(x, smalti.unpack(tmp_path / "x.smalti").pixels)
+    assert errors.max() <= 1e-3
+    assert packed.rate < {"digits": 75, "fashion": 190, "noise": 420, "blank": 10, "inverted": 120}[kind]
