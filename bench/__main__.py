@@ -28,7 +28,7 @@ def rd(
     ),
     images: Annotated[int | None, typer.Option(min=4, help="Only so many images, from the first.")] = None,
     model: Annotated[str, typer.Option(help="Name or path of the model.")] = DEFAULT_MODEL,
-    effort: Annotated[list[int], typer.Option(min=1, max=9, help="Of smalti; may be given more than once.")] = [  # noqa: B006
+    effort: Annotated[list[int], typer.Option(min=1, max=9, help="Of smalti; may be given more than once.")] = [  # noqa: B006 - Typer reads it, nobody changes it
         DEFAULT_EFFORT
     ],
 ) -> None:

@@ -34,7 +34,7 @@ def test_the_autoencoder_takes_at_most_30_bytes_at_27_db(tmp_path, test_set):
     assert decibel >= 27
 
 
-def test_effort_saves_a_tenth(tmp_path, test_set):
+def test_effort_saves_bytes(tmp_path, test_set):
     """At the PSNR of the default effort, two passes of search take 8 % fewer bytes at least."""
     x = test_set[:64]
     rate, decibel = rate_and_psnr(tmp_path / "x.smalti", x, quality=50)

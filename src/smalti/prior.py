@@ -275,9 +275,13 @@ def frequencies(prior: Prior, mixture: Mixture, edges: Ints) -> Ints:
     cumulative = np.empty((n, k + 1), np.int64)
     cumulative[:, 0], cumulative[:, -1] = 0, CDF_ONE * WEIGHT_ONE
     cumulative[:, 1:-1] = mixture_cdf(prior, mixture, edges)
-    cumulative *= TOTAL - k
-    cumulative >>= 28  # CDF_ONE * WEIGHT_ONE is 2^28
-    return np.diff(cumulative, axis=1) + 1
+    return np.diff(scaled(cumulative, np.int64(k)), axis=1) + 1
+
+
+def scaled(cumulative: Ints, k: Ints | np.int64) -> Ints:
+    """A distribution that goes up to 2^28 as one that goes up to 2^24 - k, which leaves 1 for each of `k` symbols."""
+    result: Ints = cumulative * (TOTAL - k) >> 28
+    return result
 
 
 def mixture_cdf(prior: Prior, mixture: Mixture, edges: Ints) -> NDArray[np.int32]:

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smalti.bundle import Model
-from smalti.prior import CDF_ONE, WEIGHT_ONE, mixture_cdf, to_latents
-from smalti.tables import PRECISION, TOTAL, Ints
+from smalti.prior import CDF_ONE, WEIGHT_ONE, mixture_cdf, scaled, to_latents
+from smalti.tables import PRECISION, Ints
 
 REFINE_IMAGES = 8
 """Images refined at a time; each tries a step up and down of every latent at once."""
@@ -30,6 +30,7 @@ class Effort:
     passes: int  # of `refine`, at most
 
 
+# 1 to 5 are the same as yet: the nearest symbols.
 EFFORTS = {1: Effort(0), 2: Effort(0), 3: Effort(0), 4: Effort(0), 5: Effort(0), 6: Effort(1), 7: Effort(2)}
 EFFORTS |= {8: Effort(4), 9: Effort(16)}
 
@@ -104,9 +105,7 @@ def row_bits(symbols: Ints, points: Ints, model: Model) -> Floats:
     cumulative = mixture_cdf(model.prior, mixture, edges).astype(np.int64)
     cumulative[..., 0][symbols == low] = 0
     cumulative[..., 1][symbols == high] = CDF_ONE * WEIGHT_ONE
-    cumulative *= (TOTAL - (high - low + 1))[..., None]
-    cumulative >>= 28  # CDF_ONE * WEIGHT_ONE is 2^28
-    found = cumulative[..., 1] - cumulative[..., 0] + 1
+    found = np.diff(scaled(cumulative, (high - low + 1)[..., None]))[..., 0] + 1
     rate: Floats = PRECISION - np.log2(found.astype(np.float64))
     rate[(low == high) & (symbols == low)] = 0
     rate[(symbols < low) | (symbols > high)] = np.inf

@@ -13,7 +13,9 @@ ModelOption = Annotated[
     str | None, typer.Option("--model", "-m", help="Name of a model, or the path of a bundle.", show_default=False)
 ]
 Quality = Annotated[int, typer.Option("--quality", "-q", help="1 (fewest bytes) to 100 (best).")]
-Effort = Annotated[int, typer.Option("--effort", "-e", help="1 (fast) to 9 (fewest bytes); decoding is as fast.")]
+Effort = Annotated[
+    int, typer.Option("--effort", "-e", help="1 to 5 (fast, no search) up to 9 (fewest bytes); decoding is as fast.")
+]
 
 
 def pack(

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from smalti.training.autoencoder import FULL, Autoencoder, grow
+from smalti.training.optimizer import soap
 from smalti.training.plan import Plan
 from smalti.training.report import plot_loss
-from smalti.training.task import Row, soap
+from smalti.training.task import Row
 
 COLLAPSE_CHECKS = (0, 25, 50, 100, 200, 400)
 """Steps after which the code is looked at; a collapse at the start is common, a later one was never seen."""
@@ -50,15 +51,15 @@ class AutoencoderTask:
         rise = min(1.0, (step + 1) / self.plan.warm_up)
         return rate * rise * 0.5 * (1 + math.cos(math.pi * step / steps))
 
-    def loss(self, model: nn.Module, x: Tensor, done: float) -> Tensor:  # noqa: ARG002
+    def loss(self, model: nn.Module, x: Tensor, done: float) -> Tensor:  # noqa: ARG002 - the protocol's
         error: Tensor = (x - model(x)).square().mean()
         return error
 
-    def sums(self, model: nn.Module, x: Tensor, done: float) -> Tensor:  # noqa: ARG002
+    def sums(self, model: nn.Module, x: Tensor, done: float) -> Tensor:  # noqa: ARG002 - the protocol's
         error: Tensor = (x - model(x)).square().mean((1, 2, 3)).sum().double().view(1)
         return error
 
-    def row(self, means: list[float], done: float) -> Row:  # noqa: ARG002
+    def row(self, means: list[float], done: float) -> Row:  # noqa: ARG002 - the protocol's
         return {"validation_mse": means[0]}
 
     def score(self, row: Row) -> float:

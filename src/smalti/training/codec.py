@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from smalti.training.network import Codec, Noise, lagrangian
+from smalti.training.optimizer import soap
 from smalti.training.plan import CodecPlan
 from smalti.training.report import plot_curves
-from smalti.training.task import Row, soap
+from smalti.training.task import Row
 
 QUALITIES = (0.28, 0.5, 0.69, 0.85)
 """Judged on these; on MNIST about 22, 26, 28 and 30 dB."""
@@ -39,13 +40,13 @@ class CodecTask:
     def work(self, phase: int) -> float:  # noqa: ARG002 - there is one phase
         return 1.0
 
-    def build(self, phase: int, before: nn.Module | None) -> nn.Module:  # noqa: ARG002
+    def build(self, phase: int, before: nn.Module | None) -> nn.Module:  # noqa: ARG002 - the protocol's
         return Codec(self.plan.size)
 
-    def optimizer(self, model: nn.Module, phase: int) -> torch.optim.Optimizer:  # noqa: ARG002
+    def optimizer(self, model: nn.Module, phase: int) -> torch.optim.Optimizer:  # noqa: ARG002 - the protocol's
         return soap(model.parameters(), self.plan.learning_rate, 512)
 
-    def learning_rate(self, phase: int, step: int, steps: int) -> float:  # noqa: ARG002
+    def learning_rate(self, phase: int, step: int, steps: int) -> float:  # noqa: ARG002 - the protocol's
         rise = min(1.0, (step + 1) / self.plan.warm_up)
         return max(1e-6, self.plan.learning_rate * rise * 0.5 * (1 + math.cos(math.pi * step / steps)))
 
@@ -100,5 +101,5 @@ class CodecTask:
     def plot(self, path: Path, rows: list[Row]) -> None:
         plot_curves(path, rows, len(QUALITIES))
 
-    def dead(self, model: nn.Module, x: Tensor, phase: int, step: int) -> str:  # noqa: ARG002
+    def dead(self, model: nn.Module, x: Tensor, phase: int, step: int) -> str:  # noqa: ARG002 - the protocol's
         return ""

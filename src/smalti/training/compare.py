@@ -39,7 +39,7 @@ def write_report(
     codecs: dict[str, Callable[[int], Point]] = {"smalti": lambda quality: _smalti(x, model, quality)}
     for name, encode in {"AVIF": rivals.avif, "WebP": rivals.webp, "JPEG": rivals.jpeg}.items():
         if name != "AVIF" or rivals.has_avif():
-            codecs[f"{name}, one sheet"] = lambda quality, encode=encode: _sheet(x, encode, quality)  # type: ignore[misc]
+            codecs[f"{name}, one sheet"] = lambda quality, encode=encode: _sheet(x, encode, quality)  # type: ignore[misc]  # a default in a lambda has no type
     curves: dict[str, list[Point]] = {}
     for name, measure in codecs.items():
         qualities = QUALITIES if name == "smalti" else RIVAL_QUALITIES

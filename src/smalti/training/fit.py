@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from smalti.prior import POINTS
 from smalti.training.network import LATENT_ONE, NARROWEST, Prior, anchor_weights, bits
-from smalti.training.task import soap
+from smalti.training.optimizer import soap
 
 STEPS = 1500
 BATCH = 256
@@ -23,7 +23,7 @@ def fit_prior(y: NDArray[np.float32], steps: NDArray[np.int64], seed: int = 0) -
     torch.manual_seed(seed)
     prior = Prior(y.shape[1], HIDDEN)
     with torch.no_grad():  # start from where the latents are
-        bias = prior.layers[2].bias.view(y.shape[1], -1)  # type: ignore[operator]
+        bias = prior.layers[2].bias.view(y.shape[1], -1)  # type: ignore[operator]  # a module's attributes are Tensor or Module
         mean, spread = (torch.from_numpy(f(y, axis=0) / LATENT_ONE).float() for f in (np.mean, np.std))
         bias[:, :3] = mean[:, None] + spread[:, None] * torch.tensor([-1.0, 0.0, 1.0])
         bias[:, 3:6] = torch.log2(spread.clamp_min(2.0**-NARROWEST))[:, None]

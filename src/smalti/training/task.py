@@ -2,7 +2,7 @@
 """What the training loop must be told of a network: how to build it, its loss, how to judge it."""
 
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -64,10 +64,3 @@ class Task(Protocol):
 
     def dead(self, model: nn.Module, x: Tensor, phase: int, step: int) -> str:
         """Why the network can no longer learn, or ""."""
-
-
-def soap(parameters: Any, learning_rate: float, largest: int) -> torch.optim.Optimizer:
-    """SOAP (Vyas et al. 2024): Adam in the eigenbasis of Shampoo's preconditioner, for axes up to `largest`."""
-    from pytorch_optimizer import SOAP
-
-    return SOAP(parameters, lr=learning_rate, betas=(0.95, 0.95), weight_decay=0.0, max_precondition_dim=largest)
