@@ -86,6 +86,21 @@ def test_what_an_image_may_be_does_not_depend_on_what_comes_later_or_beside_it(m
             assert (one.frequencies[0] == two.frequencies[0]).all()
 
 
+def test_weights_that_would_look_ahead_count_as_zero(model):
+    prior = model.prior
+    n, u = model.latents, len(prior.b1)
+    unit = np.arange(n).repeat(u // n)
+    w1, w2 = prior.w1.copy(), prior.w2.copy()
+    w1[unit <= n - 1, n - 1] = 1  # every unit sees the last latent,
+    w2[unit < n - 1, u - 1] = 1  # and every unit of the second layer the last one of the first
+    nosy = replace(model, prior=replace(prior, w1=w1, w2=w2))
+    points = np.full(30, 40)
+    symbols = some_symbols(model, points)
+    assert (row_bits(symbols, points, nosy) == row_bits(symbols, points, model)).all()
+    for one, two in zip(walked(model, points, symbols), walked(nosy, points, symbols), strict=True):
+        assert (one.frequencies == two.frequencies).all()
+
+
 @pytest.mark.parametrize("point", [0, 13, 64])
 def test_frequencies_are_at_least_1_and_sum_to_the_whole(model, point):
     points = np.full(20, point)
