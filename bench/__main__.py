@@ -7,10 +7,12 @@ from typing import Annotated, Literal
 
 import typer
 
-from bench.data import test_images
-from smalti.bundle import DEFAULT_MODEL
+from bench.data import labels, test_images, train_images
+from smalti.bundle import DEFAULT_MODEL, load_model
 from smalti.control import DEFAULT_EFFORT
 from smalti.errors import SmaltiError
+
+Output = Annotated[Path, typer.Option("--output", "-o", help="Folder for the CSV, the table and the plot.")]
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -23,9 +25,7 @@ def _benchmarks() -> None:
 @app.command()
 def rd(
     data: Annotated[Literal["mnist", "fashion-mnist", "drawn"], typer.Option(help="Test images.")] = "mnist",
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the CSV, the table and the plot.")] = Path(
-        "bench-out"
-    ),
+    output: Output = Path("bench-out"),
     images: Annotated[int | None, typer.Option(min=4, help="Only so many images, from the first.")] = None,
     model: Annotated[str, typer.Option(help="Name or path of the model.")] = DEFAULT_MODEL,
     effort: Annotated[list[int], typer.Option(min=1, max=9, help="Of smalti; may be given more than once.")] = [  # noqa: B006 - Typer reads it, nobody changes it
@@ -36,6 +36,52 @@ def rd(
     from bench.rd import run
 
     run(test_images(data)[:images], output, data, model, effort)
+
+
+@app.command()
+def limit(
+    data: Annotated[Literal["mnist", "fashion-mnist"], typer.Option(help="Trained on its training images.")] = "mnist",
+    output: Output = Path("bench-out"),
+    model: Annotated[str, typer.Option(help="Name or path of the model.")] = DEFAULT_MODEL,
+    steps: Annotated[int, typer.Option(min=1, help="Of training the variational bound.")] = 2500,
+    images: Annotated[int, typer.Option(min=4, help="Test images that smalti codes.")] = 1000,
+    effort: Annotated[int, typer.Option(min=1, max=9, help="Of smalti.")] = 9,
+) -> None:
+    """Upper bounds of the rate-distortion function, and what smalti takes beside them."""
+    from bench.limit import run
+
+    run(load_model(model), train_images(data), test_images(data), steps, images, effort, output)
+
+
+@app.command()
+def single(
+    data: Annotated[Literal["mnist", "fashion-mnist"], typer.Option(help="Trained on its training images.")] = "mnist",
+    output: Output = Path("bench-out"),
+    model: Annotated[str, typer.Option(help="Name or path of the model.")] = DEFAULT_MODEL,
+    steps: Annotated[int, typer.Option(min=1, help="Of training, for each of the two.")] = 2000,
+    quality: Annotated[int, typer.Option(min=1, max=100, help="The one to train for.")] = 60,
+) -> None:
+    """What one model for all qualities costs at one of them."""
+    from bench.train import single as run
+
+    run(load_model(model), train_images(data), test_images(data), (quality - 1) / 99, steps, output)
+
+
+@app.command()
+def classify(
+    output: Output = Path("bench-out"),
+    model: Annotated[str, typer.Option(help="Name or path of the model.")] = DEFAULT_MODEL,
+    images: Annotated[int | None, typer.Option(min=4, help="Only so many test images, from the first.")] = None,
+    effort: Annotated[list[int], typer.Option(min=1, max=9, help="Of smalti; may be given more than once.")] = [  # noqa: B006 - Typer reads it, nobody changes it
+        DEFAULT_EFFORT
+    ],
+) -> None:
+    """Accuracy of a classifier of MNIST, trained on originals, on decoded images."""
+    from bench.classify import run
+
+    train = train_images("mnist"), labels("mnist", "train")
+    test = test_images("mnist")[:images], labels("mnist", "t10k")[:images]
+    run(load_model(model), train, test, effort, output)
 
 
 def main() -> None:

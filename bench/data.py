@@ -1,8 +1,13 @@
 # SPDX-License-Identifier: MIT
 """The images that benchmarks run on."""
 
+import gzip
 import os
 from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from smalti.codec import Pixels
 from smalti.datasets import fetch
@@ -15,11 +20,22 @@ SHARED = Path(__file__).parents[2] / "shared" / "data"
 
 def test_images(name: str) -> Pixels:
     """The test images of a data set (`n h w`): from `SMALTI_DATA`, beside the checkout, or downloaded."""
-    if name == "drawn":
-        return draw_digits(1000)
-    folder = Path(os.environ.get("SMALTI_DATA", SHARED)) / name
-    file = "t10k-images-idx3-ubyte.gz"
-    path = folder / file
+    return draw_digits(1000) if name == "drawn" else read_images(_path(name, "t10k-images-idx3-ubyte.gz")).pixels
+
+
+def train_images(name: str) -> Pixels:
+    """The training images of a data set (`n h w`)."""
+    return read_images(_path(name, "train-images-idx3-ubyte.gz")).pixels
+
+
+def labels(name: str, part: Literal["train", "t10k"]) -> NDArray[np.uint8]:
+    """The labels (`n`) of the training or the test images of a data set."""
+    with gzip.open(_path(name, f"{part}-labels-idx1-ubyte.gz")) as file:
+        return np.frombuffer(file.read(), np.uint8, offset=8)  # behind magic and count
+
+
+def _path(name: str, file: str) -> Path:
+    path = Path(os.environ.get("SMALTI_DATA", SHARED)) / name / file
     if not path.exists() and name == "mnist":
-        path = next(path for path in fetch(name) if path.name == file)
-    return read_images(path).pixels
+        return next(path for path in fetch(name) if path.name == file)
+    return path

@@ -26,6 +26,7 @@ from smalti.codec import Pixels
 from smalti.control import DEFAULT_EFFORT
 from smalti.metrics import mse, psnr
 from smalti.rivals import cut, mosaic
+from smalti.search import FAST_EFFORT
 
 SPEED_IMAGES = 400
 SMALTI_SPEED_IMAGES = 4096
@@ -136,7 +137,7 @@ def _smalti(x: Pixels, name: str, efforts: Sequence[int]) -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "x.smalti"
         for effort in efforts:
-            for quality in QUALITIES if effort <= DEFAULT_EFFORT else SEARCHED_QUALITIES:
+            for quality in QUALITIES if effort <= FAST_EFFORT else SEARCHED_QUALITIES:
                 packed = smalti.pack(x, path, model=model, quality=quality, effort=effort, force=True)
                 x_hat = smalti.unpack(path, model=model).pixels
                 timed = quality == 50
@@ -147,7 +148,7 @@ def _smalti(x: Pixels, name: str, efforts: Sequence[int]) -> Iterator[Row]:
 
 def _smalti_speeds(x: Pixels, name: str, path: Path, effort: int) -> tuple[float, ...]:
     """As `_speeds`; the network engine does its own threading."""
-    x, speeds = x[: SMALTI_SPEED_IMAGES if effort <= DEFAULT_EFFORT else SPEED_IMAGES], []
+    x, speeds = x[: SMALTI_SPEED_IMAGES if effort <= FAST_EFFORT else SPEED_IMAGES], []
     for threads in (1, 2):
         model = smalti.load_model(name, threads=threads)
         smalti.pack(x[:8], path, model=model, force=True)  # the engine starts up

@@ -7,9 +7,13 @@ from pathlib import Path
 import hypothesis
 import numpy as np
 import pytest
+import torch
 
 import smalti
 from smalti.samples import draw_digits
+from smalti.training.export import export_bundle
+from smalti.training.network import Codec
+from smalti.training.transforms import Size
 
 DATA = Path(os.environ.get("SMALTI_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
@@ -26,6 +30,19 @@ def digits() -> np.ndarray:
 @pytest.fixture(scope="session")
 def model() -> smalti.Model:
     return smalti.load_model()
+
+
+@pytest.fixture(scope="session")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> smalti.Model:
+    """A small model with local latents for images of 28x28, its random weights never trained."""
+    torch.manual_seed(1)
+    widths = {"analysis": (8, 16, 16), "groups": (4, 8), "synthesis": (16, 16, 8), "details": 8}
+    codec = Codec(Size((28, 28, 1), (28, 28), latents=12, local=6, **widths, prior=2, local_prior=3)).eval()
+    for p in codec.parameters():
+        p.data += 0.02 * torch.randn_like(p)
+    path = tmp_path_factory.mktemp("toy") / "toy.model"
+    path.write_bytes(export_bundle(codec, "toy", draw_digits(40), draw_digits(10, seed=2), {"note": 1}))
+    return smalti.load_model(path)
 
 
 @pytest.fixture(scope="session")

@@ -7,11 +7,12 @@ import pytest
 from helpers import write_idx
 
 import smalti
-from smalti.codec import HEAD, PLAIN, Code, analyse, decode_block, encode_block, payload_bytes, synthesise
+from smalti.code import PLAIN, Code
+from smalti.codec import HEAD, analyse, decode_block, encode_block, payload_bytes, synthesise
 from smalti.errors import CorruptError, ModelError, OutputExistsError, SourceError, UnknownModelError, UsageError
 from smalti.metrics import mse, psnr
 from smalti.plain import encode_plain
-from smalti.search import EFFORTS, cost
+from smalti.search import EFFORTS, total_cost
 
 
 def test_the_public_names_are_those_listed():
@@ -110,14 +111,17 @@ def test_a_block_may_hold_images_of_different_points_and_plain_ones(digits, mode
     points[[0, 7, 19]] = PLAIN
     expected[[0, 7, 19]] = noise
     plain = dict.fromkeys((0, 7, 19), encode_plain(noise))
-    assert (decode_block(encode_block(Code(points, code.symbols, plain), model), 20, model) == expected).all()
-    all_plain = Code(np.full(2, PLAIN), np.zeros((2, model.latents), np.int64), {0: plain[0], 1: plain[0]})
+    assert (
+        decode_block(encode_block(Code(points, code.symbols, code.local, plain), model), 20, model) == expected
+    ).all()
+    cells, local = np.zeros((2, 1, model.latents), np.int64), np.zeros((2, *model.local_shape), np.int64)
+    all_plain = Code(np.full(2, PLAIN), cells, local, {0: plain[0], 1: plain[0]})
     assert (decode_block(encode_block(all_plain, model), 2, model) == noise).all()
 
 
 def test_more_effort_finds_better_symbols(digits, model):
     points = np.full(20, 40)
-    costs = [cost(digits, analyse(digits, points, model, EFFORTS[e]).symbols, points, model).sum() for e in (5, 6, 8)]
+    costs = [total_cost(digits, analyse(digits, points, model, EFFORTS[e]), model).sum() for e in (3, 4, 6)]
     assert costs[0] > costs[1] > costs[2]
 
 

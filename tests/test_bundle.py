@@ -2,14 +2,28 @@ import hashlib
 import io
 import json
 import zipfile
-from dataclasses import fields
+from dataclasses import replace
 
 import numpy as np
+import onnx
 import pytest
+from onnx import numpy_helper
 
 import smalti
-from smalti.bundle import ANALYSIS, DECODER, MANIFEST, SYNTHESIS, bundle_bytes, load_model, model_paths
+from smalti.bundle import (
+    ANALYSIS,
+    DECODER,
+    FEATURES,
+    LOCAL,
+    MANIFEST,
+    MEMBERS,
+    SYNTHESIS,
+    bundle_bytes,
+    load_model,
+    model_paths,
+)
 from smalti.errors import ModelError, SourceError, UnknownModelError
+from smalti.masked import ACTIVATION_MAX
 
 
 @pytest.fixture
@@ -26,35 +40,32 @@ def write(path, members) -> None:
     path.write_bytes(file.getvalue())
 
 
-def rebuilt(model, name="x", **change) -> bytes:
-    """The bundle of `model` made anew."""
-    decoder = {f.name: getattr(part, f.name) for part in (model.grid, model.prior) for f in fields(part)}
-    parts = {
-        "name": name,
-        "image_shape": model.image_shape,
-        "cells": model.cells,
-        "decoder": decoder,
-        "multipliers": model.multipliers,
-        "networks": model.networks,
-        "measured": model.measured,
-        "training": model.training,
-    }
-    return bundle_bytes(**parts | change)
+def rearranged(members, arrays, member=DECODER) -> dict[str, bytes]:
+    """The members with other arrays, and the right checksum."""
+    with np.load(io.BytesIO(members[member])) as file:
+        changed = {name: file[name] for name in file.files} | arrays
+    data = io.BytesIO()
+    np.savez(data, **changed)
+    manifest = json.loads(members[MANIFEST])
+    manifest["sha256"][member] = hashlib.sha256(data.getvalue()).hexdigest()
+    return members | {member: data.getvalue(), MANIFEST: json.dumps(manifest).encode()}
 
 
 def test_the_same_model_makes_the_same_bundle(model):
-    assert rebuilt(model) == rebuilt(model)
+    assert bundle_bytes(model) == bundle_bytes(smalti.load_model())
 
 
 def test_a_bundle_comes_back_whole(tmp_path, model, digits):
     path = tmp_path / "copy.model"
-    path.write_bytes(rebuilt(model))
+    path.write_bytes(bundle_bytes(model))
     copy = smalti.load_model(path)
     assert copy.training == model.training
     assert copy.measured == model.measured
     assert (copy.grid.steps == model.grid.steps).all()
     points = np.full(20, 30)
-    assert (copy.analyse(digits, points) == model.analyse(digits, points)).all()
+    assert copy.id == model.id
+    for one, two in zip(copy.analyse(digits, points), model.analyse(digits, points), strict=True):
+        assert (one == two).all()
 
 
 def test_the_id_changes_with_what_decoding_depends_on_and_with_nothing_else(tmp_path, members):
@@ -122,15 +133,56 @@ def test_a_hostile_manifest_is_refused(tmp_path, members, old, new):
         {"low": np.full((65, 96), -9000, np.int16)},
     ],
 )
-def test_hostile_arrays_are_refused(tmp_path, model, arrays):
-    decoder = {f.name: getattr(part, f.name) for part in (model.grid, model.prior) for f in fields(part)}
-    (tmp_path / "x.model").write_bytes(rebuilt(model, decoder=decoder | arrays))
+def test_hostile_arrays_are_refused(tmp_path, members, arrays):
+    write(tmp_path / "x.model", rearranged(members, arrays))
     with pytest.raises(ModelError, match="not a model bundle"):
         smalti.load_model(tmp_path / "x.model")
 
 
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        {"steps": np.zeros((65, 6), np.int64)},
+        {"steps": np.ones((65, 5), np.int64)},
+        {"octaves": np.full((65, 6), 5000, np.int64)},
+        {"active": np.ones((64, 6), bool)},
+        {"tables": np.ones((37, 8, 257), np.int32)},
+        {"tables": np.ones((37, 8, 3), np.int32)},
+        {"w3": np.ones((6, 18), np.int8)},
+        {"b2": np.full(18, 1 << 24, np.int32)},
+    ],
+)
+def test_hostile_arrays_of_local_latents_are_refused(tmp_path, toy, arrays):
+    (tmp_path / "x.model").write_bytes(bundle_bytes(toy))
+    with zipfile.ZipFile(tmp_path / "x.model") as bundle:
+        members = {name: bundle.read(name) for name in bundle.namelist()}
+    write(tmp_path / "x.model", members)
+    assert smalti.load_model(tmp_path / "x.model").id == toy.id
+    write(tmp_path / "x.model", rearranged(members, arrays, LOCAL))
+    with pytest.raises(ModelError, match="not a model bundle"):
+        smalti.load_model(tmp_path / "x.model")
+
+
+def test_features_beyond_what_was_proven_do_not_reach_the_prior(toy):
+    """A stranger's bundle may hold any network; what its features may be is cut to what the prior's bound assumes."""
+    wild = replace(toy, networks=toy.networks | {FEATURES: wide_open(toy.networks[FEATURES])})
+    v = np.full((3, toy.latents), 4095)
+    features = wild.features(v, np.zeros(3, np.int64))
+    assert features.max() == ACTIVATION_MAX
+
+
+def wide_open(data: bytes) -> bytes:
+    """The graph with every ceiling of 1023 a million."""
+    graph = onnx.load_model_from_string(data)
+    for tensor in graph.graph.initializer:
+        if numpy_helper.to_array(tensor).tolist() == ACTIVATION_MAX:
+            tensor.CopyFrom(numpy_helper.from_array(np.float32(1e6), tensor.name))
+    return graph.SerializeToString()
+
+
 def test_flipped_bytes_of_a_bundle_are_noticed_or_harmless(tmp_path, members, model):
-    del members[ANALYSIS], members[SYNTHESIS], members[DECODER]  # the large ones: damage there is the zip's checksum's
+    for name in set(MEMBERS) & set(members):
+        del members[name]  # the large ones: damage there is the zip's checksum's
     write(tmp_path / "x.model", members)
     data = (tmp_path / "x.model").read_bytes()
     for at in range(0, len(data), max(1, len(data) // 100)):
@@ -156,21 +208,23 @@ def test_files_that_are_no_bundles_are_refused(tmp_path):
         smalti.load_model(tmp_path / "missing.model")
 
 
-def test_networks_that_do_not_fit_are_a_model_error(tmp_path, model):
-    path = tmp_path / "x.model"
-    path.write_bytes(rebuilt(model, networks=dict(model.networks) | {SYNTHESIS: model.networks[ANALYSIS]}))
+def test_networks_that_do_not_fit_are_a_model_error(tmp_path, toy):
+    features, points = np.zeros((1, 16, 7, 7), np.float32), np.zeros(1, np.int64)
+    local = np.zeros((1, *toy.local_shape), np.int64)
+    swapped = replace(toy, networks=toy.networks | {SYNTHESIS: toy.networks[ANALYSIS]})
+    (tmp_path / "x.model").write_bytes(bundle_bytes(swapped))
     with pytest.raises(ModelError, match=r"synthesis.onnx does not fit its manifest"):
-        smalti.load_model(path).synthesise(np.zeros((1, 96), np.int64), np.zeros(1, np.int64))
-    path.write_bytes(rebuilt(model, image_shape=(28, 14, 1)))
-    with pytest.raises(ModelError, match=r"synthesis.onnx gives \(1, 28, 28\), not \(1, 28, 14\)"):
-        smalti.load_model(path).synthesise(np.zeros((1, 96), np.int64), np.zeros(1, np.int64))
+        smalti.load_model(tmp_path / "x.model").synthesise(features, local, points)
+    (tmp_path / "x.model").write_bytes(bundle_bytes(replace(toy, image_shape=(28, 14, 1))))
+    with pytest.raises(ModelError, match=r"synthesis.onnx gives \(1, 1, 28, 28\), not \(1, 1, 28, 14\)"):
+        smalti.load_model(tmp_path / "x.model").synthesise(features, local, points)
 
 
 def test_a_model_on_the_search_path_is_found_by_name_and_by_id(tmp_path, monkeypatch, model, digits, packed):
     folder = tmp_path / "models"
     folder.mkdir()
-    decoder = {f.name: getattr(part, f.name) for part in (model.grid, model.prior) for f in fields(part)}
-    (folder / "mine.model").write_bytes(rebuilt(model, "mine", decoder=decoder | {"steps": model.grid.steps + 1}))
+    grid = replace(model.grid, steps=model.grid.steps + 1)
+    (folder / "mine.model").write_bytes(bundle_bytes(replace(model, name="mine", grid=grid)))
     smalti.pack(digits, tmp_path / "x.smalti", model=folder / "mine.model")
     with pytest.raises(UnknownModelError, match="SMALTI_MODEL_PATH"):
         smalti.unpack(tmp_path / "x.smalti")

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 import smalti
-from smalti.codec import PLAIN, decode_block, encode_block
+from smalti.code import PLAIN
+from smalti.codec import decode_block, encode_block
 from smalti.control import Aim, at_least, squared_errors
 from smalti.errors import UsageError
 from smalti.metrics import mse, psnr
@@ -20,28 +21,28 @@ def _small_blocks(monkeypatch):
     monkeypatch.setattr("smalti.api.BLOCK_IMAGES", 8)
 
 
-@pytest.mark.parametrize("target", [19.5, 22.0, 24.0])
-def test_a_psnr_is_reached_and_hardly_passed(tmp_path, many, target):
-    smalti.pack(many, tmp_path / "x.smalti", psnr=target)
+@pytest.mark.parametrize(("target", "effort"), [(19.5, 3), (22.0, 3), (22.0, 4), (24.0, 3)])
+def test_a_psnr_is_reached_and_hardly_passed(tmp_path, many, target, effort):
+    smalti.pack(many, tmp_path / "x.smalti", psnr=target, effort=effort)
     reached = psnr(mse(many, smalti.unpack(tmp_path / "x.smalti").pixels))
     assert target <= reached < target + 0.6
 
 
 def test_a_low_psnr_is_the_lowest_quality(tmp_path, many):
-    low = smalti.pack(many, tmp_path / "x.smalti", psnr=3.0)
-    assert low.bytes == smalti.pack(many, tmp_path / "y.smalti", quality=1).bytes
+    low = smalti.pack(many, tmp_path / "x.smalti", psnr=3.0, effort=1)
+    assert low.bytes == smalti.pack(many, tmp_path / "y.smalti", quality=1, effort=1).bytes
 
 
 @pytest.mark.parametrize("target", [18.0, 30.0])
 def test_bytes_are_kept_and_nearly_used(tmp_path, many, target):
-    packed = smalti.pack(many, tmp_path / "x.smalti", bytes_an_image=target)
+    packed = smalti.pack(many, tmp_path / "x.smalti", bytes_an_image=target, effort=1)
     assert 0.9 * target < packed.rate <= target
     assert len(smalti.unpack(tmp_path / "x.smalti").pixels) == len(many)
 
 
 def test_more_bytes_than_needed_are_the_highest_quality(tmp_path, many):
-    high = smalti.pack(many, tmp_path / "x.smalti", bytes_an_image=2000)
-    assert high.bytes == smalti.pack(many, tmp_path / "y.smalti", quality=100).bytes
+    high = smalti.pack(many, tmp_path / "x.smalti", bytes_an_image=2000, effort=1)
+    assert high.bytes == smalti.pack(many, tmp_path / "y.smalti", quality=100, effort=1).bytes
 
 
 def kinds(digits) -> dict[str, np.ndarray]:
@@ -70,8 +71,17 @@ def test_a_least_psnr_holds_for_every_image_of_any_kind(model, digits, kind, lea
 
 
 def test_a_least_psnr_costs_little_where_the_model_fits(model, digits):
-    code = at_least(digits, model, 20.0, EFFORTS[5])
+    code = at_least(digits, model, 20.0, EFFORTS[1])
     assert len(encode_block(code, model)) / 20 < 50
+
+
+def test_a_search_keeps_a_least_psnr_in_fewer_bytes(model, digits):
+    x = digits[:8]
+    codes = [at_least(x, model, 22.0, EFFORTS[effort]) for effort in (1, 4)]
+    sizes = [len(encode_block(code, model)) for code in codes]
+    assert sizes[1] < 0.95 * sizes[0]
+    errors = squared_errors(x, decode_block(encode_block(codes[1], model), len(x), model))
+    assert (errors <= 10 ** (-22.0 / 10)).all()
 
 
 @pytest.mark.parametrize(
@@ -93,7 +103,7 @@ def test_what_cannot_be_asked_is_refused(asked, words):
 
 def test_what_cannot_be_had_is_said(tmp_path, many):
     with pytest.raises(UsageError, match=r"reaches .* dB on these images, not 70"):
-        smalti.pack(many, tmp_path / "x.smalti", psnr=70)
+        smalti.pack(many, tmp_path / "x.smalti", psnr=70, effort=1)
     with pytest.raises(UsageError, match="at the lowest quality"):
-        smalti.pack(many, tmp_path / "x.smalti", bytes_an_image=1)
+        smalti.pack(many, tmp_path / "x.smalti", bytes_an_image=1, effort=1)
     assert not list(tmp_path.iterdir())

@@ -53,6 +53,19 @@ def test_symbols_come_back(columns):
 
 
 @given(coded())
+def test_symbols_of_one_table_are_as_those_of_many_alike(columns):
+    alike = [(symbols, frequencies[0]) for symbols, frequencies in columns if len(symbols)]
+    repeated = [(symbols, np.tile(row, (len(symbols), 1))) for symbols, row in alike]
+    data = encode_symbols(alike)
+    assert data == plain_rans(repeated)
+    decoder = SymbolDecoder(data)
+    for symbols, row in alike:
+        if len(row) > 1:
+            assert (decoder.take_alike(len(symbols), row) == symbols).all()
+    decoder.finish()
+
+
+@given(coded())
 def test_the_bytes_follow_from_the_integer_tables_alone(columns):
     assert encode_symbols(columns) == plain_rans(columns)
 

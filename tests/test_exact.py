@@ -8,80 +8,102 @@ import torch
 from onnx import numpy_helper
 
 import smalti
-from smalti.bundle import SYNTHESIS
-from smalti.codec import analyse
+from smalti.bundle import FEATURES, SYNTHESIS
+from smalti.codec import analyse, synthesise
 from smalti.errors import TrainingError
 from smalti.images import read_images
-from smalti.prior import LATENT_MAX, POINTS, SUBSTEPS, anchor_weights, to_latents
+from smalti.local import local_latents
+from smalti.masked import ACTIVATION_MAX, POINTS, SUBSTEPS, anchor_weights
+from smalti.prior import LATENT_MAX, to_latents
 from smalti.search import EFFORTS
 from smalti.training.bounds import check_bounds
 from smalti.training.reference import run_numpy, run_torch
 
 torch.set_num_threads(1)
 MODELS = ("mnist", "mnist-autoencoder")
-INPUTS = {"v": LATENT_MAX, "anchors": SUBSTEPS}
+LIMITS = {"v": LATENT_MAX, "u": LATENT_MAX, "features": ACTIVATION_MAX, "anchors": SUBSTEPS}
+"""The largest absolute value of each input of a network."""
 
 
-def engine(data: bytes, v: np.ndarray, anchors: np.ndarray, *, optimise: bool, threads: int, batch: int) -> np.ndarray:
+def limits(data: bytes) -> dict[str, int]:
+    names = [i.name for i in ort.InferenceSession(data, providers=["CPUExecutionProvider"]).get_inputs()]
+    return {name: LIMITS[name] for name in names}
+
+
+def engine(data: bytes, inputs: dict[str, np.ndarray], *, optimise: bool, threads: int, batch: int) -> np.ndarray:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     levels = ort.GraphOptimizationLevel
     options.graph_optimization_level = levels.ORT_ENABLE_ALL if optimise else levels.ORT_DISABLE_ALL
     session = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-    names = [i.name for i in session.get_inputs()]
     parts = []
-    for i in range(0, len(v), batch):
-        inputs = {"v": v[i : i + batch], "anchors": anchors[i : i + batch]}
-        parts.append(session.run(None, {name: inputs[name].astype(np.float32) for name in names})[0])
+    for i in range(0, len(inputs["anchors"]), batch):
+        part = {name: values[i : i + batch].astype(np.float32) for name, values in inputs.items()}
+        parts.append(session.run(None, part)[0])
     return np.concatenate(parts)
 
 
-def extreme(latents: int, n: int = 40) -> np.ndarray:
-    """Random latents of all sizes, to the very limits."""
+def extreme(shape: tuple[int, ...], most: int, low: int) -> np.ndarray:
+    """Random integers of all sizes, to the very limits."""
     rng = np.random.default_rng(9)
-    spread = rng.choice([2, 50, 500, 50_000], (n, 1))
-    v = np.rint(rng.normal(size=(n, latents)) * spread).clip(-LATENT_MAX, LATENT_MAX)
-    v[:3] = np.array([[-LATENT_MAX], [LATENT_MAX], [0]])
+    spread = rng.choice([2, 50, 500, 50_000], (shape[0], *[1] * (len(shape) - 1)))
+    v = np.rint(rng.normal(size=shape) * spread).clip(low, most)
+    v[0], v[1], v[2] = low, most, 0
     return v.astype(np.int64)
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_every_engine_gives_the_same_pixels_at_all_extremes(name):
-    model = smalti.load_model(name)
-    v = extreme(model.latents)[: 12 if name == "mnist-autoencoder" else None]
-    points = np.random.default_rng(1).integers(0, POINTS, len(v))
-    check_all(model, v, points)
-
-
-def check_all(model, v, points, *, plain=None):
-    """All engines on `v`; the int64 reference, which is slow, on the first `plain` alone."""
-    anchors = anchor_weights(points)
-    expected = run_torch(model.networks[SYNTHESIS], {"v": v, "anchors": anchors})
-    assert (
-        run_numpy(model.networks[SYNTHESIS], {"v": v[:plain], "anchors": anchors[:plain]}) == expected[:plain]
-    ).all()
+def check_all(data: bytes, inputs: dict[str, np.ndarray], *, plain: int | None = None) -> np.ndarray:
+    """All engines on `inputs`; the int64 reference, which is slow, on the first `plain` alone. What they give."""
+    expected = run_torch(data, inputs)
+    assert (run_numpy(data, {name: values[:plain] for name, values in inputs.items()}) == expected[:plain]).all()
     for optimise in (True, False):
         for threads in (1, 2):
             for batch in (1, 7, 256):
-                n = 40 if batch == 1 else len(v)
-                got = engine(
-                    model.networks[SYNTHESIS], v[:n], anchors[:n], optimise=optimise, threads=threads, batch=batch
-                )
+                n = 40 if batch == 1 else None
+                some = {name: values[:n] for name, values in inputs.items()}
+                got = engine(data, some, optimise=optimise, threads=threads, batch=batch)
                 assert (got == expected[:n]).all(), (optimise, threads, batch)
     assert expected.min() >= 0
-    assert expected.max() <= 255
+    return expected
+
+
+@pytest.fixture(params=[*MODELS, "toy"])
+def any_model(request, toy):
+    return toy if request.param == "toy" else smalti.load_model(request.param)
+
+
+def test_every_engine_gives_the_same_pixels_at_all_extremes(any_model):
+    model, n = any_model, 12 if any_model.name == "mnist-autoencoder" else 40
+    anchors = anchor_weights(np.random.default_rng(1).integers(0, POINTS, n))
+    inputs = {"v": extreme((n, model.latents), LATENT_MAX, -LATENT_MAX), "anchors": anchors}
+    if model.local is not None:
+        features = check_all(model.networks[FEATURES], inputs)
+        assert features.max() <= ACTIVATION_MAX
+        u = extreme((n, *model.local_shape), LATENT_MAX, -LATENT_MAX)
+        check_all(model.networks[SYNTHESIS], {"features": features, "u": u, "anchors": anchors})
+        features = extreme(features.shape, ACTIVATION_MAX, 0)
+        inputs = {"features": features, "u": u[::-1], "anchors": anchors}
+    assert check_all(model.networks[SYNTHESIS], inputs).max() <= 255
 
 
 def test_every_engine_gives_the_same_pixels_on_the_test_set(mnist, model):
     x = read_images(mnist / "t10k-images-idx3-ubyte.gz").pixels
     points = np.arange(len(x)) % POINTS
     code = analyse(x, points, model, EFFORTS[1])
-    check_all(model, to_latents(code.symbols, model.grid.steps[points]), points, plain=500)
+    anchors = anchor_weights(points)
+    inputs = {"v": to_latents(code.symbols[:, 0], model.grid.steps[points]), "anchors": anchors}
+    if model.local is not None:
+        features = check_all(model.networks[FEATURES], inputs, plain=500)
+        u = local_latents(model.local, code.local, points)
+        inputs = {"features": features, "u": u, "anchors": anchors}
+    pixels = check_all(model.networks[SYNTHESIS], inputs, plain=500)
+    assert (pixels[:, 0] == synthesise(code, model)).all()
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_the_bounds_of_the_built_in_models_are_proven(name):
-    check_bounds(smalti.load_model(name).networks[SYNTHESIS], INPUTS)
+def test_the_bounds_of_all_models_are_proven(any_model):
+    networks = any_model.networks
+    for data in (networks[part] for part in (FEATURES, SYNTHESIS) if part in networks):
+        check_bounds(data, limits(data))
 
 
 def doctored(data: bytes, change) -> bytes:
@@ -94,16 +116,17 @@ def doctored(data: bytes, change) -> bytes:
     return model.SerializeToString()
 
 
-def test_a_doctored_model_is_refused(model):
+def test_a_doctored_model_is_refused(toy):
     """Full-scale weights could overflow the accumulator; halves of a unit could not be told apart."""
-    data = model.networks[SYNTHESIS]
-    check_bounds(doctored(data, lambda w: w), INPUTS)
-    with pytest.raises(TrainingError, match="beyond the 16777216"):
-        check_bounds(doctored(data, lambda w: np.full_like(w, 127)), INPUTS)
-    with pytest.raises(TrainingError, match="beyond the 16777216"):
-        check_bounds(data, INPUTS | {"v": 40 * LATENT_MAX})
-    with pytest.raises(TrainingError, match=r"beyond the 16777216|no integer times a power of two"):
-        check_bounds(doctored(data, lambda w: w.astype(np.float32) / 3), INPUTS)
+    for part, name in ((FEATURES, "v"), (SYNTHESIS, "features"), (SYNTHESIS, "u")):
+        data = toy.networks[part]
+        check_bounds(doctored(data, lambda w: w), limits(data))
+        with pytest.raises(TrainingError, match="beyond the 16777216"):
+            check_bounds(doctored(data, lambda w: np.full_like(w, 127) * np.float32(40)), limits(data))
+        with pytest.raises(TrainingError, match="beyond the 16777216"):
+            check_bounds(data, limits(data) | {name: 400 * LATENT_MAX})
+        with pytest.raises(TrainingError, match=r"beyond the 16777216|no integer times a power of two"):
+            check_bounds(doctored(data, lambda w: w.astype(np.float32) / 3), limits(data))
 
 
 def test_an_operator_that_may_round_is_refused(model):
@@ -111,4 +134,4 @@ def test_an_operator_that_may_round_is_refused(model):
     floor = next(node for node in graph.graph.node if node.op_type == "Floor")
     floor.op_type = "Sigmoid"
     with pytest.raises(TrainingError, match="no rule to prove Sigmoid"):
-        check_bounds(graph.SerializeToString(), INPUTS)
+        check_bounds(graph.SerializeToString(), limits(model.networks[SYNTHESIS]))

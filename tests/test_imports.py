@@ -10,8 +10,22 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "smalti"
 
 LAYERS = [
-    *["errors", "atomic", "images", "targets", "tables", "entropy", "format", "archive", "plain", "prior", "bundle"],
-    *["search", "codec", "control", "metrics", "sequence", "api", "datasets", "samples", "rivals", "figure"],
+    *["errors", "atomic", "images", "targets", "tables", "entropy", "format", "archive", "plain", "masked", "prior"],
+    *[
+        "local",
+        "bundle",
+        "code",
+        "search",
+        "codec",
+        "control",
+        "metrics",
+        "sequence",
+        "api",
+        "datasets",
+        "samples",
+        "rivals",
+        "figure",
+    ],
 ]
 """Each imports only from those before it; the command line and training come after all of them."""
 

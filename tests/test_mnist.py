@@ -8,8 +8,8 @@ from smalti.control import squared_errors
 from smalti.images import read_images
 from smalti.metrics import mse, psnr
 
-IMAGES = 2000
-"""The first of the 10,000: on all of them the same figures come from `scripts/bench rd`, in minutes."""
+IMAGES = 500
+"""The first of the 10,000: on all of them the same figures come from `scripts/bench rd`, in an hour."""
 
 
 @pytest.fixture(scope="module")
@@ -23,22 +23,22 @@ def rate_and_psnr(path, x, **asked) -> tuple[float, float]:
 
 
 def test_the_default_quality_takes_14_bytes_at_25_db(tmp_path, test_set):
-    rate, decibel = rate_and_psnr(tmp_path / "x.smalti", test_set)
+    rate, decibel = rate_and_psnr(tmp_path / "x.smalti", test_set[:256])
     assert rate <= 14
     assert decibel >= 25.2
 
 
 def test_the_autoencoder_takes_at_most_30_bytes_at_27_db(tmp_path, test_set):
-    rate, decibel = rate_and_psnr(tmp_path / "x.smalti", test_set[:500], psnr=27.0, model="mnist-autoencoder")
+    rate, decibel = rate_and_psnr(tmp_path / "x.smalti", test_set[:500], psnr=27.0, model="mnist-autoencoder", effort=3)
     assert rate <= 30
     assert decibel >= 27
 
 
 def test_effort_saves_bytes(tmp_path, test_set):
-    """At the PSNR of the default effort, two passes of search take 8 % fewer bytes at least."""
+    """At the PSNR of an encoder that does not search, the default takes 8 % fewer bytes at least."""
     x = test_set[:64]
-    rate, decibel = rate_and_psnr(tmp_path / "x.smalti", x, quality=50)
-    found, _ = rate_and_psnr(tmp_path / "x.smalti", x, psnr=decibel, effort=7)
+    rate, decibel = rate_and_psnr(tmp_path / "x.smalti", x, quality=50, effort=3)
+    found, _ = rate_and_psnr(tmp_path / "x.smalti", x, psnr=decibel)
     assert found <= 0.92 * rate
 
 
@@ -53,7 +53,7 @@ def test_a_least_psnr_of_30_db_holds_for_every_one_of_500_images(tmp_path, mnist
         x = np.random.default_rng(0).integers(0, 256, (500, 28, 28), dtype=np.uint8)
     else:
         x = {"digits": test_set[:500], "blank": np.zeros_like(test_set[:500]), "inverted": 255 - test_set[:500]}[kind]
-    packed = smalti.pack(x, tmp_path / "x.smalti", min_psnr=30)
+    packed = smalti.pack(x, tmp_path / "x.smalti", min_psnr=30, effort=3)
     errors = squared_errors(x, smalti.unpack(tmp_path / "x.smalti").pixels)
     assert errors.max() <= 1e-3
     assert packed.rate < {"digits": 75, "fashion": 190, "noise": 420, "blank": 10, "inverted": 120}[kind]

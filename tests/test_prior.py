@@ -3,21 +3,8 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 
-from smalti.prior import (
-    ACTIVATION_MAX,
-    CDF_ONE,
-    LATENT_MAX,
-    POINTS,
-    SUBSTEPS,
-    WEIGHT_ONE,
-    Grid,
-    Prior,
-    Walk,
-    anchor_weights,
-    frequencies,
-    mixture_cdf,
-    to_latents,
-)
+from smalti.masked import ACTIVATION_MAX, POINTS, SUBSTEPS, MaskedMLP, anchor_weights
+from smalti.prior import CDF_ONE, LATENT_MAX, WEIGHT_ONE, Grid, Walk, frequencies, mixture_cdf, to_latents
 from smalti.search import row_bits
 from smalti.tables import TOTAL, bits
 
@@ -59,7 +46,7 @@ def test_the_outputs_are_those_of_plain_integers_at_all_extremes(model):
     v = np.concatenate([rng.integers(-LATENT_MAX, LATENT_MAX + 1, (30, model.latents)),
                         rng.choice([-LATENT_MAX, LATENT_MAX], (30, model.latents))])  # fmt: skip
     points = rng.integers(0, POINTS, 60)
-    expected = int64_outputs(model.prior, v, points)
+    expected = int64_outputs(model.prior.mlp, v, points)
     centres, widths, logits = model.prior.outputs(v, points)
     assert (centres == expected[..., :3]).all()
     assert (widths == expected[..., 3:6].clip(0, 111)).all()
@@ -87,16 +74,16 @@ def test_what_an_image_may_be_does_not_depend_on_what_comes_later_or_beside_it(m
 
 
 def test_weights_that_would_look_ahead_count_as_zero(model):
-    prior = model.prior
+    prior = model.prior.mlp
     n, u = model.latents, len(prior.b1)
     unit = np.arange(n).repeat(u // n)
     w1, w2 = prior.w1.copy(), prior.w2.copy()
     w1[:, n - 1] = 20  # every unit sees the last latent,
     w2[unit < n - 1, u - 1] = 1  # and every unit of the second layer the last one of the first
-    nosy = replace(model, prior=replace(prior, w1=w1, w2=w2))
+    nosy = replace(model, prior=replace(model.prior, mlp=replace(prior, w1=w1, w2=w2)))
     points = np.full(30, 40)
     symbols = some_symbols(model, points)
-    for one, two in zip(prior.layers, nosy.prior.layers, strict=True):
+    for one, two in zip(prior.layers, nosy.prior.mlp.layers, strict=True):
         assert (one.weights == two.weights).all()
     for one, two in zip(walked(model, points, symbols), walked(nosy, points, symbols), strict=True):
         assert (one.frequencies == two.frequencies).all()
@@ -140,14 +127,30 @@ def test_latents_stay_within_what_the_networks_take():
         (lambda p: {"b3": np.full_like(p.b3, 1 << 24)}, "could reach"),
         (lambda p: {"q1": np.full_like(p.q1, -(1 << 21))}, "could reach"),
         (lambda p: {"s1": np.full_like(p.s1, 25)}, "could reach"),
-        (lambda p: {"w1": p.w1[:-1]}, "shape"),
+        (lambda p: {"w2": p.w2[:-1]}, "shape"),
         (lambda p: {"w1": p.w1.astype(float)}, "no integers"),
-        (lambda p: {"cdf": p.cdf[::-1]}, "rise"),
-        (lambda p: {"weights": p.weights + 1}, "rise"),
-        (lambda p: {"inverse": p.inverse * 2}, "out of range"),
+        (lambda p: {"latents": p.latents + 1}, "hidden units"),
+        (lambda p: {"latents": 10 * p.latents}, "hidden units"),
+        (lambda p: {"largest": 100 * p.largest}, "could reach"),
     ],
 )
-def test_a_doctored_prior_is_refused(model, change, words):
+def test_a_doctored_network_is_refused(model, change, words):
+    with pytest.raises(ValueError, match=words):
+        replace(model.prior.mlp, **change(model.prior.mlp))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda p: {"cdf": p.cdf[::-1]}, "rise"),
+        (lambda p: {"cdf": p.cdf[:-1]}, "integers"),
+        (lambda p: {"weights": p.weights + 1}, "rise"),
+        (lambda p: {"weights": p.weights.astype(float)}, "integers"),
+        (lambda p: {"inverse": p.inverse * 2}, "out of range"),
+        (lambda p: {"mlp": replace(p.mlp, largest=7)}, "another kind"),
+    ],
+)
+def test_doctored_tables_are_refused(model, change, words):
     with pytest.raises(ValueError, match=words):
         replace(model.prior, **change(model.prior))
 
@@ -160,6 +163,6 @@ def test_a_doctored_grid_is_refused(model, field):
         Grid(**arrays)
 
 
-def test_priors_are_made_of_arrays_alone(model):
-    assert {f.name for f in fields(Prior)} >= {"w1", "cdf"}
-    assert all(isinstance(getattr(model.prior, f.name), np.ndarray) for f in fields(Prior))
+def test_networks_are_made_of_integer_arrays_alone(model):
+    arrays = [getattr(model.prior.mlp, f.name) for f in fields(MaskedMLP)][:12]
+    assert all(array.dtype.kind in "iu" for array in arrays)

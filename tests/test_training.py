@@ -1,4 +1,5 @@
 import csv
+import math
 import os
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from PIL import Image
 import smalti
 from smalti.codec import analyse, decode_block, encode_block, synthesise
 from smalti.errors import SourceError, TrainingError
+from smalti.local import local_latents
 from smalti.prior import to_latents
 from smalti.samples import draw_digits
 from smalti.search import EFFORTS
@@ -22,17 +24,21 @@ from smalti.training.autoencoder import Autoencoder
 from smalti.training.baseline import AutoencoderTask, collapse
 from smalti.training.codec import CodecTask
 from smalti.training.export import export_bundle
+from smalti.training.integers import LATENT_ONE, anchor_weights
 from smalti.training.loop import train as train_anywhere
 from smalti.training.make import autoencoder_task, codec_task, exporter
-from smalti.training.network import LATENT_ONE, Codec, Size, anchor_weights, size_for
+from smalti.training.network import Codec
 from smalti.training.plan import FAST, REFERENCE, CodecPlan, Hardware, Phase, Plan
+from smalti.training.restore import restore
+from smalti.training.transforms import Size, size_for
 
 torch.set_num_threads(1)  # toys are faster so, and many times faster on a busy machine
 
 TOY = Plan(phases=(Phase(2, 3e-3, wide=(8, 8, 8)), Phase(1, 1e-3, wide=(16, 8, 8))), batch=8, warm_up=4, seed=5)
 
 
-SMALL = Size((20, 20, 1), (20, 20), latents=8, analysis=(8, 8, 16), synthesis=(16, 8, 8), prior=2)
+TINY = {"analysis": (8, 8, 16), "groups": (4, 8), "synthesis": (16, 8, 8), "details": 8, "prior": 2, "local_prior": 2}
+SMALL = Size((20, 20, 1), (20, 20), latents=8, local=4, **TINY)
 TOY_CODEC = CodecPlan(SMALL, steps=45, batch=8, validation=0.1, warm_up=4, seed=5)
 TASKS = {"autoencoder": AutoencoderTask(TOY), "codec": CodecTask(TOY_CODEC)}
 
@@ -196,7 +202,7 @@ def test_an_exported_model_packs_images(kind, trained, images, tmp_path, monkeyp
     (tmp_path / "toy.model").write_bytes(data)
     model = smalti.load_model(tmp_path / "toy.model")
     assert model.image_shape == (20, 20, 1)
-    assert model.training == {"note": 1}
+    assert model.training["note"] == 1
     assert len(model.measured) == 17
     smalti.pack(images, tmp_path / "x.smalti", model=model, quality=90)
     assert smalti.unpack(tmp_path / "x.smalti", model=model).pixels.shape == images.shape
@@ -208,7 +214,7 @@ def test_an_exported_model_packs_images(kind, trained, images, tmp_path, monkeyp
 def test_any_size_and_colour_is_coded_by_integers_that_agree_with_training(tmp_path, shape, cells):
     """The exported integer networks compute what training with `exact` computed, but for the rounding of biases."""
     torch.manual_seed(1)
-    size = replace(size_for(shape), latents=12, analysis=(8, 8, 16), synthesis=(16, 8, 8), prior=2)
+    size = replace(size_for(shape), latents=12, local=3, **TINY)
     model = Codec(size).eval()
     for p in model.parameters():
         p.data += 0.02 * torch.randn_like(p)
@@ -223,16 +229,57 @@ def test_any_size_and_colour_is_coded_by_integers_that_agree_with_training(tmp_p
     x_hat = synthesise(code, loaded)
     assert x_hat.shape == pixels.shape
     steps = loaded.grid.steps[points.repeat(cells)]
-    v = torch.from_numpy(to_latents(code.symbols, steps)).float() / LATENT_ONE
+    v = torch.from_numpy(to_latents(code.symbols.reshape(-1, 12), steps)).float() / LATENT_ONE
+    u = torch.from_numpy(local_latents(loaded.local, code.local, points)).float() / LATENT_ONE
     anchors = anchor_weights(torch.from_numpy(points) / 64)
+    x = torch.from_numpy(np.atleast_3d(pixels).reshape(20, h, w, c)).permute(0, 3, 1, 2) / 255
+    rounding = torch.from_numpy(steps).float() / LATENT_ONE
     with torch.no_grad():
-        expected = model.g_s(v, anchors, exact=True)
-        y = model.g_a(torch.from_numpy(np.atleast_3d(pixels).reshape(20, h, w, c)).permute(0, 3, 1, 2) / 255, anchors)
+        features = model.g_s.features(v, anchors, exact=True)
+        expected = model.g_s.pixels(features, u, anchors, exact=True)
+        found, of_cells = model.g_a.features(x, anchors)
+        _, y = model.g_a.latents(of_cells, anchors, lambda y, first: nearest_step(y, rounding, first))
+        y_local = model.local_g_a(found, features, anchors)
     expected = (expected * 256 + 0.5).floor().clamp(0, 255).permute(0, 2, 3, 1).numpy().reshape(pixels.shape)
     assert np.abs(expected - x_hat).max() <= 3
-    assert np.abs(loaded.analyse(pixels, points) / LATENT_ONE - y.numpy()).max() < 0.02
+    analysed, sites = loaded.analyse(pixels, points)
+    assert np.mean(np.abs(analysed / LATENT_ONE - y.numpy()) > 1e-3) < 0.05  # some lie half way between two symbols
+    at_sites = loaded.features(to_latents(code.symbols.reshape(-1, 12), steps), points)
+    assert np.abs(at_sites / 128 - features.numpy()).max() <= 2 / 128
+    assert np.abs(loaded.analyse_local(sites, at_sites, points) / LATENT_ONE - y_local.numpy()).max() < 0.05
     payload = encode_block(code, loaded)
     assert (decode_block(payload, 20, loaded) == x_hat).all()
+
+
+def nearest_step(y, steps, first):
+    mine = steps[:, first : first + y.shape[1]]
+    return torch.floor(y / mine + 0.5) * mine
+
+
+def test_a_bundle_can_be_trained_further(all_trained, images, tmp_path):
+    """What comes back from a bundle computes what was exported, and learns on."""
+    trained = all_trained["codec"][0]
+    data = export_bundle(trained.model, "toy", images, images, {})
+    (tmp_path / "toy.model").write_bytes(data)
+    model = smalti.load_model(tmp_path / "toy.model")
+    codec = restore(model).eval()
+    x = torch.from_numpy(images[:, None].copy()).float() / 255
+    quality = torch.linspace(0, 1, len(x))
+    with torch.no_grad():
+        one, two = (c(x, quality, "rounded", exact=True) for c in (trained.model, codec))
+    for before, after in zip(one, two, strict=True):
+        assert abs(float(after.mean() / before.mean()) - 1) < 0.02
+    task = codec_task((20, 20, 1), len(images), steps=20, batch=8, seed=0, start=model)
+    further = train(images, tmp_path / "further", task, Listener())
+    assert further.state.best_score < math.inf
+    assert (tmp_path / "toy.model").read_bytes() == export_bundle(trained.model, "toy", images, images, {})
+
+
+def test_only_a_codec_for_such_images_can_be_trained_further(model, images):
+    with pytest.raises(SourceError, match="train from scratch"):
+        codec_task((20, 20, 1), 100, steps=1, batch=1, seed=0, start=model)
+    with pytest.raises(TrainingError, match="cannot be trained further"):
+        codec_task((28, 28, 1), 100, steps=1, batch=1, seed=0, start=smalti.load_model("mnist-autoencoder"))
 
 
 def run(*arguments) -> subprocess.CompletedProcess[str]:

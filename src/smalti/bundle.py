@@ -1,10 +1,19 @@
 # SPDX-License-Identifier: MIT
 """A model bundle: one zip file with all that an encoder and a decoder need. At run time the only user of onnxruntime.
 
-manifest.json    name, image shape, what was measured, SHA-256 of the other members, how it was trained
-synthesis.onnx   g_s: latents (integers, as float32, `n*cells latents`) and anchors (`n 9`) to pixels (`n c h w`)
-decoder.npz      integers: the prior, and for each operating point the steps and the ranges of symbols
-analysis.onnx    g_a: float32 `n c h w` in [0, 1] and anchors to latents (`n*cells latents`); for the encoder alone
+manifest.json        name, image shape, what was measured, SHA-256 of the other members, how it was trained
+decoder.npz          integers: the prior, and for each operating point the steps and the ranges of symbols
+synthesis.onnx       g_s: latents (integers, as float32, `n*cells latents`) and anchors (`n 9`) to pixels (`n c h w`)
+analysis.onnx        g_a: float32 `n c h w` in [0, 1] and anchors to latents (`n*cells latents`); for the encoder alone
+
+A model with local latents also has
+
+features.onnx        the first half of g_s: latents and anchors to features of sites (`n k H W`); synthesis.onnx then
+                     takes the features and the local latents (`n c H W`) instead of the latents
+local.npz            integers: the prior of the local latents, their steps, where they are coded at all
+local-analysis.onnx  the rest of g_a: what it found at the sites, and the features, to local latents
+
+and its g_a is told the steps, rounds by itself, and gives what it found at the sites (`n j H W`) as a second result.
 """
 
 import contextlib
@@ -15,7 +24,7 @@ import json
 import os
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +33,9 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from smalti.errors import ModelError, SourceError, UnknownModelError, UsageError
-from smalti.prior import POINTS, Grid, Prior, anchor_weights
+from smalti.local import LocalPrior
+from smalti.masked import ACTIVATION_MAX, POINTS, MaskedMLP, anchor_weights
+from smalti.prior import LATENT_MAX, Grid, Prior
 from smalti.tables import Ints
 
 VERSION = 1
@@ -36,18 +47,29 @@ MAX_MEMBER_BYTES = 64 << 20
 MAX_LATENTS = 1 << 10
 MAX_CELLS = 1 << 8
 MAX_SIDE = (1 << 16) - 1
+MAX_SITES = 1 << 20
 RUN_IMAGES = 64
 """Images a network runs on at a time; more only costs memory."""
 
 MANIFEST, ANALYSIS, SYNTHESIS = "manifest.json", "analysis.onnx", "synthesis.onnx"
-DECODER = "decoder.npz"
-MEMBERS = (SYNTHESIS, DECODER, ANALYSIS)
+FEATURES, LOCAL_ANALYSIS = "features.onnx", "local-analysis.onnx"
+DECODER, LOCAL = "decoder.npz", "local.npz"
+DECODING = (SYNTHESIS, DECODER, FEATURES, LOCAL)
+"""Members on which decoding depends; the last two are there if the model has local latents."""
+MEMBERS = (*DECODING, ANALYSIS, LOCAL_ANALYSIS)
+NETWORKS = (FEATURES, SYNTHESIS, ANALYSIS, LOCAL_ANALYSIS)
+GRID, TABLES = ("steps", "low", "high"), ("cdf", "weights", "inverse")
+MLP = tuple(f"{part}{layer}" for layer in "123" for part in "wbqs")
+LOCAL_ARRAYS = ("tables", "steps", "octaves", "active")
+"""Names of arrays, as they are in `Grid`, `Prior`, `MaskedMLP` and `LocalPrior`."""
 _BUILT_IN = Path(__file__).parent / "models"
+
+Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What the codec does at one operating point, on images it was not trained on; at the default effort."""
+    """What the codec does at one operating point, on images it was not trained on, without search."""
 
     point: int
     bytes: float  # an image, payload
@@ -72,7 +94,9 @@ class Model:
     multipliers: NDArray[np.float64]  # POINTS: bits that a squared error of 1, on [0, 1] pixels, is worth
     measured: tuple[Measured, ...]  # by rising point
     training: Mapping[str, Any]  # provenance: data, schedule, what it reached
-    networks: Mapping[str, bytes]  # ANALYSIS and SYNTHESIS: ONNX
+    networks: Mapping[str, bytes]  # ONNX, those of NETWORKS that there are
+    local: LocalPrior | None = None
+    sites: tuple[int, int] = (0, 0)  # rows and columns of them, if there are local latents
     size: int = 0  # of the bundle, in bytes
     threads: int = 0  # of the network engine; 0: one a core
 
@@ -81,37 +105,71 @@ class Model:
         """Latents of a cell."""
         return self.prior.latents
 
-    def analyse(self, pixels: NDArray[np.uint8], points: Ints) -> NDArray[np.float32]:
-        """g_a: images (`n h w` or `n h w c`), each for its operating point (`n`), to latents (`n*cells l`)."""
+    @property
+    def local_shape(self) -> tuple[int, int, int]:
+        """Of the local latents of an image: c H W; c is 0 if there are none."""
+        return (0 if self.local is None else self.local.mlp.latents, *self.sites)
+
+    def analyse(self, pixels: NDArray[np.uint8], points: Ints) -> tuple[Floats, Floats]:
+        """g_a: images (`n h w` or `n h w c`), each for its operating point (`n`), to latents (`n*cells l`).
+
+        And what it found at the sites, for `analyse_local`.
+        """
         x = pixels.reshape(-1, *self.image_shape).transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255)  # n c h w
-        return self._run(ANALYSIS, x, points, len(x) * self.cells, (self.latents,))
+        steps = self.grid.steps[points.repeat(self.cells)].astype(np.float32)
+        y, *sites = self._run(ANALYSIS, {"x": x, "anchors": _anchors(points), "steps": steps})
+        self._check(ANALYSIS, y, (len(x) * self.cells, self.latents))
+        return y, sites[0] if sites else np.empty((len(x), 0, *self.sites), np.float32)
 
-    def synthesise(self, v: Ints, points: Ints) -> NDArray[np.uint8]:
-        """g_s: latents (`n*cells l`), each image's of its operating point (`n`), to images (`n h w` or `n h w c`)."""
+    def analyse_local(self, sites: Floats, features: Floats, points: Ints) -> Floats:
+        """The rest of g_a: what was found at the sites and features of the synthesis to local latents (`n c H W`)."""
+        inputs = {"sites": sites, "features": features, "anchors": _anchors(points)}
+        (y,) = self._run(LOCAL_ANALYSIS, inputs)
+        self._check(LOCAL_ANALYSIS, y, (len(points), *self.local_shape))
+        return y
+
+    def features(self, v: Ints, points: Ints) -> Floats:
+        """The first half of g_s: latents (`n*cells l`) at operating points (`n`) to features of sites (`n k H W`).
+
+        Without local latents there is no such half, and the latents stay what they are.
+        """
+        latents = v.astype(np.float32)
+        if self.local is None:
+            return latents
+        (features,) = self._run(FEATURES, {"v": latents, "anchors": _anchors(points)})
+        self._check(FEATURES, features, (len(points), self.local.features, *self.sites))
+        return features.clip(0, ACTIVATION_MAX)  # so that the proof of the prior holds for any bundle
+
+    def synthesise(self, features: Floats, u: Ints, points: Ints) -> NDArray[np.uint8]:
+        """The rest of g_s: features and local latents (`n c H W`) to images (`n h w` or `n h w c`)."""
         h, w, c = self.image_shape
-        batch = v.astype(np.float32).reshape(-1, self.cells, self.latents)
-        pixels = self._run(SYNTHESIS, batch, points, len(batch), (c, h, w)).astype(np.uint8).transpose(0, 2, 3, 1)
-        return pixels.reshape(-1, h, w) if c == 1 else pixels
+        inputs = {"anchors": _anchors(points)}
+        inputs |= {"v": features} if self.local is None else {"features": features, "u": u.astype(np.float32)}
+        (pixels,) = self._run(SYNTHESIS, inputs)
+        self._check(SYNTHESIS, pixels, (len(points), c, h, w))
+        x_hat = pixels.astype(np.uint8).transpose(0, 2, 3, 1)
+        return x_hat.reshape(-1, h, w) if c == 1 else x_hat
 
-    def _run(
-        self, network: str, batch: NDArray[np.float32], points: Ints, rows: int, shape: tuple[int, ...]
-    ) -> NDArray[np.float32]:
-        """`n ...` to `rows *shape`, a few images at a time."""
-        session, anchors = self._sessions[network], anchor_weights(points).astype(np.float32)
-        first, second = (i.name for i in session.get_inputs())
-        parts = []
+    def _run(self, network: str, inputs: Mapping[str, Floats]) -> list[Floats]:
+        """The results of a network, a few images at a time; an input has one or `cells` rows an image."""
         try:
-            for i in range(0, len(batch), RUN_IMAGES):
-                part = batch[i : i + RUN_IMAGES]
-                if network == SYNTHESIS:
-                    part = part.reshape(-1, self.latents)
-                parts.append(session.run(None, {first: part, second: anchors[i : i + RUN_IMAGES]})[0])
+            session = self._sessions[network]
+            known = {i.name for i in session.get_inputs()}
+            n = len(inputs["anchors"])
+            parts = []
+            for i in range(0, max(n, 1), RUN_IMAGES):
+                feed = {}
+                for name in known:
+                    rows = len(inputs[name]) // max(n, 1)
+                    feed[name] = inputs[name][i * rows : (i + RUN_IMAGES) * rows]
+                parts.append(session.run(None, feed))
         except Exception as exc:  # onnxruntime's errors have no common root of their own
             raise ModelError(f"model {self.name}: {network} does not fit its manifest; use another bundle") from exc
-        result = np.concatenate(parts) if parts else np.empty((0, *shape), np.float32)
-        if result.shape != (rows, *shape):
-            raise ModelError(f"model {self.name}: {network} gives {result.shape[1:]}, not {shape}; use another bundle")
-        return result
+        return [np.concatenate(result) if len(result) > 1 else result[0] for result in zip(*parts, strict=True)]
+
+    def _check(self, network: str, result: Floats, shape: tuple[int, ...]) -> None:
+        if result.shape != shape:
+            raise ModelError(f"model {self.name}: {network} gives {result.shape}, not {shape}; use another bundle")
 
     @functools.cached_property
     def _sessions(self) -> dict[str, ort.InferenceSession]:
@@ -128,6 +186,10 @@ class Model:
             raise ModelError(f"model {self.name}: its networks cannot be loaded; use another bundle") from exc
 
 
+def _anchors(points: Ints) -> Floats:
+    return anchor_weights(points).astype(np.float32)
+
+
 def point_of(quality: int) -> int:
     """The operating point of `quality`.
 
@@ -142,31 +204,33 @@ def point_of(quality: int) -> int:
     return round((quality - 1) * (POINTS - 1) / 99)
 
 
-def bundle_bytes(
-    name: str,
-    image_shape: tuple[int, int, int],
-    cells: int,
-    decoder: Mapping[str, NDArray[Any]],
-    multipliers: NDArray[np.float64],
-    networks: Mapping[str, bytes],
-    measured: tuple[Measured, ...],
-    training: Mapping[str, Any],
-) -> bytes:
-    """The bundle of a model, the same bytes for the same model.
-
-    decoder: the fields of `Grid` and of `Prior`.
-    """
-    members = {DECODER: _npz(decoder)} | dict(networks)
+def bundle_bytes(model: Model) -> bytes:
+    """The bundle of a model, the same bytes for the same model."""
+    grid = {name: getattr(model.grid, name).astype(np.int16) for name in GRID}
+    members = {
+        DECODER: _npz(grid | _mlp_arrays(model.prior.mlp) | {name: getattr(model.prior, name) for name in TABLES})
+    }
+    decoder: dict[str, Any] = {"image_shape": model.image_shape, "cells": model.cells}
+    if model.local is not None:
+        decoder["sites"] = model.sites
+        local = {name: getattr(model.local, name) for name in LOCAL_ARRAYS}
+        members[LOCAL] = _npz(local | _mlp_arrays(model.local.mlp))
+    members |= model.networks
     manifest = {
         "smalti_model": VERSION,
-        "name": name,
-        "decoder": {"image_shape": image_shape, "cells": cells},
-        "multipliers": multipliers.tolist(),
-        "measured": [vars(m) for m in measured],
-        "sha256": {member: hashlib.sha256(members[member]).hexdigest() for member in MEMBERS},
-        "training": dict(training),
+        "name": model.name,
+        "decoder": decoder,
+        "multipliers": model.multipliers.tolist(),
+        "measured": [vars(m) for m in model.measured],
+        "sha256": {name: hashlib.sha256(members[name]).hexdigest() for name in MEMBERS if name in members},
+        "training": dict(model.training),
     }
-    return _zip({MANIFEST: json.dumps(manifest, indent=1).encode()} | {name: members[name] for name in MEMBERS})
+    in_order = {name: members[name] for name in MEMBERS if name in members}
+    return _zip({MANIFEST: json.dumps(manifest, indent=1).encode()} | in_order)
+
+
+def _mlp_arrays(mlp: MaskedMLP) -> dict[str, NDArray[Any]]:
+    return {name: getattr(mlp, name) for name in MLP}
 
 
 def _npz(arrays: Mapping[str, NDArray[Any]]) -> bytes:
@@ -241,7 +305,10 @@ def _load_once(path: Path, threads: int, _changed: int) -> Model:
     """Read a bundle, anew only if the file has changed."""
     try:
         with path.open("rb") as file, zipfile.ZipFile(file) as bundle:
-            members = {name: _member(bundle, name) for name in (MANIFEST, *MEMBERS)}
+            names = [MANIFEST, SYNTHESIS, DECODER, ANALYSIS]
+            if FEATURES in bundle.namelist():
+                names += [FEATURES, LOCAL, LOCAL_ANALYSIS]
+            members = {name: _member(bundle, name) for name in names}
         return _parse(members, path.stat().st_size, threads)
     except Exception as exc:
         raise ModelError(f"{path} is not a model bundle, or a damaged one ({exc}); export or copy it again") from exc
@@ -259,8 +326,8 @@ def _parse(members: Mapping[str, bytes], size: int, threads: int) -> Model:
     manifest = json.loads(members[MANIFEST])
     if manifest["smalti_model"] != VERSION:
         raise ValueError(f"bundle version {manifest['smalti_model']}, this release reads {VERSION}")
-    for member in MEMBERS:
-        if hashlib.sha256(members[member]).hexdigest() != manifest["sha256"][member]:
+    for member in members:
+        if member != MANIFEST and hashlib.sha256(members[member]).hexdigest() != manifest["sha256"][member]:
             raise ValueError(f"the checksum of {member} is wrong")
     decoder = manifest["decoder"]
     h, w, c = (int(n) for n in decoder["image_shape"])
@@ -268,14 +335,22 @@ def _parse(members: Mapping[str, bytes], size: int, threads: int) -> Model:
     if c not in (1, 3) or not (1 <= h <= MAX_SIDE and 1 <= w <= MAX_SIDE) or not 1 <= cells <= MAX_CELLS:
         raise ValueError(f"images of shape {(h, w, c)} in {cells} cells")
     arrays = _arrays(members[DECODER])
-    grid = Grid(**{field.name: arrays[field.name].astype(np.int64) for field in fields(Grid)})
-    prior = Prior(**{field.name: arrays[field.name] for field in fields(Prior)})
-    if prior.latents != grid.steps.shape[1] or prior.latents > MAX_LATENTS:
-        raise ValueError(f"a prior for {prior.latents} latents, steps for {grid.steps.shape[1]}")
+    grid = Grid(**{name: arrays[name].astype(np.int64) for name in GRID})
+    if (latents := grid.steps.shape[1]) > MAX_LATENTS:
+        raise ValueError(f"{latents} latents")
+    prior = Prior(_mlp(arrays, latents, LATENT_MAX), **{name: arrays[name] for name in TABLES})
+    local, sites = None, (0, 0)
+    if FEATURES in members:
+        local = _local(_arrays(members[LOCAL]))
+        rows, columns = (int(n) for n in decoder["sites"])
+        sites = rows, columns
+        if not (1 <= rows <= MAX_SIDE and 1 <= columns <= MAX_SIDE and rows * columns <= MAX_SITES):
+            raise ValueError(f"sites of shape {sites}")
     multipliers = np.array(manifest["multipliers"], np.float64)
     if multipliers.shape != (POINTS,) or not np.isfinite(multipliers).all() or multipliers.min() <= 0:
         raise ValueError("the Lagrange multipliers are not what they should be")
-    decoding = json.dumps(decoder, sort_keys=True).encode(), members[SYNTHESIS], members[DECODER]
+    decoding = [json.dumps(decoder, sort_keys=True).encode()]
+    decoding += [members[name] for name in DECODING if name in members]
     return Model(
         name=str(manifest["name"]),
         id=hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in decoding)).digest()[:8],
@@ -286,9 +361,28 @@ def _parse(members: Mapping[str, bytes], size: int, threads: int) -> Model:
         multipliers=multipliers,
         measured=tuple(Measured(int(m["point"]), float(m["bytes"]), float(m["psnr"])) for m in manifest["measured"]),
         training=dict(manifest["training"]),
-        networks={name: members[name] for name in (ANALYSIS, SYNTHESIS)},
+        networks={name: members[name] for name in NETWORKS if name in members},
+        local=local,
+        sites=sites,
         size=size,
         threads=threads,
+    )
+
+
+def _mlp(arrays: Mapping[str, NDArray[Any]], latents: int, largest: int) -> MaskedMLP:
+    return MaskedMLP(**{name: arrays[name] for name in MLP}, latents=latents, largest=largest)
+
+
+def _local(arrays: Mapping[str, NDArray[Any]]) -> LocalPrior:
+    latents = arrays["steps"].shape[1]
+    if latents > MAX_LATENTS:
+        raise ValueError(f"{latents} local latents")
+    return LocalPrior(
+        _mlp(arrays, latents, ACTIVATION_MAX),
+        arrays["tables"],
+        arrays["steps"].astype(np.int64),
+        arrays["octaves"].astype(np.int64),
+        arrays["active"].astype(bool),
     )
 
 

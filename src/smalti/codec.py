@@ -8,58 +8,55 @@ The ends of it, reading and writing, are in `images.py`, `targets.py` and `archi
 operating points, `api.py` ties them together.
 
 A block is a head (lowest and highest operating point, number of plain images), the plain images, and one entropy-coded
-stream: which of the points each image has, then latent by latent the symbols of all images.
+stream: which of the points each image has, then latent by latent the symbols of all images, first those of the cells,
+then the local ones, whose tables depend on the features that the synthesis makes of the former.
 """
 
 import struct
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from smalti.bundle import Model
+from smalti.code import PLAIN, Code
 from smalti.entropy import SymbolDecoder, encode_symbols
 from smalti.errors import CorruptError
+from smalti.local import REACH, SHARES, WIDTHS, LocalWalk, local_latents
+from smalti.masked import POINTS
 from smalti.plain import decode_plain
-from smalti.prior import POINTS, Walk, to_latents
-from smalti.search import Effort, nearest, refine, row_bits
+from smalti.prior import Walk, to_latents
+from smalti.search import Effort, code_bits, nearest, refine
 from smalti.tables import Ints, uniform
 
 BLOCK_IMAGES = 256
 """Images that share a stream: enough to make the coder's few bytes vanish, few enough to read one image fast."""
 HEAD = struct.Struct("<BBH")
-PLAIN = -1
-"""In the place of an operating point: the image is coded without the model."""
 
 Pixels = NDArray[np.uint8]
-
-
-@dataclass(frozen=True, eq=False)
-class Code:
-    """What is coded of images: the choices of the encoder, exactly as the decoder will see them."""
-
-    points: Ints  # n: operating points, or PLAIN
-    symbols: Ints  # n*cells l; whatever, where an image is plain
-    plain: dict[int, bytes]  # records of the plain images, by index
-
-    def pick(self, rows: NDArray[Any], cells: int) -> "Code":
-        """Some of the images, none of them plain."""
-        whole = self.symbols.reshape(len(self.points), cells, -1)[rows]
-        return Code(self.points[rows], whole.reshape(-1, self.symbols.shape[1]), {})
+Floats = NDArray[np.float32]
 
 
 def analyse(x: Pixels, points: Ints, model: Model, effort: Effort) -> Code:
     """Images (`n h w` or `n h w c`) at operating points (`n`) to their code."""
-    y = model.analyse(x, points)
-    symbols = nearest(y, points.repeat(model.cells), model)
-    return Code(points, refine(x, symbols, points, model, effort.passes), {})
+    code, sites = nearest(x, points, model)
+    return refine(x, code, sites, model, effort.passes)
 
 
 def synthesise(code: Code, model: Model) -> Pixels:
     """The images of a code, none of them plain."""
-    steps = model.grid.steps[code.points.repeat(model.cells)]
-    return model.synthesise(to_latents(code.symbols, steps), code.points)
+    return _pixels(code, _features(code.symbols, code.points, model), model)
+
+
+def _features(symbols: Ints, points: Ints, model: Model) -> Floats:
+    """The first half of g_s, of symbols `n cells l`."""
+    steps = model.grid.steps[points.repeat(model.cells)]
+    return model.features(to_latents(symbols.reshape(-1, model.latents), steps), points)
+
+
+def _pixels(code: Code, features: Floats, model: Model) -> Pixels:
+    """The rest of g_s."""
+    u = code.local if model.local is None else local_latents(model.local, code.local, code.points)
+    return model.synthesise(features, u, code.points)
 
 
 def encode_block(code: Code, model: Model) -> bytes:
@@ -71,13 +68,32 @@ def encode_block(code: Code, model: Model) -> bytes:
     kinds = high - low + 1 + bool(code.plain)
     choices = np.where(modelled, code.points - low, kinds - 1)
     columns = [(choices, uniform(len(choices), kinds))]
-    code = code.pick(modelled, model.cells)
-    walk = Walk(model.prior, model.grid, code.points.repeat(model.cells))
-    for symbols in code.symbols.T:
+    code = code.pick(modelled)
+    columns += _cell_columns(code, model)
+    if model.local is not None and model.local.active[code.points].any():
+        columns += _local_columns(code, model)
+    return head + encode_symbols(columns)
+
+
+def _cell_columns(code: Code, model: Model) -> list[tuple[Ints, Ints]]:
+    walk, columns = Walk(model.prior, model.grid, code.points.repeat(model.cells)), []
+    for symbols in code.symbols.reshape(-1, model.latents).T:
         column = walk.next()
         columns.append((symbols - column.low, column.frequencies))
         walk.take(column, symbols)
-    return head + encode_symbols(columns)
+    return columns
+
+
+def _local_columns(code: Code, model: Model) -> list[tuple[Ints, Ints]]:
+    assert model.local is not None
+    tables = model.local.tables.reshape(WIDTHS * SHARES, -1)
+    walk, columns = LocalWalk(model.local, _features(code.symbols, code.points, model), code.points), []
+    of_all = code.local.transpose(1, 0, 2, 3).reshape(len(walk.symbols), -1)  # c n*H*W
+    for column in walk.columns():
+        symbols = of_all[column.latent, column.rows]
+        columns += [((symbols - column.base)[span] + REACH, tables[table]) for span, table in column.spans()]
+        walk.take(column, symbols)
+    return columns
 
 
 def decode_block(payload: bytes, n: int, model: Model) -> Pixels:
@@ -105,21 +121,43 @@ def decode_block(payload: bytes, n: int, model: Model) -> Pixels:
     if n - modelled.sum() != plain:
         raise CorruptError("a block does not hold the plain images that it claims; the file is damaged")
     points = low + choices[modelled]
-    walk = Walk(model.prior, model.grid, points.repeat(model.cells))
-    symbols = np.empty((len(points) * model.cells, model.latents), np.int64)
-    for i in range(model.latents):
-        column = walk.next()
-        symbols[:, i] = decoder.take(column.frequencies) + column.low
-        walk.take(column, symbols[:, i])
+    symbols = _decode_cells(decoder, points, model)
+    features = _features(symbols, points, model)
+    local = np.zeros((len(points), *model.local_shape), np.int64)
+    if model.local is not None and model.local.active[points].any():
+        local = _decode_local(decoder, points, features, model)
     decoder.finish()
-    x_hat[modelled] = synthesise(Code(points, symbols, {}), model)
+    x_hat[modelled] = _pixels(Code(points, symbols, local, {}), features, model)
     if plain:
         x_hat[~modelled] = records
     return x_hat
 
 
+def _decode_cells(decoder: SymbolDecoder, points: Ints, model: Model) -> Ints:
+    """Symbols `n cells l`."""
+    walk = Walk(model.prior, model.grid, points.repeat(model.cells))
+    found = np.empty((len(points) * model.cells, model.latents), np.int64)
+    for symbols in found.T:
+        column = walk.next()
+        symbols[:] = decoder.take(column.frequencies) + column.low
+        walk.take(column, symbols)
+    return found.reshape(len(points), model.cells, model.latents)
+
+
+def _decode_local(decoder: SymbolDecoder, points: Ints, features: Floats, model: Model) -> Ints:
+    """Symbols `n c H W`."""
+    assert model.local is not None
+    tables = model.local.tables.reshape(WIDTHS * SHARES, -1)
+    walk = LocalWalk(model.local, features, points)
+    for column in walk.columns():
+        symbols = column.base - REACH
+        for span, table in column.spans():
+            symbols[span] += decoder.take_alike(span.stop - span.start, tables[table])
+        walk.take(column, symbols)
+    local: Ints = walk.symbols.reshape(-1, len(points), *model.sites).transpose(1, 0, 2, 3)
+    return local
+
+
 def payload_bytes(code: Code, model: Model) -> NDArray[np.float64]:
     """What each image takes of its block, in bytes: a fraction, since images share a stream. None is plain."""
-    bits = row_bits(code.symbols, code.points.repeat(model.cells), model)
-    total: NDArray[np.float64] = bits.reshape(len(code.points), -1).sum(1) / 8
-    return total
+    return code_bits(code, model) / 8

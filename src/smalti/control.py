@@ -13,14 +13,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smalti.bundle import Model, point_of
-from smalti.codec import PLAIN, Code, Pixels, analyse, encode_block, payload_bytes, synthesise
+from smalti.code import PLAIN, Code
+from smalti.codec import Pixels, analyse, encode_block, payload_bytes, synthesise
 from smalti.errors import UsageError
+from smalti.masked import POINTS
 from smalti.plain import encode_plain
-from smalti.prior import POINTS
-from smalti.search import EFFORTS, Effort
+from smalti.search import EFFORTS, FAST_EFFORT, Effort
+from smalti.tables import Ints
 
 SAMPLE_IMAGES = 1024
-"""Images on which the operating point for a mean PSNR or rate is first looked for."""
+SEARCHED_SAMPLE_IMAGES = 128
+"""Images on which the operating point for a mean PSNR or rate is first looked for, without search and with it."""
+SEARCH_GAIN = 14
+"""Operating points by which a search may get an image lower at the same PSNR."""
 DEFAULT_QUALITY = 50
 DEFAULT_EFFORT = 5
 
@@ -77,30 +82,45 @@ def encode_blocks(parts: list[Pixels], model: Model, aim: Aim, overhead: int) ->
 
 
 def at_least(x: Pixels, model: Model, psnr: float, effort: Effort) -> Code:
-    """The code of images in which each has `psnr` dB or more, by bisection over the operating points.
+    """The code of images in which each has `psnr` dB or more: at the lowest operating point that bisection finds.
 
-    An image that no point suits, or that takes fewer bytes so, is coded without the model.
+    An image that no point suits, or that takes fewer bytes so, is coded without the model. An effort that searches
+    does so near the point that is found without.
     """
     n, limit = len(x), 10 ** (-psnr / 10)
-    low, high = np.zeros(n, np.int64), np.full(n, POINTS - 1)
-    points = np.full(n, PLAIN)
-    symbols = np.zeros((n, model.cells * model.latents), np.int64)
-    sizes = np.full(n, np.inf)
-    rows = np.arange(n)
-    while len(rows):  # low <= high in all of them
-        tried = (low[rows] + high[rows]) // 2
-        code = analyse(x[rows], tried, model, effort)
-        kept = squared_errors(x[rows], synthesise(code, model)) <= limit
-        found = rows[kept]
-        points[found], high[found] = tried[kept], tried[kept] - 1
-        symbols[found] = code.symbols.reshape(len(rows), -1)[kept]
-        sizes[found] = payload_bytes(code, model)[kept]
-        low[rows[~kept]] = tried[~kept] + 1
-        rows = rows[low[rows] <= high[rows]]
+    found = _Found(x, model, limit)
+    found.bisect(np.zeros(n, np.int64), np.full(n, POINTS - 1), EFFORTS[FAST_EFFORT])
+    if effort.passes:
+        highest = np.where(found.code.points == PLAIN, POINTS - 1, found.code.points)
+        found.bisect((highest - SEARCH_GAIN).clip(0), highest, effort)
     records = {i: encode_plain(x[i], limit) for i in range(n)}
-    plain = {i: record for i, record in records.items() if len(record) < sizes[i]}
-    points[list(plain)] = PLAIN
-    return Code(points, symbols.reshape(-1, model.latents), plain)
+    plain = {i: record for i, record in records.items() if len(record) < found.sizes[i]}
+    found.code.points[list(plain)] = PLAIN
+    return Code(found.code.points, found.code.symbols, found.code.local, plain)
+
+
+class _Found:
+    """The smallest code of each image that keeps the limit, as far as it was looked for; sizes in bytes."""
+
+    def __init__(self, x: Pixels, model: Model, limit: float) -> None:
+        n, cells = len(x), (model.cells, model.latents)
+        self.x, self.model, self.limit = x, model, limit
+        symbols, local = np.zeros((n, *cells), np.int64), np.zeros((n, *model.local_shape), np.int64)
+        self.code, self.sizes = Code(np.full(n, PLAIN), symbols, local, {}), np.full(n, np.inf)
+
+    def bisect(self, low: Ints, high: Ints, effort: Effort) -> None:
+        """Look from `low` to `high` (`n` each) for the lowest point at which an image keeps the limit."""
+        rows = np.arange(len(self.x))
+        while len(rows):
+            tried = (low[rows] + high[rows]) // 2
+            code = analyse(self.x[rows], tried, self.model, effort)
+            kept = squared_errors(self.x[rows], synthesise(code, self.model)) <= self.limit
+            sizes = payload_bytes(code, self.model)
+            better = kept & (sizes < self.sizes[rows])
+            self.code.put(rows[better], code.pick(better))
+            self.sizes[rows[better]] = sizes[better]
+            high[rows[kept]], low[rows[~kept]] = tried[kept] - 1, tried[~kept] + 1
+            rows = rows[low[rows] <= high[rows]]
 
 
 def squared_errors(x: Pixels, x_hat: Pixels) -> NDArray[np.float64]:
@@ -163,7 +183,7 @@ class _Ladder:
 
     def first_enough(self) -> int | None:
         """The lowest point that is enough, looked for on a sample first."""
-        every = max(1, -(-self.n // SAMPLE_IMAGES))
+        every = max(1, -(-self.n // (SEARCHED_SAMPLE_IMAGES if self.effort.passes else SAMPLE_IMAGES)))
         sample = np.concatenate([part[::every] for part in self.parts])
         low, high = 0, POINTS - 1
         while low < high:

@@ -19,10 +19,17 @@ WORD = 4
 
 
 def encode_symbols(columns: Sequence[tuple[Ints, Ints]]) -> bytes:
-    """Columns of symbols to bytes: each the symbols of `n` images, counted from 0, and their frequencies (`n k`)."""
+    """Columns of symbols to bytes: each some symbols (`n`), counted from 0, and their frequencies.
+
+    Frequencies are `n k`, or `k` for all of them.
+    """
     coder = constriction.stream.stack.AnsCoder()
     for symbols, frequencies in reversed(columns):
-        if len(symbols) and frequencies.shape[1] > 1:
+        if not len(symbols) or frequencies.shape[-1] == 1:
+            continue
+        if frequencies.ndim == 1:
+            coder.encode_reverse(symbols.astype(np.int32), _model(frequencies))
+        else:
             coder.encode_reverse(symbols.astype(np.int32), _model(), _weights(frequencies))
     words: NDArray[np.uint32] = coder.get_compressed()
     return words.astype("<u4").tobytes().rstrip(b"\0")  # the last word is never zero: nothing is lost
@@ -49,6 +56,11 @@ class SymbolDecoder:
         symbols: NDArray[np.int32] = self._coder.decode(_model(), _weights(frequencies))
         return symbols.astype(np.int64)
 
+    def take_alike(self, n: int, frequencies: Ints) -> Ints:
+        """The next column of `n` symbols, all of them of the same frequencies (`k`)."""
+        symbols: NDArray[np.int32] = self._coder.decode(_model(frequencies), n)
+        return symbols.astype(np.int64)
+
     def finish(self) -> None:
         """Say that all columns are taken.
 
@@ -59,14 +71,16 @@ class SymbolDecoder:
             raise CorruptError("a block holds more than its images; the file is damaged or of another model")
 
 
-def _model() -> Any:
-    """The coder's model with exactly the frequencies of which it is given the `_weights`.
+def _model(frequencies: Ints | None = None) -> Any:
+    """The coder's model with exactly these frequencies, or those of which it is given the `_weights` later.
 
     constriction takes floats and turns them into integers: 1 + floor(scale * weight) each, where scale is
     (2^24 - n) / (sum of weights). Weights of frequency - 1 make that scale 1, and all of it exact; a test holds the
     bytes against plain integers.
     """
-    return constriction.stream.model.Categorical(perfect=False)
+    if frequencies is None:
+        return constriction.stream.model.Categorical(perfect=False)
+    return constriction.stream.model.Categorical(_weights(frequencies), perfect=False)
 
 
 def _weights(frequencies: Ints) -> NDArray[np.float64]:

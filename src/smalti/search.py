@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """What the encoder may choose: the symbols. The decoder knows nothing of how they were found.
 
-`nearest` rounds what g_a says. `refine` then tries single steps of single latents with the decoder's own networks,
-image by image, for as long as they pay in bits + multiplier * squared error.
+`nearest` rounds what g_a says. `refine` then tries steps of single latents of cells with the decoder's own networks,
+image by image, and takes those together that pay in bits + multiplier * squared error, for as long as any do.
 """
 
 from dataclasses import dataclass
@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smalti.bundle import Model
+from smalti.code import Code
+from smalti.local import local_bits, local_costs, local_latents, nearest_local
 from smalti.prior import CDF_ONE, WEIGHT_ONE, mixture_cdf, scaled, to_latents
 from smalti.tables import PRECISION, Ints
 
@@ -18,6 +20,8 @@ REFINE_IMAGES = 8
 """Images refined at a time; each tries a step up and down of every latent at once."""
 MOVES = 16
 """Steps tried together, best first."""
+LOCAL_STEPS = 64
+"""Steps of local latents tried, those that save most bits."""
 
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float64]
@@ -30,42 +34,69 @@ class Effort:
     passes: int  # of `refine`, at most
 
 
-# 1 to 5 are the same as yet: the nearest symbols.
-EFFORTS = {1: Effort(0), 2: Effort(0), 3: Effort(0), 4: Effort(0), 5: Effort(0), 6: Effort(1), 7: Effort(2)}
-EFFORTS |= {8: Effort(4), 9: Effort(16)}
+FAST_EFFORT = 3
+"""The highest effort that does not search; below it there is nothing faster as yet."""
+EFFORTS = {1: Effort(0), 2: Effort(0), 3: Effort(0), 4: Effort(1), 5: Effort(2), 6: Effort(3), 7: Effort(4)}
+EFFORTS |= {8: Effort(8), 9: Effort(16)}
 
 
-def nearest(y: NDArray[np.float32], points: Ints, model: Model) -> Ints:
-    """Latents (`n l`) of rows at operating points (`n`) to the nearest symbols (`n l`) that the tables know."""
-    grid = model.grid
-    return np.rint(y / grid.steps[points]).astype(np.int64).clip(grid.low[points], grid.high[points])
+def nearest(x: Pixels, points: Ints, model: Model) -> tuple[Code, NDArray[np.float32]]:
+    """What g_a says of images (`n h w` or `n h w c`), rounded; and what it found at the sites."""
+    rows, grid = points.repeat(model.cells), model.grid
+    y, sites = model.analyse(x, points)
+    symbols = np.rint(y / grid.steps[rows]).astype(np.int64).clip(grid.low[rows], grid.high[rows])
+    symbols = symbols.reshape(len(x), model.cells, model.latents)
+    return Code(points, symbols, _local(sites, symbols, points, model), {}), sites
 
 
-def refine(x: Pixels, symbols: Ints, points: Ints, model: Model, passes: int) -> Ints:
-    """Better symbols (`n*cells l`) for images `x` (`n h w` or `n h w c`), whose points are `points` (`n`)."""
+def _local(sites: NDArray[np.float32], symbols: Ints, points: Ints, model: Model) -> Ints:
+    """Symbols of the local latents (`n c H W`), given those of the cells."""
+    local = np.zeros((len(points), *model.local_shape), np.int64)
+    if model.local is None:
+        return local
+    used = np.flatnonzero(model.local.active[points].any(1))
+    if len(used):
+        features = model.features(_latents(symbols[used], points[used], model), points[used])
+        y = model.analyse_local(sites[used], features, points[used])
+        local[used] = nearest_local(model.local, y, points[used])
+    return local
+
+
+def refine(x: Pixels, code: Code, sites: NDArray[np.float32], model: Model, passes: int) -> Code:
+    """A better code for images `x` (`n h w` or `n h w c`), none of them plain."""
     if not passes:
-        return symbols
-    found = symbols.reshape(len(x), -1).copy()
+        return code
+    parts = []
     for start in range(0, len(x), REFINE_IMAGES):
-        part = slice(start, start + REFINE_IMAGES)
-        found[part] = _refine(x[part], found[part], points[part], model, passes)
-    return found.reshape(symbols.shape)
+        rows = np.arange(start, min(start + REFINE_IMAGES, len(x)))
+        some, before = x[rows], code.pick(rows)
+        symbols = _refine(some, before, model, passes)
+        found = Code(before.points, symbols, _local(sites[rows], symbols, before.points, model), {})
+        if model.local is not None:  # the local latents again, unless the old ones are better
+            both = Code(before.points, symbols, before.local, {})
+            worse = np.flatnonzero(total_cost(some, found, model) > total_cost(some, both, model))
+            found.put(worse, both.pick(worse))
+            found = _refine_local(some, found, model)
+        parts.append(found)
+    return Code(code.points, np.concatenate([p.symbols for p in parts]), np.concatenate([p.local for p in parts]), {})
 
 
-def _refine(x: Pixels, symbols: Ints, points: Ints, model: Model, passes: int) -> Ints:
-    """As `refine`, for a few images; `symbols`: `n size`, all latents of all cells of an image."""
-    n, size = symbols.shape
-    active, least = np.arange(n), cost(x, symbols, points, model)
-    steps = np.concatenate([np.eye(size, dtype=np.int64), -np.eye(size, dtype=np.int64)])  # 2*size size
-    hopeful = np.tile(np.arange(2 * size), (n, 1))
+def _refine(x: Pixels, code: Code, model: Model, passes: int) -> Ints:
+    """Better symbols (`n cells l`) for a few images, their local latents left alone.
+
+    A pass tries a step up of each latent with the decoder, and takes the change of the image for what steps of several
+    latents would add up to: so it picks steps, best first, each knowing those before. The decoder then says how many of
+    them to take.
+    """
+    points, size = code.points, model.cells * model.latents
+    symbols = code.symbols.reshape(len(x), size).copy()
+    active, least = np.arange(len(x)), _cost(x, code, model)
+    hopeful = np.tile(np.arange(size), (len(x), 1))
     for _ in range(passes):
-        gain = least[active, None] - _costs(x[active], symbols[active, None] + steps[hopeful], points[active], model)
-        order = np.argsort(-gain, axis=1)[:, : max(MOVES, size // 2)]
-        hopeful = np.take_along_axis(hopeful, order, 1)  # the others will hardly ever pay
-        pays = np.take_along_axis(gain, order, 1)[:, :MOVES] > 0
-        moves = np.where(pays[..., None], steps[hopeful[:, :MOVES]], 0).cumsum(1)  # the best, the best two, ...
+        now = Code(points[active], symbols[active].reshape(-1, model.cells, model.latents), code.local[active], {})
+        moves, hopeful = _moves(x[active], now, hopeful, model)
         tried = symbols[active, None] + moves
-        costs = _costs(x[active], tried, points[active], model)
+        costs = _costs(x[active], now, tried, model)
         best, rows = costs.argmin(1), np.arange(len(active))
         better = costs[rows, best] < least[active]
         symbols[active[better]] = tried[rows, best][better]
@@ -73,27 +104,163 @@ def _refine(x: Pixels, symbols: Ints, points: Ints, model: Model, passes: int) -
         active, hopeful = active[better], hopeful[better]
         if not len(active):
             break
-    return symbols
+    return symbols.reshape(code.symbols.shape)
 
 
-def _costs(x: Pixels, tried: Ints, points: Ints, model: Model) -> Floats:
-    """Cost of each of several choices of symbols (`n choices size`) for each image: `n choices`."""
+def _refine_local(x: Pixels, code: Code, model: Model) -> Code:
+    """Local latents of a few images, some of them a step nearer to what is likeliest, where that pays."""
+    prior, points, n = model.local, code.points, len(x)
+    assert prior is not None
+    if not prior.active[points].any():
+        return code
+    features = model.features(_latents(code.symbols, points, model), points)
+    now, then, step = local_costs(prior, code.local, features, points)
+    dearer, size = (then - now).reshape(n, -1), code.local[0].size
+    k = min(LOCAL_STEPS, size)
+    hopeful = np.argsort(dearer, axis=1)[:, :k]
+    flat, steps = code.local.reshape(n, 1, -1), np.zeros((n, k, size), np.int64)
+    np.put_along_axis(steps, hopeful[..., None], np.take_along_axis(step.reshape(n, -1), hopeful, 1)[..., None], 2)
+
+    def decoded(tried: Ints) -> NDArray[np.float32]:
+        choices = tried.shape[1]
+        local = tried.reshape(n * choices, *code.local.shape[1:])
+        several = Code(points.repeat(choices), code.symbols.repeat(choices, 0), local, {})
+        pixels = _synthesised(several, features.repeat(choices, 0), model)
+        return pixels.reshape(n, choices, -1).astype(np.float32)
+
+    x_hat = decoded(flat)
+    cost: Floats = np.take_along_axis(dearer, hopeful, 1)
+    never = np.full_like(cost, np.inf)  # only toward what is likeliest
+    which, sign, _ = _greedy(
+        decoded(flat + steps) - x_hat, x.reshape(n, 1, -1) - x_hat, cost, never, model.multipliers[points]
+    )
+    tried = flat + np.cumsum(np.take_along_axis(steps, which[..., None], 1) * sign[..., None], 1)  # n MOVES size
+    tried = np.concatenate([flat, tried], 1)
+    choices = tried.shape[1]
+    several = tried.reshape(n * choices, *code.local.shape[1:])
+    bits = local_bits(prior, several, features.repeat(choices, 0), points.repeat(choices)).reshape(n, choices)
+    error = np.square(x.reshape(n, 1, -1) - decoded(tried), dtype=np.float64).sum(2) / 255**2
+    best = (bits + model.multipliers[points, None] * error).argmin(1)
+    return Code(points, code.symbols, tried[np.arange(n), best].reshape(code.local.shape), {})
+
+
+def _moves(x: Pixels, code: Code, hopeful: Ints, model: Model) -> tuple[Ints, Ints]:
+    """Sums of the best step, the best two, ... (`n MOVES size`) among `hopeful` latents (`n k`), and the best half.
+
+    Bits are those of each step alone; the change of the image is taken to be linear in the steps.
+    """
+    (n, k), size = hopeful.shape, model.cells * model.latents
+    steps = np.zeros((n, k, size), np.int64)
+    np.put_along_axis(steps, hopeful[..., None], 1, 2)
+    flat = code.symbols.reshape(n, 1, size)
+    rate = _rates(code, np.concatenate([flat + steps, flat - steps], 1), model) - _cell_bits(code, model)[:, None]
+    x_hat = _decoded(code, model).reshape(n, 1, -1)
+    change = _decoded(_alternatives(code, flat + steps, model), model).reshape(n, k, -1) - x_hat  # n k pixels
+    up, down = rate[:, :k], rate[:, k:]
+    chosen, sign, gain = _greedy(change, x.reshape(n, 1, -1) - x_hat, up, down, model.multipliers[code.points])
+    best_first = np.argsort(-gain, axis=1)[:, : max(MOVES, k // 2)]  # the others will hardly ever pay
+    moves = np.zeros((n, MOVES, size), np.int64)
+    for m in range(MOVES):
+        moves[np.arange(n), m:, hopeful[np.arange(n), chosen[:, m]]] += sign[:, m, None]
+    return moves, np.take_along_axis(hopeful, best_first, 1)
+
+
+def _greedy(
+    change: NDArray[np.float32], rest: NDArray[np.float32], up: Floats, down: Floats, multipliers: Floats
+) -> tuple[Ints, Ints, Floats]:
+    """Which of k steps of images to take together, best first: which (`n MOVES`), up or down or none at all, and gains.
+
+    change: of the image by a step up (`n k pixels`); rest: what is left to the original (`n 1 pixels`); up, down: bits
+    that a step costs (`n k`). Gains (`n k`) are those of each step alone, the better way.
+    """
+    n, k = up.shape
+    rows, weight = np.arange(n), multipliers[:, None] / 255**2
+    gram = (change @ change.transpose(0, 2, 1)) * weight[..., None]  # n k k
+    toward = (change @ rest.transpose(0, 2, 1))[..., 0] * weight
+    own = np.diagonal(gram, axis1=1, axis2=2)
+    rate, left = np.concatenate([up, down], 1), np.ones((n, 2 * k), bool)
+    which, signs = np.zeros((n, MOVES), np.int64), np.zeros((n, MOVES), np.int64)
+    alone = np.maximum(2 * toward - own - up, -2 * toward - own - down)
+    for m in range(MOVES):
+        gain = np.where(left, np.concatenate([2 * toward - own, -2 * toward - own], 1) - rate, -np.inf)
+        best = gain.argmax(1)
+        which[:, m], signs[:, m] = best % k, np.where(best < k, 1, -1) * (gain[rows, best] > 0)
+        toward = toward - signs[:, m, None] * gram[rows, which[:, m]]
+        left[rows, which[:, m]] = left[rows, which[:, m] + k] = False
+    return which, signs, alone
+
+
+def _alternatives(code: Code, tried: Ints, model: Model) -> Code:
+    """Several choices of symbols (`n choices size`) for each image, as a code of `n*choices` images."""
     n, choices = tried.shape[:2]
-    flat = cost(x.repeat(choices, 0), tried.reshape(n * choices, -1), points.repeat(choices), model)
-    table: Floats = flat.reshape(n, choices)
+    flat = tried.reshape(n * choices, model.cells, model.latents)
+    return Code(code.points.repeat(choices), flat, code.local.repeat(choices, 0), {})
+
+
+def _costs(x: Pixels, code: Code, tried: Ints, model: Model) -> Floats:
+    """Cost of each of several choices of symbols (`n choices size`) for each image: `n choices`."""
+    choices = tried.shape[1]
+    table: Floats = _cost(x.repeat(choices, 0), _alternatives(code, tried, model), model).reshape(-1, choices)
     return table
 
 
-def cost(x: Pixels, symbols: Ints, points: Ints, model: Model) -> Floats:
-    """Bits + multiplier * squared error of each image (`n`); infinite where a symbol (`n cells*l`) is out of range."""
-    rows = symbols.reshape(-1, model.latents)
-    row_points = points.repeat(model.cells)
-    rate = row_bits(rows, row_points, model).reshape(len(x), -1).sum(1)
-    x_hat = model.synthesise(to_latents(rows, model.grid.steps[row_points]), points)
+def _rates(code: Code, tried: Ints, model: Model) -> Floats:
+    """The same for bits, those of the local latents apart."""
+    table: Floats = _cell_bits(_alternatives(code, tried, model), model).reshape(tried.shape[:2])
+    return table
+
+
+def _cost(x: Pixels, code: Code, model: Model) -> Floats:
+    """As `total_cost`, but for the bits of the local latents."""
+    features = model.features(_latents(code.symbols, code.points, model), code.points)
+    return _cell_bits(code, model) + _weighed_error(x, code, features, model)
+
+
+def total_cost(x: Pixels, code: Code, model: Model) -> Floats:
+    """Bits + multiplier * squared error of each image (`n`), none plain; infinite where a symbol is out of range."""
+    features = model.features(_latents(code.symbols, code.points, model), code.points)
+    total = _cell_bits(code, model) + _weighed_error(x, code, features, model)
+    if model.local is not None:
+        total += local_bits(model.local, code.local, features, code.points)
+    return total
+
+
+def code_bits(code: Code, model: Model) -> Floats:
+    """What images, none plain, take in an ideal coder (`n`)."""
+    bits = _cell_bits(code, model)
+    if model.local is not None:
+        features = model.features(_latents(code.symbols, code.points, model), code.points)
+        bits += local_bits(model.local, code.local, features, code.points)
+    return bits
+
+
+def _latents(symbols: Ints, points: Ints, model: Model) -> Ints:
+    """Symbols (`n cells l`) to latents (`n*cells l`)."""
+    return to_latents(symbols.reshape(-1, model.latents), model.grid.steps[points.repeat(model.cells)])
+
+
+def _decoded(code: Code, model: Model) -> NDArray[np.float32]:
+    features = model.features(_latents(code.symbols, code.points, model), code.points)
+    return _synthesised(code, features, model).astype(np.float32)
+
+
+def _synthesised(code: Code, features: NDArray[np.float32], model: Model) -> Pixels:
+    u = code.local if model.local is None else local_latents(model.local, code.local, code.points)
+    return model.synthesise(features, u, code.points)
+
+
+def _weighed_error(x: Pixels, code: Code, features: NDArray[np.float32], model: Model) -> Floats:
+    x_hat = _synthesised(code, features, model)
     error = (x.astype(np.float32) - x_hat).reshape(len(x), -1)
     squared = np.einsum("np,np->n", error, error, dtype=np.float64) / 255**2
-    total: Floats = rate + model.multipliers[points] * squared
-    return total
+    weighed: Floats = model.multipliers[code.points] * squared
+    return weighed
+
+
+def _cell_bits(code: Code, model: Model) -> Floats:
+    rows, points = code.symbols.reshape(-1, model.latents), code.points.repeat(model.cells)
+    bits: Floats = row_bits(rows, points, model).reshape(len(code.points), -1).sum(1)
+    return bits
 
 
 def row_bits(symbols: Ints, points: Ints, model: Model) -> Floats:

@@ -14,7 +14,7 @@ ModelOption = Annotated[
 ]
 Quality = Annotated[int, typer.Option("--quality", "-q", help="1 (fewest bytes) to 100 (best).")]
 Effort = Annotated[
-    int, typer.Option("--effort", "-e", help="1 to 5 (fast, no search) up to 9 (fewest bytes); decoding is as fast.")
+    int, typer.Option("--effort", "-e", help="1 to 3 (fast, no search) up to 9 (fewest bytes); decoding is as fast.")
 ]
 
 

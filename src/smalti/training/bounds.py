@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from smalti.errors import TrainingError
-from smalti.prior import EXACT
+from smalti.masked import EXACT
 
 Array = NDArray[np.float64]
 MOVING = ("Identity", "Cast", "Reshape", "Transpose", "DepthToSpace", "Slice", "Tile", "Resize")
@@ -91,18 +91,21 @@ def _range(node: onnx.NodeProto, constants: Mapping[str, NDArray[np.generic]], r
         case "Add":
             y = get(1)
             return Range(x.most + y.most, np.minimum(x.unit, y.unit))
+        case "Concat":
+            y = get(1)
+            return Range(np.maximum(x.most.max(), y.most.max())[None], np.minimum(x.unit.min(), y.unit.min())[None])
         case "MatMul" | "Conv":
             w = constants[node.input[1]].astype(np.float64)
             rows = w.T if node.op_type == "MatMul" else w.reshape(len(w), -1)
-            x = x.whole()
-            result = Range(np.abs(rows).sum(1) * x.most, _unit(rows) * x.unit)
-            if len(node.input) == 3:
-                bias = get(2)
-                result = Range(result.most + bias.most, np.minimum(result.unit, bias.unit))
-            return result
+            return _product(rows, x.whole(), get(2) if len(node.input) == 3 else None)
     if node.op_type in MOVING:
         return x if _keeps_channels(node, constants) else x.whole()
     raise TrainingError(f"no rule to prove {node.op_type} exact")
+
+
+def _product(rows: Array, x: Range, bias: Range | None) -> Range:
+    result = Range(np.abs(rows).sum(1) * x.most, _unit(rows) * x.unit)
+    return result if bias is None else Range(result.most + bias.most, np.minimum(result.unit, bias.unit))
 
 
 def _keeps_channels(node: onnx.NodeProto, constants: Mapping[str, NDArray[np.generic]]) -> bool:

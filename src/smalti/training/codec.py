@@ -7,6 +7,7 @@ alone, on exactly the symbols it will see.
 
 import math
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,17 +18,18 @@ from smalti.training.plan import CodecPlan
 from smalti.training.report import plot_curves
 from smalti.training.task import Row
 
-QUALITIES = (0.28, 0.5, 0.69, 0.85)
-"""Judged on these; on MNIST about 22, 26, 28 and 30 dB."""
-TYPICAL_BITS = (60.0, 350.0)
+QUALITIES = (0.25, 0.45, 0.62, 0.85)
+"""Judged on these; on MNIST about 22, 26, 28 and 32 dB."""
+TYPICAL_BITS = (60.0, 700.0)
 """At the lowest and the highest quality; the loss is divided by them, for each quality to weigh as much in per cent."""
 
 
 class CodecTask:
     """See `task.Task`."""
 
-    def __init__(self, plan: CodecPlan) -> None:
-        self.plan = plan
+    def __init__(self, plan: CodecPlan, start: Codec | None = None) -> None:
+        """start: a trained network to begin with, of the plan's size."""
+        self.plan, self.start = plan, start
         h, w, c = plan.size.image
         self.pixels = h * w * c
 
@@ -41,19 +43,33 @@ class CodecTask:
         return 1.0
 
     def build(self, phase: int, before: nn.Module | None) -> nn.Module:  # noqa: ARG002 - the protocol's
-        return Codec(self.plan.size)
+        codec = Codec(self.plan.size)
+        if self.start is not None:
+            codec.load_state_dict(self.start.state_dict())
+        return codec
 
     def optimizer(self, model: nn.Module, phase: int) -> torch.optim.Optimizer:  # noqa: ARG002 - the protocol's
         return soap(model.parameters(), self.plan.learning_rate, 512)
 
     def learning_rate(self, phase: int, step: int, steps: int) -> float:  # noqa: ARG002 - the protocol's
-        rise = min(1.0, (step + 1) / self.plan.warm_up)
+        woken = math.ceil(self.plan.local[1] * steps)  # what has rested until then is as sensitive as at the start
+        rise = min(1.0, (step + 1 - (woken if step >= woken else 0)) / self.plan.warm_up)
         return max(1e-6, self.plan.learning_rate * rise * 0.5 * (1 + math.cos(math.pi * step / steps)))
 
     def noise(self, done: float) -> Noise:
         if done < self.plan.mixed:
             return "noise"
         return "mixed" if done < self.plan.rounded else "rounded"
+
+    def local(self, done: float) -> float:
+        """What a bit of the local latents counts: little at first, for else they would fall silent.
+
+        While they learn to speak, what deals with the latents of cells rests: for else it would fall silent.
+        """
+        start, full = self.plan.local
+        if done >= full:
+            return 1.0
+        return 0.0 if done < start else max(0.1, (done - start) / (full - start)) ** 2
 
     def loss(self, model: nn.Module, x: Tensor, done: float) -> Tensor:
         if self.plan.quality is None:  # more in the middle, where most use it
@@ -63,8 +79,9 @@ class CodecTask:
         else:
             quality = torch.full((len(x),), self.plan.quality, device=x.device)
         noise = self.noise(done)
-        model.g_a.requires_grad_(noise != "rounded")
-        rate, distortion = model(x, quality, noise, exact=done >= self.plan.exact)
+        learn: Any = model.learn  # of a Codec, perhaps wrapped for several devices
+        learn(cells=not 0 < self.local(done) < 1, analysis=noise != "rounded")
+        rate, distortion = model(x, quality, noise, exact=done >= self.plan.exact, local=self.local(done))
         low, high = TYPICAL_BITS
         scale = self.pixels / 784 * low * (high / low) ** quality
         loss: Tensor = ((rate + lagrangian(quality) * distortion) / scale).mean()
@@ -76,7 +93,8 @@ class CodecTask:
         sums = []
         for q in QUALITIES:
             quality = torch.full((len(x),), q, device=x.device)
-            rate, distortion = model(x, quality, noise, exact=done >= self.plan.exact)
+            local = 1.0 if self.local(done) else 0.0
+            rate, distortion = model(x, quality, noise, exact=done >= self.plan.exact, local=local)
             sums += [rate.sum() / 8, distortion.sum() / self.pixels]
         model.train()
         return torch.stack(sums).double()

@@ -21,7 +21,7 @@ from smalti.figure import draw_pairs
 from smalti.metrics import mse, psnr
 from smalti.training.report import plot_rivals
 
-MAX_IMAGES = 1000
+MAX_IMAGES = 400
 QUALITIES = (1, 15, 30, 45, 60, 75, 90, 100)
 RIVAL_QUALITIES = (1, 5, 10, 20, 35, 50, 70, 90)
 FIGURE_IMAGES = 20

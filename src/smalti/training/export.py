@@ -1,178 +1,123 @@
 # SPDX-License-Identifier: MIT
 """A trained codec to a model bundle.
 
-weights -> integers -> ONNX, bounds proven -> symbols of training images -> grid -> self-check -> measured -> bundle
+weights -> integers -> ONNX, bounds proven -> symbols of training images -> ranges -> self-check -> measured -> bundle
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
-from smalti.bundle import ANALYSIS, SYNTHESIS, Measured, Model, bundle_bytes
+from smalti.bundle import ANALYSIS, FEATURES, LOCAL_ANALYSIS, SYNTHESIS, Measured, Model, bundle_bytes
 from smalti.codec import analyse, payload_bytes, synthesise
-from smalti.control import DEFAULT_EFFORT
 from smalti.errors import TrainingError
+from smalti.local import REACH, SHARES, WIDTHS, LocalPrior
+from smalti.masked import ACTIVATION_MAX, POINTS, SUBSTEPS, MaskedMLP, anchor_weights
 from smalti.metrics import mse, psnr
 from smalti.prior import (
-    ACTIVATION_MAX,
-    ANCHORS,
     CDF_ONE,
     CDF_RANGE,
     CDF_STEPS,
     COMPONENTS,
     INVERSE_BITS,
     LATENT_MAX,
-    POINTS,
     SCALES,
-    SUBSTEPS,
     WEIGHT_ONE,
     WEIGHT_RANGE,
     Grid,
-    anchor_weights,
-)
-from smalti.prior import Prior as IntegerPrior
-from smalti.search import EFFORTS
-from smalti.training.bounds import check_bounds
-from smalti.training.graph import Graph, Whole, whole_layer
-from smalti.training.network import (
-    ACTIVATION_ONE,
-    LATENT_ONE,
-    LOGIT_ONE,
-    NARROWEST,
-    PIXEL_ONE,
-    WIDTHS_AN_OCTAVE,
-    Analysis,
-    Codec,
     Prior,
-    Synthesis,
-    lagrangian,
-    weight_shift,
 )
+from smalti.search import EFFORTS, FAST_EFFORT, nearest
+from smalti.tables import TOTAL
+from smalti.training.graph import whole_layer
+from smalti.training.integers import ACTIVATION_ONE, LATENT_ONE, LOGIT_ONE, NARROWEST, WIDTHS_AN_OCTAVE, weight_shift
+from smalti.training.network import Codec, lagrangian
+from smalti.training.onnx_codec import analysis_onnx, features_onnx, local_analysis_onnx, synthesis_onnx
+from smalti.training.priors import LocalPrior as FloatLocalPrior
+from smalti.training.priors import MaskedMLP as FloatMLP
+from smalti.training.priors import Prior as FloatPrior
 from smalti.training.reference import run_numpy, run_torch
 
-Arrays = dict[str, NDArray[Any]]
 Progress = Callable[[int, int], None]
 
 RANGE_MAX = 2000
 """No symbol is further from 0."""
+RANGE_IMAGES, MEASURED_IMAGES = 4000, 1000
+"""Images to find the ranges of the symbols, and to measure the model."""
+EVERY = range(0, POINTS, SUBSTEPS // 2)
+"""Operating points at which that is done."""
 
 
 def _numpy(x: Tensor) -> NDArray[np.float32]:
     return x.detach().cpu().float().numpy()
 
 
-def _whole(layer: nn.Module, anchors: Tensor | None, most: int, one_in: int, one_out: int) -> Whole:
-    w, b = layer.weight, layer.bias
-    assert isinstance(w, Tensor)
-    assert isinstance(b, Tensor)
-    k = weight_shift(w, most).long().numpy()
-    q = None if anchors is None else _numpy(anchors)
-    return whole_layer(_numpy(w), _numpy(b), q, k, one_in=one_in, one_out=np.array(one_out), offset=np.array(0))
+def _integer_mlp(prior: FloatMLP, one: NDArray[np.int64], offset: NDArray[np.int64], one_in: int) -> MaskedMLP:
+    """one, offset: of each output of a latent, the integer that stands for 1.0 and what is added."""
+    arrays: dict[str, NDArray[Any]] = {}
+    for i, name in enumerate("123"):
+        w, b, q = prior.weights(i), prior.layers[i].bias, prior.anchors[i]
+        assert isinstance(b, Tensor)
+        most = prior.most if i == 0 else ACTIVATION_MAX
+        k = weight_shift(w, most).long().numpy()
+        last = i == 2
+        whole = whole_layer(
+            _numpy(w),
+            _numpy(b),
+            _numpy(q),
+            k,
+            one_in=one_in if i == 0 else ACTIVATION_ONE,
+            one_out=np.tile(one, prior.latents) if last else np.array(ACTIVATION_ONE),
+            offset=np.tile(offset, prior.latents) if last else np.array(0),
+        )
+        arrays |= {f"{part}{name}": getattr(whole, part) for part in "wbqs"}
+    return MaskedMLP(**arrays, latents=prior.latents, largest=prior.most)
 
 
-def synthesis_onnx(g_s: Synthesis) -> bytes:
-    """g_s as an integer graph: latents `v` (`n*cells l`) and anchors (`n ANCHORS`) to pixels (`n c h w`).
-
-    Raises:
-        TrainingError: a sum could leave what float32 holds exactly.
-    """
-    one = ACTIVATION_ONE
-    size, graph = g_s.size, Graph()
-    (rows, columns), (ch, cw) = size.cells, (size.cell[0] // 4, size.cell[1] // 4)
-    quarter, c = size.synthesis[1], size.image[2]
-    cell_anchors = graph.a_cell_each("anchors", rows * columns)
-    x = graph.linear("v", cell_anchors, _whole(g_s.hidden, g_s.hidden_anchors, LATENT_MAX, LATENT_ONE, one))
-    x = graph.clip(x, ACTIVATION_MAX)
-    x = graph.clip(graph.linear(x, None, _whole(g_s.spread, None, ACTIVATION_MAX, one, one)), ACTIVATION_MAX)
-    if rows * columns > 1:
-        x = graph.reshape(x, -1, rows, columns, quarter, ch, cw)
-        x = graph.add("Transpose", [x], perm=[0, 3, 1, 4, 2, 5])
-    x = graph.reshape(x, -1, quarter, rows * ch, columns * cw)
-    for i, (conv, anchors) in enumerate(zip(g_s.convs, g_s.anchors, strict=True)):
-        layer = _whole(conv, anchors, ACTIVATION_MAX, one, PIXEL_ONE if i == 3 else one)
-        y = graph.linear(x, "anchors", layer)
-        if i in (0, 2):
-            y = graph.add("Add", [y, x])
-        x = graph.clip(y, 255 if i == 3 else ACTIVATION_MAX)
-        if i in (1, 3):
-            x = graph.add("DepthToSpace", [x], blocksize=2, mode="CRD")
-    h, w, _ = size.image
-    if (h, w) != (4 * rows * ch, 4 * columns * cw):
-        ends = [graph.constant(np.array(ends)) for ends in ([0, 0], [h, w], [2, 3])]
-        x = graph.add("Slice", [x, *ends])
-    data = graph.bytes([("v", ["r", size.latents]), ("anchors", ["n", ANCHORS])], x, ["n", c, h, w])
-    check_bounds(data, {"v": LATENT_MAX, "anchors": SUBSTEPS})
-    return data
-
-
-def analysis_onnx(g_a: Analysis) -> bytes:
-    """g_a as a float graph: `x` (`n c h w` in [0, 1]) and anchors (`n ANCHORS`) to latents (`n*cells l`)."""
-    size, graph = g_a.size, Graph()
-    (rows, columns), (ch, cw), (h, w, c) = size.cells, size.cell, size.image
-
-    def bias(anchors: str, q: Tensor, b: Tensor | None = None) -> str:
-        scaled = _numpy(q) / SUBSTEPS + (0 if b is None else _numpy(b) / SUBSTEPS)  # the weights add up to SUBSTEPS
-        return graph.add("MatMul", [anchors, graph.constant(scaled.astype(np.float32))])
-
-    def dense(x: str, layer: nn.Linear) -> str:
-        return graph.add("MatMul", [x, graph.half(_numpy(layer.weight).T)])
-
-    x = "x"
-    if (h, w) != (rows * ch, columns * cw):
-        pads = graph.constant(np.array([0, 0, 0, 0, 0, 0, rows * ch - h, columns * cw - w]))
-        x = graph.add("Pad", [x, pads], mode="edge")
-    x = graph.reshape(x, -1, c, rows * ch // 2, 2, columns * cw // 2, 2)
-    x = graph.add("Transpose", [x], perm=[0, 1, 3, 5, 2, 4])
-    x = graph.reshape(x, -1, 4 * c, rows * ch // 2, columns * cw // 2)
-    for i, (conv, anchors) in enumerate(zip(g_a.convs, g_a.anchors, strict=True)):
-        assert isinstance(conv, nn.Conv2d)
-        pad, stride = int(conv.padding[0]), int(conv.stride[0])
-        y = graph.add("Conv", [x, graph.half(_numpy(conv.weight))], pads=[pad] * 4, strides=[stride] * 2)
-        y = graph.add("Add", [y, graph.reshape(bias("anchors", anchors, conv.bias), -1, conv.out_channels, 1, 1)])
-        y = graph.add("Relu", [y])
-        x = graph.add("Add", [x, y]) if i in (1, 3) else y
-    features = size.analysis[0]
-    if rows * columns > 1:
-        x = graph.reshape(x, -1, features, rows, ch // 4, columns, cw // 4)
-        x = graph.add("Transpose", [x], perm=[0, 2, 4, 1, 3, 5])
-    x = graph.reshape(x, -1, features * (ch // 4) * (cw // 4))
-    anchors = graph.a_cell_each("anchors", rows * columns)
-    y = graph.add("Add", [dense(x, g_a.hidden), bias(anchors, g_a.hidden_anchors, g_a.hidden.bias)])
-    y = graph.add("Add", [dense(graph.add("Relu", [y]), g_a.out), dense(x, g_a.skip)])
-    y = graph.add("Add", [y, bias(anchors, g_a.out_anchors, g_a.out.bias + g_a.skip.bias)])
-    y = graph.add("Mul", [y, graph.constant(np.float32(LATENT_ONE))])
-    return graph.bytes([("x", ["n", c, h, w]), ("anchors", ["n", ANCHORS])], y, ["r", size.latents])
-
-
-def prior_arrays(prior: Prior) -> Arrays:
-    """The fields of `smalti.prior.Prior`."""
+def integer_prior(prior: FloatPrior) -> Prior:
+    """The prior in integers, with its tables."""
     kinds = np.repeat([0, 1, 2], [COMPONENTS, COMPONENTS, COMPONENTS - 1])  # centres, widths, logits of a latent
     one = np.array([LATENT_ONE, WIDTHS_AN_OCTAVE, LOGIT_ONE])[kinds]
     offset = np.array([0, NARROWEST * WIDTHS_AN_OCTAVE, 0])[kinds]
-    arrays: Arrays = {}
-    for i, name in enumerate("123"):
-        most, one_in = (LATENT_MAX, LATENT_ONE) if i == 0 else (ACTIVATION_MAX, ACTIVATION_ONE)
-        w, b, q = prior.weights(i), prior.layers[i].bias, prior.anchors[i]
-        assert isinstance(b, Tensor)
-        k = weight_shift(w, most).long().numpy()
-        if i == 2:
-            one_out, add = np.tile(one, prior.latents), np.tile(offset, prior.latents)
-        else:
-            one_out, add = np.array(ACTIVATION_ONE), np.array(0)
-        whole = whole_layer(_numpy(w), _numpy(b), _numpy(q), k, one_in=one_in, one_out=one_out, offset=add)
-        arrays |= {f"{part}{name}": getattr(whole, part) for part in "wbqs"}
     z = np.arange(-CDF_RANGE * CDF_STEPS, CDF_RANGE * CDF_STEPS + 1) / CDF_STEPS
     logits = np.arange(-WEIGHT_RANGE, WEIGHT_RANGE + 1) / LOGIT_ONE
     widths = np.exp2(np.arange(SCALES) / WIDTHS_AN_OCTAVE)
-    arrays["cdf"] = np.rint(CDF_ONE / (1 + np.exp(-z))).astype(np.int32)
-    arrays["weights"] = np.rint(WEIGHT_ONE / (1 + np.exp(-logits))).astype(np.int32)
-    arrays["inverse"] = np.rint((CDF_STEPS << INVERSE_BITS) / (2 * widths)).astype(np.int32)
-    return arrays
+    return Prior(
+        _integer_mlp(prior, one, offset, LATENT_ONE),
+        np.rint(CDF_ONE / (1 + np.exp(-z))).astype(np.int32),
+        np.rint(WEIGHT_ONE / (1 + np.exp(-logits))).astype(np.int32),
+        np.rint((CDF_STEPS << INVERSE_BITS) / (2 * widths)).astype(np.int32),
+    )
+
+
+def integer_local_prior(prior: FloatLocalPrior, log_steps: NDArray[np.float32]) -> LocalPrior:
+    """The prior of the local latents in integers, with its tables and steps (log2, `ANCHORS c`); all active."""
+    one, offset = np.array([LATENT_ONE, WIDTHS_AN_OCTAVE]), np.array([0, NARROWEST * WIDTHS_AN_OCTAVE])
+    steps = step_array(log_steps)
+    octaves = np.rint(WIDTHS_AN_OCTAVE * np.log2(steps)).astype(np.int64)
+    mlp = _integer_mlp(prior, one, offset, ACTIVATION_ONE)
+    return LocalPrior(mlp, logistic_tables(), steps, octaves, np.ones(steps.shape, bool))
+
+
+def logistic_tables() -> NDArray[np.int32]:
+    """Frequencies of the symbols around a logistic's centre: `WIDTHS SHARES 2*REACH+1`."""
+    width = np.exp2((np.arange(WIDTHS) - 20) / 4)[:, None, None]
+    centre = (np.arange(SHARES) - SHARES // 2)[:, None] / SHARES
+    z = (np.arange(-REACH, REACH) + 0.5 - centre) / width
+    below = np.exp(-np.logaddexp(0, -z))
+    ends = np.zeros((WIDTHS, SHARES, 1))
+    p = np.diff(np.concatenate([ends, below, ends + 1], 2))
+    tables = 1 + np.floor(p * (TOTAL - p.shape[2])).astype(np.int64)
+    largest = tables.argmax(2)[..., None]
+    rest = TOTAL - tables.sum(2, keepdims=True)
+    np.put_along_axis(tables, largest, np.take_along_axis(tables, largest, 2) + rest, 2)
+    result: NDArray[np.int32] = tables.astype(np.int32)
+    return result
 
 
 def step_array(log_steps: NDArray[np.float32]) -> NDArray[np.int64]:
@@ -204,102 +149,77 @@ def export_bundle(
         TrainingError: a network is not exact, or engines differ.
     """
     codec = model.eval().to("cpu")
-    networks = {SYNTHESIS: synthesis_onnx(codec.g_s), ANALYSIS: analysis_onnx(codec.g_a)}
-    multipliers = lagrangian(torch.arange(POINTS) / (POINTS - 1)).double().numpy()
-    prior = prior_arrays(codec.prior)
-    return assemble(
-        Parts(
-            name,
-            codec.size.image,
-            codec.size.cells[0] * codec.size.cells[1],
-            multipliers,
-            networks,
-            prior,
-            step_array(_numpy(codec.log_steps)),
-            training,
-        ),
-        pixels,
-        held_out,
-        progress,
+    size = codec.size
+    networks = {
+        FEATURES: features_onnx(codec.g_s),
+        SYNTHESIS: synthesis_onnx(codec.g_s),
+        ANALYSIS: analysis_onnx(codec.g_a),
+        LOCAL_ANALYSIS: local_analysis_onnx(codec.local_g_a, size),
+    }
+    draft = draft_model(
+        name,
+        size.image,
+        size.cells[0] * size.cells[1],
+        lagrangian(torch.arange(POINTS) / (POINTS - 1)).double().numpy(),
+        networks,
+        integer_prior(codec.prior),
+        step_array(_numpy(codec.log_steps)),
+        training,
     )
+    local = integer_local_prior(codec.local_prior, _numpy(codec.log_local_steps))
+    draft = replace(draft, local=local, sites=size.sites, training=dict(training) | {"size": asdict(size)})
+    return assemble(draft, pixels[:RANGE_IMAGES], held_out[:MEASURED_IMAGES], progress)
 
 
-@dataclass(frozen=True, eq=False)
-class Parts:
-    """What every kind of model is exported from."""
-
-    name: str
-    image_shape: tuple[int, int, int]
-    cells: int
-    multipliers: NDArray[np.float64]
-    networks: Mapping[str, bytes]
-    prior: Arrays
-    steps: NDArray[np.int64]
-    training: Mapping[str, Any]
-    images: tuple[int, int] = (4000, 1000)  # to find the ranges of the symbols, to measure the model
+def draft_model(
+    name: str,
+    image_shape: tuple[int, int, int],
+    cells: int,
+    multipliers: NDArray[np.float64],
+    networks: Mapping[str, bytes],
+    prior: Prior,
+    steps: NDArray[np.int64],
+    training: Mapping[str, Any],
+) -> Model:
+    """A model whose ranges of symbols are as wide as they may be, and which nobody has measured."""
+    most = np.full_like(steps, RANGE_MAX)
+    grid = Grid(steps, -most, most)
+    return Model(name, bytes(8), image_shape, cells, grid, prior, multipliers, (), training, networks)
 
 
 def assemble(
-    parts: Parts, pixels: NDArray[np.uint8], held_out: NDArray[np.uint8], progress: Progress | None = None
+    draft: Model, pixels: NDArray[np.uint8], held_out: NDArray[np.uint8], progress: Progress | None = None
 ) -> bytes:
-    """Find the ranges of the symbols, check the engines, measure, and write the bundle. As `export_bundle`."""
-    low, high = np.zeros_like(parts.steps), np.zeros_like(parts.steps)
-    draft, seen = _model(parts, low, high, ()), pixels[: parts.images[0]]
-    every = range(0, POINTS, SUBSTEPS // 2)
-    lows, highs = [], []
-    for point in every:
-        y = draft.analyse(seen, np.full(len(seen), point))
-        symbols = np.rint(y / parts.steps[point])
-        lows.append(symbols.min(0) - 1)
-        highs.append(symbols.max(0) + 1)
+    """Find the ranges of the symbols on `pixels`, check the engines, measure on `held_out`, and write the bundle."""
+    lows, highs, used = [], [], []
+    for point in EVERY:
+        code, _ = nearest(pixels, np.full(len(pixels), point), draft)
+        lows.append(code.symbols.min((0, 1)) - 1)
+        highs.append(code.symbols.max((0, 1)) + 1)
+        used.append((code.local != 0).any((0, 2, 3)))
         if progress:
-            progress(1, 2 * len(every))
+            progress(1, 2 * len(EVERY))
+    low, high = np.zeros_like(draft.grid.steps), np.zeros_like(draft.grid.steps)
     for i in range(draft.latents):
-        low[:, i] = np.floor(np.interp(np.arange(POINTS), every, [row[i] for row in lows])).clip(-RANGE_MAX, 0)
-        high[:, i] = np.ceil(np.interp(np.arange(POINTS), every, [row[i] for row in highs])).clip(0, RANGE_MAX)
-    model = _model(parts, low, high, ())
+        low[:, i] = np.floor(np.interp(range(POINTS), EVERY, [row[i] for row in lows])).clip(-RANGE_MAX, 0)
+        high[:, i] = np.ceil(np.interp(range(POINTS), EVERY, [row[i] for row in highs])).clip(0, RANGE_MAX)
+    model = replace(draft, grid=Grid(draft.grid.steps, low, high))
+    if model.local is not None:
+        after = np.minimum(np.arange(POINTS) // EVERY.step + 1, len(EVERY) - 1)
+        active = np.stack(used)[np.arange(POINTS) // EVERY.step] | np.stack(used)[after]
+        model = replace(model, local=replace(model.local, active=active))
     check_engines(model)
     measured = []
-    for point in every:
-        measured.append(_measure(model, held_out[: parts.images[1]], point))
+    for point in EVERY:
+        measured.append(_measure(model, held_out, point))
         if progress:
-            progress(1, 2 * len(every))
-    decoder = _decoder(parts, low, high)
-    return bundle_bytes(
-        parts.name,
-        parts.image_shape,
-        parts.cells,
-        decoder,
-        parts.multipliers,
-        parts.networks,
-        tuple(measured),
-        parts.training,
-    )
-
-
-def _decoder(parts: Parts, low: NDArray[np.int64], high: NDArray[np.int64]) -> Arrays:
-    grid = {"steps": parts.steps, "low": low, "high": high}
-    return {name: array.astype(np.int16) for name, array in grid.items()} | parts.prior
-
-
-def _model(parts: Parts, low: NDArray[np.int64], high: NDArray[np.int64], measured: tuple[Measured, ...]) -> Model:
-    return Model(
-        name=parts.name,
-        id=bytes(8),
-        image_shape=parts.image_shape,
-        cells=parts.cells,
-        grid=Grid(parts.steps, low, high),
-        prior=IntegerPrior(**parts.prior),
-        multipliers=parts.multipliers,
-        measured=measured,
-        training=parts.training,
-        networks=parts.networks,
-    )
+            progress(1, 2 * len(EVERY))
+    return bundle_bytes(replace(model, measured=tuple(measured)))
 
 
 def _measure(model: Model, x: NDArray[np.uint8], point: int) -> Measured:
-    """Payload and PSNR of images at an operating point, at the default effort."""
-    code = analyse(x, np.full(len(x), point), model, EFFORTS[DEFAULT_EFFORT])
+    """Payload and PSNR of images at an operating point, without search."""
+    code = analyse(x, np.full(len(x), point), model, EFFORTS[FAST_EFFORT])
     error = mse(x, synthesise(code, model))
     return Measured(point, round(float(payload_bytes(code, model).mean()), 3), round(psnr(max(error, 1e-9)), 3))
 
@@ -311,13 +231,26 @@ def check_engines(model: Model, rows: int = 8) -> None:
         TrainingError: they differ.
     """
     rng = np.random.default_rng(0)
-    spread = rng.choice([1, 30, 300, LATENT_MAX], (rows * model.cells, 1))
-    v = (rng.normal(size=(rows * model.cells, model.latents)) * spread).round().clip(-LATENT_MAX, LATENT_MAX)
     points = rng.integers(0, POINTS, rows)
-    inputs = {"v": v, "anchors": anchor_weights(points)}
-    expected = run_numpy(model.networks[SYNTHESIS], inputs)
-    c = model.image_shape[2]
-    got = model.synthesise(v.astype(np.int64), points)
-    got = got[:, None] if c == 1 else got.transpose(0, 3, 1, 2)
-    if (got != expected).any() or (run_torch(model.networks[SYNTHESIS], inputs) != expected).any():
-        raise TrainingError("onnxruntime, torch and plain integers give different pixels; report this, please")
+    anchors = anchor_weights(points)
+    v = _extremes(rng, rows * model.cells, model.latents)
+    u = _extremes(rng, rows, int(np.prod(model.local_shape))).reshape(rows, *model.local_shape)
+    features = model.features(v, points)
+    inputs: dict[str, NDArray[Any]] = {"v": v, "anchors": anchors}
+    if model.local is not None:
+        _same(model.networks[FEATURES], inputs, features)
+        inputs = {"features": features, "u": u, "anchors": anchors}
+    pixels = model.synthesise(features, u, points)
+    _same(model.networks[SYNTHESIS], inputs, pixels[:, None] if pixels.ndim == 3 else pixels.transpose(0, 3, 1, 2))
+
+
+def _extremes(rng: np.random.Generator, n: int, k: int) -> NDArray[np.int64]:
+    spread = rng.choice([1, 30, 300, LATENT_MAX], (n, 1))
+    v: NDArray[np.int64] = (rng.normal(size=(n, k)) * spread).round().clip(-LATENT_MAX, LATENT_MAX).astype(np.int64)
+    return v
+
+
+def _same(network: bytes, inputs: Mapping[str, NDArray[Any]], got: NDArray[Any]) -> None:
+    expected = run_numpy(network, inputs)
+    if (got != expected).any() or (run_torch(network, inputs) != expected).any():
+        raise TrainingError("onnxruntime, torch and plain integers give different results; report this, please")

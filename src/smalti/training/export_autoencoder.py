@@ -15,13 +15,15 @@ from numpy.typing import NDArray
 
 from smalti.bundle import ANALYSIS, SYNTHESIS
 from smalti.errors import TrainingError
-from smalti.prior import ANCHORS, LATENT_MAX, POINTS, SUBSTEPS
+from smalti.masked import ANCHORS, POINTS, SUBSTEPS
+from smalti.prior import LATENT_MAX
 from smalti.training.autoencoder import Autoencoder, Conv, Pool, Transform, Upsample
 from smalti.training.bounds import check_bounds
-from smalti.training.export import Parts, Progress, assemble, prior_arrays
+from smalti.training.export import Progress, assemble, draft_model, integer_prior
 from smalti.training.fit import fit_prior
 from smalti.training.graph import Graph, whole_layer
-from smalti.training.network import lagrangian, weight_shift
+from smalti.training.integers import weight_shift
+from smalti.training.network import lagrangian
 
 CALIBRATION_IMAGES = 256
 FIT_IMAGES = 8000
@@ -64,9 +66,9 @@ def export_autoencoder(
     step = MIDDLE_STEP * float(y.std(0).mean()) * one * 2 ** ((50 - quality) / 20)
     steps = np.rint(step).clip(1, LATENT_MAX).astype(np.int64)[:, None].repeat(y.shape[1], 1)
     multipliers = lagrangian(torch.arange(POINTS) / (POINTS - 1)).double().numpy()
-    prior = prior_arrays(fit_prior((y * one).astype(np.float32), steps))
-    parts = Parts(name, (h, w, 1), 1, multipliers, networks, prior, steps, training, images=(400, 250))  # it is slow
-    return assemble(parts, pixels, held_out, progress)
+    prior = integer_prior(fit_prior((y * one).astype(np.float32), steps))
+    draft = draft_model(name, (h, w, 1), 1, multipliers, networks, prior, steps, training)
+    return assemble(draft, pixels[:400], held_out[:250], progress)  # it is slow
 
 
 @torch.no_grad()
@@ -89,7 +91,7 @@ def _analysis_onnx(g_a: Transform, side: tuple[int, int], one: float) -> bytes:
         x = graph.add("Relu", [graph.add("Conv", [x, w, b], pads=[layer.k // 2] * 4)])
     h, w_ = side
     y = graph.add("Mul", [graph.reshape(x, -1, h * w_ // 16), graph.constant(np.float32(one))])
-    return graph.bytes([("x", ["n", 1, h, w_]), ("anchors", ["n", ANCHORS])], y, ["r", h * w_ // 16])
+    return graph.bytes([("x", ["n", 1, h, w_]), ("anchors", ["n", ANCHORS])], (y, ["r", h * w_ // 16]))
 
 
 @torch.no_grad()
@@ -133,6 +135,6 @@ def _synthesis_onnx(g_s: Transform, y: torch.Tensor, side: tuple[int, int], one:
         one_in, most = one_out, ceiling
     table = np.rint(255 * np.tanh(np.arange(TANH_MAX + 1) / TANH_ONE)).astype(np.float32)
     x = graph.add("Gather", [graph.constant(table), graph.add("Cast", [x], to=7)])  # int64
-    data = graph.bytes([("v", ["r", h * w // 16]), ("anchors", ["n", ANCHORS])], x, ["n", 1, h, w])
+    data = graph.bytes([("v", ["r", h * w // 16]), ("anchors", ["n", ANCHORS])], (x, ["n", 1, h, w]))
     check_bounds(data, {"v": LATENT_MAX, "anchors": SUBSTEPS})
     return data

@@ -5,9 +5,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from smalti.prior import POINTS
-from smalti.training.network import LATENT_ONE, NARROWEST, Prior, anchor_weights, bits
+from smalti.masked import POINTS
+from smalti.training.integers import LATENT_ONE, NARROWEST, anchor_weights
 from smalti.training.optimizer import soap
+from smalti.training.priors import Prior, bits
 
 STEPS = 1500
 BATCH = 256

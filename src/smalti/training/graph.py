@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from smalti.errors import TrainingError
-from smalti.prior import ANCHORS, EXACT, SUBSTEPS
+from smalti.masked import ANCHORS, EXACT, SUBSTEPS
 
 OPSET = 17
 IR_VERSION = 8
@@ -25,6 +25,8 @@ BIAS_SHARE = 0.07
 """Of what float32 can count to, for the biases of an output; the weights leave a tenth."""
 
 Floats = NDArray[np.float32]
+Port = tuple[str, Sequence[str | int]]
+"""The name of a tensor, and its shape."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,16 +97,16 @@ class Graph:
         self.nodes.append(helper.make_node(kind, list(inputs), [name], **attributes))
         return name
 
-    def constant(self, values: NDArray[Any] | np.generic) -> str:
-        """A constant tensor."""
+    def constant(self, values: NDArray[Any] | np.generic, name: str = "") -> str:
+        """A constant tensor; a name is for those who want to find it again."""
         self._n += 1
-        name = f"constant{self._n}"
+        name = name or f"constant{self._n}"
         self.constants.append(numpy_helper.from_array(np.asarray(values, order="C"), name))
         return name
 
-    def half(self, values: Floats) -> str:
+    def half(self, values: Floats, name: str = "") -> str:
         """A constant, stored as float16 and computed with as float32."""
-        return self.add("Cast", [self.constant(values.astype(np.float16))], to=TensorProto.FLOAT)
+        return self.add("Cast", [self.constant(values.astype(np.float16), name)], to=TensorProto.FLOAT)
 
     def reshape(self, x: str, *shape: int) -> str:
         """`x` in another shape; -1 stands for what is left."""
@@ -114,19 +116,28 @@ class Graph:
         """`x` from 0 to `high`."""
         return self.add("Clip", [x, self.constant(np.float32(0)), self.constant(np.float32(high))])
 
-    def linear(self, x: str, anchors: str | None, layer: Whole) -> str:
-        """An integer layer, dense (weights `out in`) or a convolution (`out in k k`), before its clipping."""
+    def linear(self, x: str, anchors: str | None, layer: Whole, name: str = "") -> str:
+        """An integer layer, dense (weights `out in`) or a convolution (`out in k k`), before its clipping.
+
+        name: of the layer; its constants get names that begin with it.
+        """
+
+        def named(part: str) -> str:
+            return name and f"{name}.{part}"
+
         scale = np.exp2(-layer.s.astype(np.float32))
-        weights = self.add("Cast", [self.constant(layer.w)], to=TensorProto.FLOAT)
-        weights = self.add("Mul", [weights, self.constant(scale.reshape(-1, *[1] * (layer.w.ndim - 1)))])
-        bias = self.constant(layer.b.astype(np.float32) * scale)
+        weights = self.add("Cast", [self.constant(layer.w, named("w"))], to=TensorProto.FLOAT)
+        weights = self.add(
+            "Mul", [weights, self.constant(scale.reshape(-1, *[1] * (layer.w.ndim - 1)), named("scale"))]
+        )
+        bias = self.constant(layer.b.astype(np.float32) * scale, named("b"))
         if layer.w.ndim == 4:
             pad = layer.w.shape[2] // 2
             y = self.add("Conv", [x, weights, bias], pads=[pad] * 4)
         else:
             y = self.add("Add", [self.add("MatMul", [x, self.add("Transpose", [weights], perm=[1, 0])]), bias])
         if anchors is not None and layer.q.any():
-            q = self.add("MatMul", [anchors, self.constant(layer.q.astype(np.float32) * scale)])
+            q = self.add("MatMul", [anchors, self.constant(layer.q.astype(np.float32) * scale, named("q"))])
             y = self.add("Add", [y, self.reshape(q, -1, len(layer.b), 1, 1) if layer.w.ndim == 4 else q])
         return self.add("Floor", [y])
 
@@ -137,16 +148,19 @@ class Graph:
         tiled = self.add("Tile", [self.reshape(anchors, -1, 1, ANCHORS), self.constant(np.array([1, cells, 1]))])
         return self.reshape(tiled, -1, ANCHORS)
 
-    def bytes(
-        self, inputs: Sequence[tuple[str, Sequence[str | int]]], output: str, shape: Sequence[str | int]
-    ) -> bytes:
-        """The graph from `inputs` (names and shapes) to what `output` names."""
-        nodes = [*self.nodes, helper.make_node("Identity", [output], ["result"])]
+    def bytes(self, inputs: Sequence[Port], *outputs: Port) -> bytes:
+        """The graph from `inputs` to `outputs`: results of other methods, and their shapes."""
+        results = [f"result{i + 1}" for i in range(len(outputs))]
+        ends = [helper.make_node("Identity", [x], [result]) for (x, _), result in zip(outputs, results, strict=True)]
+        nodes = [*self.nodes, *ends]
         graph = helper.make_graph(
             nodes,
             "transform",
             [helper.make_tensor_value_info(name, TensorProto.FLOAT, list(dims)) for name, dims in inputs],
-            [helper.make_tensor_value_info("result", TensorProto.FLOAT, list(shape))],
+            [
+                helper.make_tensor_value_info(name, TensorProto.FLOAT, list(dims))
+                for name, (_, dims) in zip(results, outputs, strict=True)
+            ],
             self.constants,
         )
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)

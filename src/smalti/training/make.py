@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from smalti.bundle import Model
 from smalti.errors import SourceError
 from smalti.images import describe
 from smalti.training.autoencoder import Autoencoder
@@ -15,9 +16,10 @@ from smalti.training.baseline import AutoencoderTask
 from smalti.training.codec import CodecTask
 from smalti.training.export import Progress, export_bundle
 from smalti.training.export_autoencoder import export_autoencoder
-from smalti.training.network import size_for
-from smalti.training.plan import FAST, REFERENCE, CodecPlan, Plan
+from smalti.training.plan import FAST, FURTHER, REFERENCE, CodecPlan, Plan
+from smalti.training.restore import restore
 from smalti.training.task import Task
+from smalti.training.transforms import size_for
 
 SIDES = (8, 128)
 """Least and largest height and width of images to train on, in pixels."""
@@ -25,17 +27,26 @@ SIDES = (8, 128)
 Shape = tuple[int, int, int]
 
 
-def codec_task(shape: Shape, n: int, *, steps: int, batch: int, seed: int) -> Task:
-    """To train the codec for `n` images of `shape` (h w c).
+def codec_task(shape: Shape, n: int, *, steps: int, batch: int, seed: int, start: Model | None = None) -> Task:
+    """To train the codec for `n` images of `shape` (h w c), from scratch or from the weights of a model.
 
     Raises:
-        SourceError: they are too small, too large or too few.
+        SourceError: they are too small, too large or too few, or do not suit the model.
+        TrainingError: that model cannot be trained further.
     """
     h, w, _ = shape
     if not (SIDES[0] <= min(h, w) and max(h, w) <= SIDES[1]):
         raise SourceError(f"the images are {describe(shape)}; sides of {SIDES[0]} to {SIDES[1]} pixels can be trained")
     batch = min(batch, max(1, n // 4))
-    return CodecTask(CodecPlan(size_for(shape), steps=steps, batch=batch, seed=seed))
+    if start is None:
+        return CodecTask(CodecPlan(size_for(shape), steps=steps, batch=batch, seed=seed))
+    if start.image_shape != shape:
+        raise SourceError(
+            f"the images are {describe(shape)}, model {start.name} is for {describe(start.image_shape)};"
+            " train from scratch"
+        )
+    codec = restore(start)
+    return CodecTask(CodecPlan(codec.size, steps=steps, batch=batch, seed=seed, start=start.id.hex(), **FURTHER), codec)
 
 
 def autoencoder_task(shape: Shape, *, schedule: Literal["fast", "reference"], epochs: int | None, seed: int) -> Task:

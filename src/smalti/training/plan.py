@@ -2,10 +2,10 @@
 """Training plans: all that decides the trained weights, the images apart."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from smalti.training.autoencoder import FULL, NARROW, Wide
-from smalti.training.network import Size
+from smalti.training.transforms import Size
 
 
 @dataclass(frozen=True)
@@ -37,10 +37,16 @@ class CodecPlan:
     most_validation: int = 2000
     learning_rate: float = 5e-3  # cosine to 0 after a warm-up
     warm_up: int = 200  # steps
+    local: tuple[float, float] = (0.14, 0.21)  # no local latents before; from then on their bits count in full
     mixed: float = 0.4  # from here on the synthesis sees rounded latents
     exact: float = 0.72  # from here on everything of the decoder is computed as its integers will be
     rounded: float = 0.88  # from here on the prior sees rounded latents too, and the analysis stays as it is
+    start: str | None = None  # id of the model whose weights are the first ones
     quality: float | None = None  # train for this one (0 to 1) alone, to see what serving all of them costs
+
+
+FURTHER: dict[str, Any] = {"local": (0.0, 0.0), "mixed": 0.2, "exact": 0.5, "rounded": 0.85, "learning_rate": 2e-3}
+"""The parts of a `CodecPlan` that starts from a trained model."""
 
 
 @dataclass(frozen=True)

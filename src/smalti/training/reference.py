@@ -74,6 +74,8 @@ def _node(kind: str, inputs: list[NDArray[Any]], attributes: dict[str, Any], lin
         case "Add":
             total: NDArray[Any] = x + rest[0]
             return total
+        case "Concat":
+            return np.concatenate(inputs, 1)
         case "Floor":
             return x >> POINT << POINT if x.dtype == np.int64 else np.floor(x)
         case "Clip":

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: MIT
+"""Upper bounds of the rate-distortion function R(D) of a set of images.
+
+Gaussian: of all sources with one covariance the Gaussian needs most bits for a squared error, and its R(D) is known:
+reverse water-filling over the eigenvalues (Cover and Thomas 2006, theorem 10.3.3 and after).
+
+Variational: any encoder q(y | x), prior p(y) and decoder show that R(E[d]) <= E[KL(q || p)] (Balle et al. 2017,
+section 3; Yang and Mandt 2022). The codec's own networks are taken as a family of beta-VAEs, one for all multipliers:
+Gaussian posteriors of learned width in the place of rounding, the density of the autoregressive mixture in the place
+of probabilities, floats in the place of integers. Trained on for it, evaluated on images that were not trained on.
+"""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 - its usual name
+
+from smalti.codec import Pixels
+from smalti.training.codec import TYPICAL_BITS
+from smalti.training.integers import NARROWEST, anchor_weights
+from smalti.training.network import Codec, lagrangian
+from smalti.training.optimizer import soap
+
+LEARNING_RATE = 1e-3
+BATCH = 192
+QUALITIES = tuple(float(q) for q in np.linspace(0, 1, 17))
+
+
+def gaussian_rate(x: Pixels, psnr: float) -> float:
+    """Bits an image at `psnr` dB of a Gaussian source with the covariance of `x` (`n h w`)."""
+    pixels = x.reshape(len(x), -1) / 255
+    variances = np.linalg.eigvalsh(np.cov(pixels, rowvar=False)).clip(1e-12)
+    target, low, high = pixels.shape[1] * 10 ** (-psnr / 10), 0.0, float(variances.max())
+    for _ in range(100):  # the water level
+        level = (low + high) / 2
+        low, high = (level, high) if np.minimum(variances, level).sum() < target else (low, level)
+    return float(0.5 * np.log2(np.maximum(variances / high, 1)).sum())
+
+
+class Bound(nn.Module):
+    """The codec with Gaussian posteriors: its rate is a Kullback-Leibler divergence."""
+
+    def __init__(self, codec: Codec) -> None:
+        super().__init__()
+        self.codec, size = codec, codec.size
+        features = size.analysis[0] * (size.cell[0] // 4) * (size.cell[1] // 4)
+        self.widths = nn.Linear(features, size.latents)
+        self.local_widths = nn.Conv2d(size.analysis[1] + size.synthesis[1] + 16 * size.image[2], size.local, 1)
+        for head in (self.widths, self.local_widths):
+            nn.init.zeros_(head.weight)
+            assert head.bias is not None
+            nn.init.constant_(head.bias, -0.5 * math.log2(12))  # as wide as what rounding does
+
+    def forward(self, x: Tensor, quality: Tensor) -> tuple[Tensor, Tensor]:
+        """Rate (bits) and squared error of each image of `x` (`b c h w` in [0, 1]); one sample of the posterior."""
+        codec, anchors = self.codec, anchor_weights(quality)
+        of_cells = anchors.repeat_interleave(codec.size.cells[0] * codec.size.cells[1], 0)
+        sites, cells = codec.g_a.features(x, anchors)
+        log_width = self.widths(cells) + of_cells @ codec.log_steps
+
+        def sample(y: Tensor, first: int) -> Tensor:
+            return y + torch.randn_like(y) * torch.exp2(log_width[:, first : first + y.shape[1]])
+
+        y, v = codec.g_a.latents(cells, anchors, sample)
+        rate = _divergence(v, y, log_width, codec.prior(v, of_cells)).sum(1).view(len(x), -1).sum(1)
+        features = codec.g_s.features(v, anchors)
+        y = codec.local_g_a(sites, features, anchors)
+        log_width = (
+            self.local_widths(torch.cat([sites, features], 1)) + (anchors @ codec.log_local_steps)[..., None, None]
+        )
+        u = y + torch.randn_like(y) * torch.exp2(log_width)
+        local = codec.local_prior(u, features, anchors)
+        u_rows, y, log_width = (t.permute(0, 2, 3, 1).flatten(0, 2) for t in (u, y, log_width))
+        rate = rate + _divergence(u_rows, y, log_width, local).view(len(x), -1).sum(1)
+        x_hat = codec.g_s.pixels(features, u, anchors) * (256 / 255)
+        inside = x_hat.clamp(0, 1)
+        if self.training:
+            inside = inside + 0.05 * (x_hat - inside)
+        return rate, (inside - x).square().flatten(1).sum(1)
+
+
+def _divergence(v: Tensor, mean: Tensor, log_width: Tensor, mixture: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+    """log2 q(v) - log2 p(v) of each latent (`b l`): a sample of the divergence."""
+    z = (v - mean) * torch.exp2(-log_width)
+    log_q = -0.5 * z.square() / math.log(2) - log_width - 0.5 * math.log2(2 * math.pi)
+    centres, widths, logits = mixture
+    widths = widths.clamp(-NARROWEST, 6)
+    z = (v[..., None] - centres) * torch.exp2(-widths)
+    log_p = -(F.softplus(z) + F.softplus(-z)) / math.log(2) - widths  # log2 of the logistic density
+    log_weights = torch.zeros_like(z)
+    if logits.shape[-1]:
+        share, rest = F.logsigmoid(logits), F.logsigmoid(-logits).cumsum(-1)
+        log_weights = torch.cat([share[..., :1], share[..., 1:] + rest[..., :-1], rest[..., -1:]], -1)
+    return log_q - torch.logsumexp(log_p * math.log(2) + log_weights, -1) / math.log(2)
+
+
+def fit(bound: Bound, x: Pixels, steps: int, progress: Callable[[int], None], seed: int = 0) -> None:
+    """Train on images (`n h w`) for `steps` steps."""
+    torch.manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    optimizer = soap(bound.parameters(), LEARNING_RATE, 512)
+    bound.train()
+    low, high = TYPICAL_BITS
+    for step in range(steps):
+        rate = LEARNING_RATE * min(1.0, (step + 1) / 100) * 0.5 * (1 + math.cos(math.pi * step / steps))
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        batch = torch.from_numpy(x[rng.integers(0, len(x), BATCH), None]).float() / 255
+        quality = torch.rand(BATCH)
+        bits, error = bound(batch, quality)
+        loss = ((bits + lagrangian(quality) * error) / (low * (high / low) ** quality)).mean()
+        optimizer.zero_grad()
+        torch.autograd.backward(loss)
+        optimizer.step()
+        progress(1)
+
+
+@torch.no_grad()
+def curve(bound: Bound, x: Pixels, seed: int = 1) -> NDArray[np.float64]:
+    """PSNR (dB) and bits an image over images (`n h w`) at each of QUALITIES: `k 2`, by rising PSNR."""
+    torch.manual_seed(seed)
+    bound.eval()
+    points = []
+    for quality in QUALITIES:
+        sums = np.zeros(2)
+        for part in torch.split(torch.from_numpy(x[:, None].copy()), 500):
+            bits, error = bound(part.float() / 255, torch.full((len(part),), quality))
+            sums += [float(error.double().sum()), float(bits.double().sum())]
+        error, bits = sums / len(x)
+        points.append((-10 * math.log10(error / x[0].size), bits))
+    return np.array(sorted(points))

@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: MIT
+"""A masked MLP in integers (MADE, Germain et al. 2015): outputs for latents in an order, each from those before it.
+
+Each latent has as many units as any other in each of two layers, which see the units of its own and of earlier latents
+only, and so many outputs. Besides the latents there may be a context, which all units see.
+
+Matrix products run on float32, on integers whose every sum stays below 2^24, so that no rounding ever happens and
+any order of summation gives the same result; `MaskedMLP.__post_init__` proves the bound from the weights.
+"""
+
+import functools
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+from smalti.tables import Ints
+
+ANCHORS = 9
+"""Qualities at which biases are learned; those in between are interpolated."""
+SUBSTEPS = 8
+"""Operating points from one anchor to the next."""
+POINTS = (ANCHORS - 1) * SUBSTEPS + 1
+ACTIVATION_MAX = 1023
+"""Of a hidden unit; 128 is the 1.0 of training."""
+EXACT = 1 << 24
+"""Below this every integer is a float32."""
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """A layer with its shift done."""
+
+    weights: Floats  # out in
+    anchors: Floats  # out ANCHORS
+    bias: Floats  # out 1
+
+    def part(self, inputs: slice, outputs: slice) -> "Layer":
+        """Some inputs, some outputs."""
+        return Layer(self.weights[outputs, inputs], self.anchors[outputs], self.bias[outputs])
+
+    def sums(self, x: Floats, anchors: Floats) -> Floats:
+        """`x` (`in n`) and anchors (`ANCHORS n`) to `out n`. Multiples of a power of two: exact."""
+        total: Floats = self.weights @ x
+        total += self.anchors @ anchors
+        total += self.bias
+        return total
+
+
+@dataclass(frozen=True, eq=False)
+class MaskedMLP:
+    """The integers. `l`: latents, `u`: hidden units of all latents, `o`: outputs of all latents, `k`: context.
+
+    A layer is `(weights @ inputs + bias + anchors @ biases_of_anchors) >> shift`; the anchors' weights add up to 8.
+
+    Raises:
+        ValueError: shapes do not fit, or a sum could leave what float32 holds exactly.
+    """
+
+    w1: NDArray[np.int8]  # u k+l
+    w2: NDArray[np.int8]  # u u
+    w3: NDArray[np.int8]  # o u
+    b1: NDArray[np.int32]  # u
+    b2: NDArray[np.int32]  # u
+    b3: NDArray[np.int32]  # o
+    q1: NDArray[np.int32]  # anchors u
+    q2: NDArray[np.int32]  # anchors u
+    q3: NDArray[np.int32]  # anchors o
+    s1: NDArray[np.uint8]  # u
+    s2: NDArray[np.uint8]  # u
+    s3: NDArray[np.uint8]  # o
+    latents: int
+    largest: int  # absolute value of an input
+
+    def __post_init__(self) -> None:
+        n, u, inputs, o = self.latents, *self.w1.shape, len(self.w3)
+        if n < 1 or u % n or o % n or inputs < n:
+            raise ValueError(f"prior: {u} hidden units and {o} outputs for {n} latents")
+        shapes: dict[str, tuple[int, ...]] = {"w1": (u, inputs), "w2": (u, u), "w3": (o, u)}
+        for i, outputs in (("1", u), ("2", u), ("3", o)):
+            shapes |= {f"b{i}": (outputs,), f"q{i}": (ANCHORS, outputs), f"s{i}": (outputs,)}
+        for field in fields(self)[:12]:
+            array = getattr(self, field.name)
+            if array.shape != shapes[field.name]:
+                raise ValueError(f"prior: {field.name} is of shape {array.shape}")
+            if array.dtype.kind not in "iu":
+                raise ValueError(f"prior: {field.name} holds no integers")
+        for layer, top in (("1", self.largest), ("2", ACTIVATION_MAX), ("3", ACTIVATION_MAX)):
+            w, b, q, s = (getattr(self, name + layer) for name in "wbqs")
+            worst = np.abs(w.astype(np.int64)).sum(1) * top + np.abs(b.astype(np.int64))
+            worst += SUBSTEPS * np.abs(q.astype(np.int64)).max(0)
+            if worst.max() >= EXACT or s.max() > 24:
+                raise ValueError(f"prior: a sum of layer {layer} could reach {worst.max()}, beyond the {EXACT} allowed")
+
+    @property
+    def context(self) -> int:
+        """How many numbers of context there are."""
+        return int(self.w1.shape[1]) - self.latents
+
+    def outputs(self, x: Floats, anchors: Floats) -> Ints:
+        """Context and latents (`k+l n`) and anchors (`ANCHORS n`) to outputs (`n l outputs`), all at once.
+
+        The same integers as `Steps` finds one latent after another.
+        """
+        one, two, three = self.layers
+        a1 = np.floor(one.sums(x, anchors)).clip(0, ACTIVATION_MAX)
+        a2 = (np.floor(two.sums(a1, anchors)) + a1).clip(0, ACTIVATION_MAX)
+        return np.floor(three.sums(a2, anchors)).T.reshape(x.shape[1], self.latents, -1).astype(np.int64)
+
+    @functools.cached_property
+    def layers(self) -> tuple[Layer, Layer, Layer]:
+        """The layers times 2^-shift in float32, which changes no digit, with the weights that look ahead at zero."""
+        n, k = self.latents, self.context
+        latent = np.arange(n)
+        unit, output = latent.repeat(self.w1.shape[0] // n), latent.repeat(self.w3.shape[0] // n)
+        sees = np.concatenate([np.full(k, -1), latent])
+        masks = sees < unit[:, None], unit <= unit[:, None], unit <= output[:, None]
+        layers = []
+        for mask, i in zip(masks, "123", strict=True):
+            w, b, q, s = (getattr(self, name + i) for name in "wbqs")
+            scale = np.exp2(-s.astype(np.float32))
+            weights = (w * mask).astype(np.float32) * scale[:, None]
+            layers.append(Layer(weights, (q * scale).T.astype(np.float32), (b * scale)[:, None].astype(np.float32)))
+        return layers[0], layers[1], layers[2]
+
+
+class Steps:
+    """The outputs for one latent after another: `next` gives the next ones, `take` wants the latent's value."""
+
+    def __init__(self, mlp: MaskedMLP, context: Floats, anchors: Floats) -> None:
+        """context: `k n`; anchors: `ANCHORS n`."""
+        self._mlp, self._anchors, self.at = mlp, anchors, 0
+        k, n, u = mlp.context, context.shape[1], len(mlp.b1)
+        one = mlp.layers[0]
+        self._known = one.part(slice(0, k), slice(None)).sums(context, anchors) if k else None
+        self._latents = np.zeros((mlp.latents, n), np.float32)
+        self._a1, self._a2 = np.zeros((u, n), np.float32), np.zeros((u, n), np.float32)
+
+    def next(self) -> Ints:
+        """Outputs (`n outputs`) for the next latent."""
+        mlp, i = self._mlp, self.at
+        u, o, k = len(mlp.b1) // mlp.latents, len(mlp.b3) // mlp.latents, mlp.context
+        mine, seen, out = slice(i * u, (i + 1) * u), slice(0, (i + 1) * u), slice(i * o, (i + 1) * o)
+        one, two, three = mlp.layers
+        if self._known is None:
+            a1 = one.part(slice(0, i), mine).sums(self._latents[:i], self._anchors)
+        else:
+            a1 = self._known[mine] + one.weights[mine, k : k + i] @ self._latents[:i]
+        a1 = np.floor(a1, out=a1).clip(0, ACTIVATION_MAX, out=a1)
+        self._a1[mine] = a1
+        a2 = two.part(seen, mine).sums(self._a1[seen], self._anchors)
+        a2 = np.floor(a2, out=a2)
+        a2 += a1
+        self._a2[mine] = a2.clip(0, ACTIVATION_MAX, out=a2)
+        result: Ints = np.floor(three.part(seen, out).sums(self._a2[seen], self._anchors)).T.astype(np.int64)
+        return result
+
+    def take(self, latent: Ints) -> None:
+        """The next latent is `latent` (`n`); go on to the one behind it."""
+        self._latents[self.at] = latent
+        self.at += 1
+
+
+def anchor_weights(points: Ints) -> Ints:
+    """Weights of the anchors (`n ANCHORS`) for operating points (`n`): linear between two neighbours, in SUBSTEPS.
+
+    >>> anchor_weights(np.array([0, 11]))[:, :4].tolist()
+    [[8, 0, 0, 0], [0, 5, 3, 0]]
+    """
+    distance: Ints = np.abs(points[:, None] - SUBSTEPS * np.arange(ANCHORS))
+    return (SUBSTEPS - distance).clip(0)
+
+
+def anchor_columns(points: Ints) -> Floats:
+    """The same as float32, `ANCHORS n`."""
+    return np.ascontiguousarray(anchor_weights(points).T, np.float32)

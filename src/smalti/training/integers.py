@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: MIT
+"""Layers that train in floats and decode in integers: the scales, and rounding with a straight-through gradient.
+
+Everything on the decoder's side is built so that it can run on integers: ReLUs with a ceiling, activations in steps of
+1/128, latents in steps of 1/256, weights in 8 bits with a power of two as the scale of each output. With `exact` the
+forward pass computes with just those values (straight-through gradients, Bengio et al. 2013); `export.py` writes them.
+
+One model serves all qualities: a quality is a point between ANCHORS learned sets of biases and quantisation steps
+(gain units, Cui et al. 2021, with biases in the networks beside them).
+"""
+
+import torch
+from torch import Tensor, nn
+
+from smalti.masked import ACTIVATION_MAX, ANCHORS, EXACT
+
+ACTIVATION_ONE = 128
+LATENT_ONE = 256
+WIDTHS_AN_OCTAVE = 8
+NARROWEST = 8
+"""A logistic is at least 2^-8 wide."""
+LOGIT_ONE = 16
+PIXEL_ONE = 256
+"""The synthesis gives pixels as multiples of 1/256."""
+WEIGHT_MAX = 127
+SHIFTS = (1, 14)
+"""Weights are multiples of 2^-k, k in this range."""
+
+
+def anchor_weights(quality: Tensor) -> Tensor:
+    """Weights of the anchors (`b ANCHORS`) for qualities (`b`) in [0, 1]."""
+    at = quality[:, None] * (ANCHORS - 1)
+    return (1 - (at - torch.arange(ANCHORS, device=quality.device)).abs()).clamp_min(0)
+
+
+def round_through(x: Tensor) -> Tensor:
+    """`x` rounded half up, with the gradient of `x`."""
+    return x + (torch.floor(x + 0.5) - x).detach()
+
+
+def weight_shift(w: Tensor, most: int, largest: int = WEIGHT_MAX) -> Tensor:
+    """The k of each output: its weights (first axis: outputs) become multiples of 2^-k, at most `largest` of them.
+
+    As fine as that allows and as keeps the sum below 9/10 of 2^24 for inputs of up to `most`; the rest is for biases.
+    """
+    flat = w.detach().flatten(1)
+    by_size = torch.log2(largest / flat.abs().amax(1).clamp_min(1e-8))
+    by_sum = torch.log2(0.9 * EXACT / most / flat.abs().sum(1).clamp_min(1e-8))
+    return torch.floor(torch.minimum(by_size, by_sum)).clamp(*SHIFTS)
+
+
+def whole_weights(w: Tensor, most: int) -> Tensor:
+    """`w` in the integers that the decoder will have, times their scale, with the gradient of `w`."""
+    scale = torch.exp2(weight_shift(w, most)).view(-1, *[1] * (w.dim() - 1))
+    return w + (torch.round(w * scale).clamp(-WEIGHT_MAX, WEIGHT_MAX) / scale - w).detach()
+
+
+def activate(x: Tensor, *, exact: bool) -> Tensor:
+    """A ReLU with a ceiling."""
+    x = x.clamp(0, ACTIVATION_MAX / ACTIVATION_ONE)
+    return round_through(x * ACTIVATION_ONE) / ACTIVATION_ONE if exact else x
+
+
+def anchor_biases(n: int) -> nn.Parameter:
+    """Biases of `n` channels at each anchor."""
+    return nn.Parameter(torch.zeros(ANCHORS, n))

@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: MIT
+"""The codec's networks as ONNX graphs: the two halves of g_s in integers, proven exact; those of g_a in floats."""
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from smalti.masked import ACTIVATION_MAX, ANCHORS, SUBSTEPS
+from smalti.prior import LATENT_MAX
+from smalti.training.bounds import check_bounds
+from smalti.training.graph import Graph, Port, Whole, whole_layer
+from smalti.training.integers import ACTIVATION_ONE, LATENT_ONE, PIXEL_ONE, weight_shift
+from smalti.training.transforms import LOCAL_GAIN, SITE, Analysis, LocalAnalysis, Size, Synthesis
+
+
+def _numpy(x: Tensor) -> NDArray[np.float32]:
+    return x.detach().cpu().float().numpy()
+
+
+def _whole(layer: nn.Module, anchors: Tensor | None, most: int, one_in: int, one_out: int) -> Whole:
+    w, b = layer.weight, layer.bias
+    assert isinstance(w, Tensor)
+    assert isinstance(b, Tensor)
+    k = weight_shift(w, most).long().numpy()
+    q = None if anchors is None else _numpy(anchors)
+    return whole_layer(_numpy(w), _numpy(b), q, k, one_in=one_in, one_out=np.array(one_out), offset=np.array(0))
+
+
+def _conv(graph: Graph, g_s: Synthesis, i: int, x: str) -> str:
+    one = ACTIVATION_ONE
+    most, one_in = (LATENT_MAX, LATENT_ONE) if i == 1 else (ACTIVATION_MAX, one)
+    layer = _whole(g_s.convs[i], g_s.anchors[i], most, one_in, PIXEL_ONE if i == 4 else one)
+    return graph.linear(x, "anchors", layer, f"convs.{i}")
+
+
+def features_onnx(g_s: Synthesis) -> bytes:
+    """The first half of g_s: latents `v` (`n*cells l`) and anchors (`n ANCHORS`) to features (`n k H W`).
+
+    Raises:
+        TrainingError: a sum could leave what float32 holds exactly.
+    """
+    one = ACTIVATION_ONE
+    size, graph = g_s.size, Graph()
+    (rows, columns), (ch, cw) = size.cells, (size.cell[0] // SITE, size.cell[1] // SITE)
+    quarter = size.synthesis[1]
+    cell_anchors = graph.a_cell_each("anchors", rows * columns)
+    hidden = _whole(g_s.hidden, g_s.hidden_anchors, LATENT_MAX, LATENT_ONE, one)
+    spread = _whole(g_s.spread, None, ACTIVATION_MAX, one, one)
+    x = graph.clip(graph.linear("v", cell_anchors, hidden, "hidden"), ACTIVATION_MAX)
+    x = graph.clip(graph.linear(x, None, spread, "spread"), ACTIVATION_MAX)
+    if rows * columns > 1:
+        x = graph.reshape(x, -1, rows, columns, quarter, ch, cw)
+        x = graph.add("Transpose", [x], perm=[0, 3, 1, 4, 2, 5])
+    x = graph.reshape(x, -1, quarter, rows * ch, columns * cw)
+    x = graph.clip(graph.add("Add", [_conv(graph, g_s, 0, x), x]), ACTIVATION_MAX)
+    inputs: list[Port] = [("v", ["r", size.latents]), ("anchors", ["n", ANCHORS])]
+    data = graph.bytes(inputs, (x, ["n", quarter, *size.sites]))
+    check_bounds(data, {"v": LATENT_MAX, "anchors": SUBSTEPS})
+    return data
+
+
+def synthesis_onnx(g_s: Synthesis) -> bytes:
+    """The rest of g_s: features, local latents `u` (`n c H W`) and anchors (`n ANCHORS`) to pixels (`n c h w`).
+
+    Raises:
+        TrainingError: a sum could leave what float32 holds exactly.
+    """
+    size, graph = g_s.size, Graph()
+    details = graph.clip(_conv(graph, g_s, 1, "u"), ACTIVATION_MAX)
+    x = _conv(graph, g_s, 2, graph.add("Concat", ["features", details], axis=1))
+    x = graph.add("DepthToSpace", [graph.clip(x, ACTIVATION_MAX)], blocksize=2, mode="CRD")
+    x = graph.clip(graph.add("Add", [_conv(graph, g_s, 3, x), x]), ACTIVATION_MAX)
+    x = graph.add("DepthToSpace", [graph.clip(_conv(graph, g_s, 4, x), 255)], blocksize=2, mode="CRD")
+    h, w, c = size.image
+    rows, columns = size.sites
+    if (h, w) != (SITE * rows, SITE * columns):
+        ends = [graph.constant(np.array(ends)) for ends in ([0, 0], [h, w], [2, 3])]
+        x = graph.add("Slice", [x, *ends])
+    inputs: list[Port] = [
+        ("features", ["n", size.synthesis[1], rows, columns]),
+        ("u", ["n", size.local, rows, columns]),
+        ("anchors", ["n", ANCHORS]),
+    ]
+    data = graph.bytes(inputs, (x, ["n", c, h, w]))
+    check_bounds(data, {"features": ACTIVATION_MAX, "u": LATENT_MAX, "anchors": SUBSTEPS})
+    return data
+
+
+def _bias(graph: Graph, name: str, anchors: str, q: Tensor, b: Tensor | None) -> str:
+    scaled = _numpy(q) / SUBSTEPS + (0 if b is None else _numpy(b) / SUBSTEPS)  # the weights add up to SUBSTEPS
+    return graph.add("MatMul", [anchors, graph.constant(scaled.astype(np.float32), f"{name}.q")])
+
+
+def _float_conv(graph: Graph, i: int, conv: nn.Module, anchors: Tensor, x: str, gain: int = 1) -> str:
+    assert isinstance(conv, nn.Conv2d)
+    pad, stride = int(conv.padding[0]), int(conv.stride[0])
+    w = graph.half(gain * _numpy(conv.weight), f"convs.{i}.w")
+    y = graph.add("Conv", [x, w], pads=[pad] * 4, strides=[stride] * 2)
+    bias = _bias(graph, f"convs.{i}", "anchors", anchors, conv.bias)
+    return graph.add("Add", [y, graph.reshape(bias, -1, conv.out_channels, 1, 1)])
+
+
+def _unshuffle(graph: Graph, x: str, shape: tuple[int, int, int], by: int) -> str:
+    """As torch's pixel_unshuffle; shape: c h w of `x`."""
+    c, h, w = shape
+    x = graph.reshape(x, -1, c, h // by, by, w // by, by)
+    x = graph.add("Transpose", [x], perm=[0, 1, 3, 5, 2, 4])
+    return graph.reshape(x, -1, by * by * c, h // by, w // by)
+
+
+def analysis_onnx(g_a: Analysis) -> bytes:
+    """g_a as a float graph: `x` (`n c h w` in [0, 1]), anchors (`n ANCHORS`), steps (`n*cells l`) to latents, rounded.
+
+    Latents are `n*cells l`; the second result is what was found at the sites (`n j H W`).
+    """
+    size, graph = g_a.size, Graph()
+    (rows, columns), (ch, cw), (h, w, c) = size.cells, size.cell, size.image
+    half, quarter, _ = size.analysis
+    height, width = rows * ch, columns * cw
+    pixels = "x"
+    if (h, w) != (height, width):
+        pads = graph.constant(np.array([0, 0, 0, 0, 0, 0, height - h, width - w]))
+        pixels = graph.add("Pad", [pixels, pads], mode="edge")
+    x = _unshuffle(graph, pixels, (c, height, width), 2)
+    for i, (conv, anchors) in enumerate(zip(g_a.convs, g_a.anchors, strict=True)):
+        y = graph.add("Relu", [_float_conv(graph, i, conv, anchors, x)])
+        if i == 4:
+            break
+        x = graph.add("Add", [x, y]) if i in (1, 3) else y
+    sites = graph.add("Concat", [x, _unshuffle(graph, pixels, (c, height, width), SITE)], axis=1)
+    if rows * columns > 1:
+        y = graph.reshape(y, -1, half, rows, ch // SITE, columns, cw // SITE)
+        y = graph.add("Transpose", [y], perm=[0, 2, 4, 1, 3, 5])
+    cells = graph.reshape(y, -1, half * (ch // SITE) * (cw // SITE))
+    latents = _latents(graph, g_a, cells)
+    inputs: list[Port] = [("x", ["n", c, h, w]), ("anchors", ["n", ANCHORS]), ("steps", ["r", size.latents])]
+    of_sites: list[str | int] = ["n", quarter + SITE**2 * c, *size.sites]
+    return graph.bytes(inputs, (latents, ["r", size.latents]), (sites, of_sites))
+
+
+def _latents(graph: Graph, g_a: Analysis, cells: str) -> str:
+    """As `Analysis.latents`, in the integers' units."""
+    size = g_a.size
+    anchors = graph.a_cell_each("anchors", size.cells[0] * size.cells[1])
+
+    def dense(x: str, weights: Tensor, name: str) -> str:
+        return graph.add("MatMul", [x, graph.half(_numpy(weights).T, f"{name}.w")])
+
+    def part(x: str, start: int, end: int) -> str:
+        ends = [graph.constant(np.array([at])) for at in (start, end, 1)]
+        return graph.add("Slice", [x, *ends])
+
+    bias = _bias(graph, "hidden", anchors, g_a.hidden_anchors, g_a.hidden.bias)
+    h = graph.add("Relu", [graph.add("Add", [dense(cells, g_a.hidden.weight, "hidden"), bias])])
+    y = graph.add("Add", [dense(h, g_a.out.weight, "out"), dense(cells, g_a.skip.weight, "skip")])
+    base = graph.add("Add", [y, _bias(graph, "out", anchors, g_a.out_anchors, g_a.out.bias + g_a.skip.bias)])
+    context = dense(h, g_a.mend_hidden.weight, "mend_hidden")
+    context = graph.add("Add", [context, graph.constant(_numpy(g_a.mend_hidden.bias), "mend_hidden.b")])
+    groups, units = size.groups
+    k = size.latents // groups
+    one = graph.constant(np.float32(LATENT_ONE))
+    rounded: list[str] = []
+    errors: list[str] = []
+    for g in range(groups):
+        mine, own = slice(g * k, (g + 1) * k), slice(g * units, (g + 1) * units)
+        y = part(base, mine.start, mine.stop)
+        if g:
+            seen = errors[0] if g == 1 else graph.add("Concat", errors, axis=1)
+            hidden = dense(seen, g_a.mend_errors.weight[own, : g * k], f"mend_errors.{g}")
+            hidden = graph.add("Relu", [graph.add("Add", [part(context, own.start, own.stop), hidden])])
+            y = graph.add("Add", [y, dense(hidden, g_a.mend_out.weight[mine, own], f"mend_out.{g}")])
+        y = graph.add("Mul", [y, one])
+        steps = part("steps", mine.start, mine.stop)
+        half = graph.constant(np.float32(0.5))
+        whole = graph.add("Floor", [graph.add("Add", [graph.add("Div", [y, steps]), half])])
+        rounded.append(graph.add("Mul", [whole, steps]))
+        errors.append(graph.add("Div", [graph.add("Sub", [rounded[-1], y]), one]))
+    return graph.add("Concat", rounded, axis=1)
+
+
+def local_analysis_onnx(g_a: LocalAnalysis, size: Size) -> bytes:
+    """What was found at the sites (`n j H W`), features (`n k H W`, integers) and anchors to local latents."""
+    graph, one = Graph(), np.float32(1 / ACTIVATION_ONE)
+    features = graph.add("Mul", ["features", graph.constant(one)])
+    x = graph.add("Concat", ["sites", features], axis=1)
+    for i, (conv, anchors) in enumerate(zip(g_a.convs, g_a.anchors, strict=True)):
+        y = _float_conv(graph, i, conv, anchors, x, LOCAL_GAIN if i == 2 else 1)
+        if i == 2:
+            break
+        y = graph.add("Relu", [y])
+        x = y if i == 0 else graph.add("Add", [x, y])
+    y = graph.add("Mul", [y, graph.constant(np.float32(LATENT_ONE))])
+    found = size.analysis[1] + SITE**2 * size.image[2]
+    inputs: list[Port] = [
+        ("sites", ["n", found, *size.sites]),
+        ("features", ["n", size.synthesis[1], *size.sites]),
+        ("anchors", ["n", ANCHORS]),
+    ]
+    return graph.bytes(inputs, (y, ["n", size.local, *size.sites]))

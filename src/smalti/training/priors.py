@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: MIT
+"""The priors while training: masked MLPs that say how likely each latent is, given what is decoded before it."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 - its usual name
+
+from smalti.masked import ACTIVATION_MAX
+from smalti.prior import COMPONENTS, LATENT_MAX, OUTPUTS
+from smalti.training.integers import (
+    ACTIVATION_ONE,
+    LATENT_ONE,
+    LOGIT_ONE,
+    NARROWEST,
+    WIDTHS_AN_OCTAVE,
+    activate,
+    anchor_biases,
+    round_through,
+    whole_weights,
+)
+
+FLOOR = 2e-7
+"""Probability that no symbol goes below in training; the integer priors' is 2^-24."""
+
+
+class MaskedMLP(nn.Module):
+    """Three layers of units that belong to latents in an order; a unit sees its own and earlier ones, and the context.
+
+    Masks as in MADE (Germain et al. 2015, section 4). Inputs: `context` numbers, then the latents.
+    """
+
+    def __init__(self, latents: int, hidden: int, outputs: int, context: int, most: int) -> None:
+        super().__init__()
+        units = latents * hidden
+        self.latents, self.most = latents, most
+        self.layers = nn.ModuleList(
+            [nn.Linear(context + latents, units), nn.Linear(units, units), nn.Linear(units, latents * outputs)]
+        )
+        self.anchors = nn.ParameterList([anchor_biases(units), anchor_biases(units), anchor_biases(latents * outputs)])
+        order = torch.arange(latents)
+        unit, output = order.repeat_interleave(hidden), order.repeat_interleave(outputs)
+        first = torch.cat([torch.ones(units, context, dtype=torch.bool), order < unit[:, None]], 1)
+        masks = (first, unit <= unit[:, None], unit <= output[:, None])
+        gains = (1.4, 1.4, 0.2)
+        for i, (mask, gain, layer) in enumerate(zip(masks, gains, self.layers, strict=True)):
+            self.register_buffer(f"mask{i}", mask.float(), persistent=False)
+            fan_in = mask.sum(1, keepdim=True).clamp_min(1)
+            layer.weight.data = torch.randn(mask.shape) * mask * gain / fan_in.sqrt()
+        nn.init.zeros_(self.layers[2].bias)  # type: ignore[arg-type]
+
+    def weights(self, i: int) -> Tensor:
+        """Of layer `i`, with those that would look ahead at zero."""
+        w: Tensor = self.layers[i].weight * getattr(self, f"mask{i}")
+        return w
+
+    def outputs(self, x: Tensor, anchors: Tensor, *, exact: bool) -> Tensor:
+        """Inputs (`n context+l`) and anchor weights (`n ANCHORS`) to outputs (`n l outputs`)."""
+
+        def layer(i: int, x: Tensor, most: int) -> Tensor:
+            w = whole_weights(self.weights(i), most) if exact else self.weights(i)
+            y: Tensor = F.linear(x, w, self.layers[i].bias) + anchors @ self.anchors[i]  # type: ignore[arg-type]
+            return y
+
+        a1 = activate(layer(0, x, self.most), exact=exact)
+        a2 = activate(layer(1, a1, ACTIVATION_MAX) + a1, exact=exact)
+        return layer(2, a2, ACTIVATION_MAX).view(len(x), self.latents, -1)
+
+
+class Prior(MaskedMLP):
+    """Of the latents of a cell: a mixture of logistics for each, given those before it; `smalti.prior` in floats."""
+
+    def __init__(self, latents: int, hidden: int) -> None:
+        super().__init__(latents, hidden, OUTPUTS, 0, LATENT_MAX)
+        with torch.no_grad():
+            bias = self.layers[2].bias.view(latents, -1)  # type: ignore[operator]
+            bias[:, :COMPONENTS] = torch.linspace(-1, 1, COMPONENTS)
+
+    def forward(self, v: Tensor, anchors: Tensor, *, exact: bool = False) -> tuple[Tensor, Tensor, Tensor]:
+        """Latents (`b l`) to centres, log2 widths (`b l COMPONENTS`) and logits (`b l COMPONENTS-1`)."""
+        o = self.outputs(v, anchors, exact=exact)
+        centres, widths, logits = torch.split(o, [COMPONENTS, COMPONENTS, COMPONENTS - 1], dim=-1)
+        if exact:
+            logits = round_through(logits * LOGIT_ONE) / LOGIT_ONE
+        return _fixed(centres, LATENT_ONE, exact), _fixed(widths, WIDTHS_AN_OCTAVE, exact), logits
+
+
+class LocalPrior(MaskedMLP):
+    """Of the local latents of a site: a logistic for each; `smalti.local` in floats.
+
+    It sees the synthesis' features of the site, the latents before it there and, at every other site as on a
+    checkerboard, all of the four neighbours (He et al. 2021).
+    """
+
+    def __init__(self, local: int, hidden: int, features: int) -> None:
+        super().__init__(local, hidden, 2, features + 4 * local + 1, ACTIVATION_MAX)
+        with torch.no_grad():
+            self.layers[2].bias.view(local, 2)[:, 1] = 1.0  # type: ignore[operator]
+
+    def forward(
+        self, u: Tensor, features: Tensor, anchors: Tensor, *, exact: bool = False
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Local latents (`b local H W`), features (`b k H W`) to centres, log2 widths (`b*H*W local 1`), no logits."""
+        b, _, h, w = u.shape
+        u = u.clamp(-ACTIVATION_MAX / ACTIVATION_ONE, ACTIVATION_MAX / ACTIVATION_ONE)
+        if exact:
+            u = u + (torch.floor(u * ACTIVATION_ONE) / ACTIVATION_ONE - u).detach()
+        odd = ((torch.arange(h, device=u.device)[:, None] + torch.arange(w, device=u.device)) % 2).to(u.dtype)
+        p = F.pad(u, (1, 1, 1, 1))
+        around = torch.cat([p[:, :, :-2, 1:-1], p[:, :, 2:, 1:-1], p[:, :, 1:-1, :-2], p[:, :, 1:-1, 2:]], 1) * odd
+        x = torch.cat([features, around, odd.expand(b, 1, h, w), u], 1).permute(0, 2, 3, 1).reshape(b * h * w, -1)
+        o = self.outputs(x, anchors.repeat_interleave(h * w, 0), exact=exact)
+        centres, widths = _fixed(o[..., :1], LATENT_ONE, exact), _fixed(o[..., 1:], WIDTHS_AN_OCTAVE, exact)
+        return centres, widths, o[..., :0]
+
+
+def _fixed(x: Tensor, one: int, exact: bool) -> Tensor:  # noqa: FBT001 - as in the callers' signatures
+    return round_through(x * one) / one if exact else x
+
+
+def bits(v: Tensor, half: Tensor, mixture: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+    """What latents `v` (`b l`), in bins of `v` plus or minus `half`, cost each under the mixtures: `b l`."""
+    centres, widths, logits = mixture
+    inverse = torch.exp2(-widths.clamp(-NARROWEST, 6))
+    up, low = (v + half)[..., None] - centres, (v - half)[..., None] - centres
+    sign = torch.where(up + low > 0, -1.0, 1.0)  # on the left of the centre, where sigmoids do not saturate
+    p = (torch.sigmoid(sign * up * inverse) - torch.sigmoid(sign * low * inverse)).abs()
+    share, left = torch.sigmoid(logits), torch.ones_like(v)
+    total = torch.zeros_like(left)
+    for k in range(logits.shape[-1]):
+        total = total + left * share[..., k] * p[..., k]
+        left = left * (1 - share[..., k])
+    return -torch.log2((total + left * p[..., -1]).clamp_min(FLOOR))

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: MIT
+"""A bundle back to a network that can be trained further; the inverse of `export.py`, but for rounding."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from onnx import numpy_helper
+from torch import Tensor, nn
+
+from smalti.bundle import ANALYSIS, FEATURES, LOCAL_ANALYSIS, SYNTHESIS, Model
+from smalti.errors import TrainingError
+from smalti.masked import SUBSTEPS, MaskedMLP
+from smalti.prior import COMPONENTS
+from smalti.training.integers import ACTIVATION_ONE, LATENT_ONE, LOGIT_ONE, NARROWEST, PIXEL_ONE, WIDTHS_AN_OCTAVE
+from smalti.training.network import STEP_GAIN, Codec
+from smalti.training.priors import MaskedMLP as FloatMLP
+from smalti.training.transforms import LOCAL_GAIN, Analysis, LocalAnalysis, Size, Synthesis
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+def restore(model: Model) -> Codec:
+    """The network that `model` was exported from.
+
+    Raises:
+        TrainingError: it is no codec, or of a release that wrote other bundles.
+    """
+    try:
+        size = Size(**{name: _tuple(value) for name, value in dict(model.training["size"]).items()})
+        codec = Codec(size)
+        local = model.local
+        assert local is not None
+        with torch.no_grad():
+            _analysis(codec.g_a, _constants(model.networks[ANALYSIS]))
+            _float_convs(codec.local_g_a, _constants(model.networks[LOCAL_ANALYSIS]))
+            last = codec.local_g_a.convs[2].weight
+            assert isinstance(last, Tensor)
+            last /= LOCAL_GAIN
+            _synthesis(codec.g_s, {**_constants(model.networks[FEATURES]), **_constants(model.networks[SYNTHESIS])})
+            kinds = np.repeat([LATENT_ONE, WIDTHS_AN_OCTAVE, LOGIT_ONE], [COMPONENTS, COMPONENTS, COMPONENTS - 1])
+            offset = np.where(kinds == WIDTHS_AN_OCTAVE, NARROWEST * WIDTHS_AN_OCTAVE, 0)
+            _prior(codec.prior, model.prior.mlp, kinds, offset, LATENT_ONE)
+            _prior(codec.local_prior, local.mlp, kinds[[0, 3]], offset[[0, 3]], ACTIVATION_ONE)
+            codec.log_steps.copy_(_tensor(np.log2(model.grid.steps[::SUBSTEPS] / LATENT_ONE)))
+            codec.local_steps.copy_(_tensor(np.log2(local.steps[::SUBSTEPS] / LATENT_ONE) / STEP_GAIN))
+    except (KeyError, TypeError, ValueError, RuntimeError, AssertionError) as exc:
+        raise TrainingError(f"model {model.name} cannot be trained further: it is no codec of this release") from exc
+    return codec
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _tensor(values: NDArray[Any]) -> Tensor:
+    return torch.tensor(values, dtype=torch.float32)
+
+
+def _constants(network: bytes) -> Arrays:
+    graph = onnx.load_model_from_string(network).graph
+    return {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+
+
+def _float_convs(part: Analysis | LocalAnalysis, arrays: Arrays) -> None:
+    """Biases of convolutions are in those of the anchors."""
+    for i, (conv, anchors) in enumerate(zip(part.convs, part.anchors, strict=True)):
+        assert isinstance(conv, nn.Conv2d)
+        assert conv.bias is not None
+        conv.weight.copy_(_tensor(arrays[f"convs.{i}.w"]))
+        conv.bias.zero_()
+        anchors.copy_(_tensor(arrays[f"convs.{i}.q"] * SUBSTEPS))
+
+
+def _analysis(g_a: Analysis, arrays: Arrays) -> None:
+    _float_convs(g_a, arrays)
+    for name in ("hidden", "out", "skip", "mend_hidden"):
+        layer = getattr(g_a, name)
+        layer.weight.copy_(_tensor(arrays[f"{name}.w"].T))
+        layer.bias.zero_()
+    g_a.mend_hidden.bias.copy_(_tensor(arrays["mend_hidden.b"]))
+    g_a.hidden_anchors.copy_(_tensor(arrays["hidden.q"] * SUBSTEPS))
+    g_a.out_anchors.copy_(_tensor(arrays["out.q"] * SUBSTEPS))
+    groups, units = g_a.size.groups
+    k = g_a.size.latents // groups
+    for g in range(1, groups):
+        own = slice(g * units, (g + 1) * units)
+        g_a.mend_errors.weight[own, : g * k] = _tensor(arrays[f"mend_errors.{g}.w"].T)
+        g_a.mend_out.weight[g * k : (g + 1) * k, own] = _tensor(arrays[f"mend_out.{g}.w"].T)
+
+
+def _synthesis(g_s: Synthesis, arrays: Arrays) -> None:
+    def layer(name: str, module: nn.Module, anchors: Tensor | None, one_in: int, one_out: int) -> None:
+        scale = arrays[f"{name}.scale"]
+        assert isinstance(module.weight, Tensor)
+        assert isinstance(module.bias, Tensor)
+        module.weight.copy_(_tensor(arrays[f"{name}.w"] * scale * (one_in / one_out)))
+        module.bias.copy_(_tensor((arrays[f"{name}.b"] - 0.5) / one_out))
+        if anchors is not None and f"{name}.q" in arrays:
+            anchors.copy_(_tensor(arrays[f"{name}.q"] * (SUBSTEPS / one_out)))
+
+    one = ACTIVATION_ONE
+    layer("hidden", g_s.hidden, g_s.hidden_anchors, LATENT_ONE, one)
+    layer("spread", g_s.spread, None, one, one)
+    for i, (conv, anchors) in enumerate(zip(g_s.convs, g_s.anchors, strict=True)):
+        layer(f"convs.{i}", conv, anchors, LATENT_ONE if i == 1 else one, PIXEL_ONE if i == 4 else one)
+
+
+def _prior(prior: FloatMLP, mlp: MaskedMLP, one: NDArray[np.int64], offset: NDArray[np.int64], one_in: int) -> None:
+    for i, (layer, anchors) in enumerate(zip(prior.layers, prior.anchors, strict=True)):
+        w, b, q, s = (getattr(mlp, f"{part}{i + 1}").astype(np.float64) for part in "wbqs")
+        scale = np.exp2(-s)
+        ones = np.tile(one, mlp.latents) if i == 2 else np.full(len(b), ACTIVATION_ONE)
+        add = np.tile(offset, mlp.latents) if i == 2 else np.zeros(len(b))
+        assert isinstance(layer, nn.Linear)
+        into = one_in if i == 0 else ACTIVATION_ONE
+        layer.weight.copy_(_tensor(w * (scale * into / ones)[:, None]))
+        layer.bias.copy_(_tensor((b * scale - 0.5 - add) / ones))
+        anchors.copy_(_tensor(q * scale * SUBSTEPS / ones))

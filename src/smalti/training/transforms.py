@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: MIT
+"""The codec's transforms while training: analysis g_a (images to latents) and synthesis g_s (latents to images).
+
+A cell's latents come from a dense bottleneck and say what is drawn; the local latents, a few at each site of 4x4
+pixels, say what that leaves out. The analysis decides in an order, and sees what rounding has done so far: the latents
+of a cell in groups, then, with the features that the decoder makes of them, the local ones.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 - its usual name
+
+from smalti.masked import ACTIVATION_MAX
+from smalti.prior import LATENT_MAX
+from smalti.training.integers import activate, anchor_biases, whole_weights
+
+SITE = 4
+"""Pixels a side of a site, the place of a few local latents."""
+
+LOCAL_GAIN = 16
+"""Of the weights that make the local latents: from the start they stand above their quantisation steps."""
+
+Quantise = Callable[[Tensor, int], Tensor]
+"""Latents `y` (`b k`), the first of which is the given one of all, to what the decoder will see of them."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """The widths of the networks; what a model costs and can do."""
+
+    image: tuple[int, int, int]  # h w c
+    cell: tuple[int, int]  # pixels of a cell, h w, multiples of 4; cells cover the image
+    latents: int = 96  # a cell
+    local: int = 16  # latents a site
+    analysis: tuple[int, int, int] = (32, 64, 256)  # channels at half and quarter size, units of the hidden layer
+    groups: tuple[int, int] = (8, 64)  # groups of latents that the analysis decides one after another, units of each
+    synthesis: tuple[int, int, int] = (256, 48, 24)  # units of the hidden layer, channels at quarter and half size
+    details: int = 32  # channels that the synthesis makes of the local latents, at quarter size
+    prior: int = 8  # hidden units a latent, in each of two layers
+    local_prior: int = 6  # the same for local latents
+
+    @property
+    def cells(self) -> tuple[int, int]:
+        """Rows and columns of cells."""
+        return -(-self.image[0] // self.cell[0]), -(-self.image[1] // self.cell[1])
+
+    @property
+    def sites(self) -> tuple[int, int]:
+        """Rows and columns of sites."""
+        (rows, columns), (h, w) = self.cells, self.cell
+        return rows * h // SITE, columns * w // SITE
+
+
+def size_for(image: tuple[int, int, int]) -> Size:
+    """A sensible size for images of `h w c`: cells of about 28 pixels a side, more latents where there is more to say.
+
+    >>> size_for((28, 28, 1)).cell, size_for((128, 96, 3)).cells
+    ((28, 28), (4, 3))
+    """
+    h, w, c = image
+    rows, columns = max(1, round(h / 30)), max(1, round(w / 30))
+    cell = (4 * math.ceil(h / rows / 4), 4 * math.ceil(w / columns / 4))
+    latents = 96 * math.sqrt(cell[0] * cell[1] / 784) * (1.5 if c == 3 else 1.0)
+    return Size(image, cell, min(192, max(16, 8 * round(latents / 8))))
+
+
+def channels_last(x: Tensor) -> Tensor:
+    """The same tensor in the memory layout in which convolutions are fastest."""
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+class Analysis(nn.Module):
+    """g_a: images to latents. Runs in floats, at the encoder alone."""
+
+    def __init__(self, size: Size) -> None:
+        super().__init__()
+        self.size = size
+        (h, w), c = size.cell, size.image[2]
+        half, quarter, hidden = size.analysis
+        self.convs = nn.ModuleList(
+            [
+                nn.Conv2d(4 * c, half, 3, padding=1),
+                nn.Conv2d(half, half, 3, padding=1),
+                nn.Conv2d(half, quarter, 3, padding=1, stride=2),
+                nn.Conv2d(quarter, quarter, 3, padding=1),
+                nn.Conv2d(quarter, half, 1),
+            ]
+        )
+        self.anchors = nn.ParameterList([anchor_biases(conv.out_channels) for conv in self.convs])  # type: ignore[arg-type]
+        features = half * (h // 4) * (w // 4)
+        self.hidden, self.hidden_anchors = nn.Linear(features, hidden), anchor_biases(hidden)
+        self.out, self.out_anchors = nn.Linear(hidden, size.latents), anchor_biases(size.latents)
+        self.skip = nn.Linear(features, size.latents)
+        groups, units = size.groups
+        self.mend_hidden = nn.Linear(hidden, groups * units)
+        self.mend_errors = nn.Linear(size.latents, groups * units, bias=False)
+        self.mend_out = nn.Linear(groups * units, size.latents, bias=False)
+        nn.init.zeros_(self.mend_out.weight)
+
+    def features(self, x: Tensor, anchors: Tensor) -> tuple[Tensor, Tensor]:
+        """`x` (`b c h w` in [0, 1]) and anchor weights (`b ANCHORS`) to features of sites and of cells.
+
+        Of sites, `b k H W`: for `LocalAnalysis`, with the pixels themselves. Of cells, `b*cells k`: for `latents`.
+        """
+        (rows, columns), (ch, cw) = self.size.cells, self.size.cell
+        pixels = F.pad(x, (0, columns * cw - x.shape[3], 0, rows * ch - x.shape[2]), mode="replicate")
+        x = channels_last(F.pixel_unshuffle(pixels, 2))
+        for i, (conv, bias) in enumerate(zip(self.convs, self.anchors, strict=True)):
+            y = F.relu(conv(x) + (anchors @ bias)[:, :, None, None])
+            if i == 4:
+                break
+            x = x + y if i in (1, 3) else y
+        b, c = y.shape[:2]
+        cells = y.view(b, c, rows, ch // 4, columns, cw // 4).permute(0, 2, 4, 1, 3, 5).reshape(b * rows * columns, -1)
+        return torch.cat([x, F.pixel_unshuffle(pixels, SITE)], 1), cells
+
+    def latents(self, cells: Tensor, anchors: Tensor, quantise: Quantise) -> tuple[Tensor, Tensor]:
+        """Features of cells (`b*cells k`) to latents before and after `quantise` (`b*cells l`), group by group."""
+        anchors = anchors.repeat_interleave(self.size.cells[0] * self.size.cells[1], 0)
+        h = F.relu(self.hidden(cells) + anchors @ self.hidden_anchors)
+        base = self.skip(cells) + self.out(h) + anchors @ self.out_anchors
+        context = self.mend_hidden(h)
+        groups, units = self.size.groups
+        k = self.size.latents // groups
+        ys, seens, errors = [], [], base.new_zeros(len(base), 0)
+        for g in range(groups):
+            mine, own = slice(g * k, (g + 1) * k), slice(g * units, (g + 1) * units)
+            y = base[:, mine]
+            if g:
+                hidden = F.relu(context[:, own] + F.linear(errors, self.mend_errors.weight[own, : g * k]))
+                y = y + F.linear(hidden, self.mend_out.weight[mine, own])
+            seen = quantise(y, g * k)
+            ys.append(y)
+            seens.append(seen)
+            errors = torch.cat([errors, seen - y], 1)
+        return torch.cat(ys, 1), torch.cat(seens, 1)
+
+
+class LocalAnalysis(nn.Module):
+    """The rest of g_a: what to add at each site to what the decoder makes of the latents of the cells."""
+
+    def __init__(self, size: Size) -> None:
+        super().__init__()
+        _, width, _ = size.analysis
+        inputs = width + SITE**2 * size.image[2] + size.synthesis[1]
+        self.convs = nn.ModuleList(
+            [
+                nn.Conv2d(inputs, width, 1),
+                nn.Conv2d(width, width, 3, padding=1),
+                nn.Conv2d(width, size.local, 3, padding=1),
+            ]
+        )
+        self.anchors = nn.ParameterList([anchor_biases(conv.out_channels) for conv in self.convs])  # type: ignore[arg-type]
+
+    def forward(self, sites: Tensor, features: Tensor, anchors: Tensor) -> Tensor:
+        """Features of the analysis and of the synthesis (`b k H W` each) to local latents (`b local H W`)."""
+        x = channels_last(torch.cat([sites, features], 1))
+        for i, (conv, bias) in enumerate(zip(self.convs, self.anchors, strict=True)):
+            assert isinstance(conv, nn.Conv2d)
+            w = LOCAL_GAIN * conv.weight if i == 2 else conv.weight
+            y = F.conv2d(x, w, conv.bias, padding=conv.padding) + (anchors @ bias)[:, :, None, None]
+            if i == 2:
+                break
+            x = F.relu(y) if i == 0 else x + F.relu(y)
+        latents: Tensor = y
+        return latents
+
+
+class Synthesis(nn.Module):
+    """g_s: latents to features of sites, those and local latents to images."""
+
+    def __init__(self, size: Size) -> None:
+        super().__init__()
+        self.size = size
+        (h, w), c = size.cell, size.image[2]
+        hidden, quarter, half = size.synthesis
+        self.hidden, self.hidden_anchors = nn.Linear(size.latents, hidden), anchor_biases(hidden)
+        self.spread = nn.Linear(hidden, quarter * (h // 4) * (w // 4))
+        self.convs = nn.ModuleList(
+            [
+                nn.Conv2d(quarter, quarter, 3, padding=1),
+                nn.Conv2d(size.local, size.details, 3, padding=1),
+                nn.Conv2d(quarter + size.details, 4 * half, 3, padding=1),
+                nn.Conv2d(half, half, 3, padding=1),
+                nn.Conv2d(half, 4 * c, 3, padding=1),
+            ]
+        )
+        self.anchors = nn.ParameterList([anchor_biases(conv.out_channels) for conv in self.convs])  # type: ignore[arg-type]
+        nn.init.constant_(self.convs[4].bias, 0.1)  # type: ignore[arg-type]
+
+    def features(self, v: Tensor, anchors: Tensor, *, exact: bool = False) -> Tensor:
+        """Latents (`b*cells l`) and anchor weights (`b ANCHORS`) to features of sites (`b k H W`)."""
+        (rows, columns), (ch, cw) = self.size.cells, (self.size.cell[0] // SITE, self.size.cell[1] // SITE)
+        b = len(v) // (rows * columns)
+        x = F.linear(v, _weights(self.hidden, LATENT_MAX, exact=exact), self.hidden.bias)
+        x = activate(x + anchors.repeat_interleave(rows * columns, 0) @ self.hidden_anchors, exact=exact)
+        x = activate(F.linear(x, _weights(self.spread, ACTIVATION_MAX, exact=exact), self.spread.bias), exact=exact)
+        x = x.view(b, rows, columns, -1, ch, cw).permute(0, 3, 1, 4, 2, 5).reshape(b, -1, rows * ch, columns * cw)
+        x = channels_last(x)
+        return channels_last(activate(x + self._conv(0, x, anchors, exact=exact), exact=exact))
+
+    def pixels(self, features: Tensor, u: Tensor, anchors: Tensor, *, exact: bool = False) -> Tensor:
+        """Features and local latents (`b local H W`) to pixels over 256 (`b c h w`), not clipped."""
+        details = activate(self._conv(1, u, anchors, exact=exact), exact=exact)
+        x = channels_last(torch.cat([features, details], 1))
+        x = F.pixel_shuffle(self._conv(2, x, anchors, exact=exact), 2)
+        x = channels_last(activate(x, exact=exact))
+        x = channels_last(activate(x + self._conv(3, x, anchors, exact=exact), exact=exact))
+        h, w, _ = self.size.image
+        return F.pixel_shuffle(self._conv(4, x, anchors, exact=exact), 2)[:, :, :h, :w]
+
+    def _conv(self, i: int, x: Tensor, anchors: Tensor, *, exact: bool) -> Tensor:
+        conv = self.convs[i]
+        weights = _weights(conv, LATENT_MAX if i == 1 else ACTIVATION_MAX, exact=exact)
+        y: Tensor = F.conv2d(x, weights, conv.bias, padding=1)  # type: ignore[arg-type]
+        y = y + (anchors @ self.anchors[i])[:, :, None, None]
+        return y
+
+
+def _weights(module: nn.Module, most: int, *, exact: bool) -> Tensor:
+    w = module.weight
+    assert isinstance(w, Tensor)
+    return whole_weights(w, most) if exact else w
