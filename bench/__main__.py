@@ -64,7 +64,7 @@ def single(
     """What one model for all qualities costs at one of them."""
     from bench.train import single as run
 
-    run(load_model(model), train_images(data), test_images(data), (quality - 1) / 99, steps, output)
+    run(load_model(model), train_images(data), test_images(data)[:2000], (quality - 1) / 99, steps, output)
 
 
 @app.command()

@@ -72,7 +72,9 @@ def run(x: Pixels, output: Path, data: str, model: str, efforts: Sequence[int] =
         writer = csv.DictWriter(file, [f.name for f in fields(Row)], lineterminator="\n")
         writer.writeheader()
         writer.writerows(asdict(row) for row in rows)
-    (output / f"rd-{data}.md").write_text(summary(rows) + "\n" + table(rows), encoding="utf-8")
+    size = smalti.load_model(model).size
+    counted = f"With the model counted ({size:,} bytes, once for {len(x):,} images): {size / len(x):.1f} bytes more.\n"
+    (output / f"rd-{data}.md").write_text("\n".join([summary(rows), counted, table(rows)]), encoding="utf-8")
     plot([asdict(row) for row in rows], f"{len(x):,} test images of {data}", output / f"rd-{data}.png")
     console.print(f"wrote {output}/rd-{data}.csv, .md and .png")
 
