@@ -5,6 +5,8 @@
 image by image, and takes those together that pay in bits + multiplier * squared error, for as long as any do.
 """
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,25 +65,32 @@ def _local(sites: NDArray[np.float32], symbols: Ints, points: Ints, model: Model
 
 
 def refine(x: Pixels, code: Code, sites: NDArray[np.float32], model: Model, passes: int) -> Code:
-    """A better code for images `x` (`n h w` or `n h w c`), none of them plain."""
-    if not passes:
+    """A better code for images `x` (`n h w` or `n h w c`), none of them plain; a few at a time, on all cores."""
+    if not passes or not len(x):
         return code
-    parts = []
-    for start in range(0, len(x), REFINE_IMAGES):
-        rows = np.arange(start, min(start + REFINE_IMAGES, len(x)))
-        some, before = x[rows], code.pick(rows)
-        symbols = _refine(some, before, model, passes)
-        found = Code(before.points, symbols, _local(sites[rows], symbols, before.points, model), {})
-        if model.local is not None:  # the local latents again, unless the old ones are better
-            both = Code(before.points, symbols, before.local, {})
-            worse = np.flatnonzero(total_cost(some, found, model) > total_cost(some, both, model))
-            found.put(worse, both.pick(worse))
-            found = _refine_local(some, found, model)
-        parts.append(found)
-    return Code(code.points, np.concatenate([p.symbols for p in parts]), np.concatenate([p.local for p in parts]), {})
+    groups = [np.arange(i, min(i + REFINE_IMAGES, len(x))) for i in range(0, len(x), REFINE_IMAGES)]
+    pool = ThreadPoolExecutor(model.threads or os.cpu_count())
+    try:
+        parts = list(pool.map(lambda rows: _refine(x[rows], code.pick(rows), sites[rows], model, passes), groups))
+    finally:  # what Ctrl-C interrupts does not go on
+        pool.shutdown(cancel_futures=True)
+    symbols, local = np.concatenate([p.symbols for p in parts]), np.concatenate([p.local for p in parts])
+    return Code(code.points, symbols, local, {})
 
 
-def _refine(x: Pixels, code: Code, model: Model, passes: int) -> Ints:
+def _refine(x: Pixels, code: Code, sites: NDArray[np.float32], model: Model, passes: int) -> Code:
+    """As `refine`, for a few images."""
+    points, symbols = code.points, _refine_cells(x, code, model, passes)
+    found = Code(points, symbols, _local(sites, symbols, points, model), {})
+    if model.local is None:
+        return found
+    both = Code(points, symbols, code.local, {})  # the local latents are analysed anew, unless the old ones are better
+    worse = np.flatnonzero(total_cost(x, found, model) > total_cost(x, both, model))
+    found.put(worse, both.pick(worse))
+    return _refine_local(x, found, model)
+
+
+def _refine_cells(x: Pixels, code: Code, model: Model, passes: int) -> Ints:
     """Better symbols (`n cells l`) for a few images, their local latents left alone.
 
     A pass tries a step up of each latent with the decoder, and takes the change of the image for what steps of several
