@@ -32,7 +32,7 @@ SPEED_IMAGES = 400
 SMALTI_SPEED_IMAGES = 4096
 """smalti is too fast for so few: it works in blocks of 256."""
 QUALITIES = (1, 15, 29, 40, 50, 60, 70, 85, 100)
-SEARCHED_QUALITIES = (15, 29, 50, 60, 85)
+SEARCHED_QUALITIES = (20, 35, 50, 65, 80, 100)
 """Fewer of them where the encoder searches, which takes its time."""
 
 S = TypeVar("S")

@@ -146,7 +146,7 @@ def test_hostile_arrays_are_refused(tmp_path, members, arrays):
         {"steps": np.ones((65, 5), np.int64)},
         {"octaves": np.full((65, 6), 5000, np.int64)},
         {"active": np.ones((64, 6), bool)},
-        {"tables": np.ones((37, 8, 257), np.int32)},
+        {"tables": np.ones((37, 8, 1025), np.int32)},
         {"tables": np.ones((37, 8, 3), np.int32)},
         {"w3": np.ones((6, 18), np.int8)},
         {"b2": np.full(18, 1 << 24, np.int32)},

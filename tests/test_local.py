@@ -8,6 +8,7 @@ import pytest
 from smalti.code import Code
 from smalti.codec import decode_block, encode_block, synthesise
 from smalti.local import (
+    BASE_MAX,
     REACH,
     SHARES,
     SYMBOL_MAX,
@@ -165,7 +166,7 @@ def test_any_output_chooses_a_table_and_a_symbol_within_reach(local):
     outputs = rng.choice([-(1 << 24), -4096, -7, 0, 9, 4096, 1 << 24], (500, 2)).astype(np.int64)
     points, latents = rng.integers(0, POINTS, 500), rng.integers(0, local.mlp.latents, 500)
     base, table = choose(local, outputs, points, latents)
-    assert np.abs(base).max() <= SYMBOL_MAX
+    assert np.abs(base).max() <= BASE_MAX
     assert table.min() >= 0
     assert table.max() < WIDTHS * SHARES
 
@@ -178,7 +179,7 @@ def test_the_likeliest_symbol_is_the_one_at_the_centre(local):
     frequencies = local.tables.reshape(WIDTHS * SHARES, -1)[table]
     assert (frequencies[:, REACH] >= 0.999 * frequencies.max(1)).all()  # half way, two are as likely
     off = centres / local.steps[40, 2] - base
-    assert np.abs(off[np.abs(base) < SYMBOL_MAX]).max() < 0.57  # half a step, and half of a share
+    assert np.abs(off[np.abs(base) < BASE_MAX]).max() < 0.57  # half a step, and half of a share
 
 
 def test_tables_sum_to_the_whole_and_have_no_zero(local):

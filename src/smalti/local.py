@@ -18,10 +18,12 @@ from smalti.masked import ACTIVATION_MAX, POINTS, MaskedMLP, Steps, anchor_colum
 from smalti.prior import LATENT_MAX, to_latents
 from smalti.tables import PRECISION, TOTAL, Ints
 
-SYMBOL_MAX = 64
-"""Of the absolute value of a symbol."""
-REACH = 2 * SYMBOL_MAX
-"""A symbol is at most so far from the one nearest to the logistic's centre."""
+SYMBOL_MAX = 448
+"""Of the absolute value of a symbol that an encoder may choose."""
+BASE_MAX = 64
+"""Of the absolute value of the symbol that counts as the one nearest to the logistic's centre."""
+REACH = SYMBOL_MAX + BASE_MAX
+"""So far from that one a table goes."""
 SHARES = 8
 """Places of the centre between two symbols that tables tell apart."""
 WIDTHS = 37
@@ -144,7 +146,7 @@ def choose(prior: LocalPrior, outputs: Ints, points: Ints, i: Ints | int) -> tup
     """Outputs (`... 2`) at operating points for latent `i` to the symbols nearest to the centres, and the tables."""
     centre = outputs[..., 0].clip(-LATENT_MAX, LATENT_MAX)
     share = (centre * prior.inverses[points, i] + (1 << INVERSE_BITS - 1)) >> INVERSE_BITS
-    base = ((share + SHARES // 2) >> 3).clip(-SYMBOL_MAX, SYMBOL_MAX)  # SHARES is 2^3
+    base = ((share + SHARES // 2) >> 3).clip(-BASE_MAX, BASE_MAX)  # SHARES is 2^3
     rest = (share - base * SHARES + SHARES // 2).clip(0, SHARES - 1)
     width = (outputs[..., 1] - prior.octaves[points, i] + WIDTH_LOW + 1) >> 1
     return base, width.clip(0, WIDTHS - 1) * SHARES + rest

@@ -96,12 +96,13 @@ def integer_prior(prior: FloatPrior) -> Prior:
 
 
 def integer_local_prior(prior: FloatLocalPrior, log_steps: NDArray[np.float32]) -> LocalPrior:
-    """The prior of the local latents in integers, with its tables and steps (log2, `ANCHORS c`); all active."""
+    """The prior of the local latents in integers, with its tables and steps (log2, `ANCHORS c`)."""
     one, offset = np.array([LATENT_ONE, WIDTHS_AN_OCTAVE]), np.array([0, NARROWEST * WIDTHS_AN_OCTAVE])
     steps = step_array(log_steps)
     octaves = np.rint(WIDTHS_AN_OCTAVE * np.log2(steps)).astype(np.int64)
     mlp = _integer_mlp(prior, one, offset, ACTIVATION_ONE)
-    return LocalPrior(mlp, logistic_tables(), steps, octaves, np.ones(steps.shape, bool))
+    silent = _steps(log_steps) > LATENT_MAX  # no latent reaches it
+    return LocalPrior(mlp, logistic_tables(), steps, octaves, ~silent)
 
 
 def logistic_tables() -> NDArray[np.int32]:
@@ -122,8 +123,12 @@ def logistic_tables() -> NDArray[np.int32]:
 
 def step_array(log_steps: NDArray[np.float32]) -> NDArray[np.int64]:
     """Quantisation steps (`POINTS l`) from those of the anchors (log2, `ANCHORS l`)."""
-    logs = anchor_weights(np.arange(POINTS)) @ log_steps / SUBSTEPS
-    steps: NDArray[np.int64] = np.rint(np.exp2(logs) * LATENT_ONE).clip(1, LATENT_MAX).astype(np.int64)
+    steps: NDArray[np.int64] = np.rint(_steps(log_steps)).clip(1, LATENT_MAX).astype(np.int64)
+    return steps
+
+
+def _steps(log_steps: NDArray[np.float32]) -> NDArray[np.float64]:
+    steps: NDArray[np.float64] = np.exp2(anchor_weights(np.arange(POINTS)) @ log_steps / SUBSTEPS) * LATENT_ONE
     return steps
 
 
@@ -207,7 +212,7 @@ def assemble(
     if model.local is not None:
         after = np.minimum(np.arange(POINTS) // EVERY.step + 1, len(EVERY) - 1)
         active = np.stack(used)[np.arange(POINTS) // EVERY.step] | np.stack(used)[after]
-        model = replace(model, local=replace(model.local, active=active))
+        model = replace(model, local=replace(model.local, active=model.local.active & active))
     check_engines(model)
     measured = []
     for point in EVERY:

@@ -104,8 +104,8 @@ class Codec(nn.Module):
 
 
 def _steps(logs: Tensor, anchors: Tensor, *, exact: bool) -> Tensor:
-    """Quantisation steps (`b l`), in units of the latents."""
-    steps = torch.exp2(anchors @ logs)
+    """Quantisation steps (`b l`), in units of the latents; a larger one would let a clipped latent pass for 0."""
+    steps = torch.exp2(anchors @ logs).clamp_max(LATENT_MAX / LATENT_ONE)
     return round_through(steps * LATENT_ONE).clamp_min(1) / LATENT_ONE if exact else steps
 
 
