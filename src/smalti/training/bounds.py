@@ -19,6 +19,8 @@ from smalti.errors import TrainingError
 from smalti.masked import EXACT
 
 Array = NDArray[np.float64]
+ANCHORS_INPUT = "anchors"
+"""The input whose entries, none negative, sum to the largest that one of them may be."""
 MOVING = ("Identity", "Cast", "Reshape", "Transpose", "DepthToSpace", "Slice", "Tile", "Resize")
 """Operators that compute nothing."""
 
@@ -97,14 +99,17 @@ def _range(node: onnx.NodeProto, constants: Mapping[str, NDArray[np.generic]], r
         case "MatMul" | "Conv":
             w = constants[node.input[1]].astype(np.float64)
             rows = w.T if node.op_type == "MatMul" else w.reshape(len(w), -1)
-            return _product(rows, x.whole(), get(2) if len(node.input) == 3 else None)
+            bias = get(2) if len(node.input) == 3 else None
+            return _product(rows, x.whole(), bias, sums=node.input[0] != ANCHORS_INPUT)
     if node.op_type in MOVING:
         return x if _keeps_channels(node, constants) else x.whole()
     raise TrainingError(f"no rule to prove {node.op_type} exact")
 
 
-def _product(rows: Array, x: Range, bias: Range | None) -> Range:
-    result = Range(np.abs(rows).sum(1) * x.most, _unit(rows) * x.unit)
+def _product(rows: Array, x: Range, bias: Range | None, *, sums: bool) -> Range:
+    """sums: whether all entries may be as large as one may be."""
+    most = np.abs(rows).sum(1) if sums else np.abs(rows).max(1)
+    result = Range(most * x.most, _unit(rows) * x.unit)
     return result if bias is None else Range(result.most + bias.most, np.minimum(result.unit, bias.unit))
 
 

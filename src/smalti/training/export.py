@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from smalti.bundle import ANALYSIS, FEATURES, LOCAL_ANALYSIS, SYNTHESIS, Measured, Model, bundle_bytes
+from smalti.code import Code
 from smalti.codec import analyse, payload_bytes, synthesise
 from smalti.errors import TrainingError
 from smalti.local import REACH, SHARES, WIDTHS, LocalPrior
@@ -32,7 +33,7 @@ from smalti.prior import (
     Grid,
     Prior,
 )
-from smalti.search import EFFORTS, FAST_EFFORT, nearest
+from smalti.search import EFFORTS, FAST_EFFORT, nearest, total_cost
 from smalti.tables import TOTAL
 from smalti.training.graph import whole_layer
 from smalti.training.integers import ACTIVATION_ONE, LATENT_ONE, LOGIT_ONE, NARROWEST, WIDTHS_AN_OCTAVE, weight_shift
@@ -49,6 +50,8 @@ RANGE_MAX = 2000
 """No symbol is further from 0."""
 RANGE_IMAGES, MEASURED_IMAGES = 4000, 1000
 """Images to find the ranges of the symbols, and to measure the model."""
+PAYING_IMAGES = 500
+"""Images on which local latents must pay."""
 EVERY = range(0, POINTS, SUBSTEPS // 2)
 """Operating points at which that is done."""
 
@@ -96,13 +99,12 @@ def integer_prior(prior: FloatPrior) -> Prior:
 
 
 def integer_local_prior(prior: FloatLocalPrior, log_steps: NDArray[np.float32]) -> LocalPrior:
-    """The prior of the local latents in integers, with its tables and steps (log2, `ANCHORS c`)."""
+    """The prior of the local latents in integers, with its tables and steps (log2, `ANCHORS c`); all active."""
     one, offset = np.array([LATENT_ONE, WIDTHS_AN_OCTAVE]), np.array([0, NARROWEST * WIDTHS_AN_OCTAVE])
     steps = step_array(log_steps)
     octaves = np.rint(WIDTHS_AN_OCTAVE * np.log2(steps)).astype(np.int64)
     mlp = _integer_mlp(prior, one, offset, ACTIVATION_ONE)
-    silent = _steps(log_steps) > LATENT_MAX  # no latent reaches it
-    return LocalPrior(mlp, logistic_tables(), steps, octaves, ~silent)
+    return LocalPrior(mlp, logistic_tables(), steps, octaves, np.ones(steps.shape, bool))
 
 
 def logistic_tables() -> NDArray[np.int32]:
@@ -123,12 +125,8 @@ def logistic_tables() -> NDArray[np.int32]:
 
 def step_array(log_steps: NDArray[np.float32]) -> NDArray[np.int64]:
     """Quantisation steps (`POINTS l`) from those of the anchors (log2, `ANCHORS l`)."""
-    steps: NDArray[np.int64] = np.rint(_steps(log_steps)).clip(1, LATENT_MAX).astype(np.int64)
-    return steps
-
-
-def _steps(log_steps: NDArray[np.float32]) -> NDArray[np.float64]:
-    steps: NDArray[np.float64] = np.exp2(anchor_weights(np.arange(POINTS)) @ log_steps / SUBSTEPS) * LATENT_ONE
+    logs = anchor_weights(np.arange(POINTS)) @ log_steps / SUBSTEPS
+    steps: NDArray[np.int64] = np.rint(np.exp2(logs) * LATENT_ONE).clip(1, LATENT_MAX).astype(np.int64)
     return steps
 
 
@@ -201,7 +199,7 @@ def assemble(
         code, _ = nearest(pixels, np.full(len(pixels), point), draft)
         lows.append(code.symbols.min((0, 1)) - 1)
         highs.append(code.symbols.max((0, 1)) + 1)
-        used.append((code.local != 0).any((0, 2, 3)))
+        used.append((code.local != 0).any((0, 2, 3)) & _local_pays(pixels[:PAYING_IMAGES], code, draft))
         if progress:
             progress(1, 2 * len(EVERY))
     low, high = np.zeros_like(draft.grid.steps), np.zeros_like(draft.grid.steps)
@@ -220,6 +218,16 @@ def assemble(
         if progress:
             progress(1, 2 * len(EVERY))
     return bundle_bytes(replace(model, measured=tuple(measured)))
+
+
+def _local_pays(x: NDArray[np.uint8], code: Code, model: Model) -> bool:
+    """Whether local latents earn their bits on the first images."""
+    some = code.pick(np.arange(len(x)))
+    if model.local is None:
+        return False
+    quiet = replace(model, local=replace(model.local, active=np.zeros_like(model.local.active)))
+    without = Code(some.points, some.symbols, np.zeros_like(some.local), {})
+    return bool(total_cost(x, some, model).sum() < total_cost(x, without, quiet).sum())
 
 
 def _measure(model: Model, x: NDArray[np.uint8], point: int) -> Measured:
