@@ -235,7 +235,7 @@ def test_a_model_on_the_search_path_is_found_by_name_and_by_id(tmp_path, monkeyp
     assert len(smalti.unpack(tmp_path / "x.smalti").pixels) == 20
 
 
-@pytest.mark.parametrize("name", ["mnist", "mnist-autoencoder"])
+@pytest.mark.parametrize("name", ["mnist", "fashion", "mnist-autoencoder"])
 def test_a_built_in_model_says_what_it_does_and_how_it_was_made(name):
     model = load_model(name)
     assert {"sources", "seed", "architecture", "seconds"} <= set(model.training)
