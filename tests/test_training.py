@@ -17,6 +17,7 @@ import smalti
 from smalti.codec import analyse, decode_block, encode_block, synthesise
 from smalti.errors import SourceError, TrainingError
 from smalti.local import local_latents
+from smalti.metrics import mse, psnr
 from smalti.prior import to_latents
 from smalti.samples import draw_digits
 from smalti.search import EFFORTS
@@ -311,3 +312,21 @@ def test_the_command_survives_kill_9_and_makes_a_model(tmp_path):
     assert done.returncode == 0, done.stderr
     done = run("unpack", tmp_path / "x.smalti", "-o", tmp_path / "out", "--model", tmp_path / "x.model")
     assert len(list((tmp_path / "out").iterdir())) == 64
+
+
+def test_the_command_goes_on_from_a_model(tmp_path):
+    source = write_idx(tmp_path / "x-idx3-ubyte", draw_digits(48))
+    command = ["train", source, "-o", tmp_path / "x.model", "--from", "mnist", "--device", "cpu"]
+    refused = run(*command, "--architecture", "autoencoder")
+    assert refused.returncode == 2
+    assert "--from goes with the codec" in refused.stderr
+    done = run(*command, "--steps", "2")
+    assert done.returncode == 0, done.stderr
+    model = smalti.load_model(tmp_path / "x.model")
+    assert model.training["from"] == f"mnist {smalti.load_model().id.hex()}"
+    assert psnr(mse(draw_digits(48), smalti.unpack(packed_with(model, tmp_path), model=model).pixels)) > 18
+
+
+def packed_with(model, folder):
+    smalti.pack(draw_digits(48), folder / "x.smalti", model=model, effort=1)
+    return folder / "x.smalti"

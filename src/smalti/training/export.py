@@ -35,7 +35,7 @@ from smalti.prior import (
 )
 from smalti.search import EFFORTS, FAST_EFFORT, nearest, total_cost
 from smalti.tables import TOTAL
-from smalti.training.graph import whole_layer
+from smalti.training.graph import to_numpy, whole_layer
 from smalti.training.integers import ACTIVATION_ONE, LATENT_ONE, LOGIT_ONE, NARROWEST, WIDTHS_AN_OCTAVE, weight_shift
 from smalti.training.network import Codec, lagrangian
 from smalti.training.onnx_codec import analysis_onnx, features_onnx, local_analysis_onnx, synthesis_onnx
@@ -56,10 +56,6 @@ EVERY = range(0, POINTS, SUBSTEPS // 2)
 """Operating points at which that is done."""
 
 
-def _numpy(x: Tensor) -> NDArray[np.float32]:
-    return x.detach().cpu().float().numpy()
-
-
 def _integer_mlp(prior: FloatMLP, one: NDArray[np.int64], offset: NDArray[np.int64], one_in: int) -> MaskedMLP:
     """one, offset: of each output of a latent, the integer that stands for 1.0 and what is added."""
     arrays: dict[str, NDArray[Any]] = {}
@@ -70,9 +66,9 @@ def _integer_mlp(prior: FloatMLP, one: NDArray[np.int64], offset: NDArray[np.int
         k = weight_shift(w, most).long().numpy()
         last = i == 2
         whole = whole_layer(
-            _numpy(w),
-            _numpy(b),
-            _numpy(q),
+            to_numpy(w),
+            to_numpy(b),
+            to_numpy(q),
             k,
             one_in=one_in if i == 0 else ACTIVATION_ONE,
             one_out=np.tile(one, prior.latents) if last else np.array(ACTIVATION_ONE),
@@ -166,10 +162,10 @@ def export_bundle(
         lagrangian(torch.arange(POINTS) / (POINTS - 1)).double().numpy(),
         networks,
         integer_prior(codec.prior),
-        step_array(_numpy(codec.log_steps)),
+        step_array(to_numpy(codec.log_steps)),
         training,
     )
-    local = integer_local_prior(codec.local_prior, _numpy(codec.log_local_steps))
+    local = integer_local_prior(codec.local_prior, to_numpy(codec.log_local_steps))
     draft = replace(draft, local=local, sites=size.sites, training=dict(training) | {"size": asdict(size)})
     return assemble(draft, pixels[:RANGE_IMAGES], held_out[:MEASURED_IMAGES], progress)
 

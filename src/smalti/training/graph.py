@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+from torch import Tensor
 
 from smalti.errors import TrainingError
 from smalti.masked import ANCHORS, EXACT, SUBSTEPS
@@ -40,6 +41,12 @@ class Whole:
     b: NDArray[np.int32]
     q: NDArray[np.int32]  # ANCHORS outputs
     s: NDArray[np.uint8]
+
+
+def to_numpy(x: Tensor) -> Floats:
+    """A trained tensor as an array."""
+    array: Floats = x.detach().cpu().float().numpy()
+    return array
 
 
 def whole_layer(

@@ -2,19 +2,14 @@
 """The codec's networks as ONNX graphs: the two halves of g_s in integers, proven exact; those of g_a in floats."""
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from smalti.masked import ACTIVATION_MAX, ANCHORS, SUBSTEPS
 from smalti.prior import LATENT_MAX
 from smalti.training.bounds import check_bounds
-from smalti.training.graph import Graph, Port, Whole, whole_layer
+from smalti.training.graph import Graph, Port, Whole, to_numpy, whole_layer
 from smalti.training.integers import ACTIVATION_ONE, LATENT_ONE, PIXEL_ONE, weight_shift
 from smalti.training.transforms import LOCAL_GAIN, SITE, Analysis, LocalAnalysis, Size, Synthesis
-
-
-def _numpy(x: Tensor) -> NDArray[np.float32]:
-    return x.detach().cpu().float().numpy()
 
 
 def _whole(layer: nn.Module, anchors: Tensor | None, most: int, one_in: int, one_out: int) -> Whole:
@@ -22,8 +17,8 @@ def _whole(layer: nn.Module, anchors: Tensor | None, most: int, one_in: int, one
     assert isinstance(w, Tensor)
     assert isinstance(b, Tensor)
     k = weight_shift(w, most).long().numpy()
-    q = None if anchors is None else _numpy(anchors)
-    return whole_layer(_numpy(w), _numpy(b), q, k, one_in=one_in, one_out=np.array(one_out), offset=np.array(0))
+    q = None if anchors is None else to_numpy(anchors)
+    return whole_layer(to_numpy(w), to_numpy(b), q, k, one_in=one_in, one_out=np.array(one_out), offset=np.array(0))
 
 
 def _conv(graph: Graph, g_s: Synthesis, i: int, x: str) -> str:
@@ -87,14 +82,14 @@ def synthesis_onnx(g_s: Synthesis) -> bytes:
 
 
 def _bias(graph: Graph, name: str, anchors: str, q: Tensor, b: Tensor | None) -> str:
-    scaled = _numpy(q) / SUBSTEPS + (0 if b is None else _numpy(b) / SUBSTEPS)  # the weights add up to SUBSTEPS
+    scaled = to_numpy(q) / SUBSTEPS + (0 if b is None else to_numpy(b) / SUBSTEPS)  # the weights add up to SUBSTEPS
     return graph.add("MatMul", [anchors, graph.constant(scaled.astype(np.float32), f"{name}.q")])
 
 
 def _float_conv(graph: Graph, i: int, conv: nn.Module, anchors: Tensor, x: str, gain: int = 1) -> str:
     assert isinstance(conv, nn.Conv2d)
     pad, stride = int(conv.padding[0]), int(conv.stride[0])
-    w = graph.half(gain * _numpy(conv.weight), f"convs.{i}.w")
+    w = graph.half(gain * to_numpy(conv.weight), f"convs.{i}.w")
     y = graph.add("Conv", [x, w], pads=[pad] * 4, strides=[stride] * 2)
     bias = _bias(graph, f"convs.{i}", "anchors", anchors, conv.bias)
     return graph.add("Add", [y, graph.reshape(bias, -1, conv.out_channels, 1, 1)])
@@ -144,7 +139,7 @@ def _latents(graph: Graph, g_a: Analysis, cells: str) -> str:
     anchors = graph.a_cell_each("anchors", size.cells[0] * size.cells[1])
 
     def dense(x: str, weights: Tensor, name: str) -> str:
-        return graph.add("MatMul", [x, graph.half(_numpy(weights).T, f"{name}.w")])
+        return graph.add("MatMul", [x, graph.half(to_numpy(weights).T, f"{name}.w")])
 
     def part(x: str, start: int, end: int) -> str:
         ends = [graph.constant(np.array([at])) for at in (start, end, 1)]
@@ -155,7 +150,7 @@ def _latents(graph: Graph, g_a: Analysis, cells: str) -> str:
     y = graph.add("Add", [dense(h, g_a.out.weight, "out"), dense(cells, g_a.skip.weight, "skip")])
     base = graph.add("Add", [y, _bias(graph, "out", anchors, g_a.out_anchors, g_a.out.bias + g_a.skip.bias)])
     context = dense(h, g_a.mend_hidden.weight, "mend_hidden")
-    context = graph.add("Add", [context, graph.constant(_numpy(g_a.mend_hidden.bias), "mend_hidden.b")])
+    context = graph.add("Add", [context, graph.constant(to_numpy(g_a.mend_hidden.bias), "mend_hidden.b")])
     groups, units = size.groups
     k = size.latents // groups
     one = graph.constant(np.float32(LATENT_ONE))
