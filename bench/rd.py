@@ -203,7 +203,9 @@ def summary(rows: Sequence[Row], quality: int = 50) -> str:
 
     Between two measured points, log bytes are interpolated over PSNR; beyond them nothing is said.
     """
-    ours = min((row for row in rows if row.codec == "smalti"), key=lambda row: abs(row.quality - quality))
+    mine = [row for row in rows if row.codec == "smalti"]
+    default = [row for row in mine if row.settings.endswith(f"effort {DEFAULT_EFFORT}")]
+    ours = min(default or mine, key=lambda row: abs(row.quality - quality))
     lines = [
         f"At the {ours.psnr:.2f} dB of smalti at quality {ours.quality:g} ({ours.settings}):",
         "",
