@@ -44,9 +44,10 @@ def gaussian_rate(x: Pixels, psnr: float) -> float:
 class Bound(nn.Module):
     """The codec with Gaussian posteriors: its rate is a Kullback-Leibler divergence."""
 
-    def __init__(self, codec: Codec) -> None:
+    def __init__(self, codec: Codec, *, local: bool) -> None:
+        """local: whether there are local latents; a model that codes none has no use for them here either."""
         super().__init__()
-        self.codec, size = codec, codec.size
+        self.codec, self.local, size = codec, local, codec.size
         features = size.analysis[0] * (size.cell[0] // 4) * (size.cell[1] // 4)
         self.widths = nn.Linear(features, size.latents)
         self.local_widths = nn.Conv2d(size.analysis[1] + size.synthesis[1] + 16 * size.image[2], size.local, 1)
@@ -68,6 +69,9 @@ class Bound(nn.Module):
         y, v = codec.g_a.latents(cells, anchors, sample)
         rate = _divergence(v, y, log_width, codec.prior(v, of_cells)).sum(1).view(len(x), -1).sum(1)
         features = codec.g_s.features(v, anchors)
+        if not self.local:
+            u = features.new_zeros(len(x), codec.size.local, *codec.size.sites)
+            return rate, self._error(codec.g_s.pixels(features, u, anchors), x)
         y = codec.local_g_a(sites, features, anchors)
         log_width = (
             self.local_widths(torch.cat([sites, features], 1)) + (anchors @ codec.log_local_steps)[..., None, None]
@@ -76,11 +80,14 @@ class Bound(nn.Module):
         local = codec.local_prior(u, features, anchors)
         u_rows, y, log_width = (t.permute(0, 2, 3, 1).flatten(0, 2) for t in (u, y, log_width))
         rate = rate + _divergence(u_rows, y, log_width, local).view(len(x), -1).sum(1)
-        x_hat = codec.g_s.pixels(features, u, anchors) * (256 / 255)
+        return rate, self._error(codec.g_s.pixels(features, u, anchors), x)
+
+    def _error(self, pixels: Tensor, x: Tensor) -> Tensor:
+        x_hat = pixels * (256 / 255)
         inside = x_hat.clamp(0, 1)
         if self.training:
             inside = inside + 0.05 * (x_hat - inside)
-        return rate, (inside - x).square().flatten(1).sum(1)
+        return (inside - x).square().flatten(1).sum(1)
 
 
 def _divergence(v: Tensor, mean: Tensor, log_width: Tensor, mixture: tuple[Tensor, Tensor, Tensor]) -> Tensor:

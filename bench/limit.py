@@ -30,7 +30,7 @@ def run(model: Model, x_train: Pixels, x: Pixels, steps: int, images: int, effor
     for quality in SMALTI_QUALITIES:
         ours.append(_smalti(model, x[:images], quality, effort))
         console.print(f"smalti, quality {quality}: {ours[-1][1]:.2f} bytes at {ours[-1][0]:.2f} dB", highlight=False)
-    bound = Bound(restore(model))
+    bound = Bound(restore(model), local=model.local is not None and bool(model.local.active.any()))
     with Progress(console=console) as progress:
         task = progress.add_task("training the bound", total=steps)
         fit(bound, x_train, steps, lambda n: progress.advance(task, n))
