@@ -3,6 +3,7 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 
+from smalti.bundle import load_model
 from smalti.masked import ACTIVATION_MAX, POINTS, SUBSTEPS, MaskedMLP, anchor_weights
 from smalti.prior import CDF_ONE, LATENT_MAX, WEIGHT_ONE, Grid, Walk, frequencies, mixture_cdf, to_latents
 from smalti.search import row_bits
@@ -19,9 +20,10 @@ def some_symbols(model, points):
 
 def walked(model, points, symbols):
     walk, columns = Walk(model.prior, model.grid, points), []
-    for i in range(model.latents):
-        columns.append(walk.next())
-        walk.take(columns[-1], symbols[:, i])
+    for group in walk.groups():
+        at = len(columns)
+        columns += group
+        walk.take(group, symbols[:, at : at + len(group)])
     return columns
 
 
@@ -30,12 +32,13 @@ def int64_outputs(prior, v, points):
     n, latents = v.shape
     anchors = anchor_weights(points)
     units, outputs = len(prior.b1) // latents, len(prior.b3) // latents
-    of_unit, of_output = np.arange(latents).repeat(units), np.arange(latents).repeat(outputs)
+    order = np.arange(latents) // prior.group
+    of_unit, of_output = order.repeat(units), order.repeat(outputs)
 
     def layer(x, w, b, q, s):
         return (x @ w.T.astype(np.int64) + b + anchors @ q.astype(np.int64)) >> s
 
-    w1 = prior.w1 * (np.arange(latents) < of_unit[:, None])
+    w1 = prior.w1 * (order < of_unit[:, None])
     w2, w3 = prior.w2 * (of_unit <= of_unit[:, None]), prior.w3 * (of_unit <= of_output[:, None])
     a1 = layer(v, w1, prior.b1, prior.q1, prior.s1).clip(0, ACTIVATION_MAX)
     a2 = (layer(a1, w2, prior.b2, prior.q2, prior.s2) + a1).clip(0, ACTIVATION_MAX)
@@ -53,8 +56,10 @@ def test_the_outputs_are_those_of_plain_integers_at_all_extremes(model):
     assert (logits == expected[..., 6:].clip(-192, 192)).all()
 
 
-def test_a_walk_costs_what_all_at_once_costs(model):
-    """Latent after latent (the decoder's way) and all together (the search's way) are the same integers."""
+@pytest.mark.parametrize("name", ["mnist", "mnist-autoencoder"])
+def test_a_walk_costs_what_all_at_once_costs(name):
+    """Group after group (the decoder's way) and all together (the search's way) are the same integers."""
+    model = load_model(name)
     points = np.full(40, 37)
     symbols = some_symbols(model, points)
     columns = walked(model, points, symbols)
@@ -66,20 +71,21 @@ def test_what_an_image_may_be_does_not_depend_on_what_comes_later_or_beside_it(m
     points = np.array([20, 20, 20])
     symbols = some_symbols(model, points)
     other = symbols.copy()
-    other[:, 50:] = some_symbols(model, points)[:, 50:]
+    middle = 12 * model.prior.mlp.group
+    other[:, middle:] = some_symbols(model, points)[:, middle:]
     other[1:] = some_symbols(model, points)[1:]
     for i, (one, two) in enumerate(zip(walked(model, points, symbols), walked(model, points, other), strict=True)):
-        if i <= 50:
+        if i < middle + model.prior.mlp.group:
             assert (one.frequencies[0] == two.frequencies[0]).all()
 
 
 def test_weights_that_would_look_ahead_count_as_zero(model):
     prior = model.prior.mlp
     n, u = model.latents, len(prior.b1)
-    unit = np.arange(n).repeat(u // n)
+    unit, last = np.arange(n).repeat(u // n), n - prior.group
     w1, w2 = prior.w1.copy(), prior.w2.copy()
     w1[:, n - 1] = 20  # every unit sees the last latent,
-    w2[unit < n - 1, u - 1] = 1  # and every unit of the second layer the last one of the first
+    w2[unit < last, u - 1] = 1  # and every unit of the second layer the last one of the first
     nosy = replace(model, prior=replace(model.prior, mlp=replace(prior, w1=w1, w2=w2)))
     points = np.full(30, 40)
     symbols = some_symbols(model, points)
@@ -131,6 +137,8 @@ def test_latents_stay_within_what_the_networks_take():
         (lambda p: {"w1": p.w1.astype(float)}, "no integers"),
         (lambda p: {"latents": p.latents + 1}, "hidden units"),
         (lambda p: {"latents": 10 * p.latents}, "hidden units"),
+        (lambda p: {"group": 7}, "groups of 7"),
+        (lambda p: {"group": 0}, "groups of 0"),
         (lambda p: {"largest": 100 * p.largest}, "could reach"),
     ],
 )

@@ -62,6 +62,8 @@ GRID, TABLES = ("steps", "low", "high"), ("cdf", "weights", "inverse")
 MLP = tuple(f"{part}{layer}" for layer in "123" for part in "wbqs")
 LOCAL_ARRAYS = ("tables", "steps", "octaves", "active")
 """Names of arrays, as they are in `Grid`, `Prior`, `MaskedMLP` and `LocalPrior`."""
+GROUP = "group"
+"""Of a `MaskedMLP`; 1 where it is missing."""
 _BUILT_IN = Path(__file__).parent / "models"
 
 Floats = NDArray[np.float32]
@@ -230,7 +232,8 @@ def bundle_bytes(model: Model) -> bytes:
 
 
 def _mlp_arrays(mlp: MaskedMLP) -> dict[str, NDArray[Any]]:
-    return {name: getattr(mlp, name) for name in MLP}
+    arrays = {name: getattr(mlp, name) for name in MLP}
+    return arrays if mlp.group == 1 else arrays | {GROUP: np.array(mlp.group, np.int16)}
 
 
 def _npz(arrays: Mapping[str, NDArray[Any]]) -> bytes:
@@ -370,7 +373,8 @@ def _parse(members: Mapping[str, bytes], size: int, threads: int) -> Model:
 
 
 def _mlp(arrays: Mapping[str, NDArray[Any]], latents: int, largest: int) -> MaskedMLP:
-    return MaskedMLP(**{name: arrays[name] for name in MLP}, latents=latents, largest=largest)
+    group = int(arrays[GROUP]) if GROUP in arrays else 1
+    return MaskedMLP(**{name: arrays[name] for name in MLP}, latents=latents, largest=largest, group=group)
 
 
 def _local(arrays: Mapping[str, NDArray[Any]]) -> LocalPrior:

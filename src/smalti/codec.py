@@ -77,10 +77,12 @@ def encode_block(code: Code, model: Model) -> bytes:
 
 def _cell_columns(code: Code, model: Model) -> list[tuple[Ints, Ints]]:
     walk, columns = Walk(model.prior, model.grid, code.points.repeat(model.cells)), []
-    for symbols in code.symbols.reshape(-1, model.latents).T:
-        column = walk.next()
-        columns.append((symbols - column.low, column.frequencies))
-        walk.take(column, symbols)
+    rows, first = code.symbols.reshape(-1, model.latents), 0
+    for group in walk.groups():
+        symbols = rows[:, first : first + len(group)]
+        columns += [(symbols[:, j] - column.low, column.frequencies) for j, column in enumerate(group)]
+        walk.take(group, symbols)
+        first += len(group)
     return columns
 
 
@@ -136,12 +138,12 @@ def decode_block(payload: bytes, n: int, model: Model) -> Pixels:
 def _decode_cells(decoder: SymbolDecoder, points: Ints, model: Model) -> Ints:
     """Symbols `n cells l`."""
     walk = Walk(model.prior, model.grid, points.repeat(model.cells))
-    found = np.empty((len(points) * model.cells, model.latents), np.int64)
-    for symbols in found.T:
-        column = walk.next()
-        symbols[:] = decoder.take(column.frequencies) + column.low
-        walk.take(column, symbols)
-    return found.reshape(len(points), model.cells, model.latents)
+    found = []
+    for group in walk.groups():
+        symbols = np.stack([decoder.take(column.frequencies) + column.low for column in group], 1)
+        walk.take(group, symbols)
+        found.append(symbols)
+    return np.concatenate(found, 1).reshape(len(points), model.cells, model.latents)
 
 
 def _decode_local(decoder: SymbolDecoder, points: Ints, features: Floats, model: Model) -> Ints:

@@ -123,11 +123,13 @@ class LocalWalk:
             flag = np.full((1, len(rows)), ONE * odd)
             context = np.concatenate([self._features[:, rows], inputs(around), flag], dtype=np.float32)
             steps = Steps(self.prior.mlp, context, anchor_columns(self.points[rows]))
-            for i in range(int(np.flatnonzero(active.any(1)).max()) + 1):
+            group, used = self.prior.mlp.group, int(np.flatnonzero(active.any(1)).max()) + 1
+            for first in range(0, used, group):
                 outputs = steps.next()
-                if active[i].any():
-                    yield self._column(i, rows[active[i]], outputs[active[i]])
-                steps.take(inputs(self._u[i, rows]))
+                for i in range(first, first + group):
+                    if active[i].any():
+                        yield self._column(i, rows[active[i]], outputs[active[i], i - first])
+                steps.take(inputs(self._u[first : first + group, rows].T))
 
     def _column(self, i: int, rows: Ints, outputs: Ints) -> LocalColumn:
         points = self.points[rows]

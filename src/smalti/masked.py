@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
 """A masked MLP in integers (MADE, Germain et al. 2015): outputs for latents in an order, each from those before it.
 
-Each latent has as many units as any other in each of two layers, which see the units of its own and of earlier latents
-only, and so many outputs. Besides the latents there may be a context, which all units see.
+Latents come in groups, which do not see each other: a group takes one matrix product a layer. Each latent has as many
+units as any other in each of two layers, which see the units of its own and of earlier groups only, and so many
+outputs. Besides the latents there may be a context, which all units see.
 
 Matrix products run on float32, on integers whose every sum stays below 2^24, so that no rounding ever happens and
 any order of summation gives the same result; `MaskedMLP.__post_init__` proves the bound from the weights.
@@ -73,11 +74,12 @@ class MaskedMLP:
     s3: NDArray[np.uint8]  # o
     latents: int
     largest: int  # absolute value of an input
+    group: int = 1  # latents that come at once
 
     def __post_init__(self) -> None:
         n, u, inputs, o = self.latents, *self.w1.shape, len(self.w3)
-        if n < 1 or u % n or o % n or inputs < n:
-            raise ValueError(f"prior: {u} hidden units and {o} outputs for {n} latents")
+        if n < 1 or u % n or o % n or inputs < n or self.group < 1 or n % self.group:
+            raise ValueError(f"prior: {u} hidden units and {o} outputs for {n} latents in groups of {self.group}")
         shapes: dict[str, tuple[int, ...]] = {"w1": (u, inputs), "w2": (u, u), "w3": (o, u)}
         for i, outputs in (("1", u), ("2", u), ("3", o)):
             shapes |= {f"b{i}": (outputs,), f"q{i}": (ANCHORS, outputs), f"s{i}": (outputs,)}
@@ -102,7 +104,7 @@ class MaskedMLP:
     def outputs(self, x: Floats, anchors: Floats) -> Ints:
         """Context and latents (`k+l n`) and anchors (`ANCHORS n`) to outputs (`n l outputs`), all at once.
 
-        The same integers as `Steps` finds one latent after another.
+        The same integers as `Steps` finds one group after another.
         """
         one, two, three = self.layers
         a1 = np.floor(one.sums(x, anchors)).clip(0, ACTIVATION_MAX)
@@ -113,7 +115,7 @@ class MaskedMLP:
     def layers(self) -> tuple[Layer, Layer, Layer]:
         """The layers times 2^-shift in float32, which changes no digit, with the weights that look ahead at zero."""
         n, k = self.latents, self.context
-        latent = np.arange(n)
+        latent = np.arange(n) // self.group
         unit, output = latent.repeat(self.w1.shape[0] // n), latent.repeat(self.w3.shape[0] // n)
         sees = np.concatenate([np.full(k, -1), latent])
         masks = sees < unit[:, None], unit <= unit[:, None], unit <= output[:, None]
@@ -127,7 +129,7 @@ class MaskedMLP:
 
 
 class Steps:
-    """The outputs for one latent after another: `next` gives the next ones, `take` wants the latent's value."""
+    """The outputs for one group of latents after another: `next` gives them, `take` wants the values of the latents."""
 
     def __init__(self, mlp: MaskedMLP, context: Floats, anchors: Floats) -> None:
         """context: `k n`; anchors: `ANCHORS n`."""
@@ -139,10 +141,10 @@ class Steps:
         self._a1, self._a2 = np.zeros((u, n), np.float32), np.zeros((u, n), np.float32)
 
     def next(self) -> Ints:
-        """Outputs (`n outputs`) for the next latent."""
-        mlp, i = self._mlp, self.at
-        u, o, k = len(mlp.b1) // mlp.latents, len(mlp.b3) // mlp.latents, mlp.context
-        mine, seen, out = slice(i * u, (i + 1) * u), slice(0, (i + 1) * u), slice(i * o, (i + 1) * o)
+        """Outputs (`n group outputs`) for the next group, that begins at latent `at`."""
+        mlp, i, k = self._mlp, self.at, self._mlp.context
+        u, o, end = len(mlp.b1) // mlp.latents, len(mlp.b3) // mlp.latents, i + mlp.group
+        mine, seen, out = slice(i * u, end * u), slice(0, end * u), slice(i * o, end * o)
         one, two, three = mlp.layers
         if self._known is None:
             a1 = one.part(slice(0, i), mine).sums(self._latents[:i], self._anchors)
@@ -154,13 +156,14 @@ class Steps:
         a2 = np.floor(a2, out=a2)
         a2 += a1
         self._a2[mine] = a2.clip(0, ACTIVATION_MAX, out=a2)
-        result: Ints = np.floor(three.part(seen, out).sums(self._a2[seen], self._anchors)).T.astype(np.int64)
-        return result
+        outputs = np.floor(three.part(seen, out).sums(self._a2[seen], self._anchors))
+        return outputs.T.reshape(outputs.shape[1], mlp.group, o).astype(np.int64)
 
-    def take(self, latent: Ints) -> None:
-        """The next latent is `latent` (`n`); go on to the one behind it."""
-        self._latents[self.at] = latent
-        self.at += 1
+    def take(self, latents: Ints) -> None:
+        """The latents of the group are these (`n group`); go on to the one behind it."""
+        end = self.at + self._mlp.group
+        self._latents[self.at : end] = latents.T
+        self.at = end
 
 
 def anchor_weights(points: Ints) -> Ints:

@@ -6,6 +6,7 @@ weights they give the frequencies for the entropy coder.
 """
 
 import functools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,7 +73,7 @@ class Prior:
     def outputs(self, v: Ints, points: Ints) -> Mixture:
         """The mixtures of all latents at once, for latents `v` (`n l`) known already; `n l ...`.
 
-        The same integers as a `Walk` over `v` finds one latent after another.
+        The same integers as a `Walk` over `v` finds one group after another.
         """
         return _split(self.mlp.outputs(v.T.astype(np.float32), anchor_columns(points)))
 
@@ -120,7 +121,7 @@ class Column:
 
 
 class Walk:
-    """A walk over the latents of rows at operating points `points` (`n`): what each may be, told the ones before."""
+    """A walk over the latents of rows at operating points `points` (`n`), group by group: what each may be."""
 
     def __init__(self, prior: Prior, grid: Grid, points: Ints) -> None:
         self.prior, self.grid, self.points = prior, grid, points
@@ -128,17 +129,23 @@ class Walk:
         nothing = np.zeros((0, len(points)), np.float32)
         self._steps = Steps(prior.mlp, nothing, anchor_columns(points))
 
-    def next(self) -> Column:
-        """What the next latent may be: symbols from the lowest to the highest of any operating point present."""
-        i, grid = self._steps.at, self.grid
+    def groups(self) -> Iterator[list[Column]]:
+        """What the latents of each group may be; each group wants a call of `take` before the next."""
+        for first in range(0, self.prior.latents, self.prior.mlp.group):
+            mixtures = self._steps.next()
+            yield [self._column(first + j, _split(mixtures[:, j])) for j in range(mixtures.shape[1])]
+
+    def _column(self, i: int, mixture: Mixture) -> Column:
+        """Symbols of latent `i` go from the lowest to the highest of any operating point present."""
+        grid = self.grid
         low, high = int(grid.low[self._present, i].min()), int(grid.high[self._present, i].max())
         steps = grid.steps[self.points, i]
         borders = (2 * np.arange(low, high) + 1) * steps[:, None]
-        return Column(low, steps, frequencies(self.prior, _split(self._steps.next()), borders))
+        return Column(low, steps, frequencies(self.prior, mixture, borders))
 
-    def take(self, column: Column, symbols: Ints) -> None:
-        """The next latent is `symbols` (`n`); go on to the one behind it."""
-        self._steps.take(to_latents(symbols, column.steps))
+    def take(self, columns: Sequence[Column], symbols: Ints) -> None:
+        """The latents of the group of `columns` are `symbols` (`n group`)."""
+        self._steps.take(to_latents(symbols, np.stack([column.steps for column in columns], 1)))
 
 
 def _split(outputs: Ints) -> Mixture:

@@ -100,7 +100,7 @@ def _refine_cells(x: Pixels, code: Code, model: Model, passes: int) -> Ints:
     points, size = code.points, model.cells * model.latents
     symbols = code.symbols.reshape(len(x), size).copy()
     active, least = np.arange(len(x)), _cost(x, code, model)
-    hopeful = np.tile(np.arange(size), (len(x), 1))
+    hopeful = _coded(points, model)
     for _ in range(passes):
         now = Code(points[active], symbols[active].reshape(-1, model.cells, model.latents), code.local[active], {})
         moves, hopeful = _moves(x[active], now, hopeful, model)
@@ -114,6 +114,14 @@ def _refine_cells(x: Pixels, code: Code, model: Model, passes: int) -> Ints:
         if not len(active):
             break
     return symbols.reshape(code.symbols.shape)
+
+
+def _coded(points: Ints, model: Model) -> Ints:
+    """Those latents of images at operating points (`n`) that may be several symbols: `n k`, filled up with others."""
+    grid = model.grid
+    fixed = np.tile(grid.low[points] == grid.high[points], (1, model.cells))
+    k = max(MOVES, int((~fixed).sum(1).max()))
+    return np.argsort(fixed, axis=1, kind="stable")[:, :k]
 
 
 def _refine_local(x: Pixels, code: Code, model: Model) -> Code:

@@ -75,7 +75,7 @@ def _integer_mlp(prior: FloatMLP, one: NDArray[np.int64], offset: NDArray[np.int
             offset=np.tile(offset, prior.latents) if last else np.array(0),
         )
         arrays |= {f"{part}{name}": getattr(whole, part) for part in "wbqs"}
-    return MaskedMLP(**arrays, latents=prior.latents, largest=prior.most)
+    return MaskedMLP(**arrays, latents=prior.latents, largest=prior.most, group=prior.group)
 
 
 def integer_prior(prior: FloatPrior) -> Prior:
@@ -193,8 +193,10 @@ def assemble(
     lows, highs, used = [], [], []
     for point in EVERY:
         code, _ = nearest(pixels, np.full(len(pixels), point), draft)
-        lows.append(code.symbols.min((0, 1)) - 1)
-        highs.append(code.symbols.max((0, 1)) + 1)
+        lowest, highest = code.symbols.min((0, 1)), code.symbols.max((0, 1))
+        coded = lowest < highest  # a latent that never speaks costs nothing, no time either
+        lows.append(lowest - coded)
+        highs.append(highest + coded)
         used.append((code.local != 0).any((0, 2, 3)) & _local_pays(pixels[:PAYING_IMAGES], code, draft))
         if progress:
             progress(1, 2 * len(EVERY))

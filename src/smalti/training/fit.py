@@ -22,7 +22,7 @@ def fit_prior(y: NDArray[np.float32], steps: NDArray[np.int64], seed: int = 0) -
     Rounded latents are what it is fitted on, in the decoder's integers from half of the way on.
     """
     torch.manual_seed(seed)
-    prior = Prior(y.shape[1], HIDDEN)
+    prior = Prior(y.shape[1], HIDDEN, group=1)
     with torch.no_grad():  # start from where the latents are
         bias = prior.layers[2].bias.view(y.shape[1], -1)  # type: ignore[operator]  # a module's attributes are Tensor or Module
         mean, spread = (torch.from_numpy(f(y, axis=0) / LATENT_ONE).float() for f in (np.mean, np.std))

@@ -115,6 +115,13 @@ class Graph:
         """A constant, stored as float16 and computed with as float32."""
         return self.add("Cast", [self.constant(values.astype(np.float16), name)], to=TensorProto.FLOAT)
 
+    def byte(self, values: Floats, name: str) -> str:
+        """A constant matrix (`in out`), stored as int8 with a scale a column."""
+        scale = np.maximum(np.abs(values).max(0), 1e-12) / 127
+        whole = self.constant(np.rint(values / scale).astype(np.int8), f"{name}.w")
+        cast = self.add("Cast", [whole], to=TensorProto.FLOAT)
+        return self.add("Mul", [cast, self.constant(scale.astype(np.float32), f"{name}.scale")])
+
     def reshape(self, x: str, *shape: int) -> str:
         """`x` in another shape; -1 stands for what is left."""
         return self.add("Reshape", [x, self.constant(np.array(shape, np.int64))])

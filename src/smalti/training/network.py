@@ -12,7 +12,7 @@ from smalti.training.integers import LATENT_ONE, PIXEL_ONE, anchor_weights, roun
 from smalti.training.priors import LocalPrior, Prior, bits
 from smalti.training.transforms import Analysis, LocalAnalysis, Size, Synthesis
 
-LAGRANGIANS = (2.0, 1600.0)
+LAGRANGIANS = (2.0, 6400.0)
 """Bits that a squared error of 1 (summed over pixels in [0, 1]) is worth, at the lowest and the highest quality."""
 
 STEP_GAIN = 8
@@ -34,7 +34,7 @@ class Codec(nn.Module):
         super().__init__()
         self.size = size
         self.g_a, self.local_g_a, self.g_s = Analysis(size), LocalAnalysis(size), Synthesis(size)
-        self.prior = Prior(size.latents, size.prior)
+        self.prior = Prior(size.latents, size.prior, size.group)
         self.local_prior = LocalPrior(size.local, size.local_prior, size.synthesis[1])
         self.log_steps = nn.Parameter(torch.linspace(0, -4, ANCHORS)[:, None].repeat(1, size.latents))
         octaves = torch.linspace(0.5, -3.5, ANCHORS)[:, None].repeat(1, size.local)

@@ -141,13 +141,16 @@ def _latents(graph: Graph, g_a: Analysis, cells: str) -> str:
     def dense(x: str, weights: Tensor, name: str) -> str:
         return graph.add("MatMul", [x, graph.half(to_numpy(weights).T, f"{name}.w")])
 
+    def large(x: str, weights: Tensor, name: str) -> str:
+        return graph.add("MatMul", [x, graph.byte(to_numpy(weights).T, name)])
+
     def part(x: str, start: int, end: int) -> str:
         ends = [graph.constant(np.array([at])) for at in (start, end, 1)]
         return graph.add("Slice", [x, *ends])
 
     bias = _bias(graph, "hidden", anchors, g_a.hidden_anchors, g_a.hidden.bias)
-    h = graph.add("Relu", [graph.add("Add", [dense(cells, g_a.hidden.weight, "hidden"), bias])])
-    y = graph.add("Add", [dense(h, g_a.out.weight, "out"), dense(cells, g_a.skip.weight, "skip")])
+    h = graph.add("Relu", [graph.add("Add", [large(cells, g_a.hidden.weight, "hidden"), bias])])
+    y = graph.add("Add", [dense(h, g_a.out.weight, "out"), large(cells, g_a.skip.weight, "skip")])
     base = graph.add("Add", [y, _bias(graph, "out", anchors, g_a.out_anchors, g_a.out.bias + g_a.skip.bias)])
     context = dense(h, g_a.mend_hidden.weight, "mend_hidden")
     context = graph.add("Add", [context, graph.constant(to_numpy(g_a.mend_hidden.bias), "mend_hidden.b")])

@@ -24,20 +24,21 @@ FLOOR = 2e-7
 
 
 class MaskedMLP(nn.Module):
-    """Three layers of units that belong to latents in an order; a unit sees its own and earlier ones, and the context.
+    """Three layers of units that belong to latents in an order, in groups that do not see each other's latents.
 
-    Masks as in MADE (Germain et al. 2015, section 4). Inputs: `context` numbers, then the latents.
+    Masks as in MADE (Germain et al. 2015, section 4): a unit sees the units of its own group and of earlier ones, the
+    latents of earlier ones, and the context. Inputs: `context` numbers, then the latents.
     """
 
-    def __init__(self, latents: int, hidden: int, outputs: int, context: int, most: int) -> None:
+    def __init__(self, latents: int, hidden: int, outputs: int, context: int, most: int, group: int) -> None:
         super().__init__()
         units = latents * hidden
-        self.latents, self.most = latents, most
+        self.latents, self.most, self.group = latents, most, group
         self.layers = nn.ModuleList(
             [nn.Linear(context + latents, units), nn.Linear(units, units), nn.Linear(units, latents * outputs)]
         )
         self.anchors = nn.ParameterList([anchor_biases(units), anchor_biases(units), anchor_biases(latents * outputs)])
-        order = torch.arange(latents)
+        order = torch.arange(latents) // group
         unit, output = order.repeat_interleave(hidden), order.repeat_interleave(outputs)
         first = torch.cat([torch.ones(units, context, dtype=torch.bool), order < unit[:, None]], 1)
         masks = (first, unit <= unit[:, None], unit <= output[:, None])
@@ -69,8 +70,8 @@ class MaskedMLP(nn.Module):
 class Prior(MaskedMLP):
     """Of the latents of a cell: a mixture of logistics for each, given those before it; `smalti.prior` in floats."""
 
-    def __init__(self, latents: int, hidden: int) -> None:
-        super().__init__(latents, hidden, OUTPUTS, 0, LATENT_MAX)
+    def __init__(self, latents: int, hidden: int, group: int) -> None:
+        super().__init__(latents, hidden, OUTPUTS, 0, LATENT_MAX, group)
         with torch.no_grad():
             bias = self.layers[2].bias.view(latents, -1)  # type: ignore[operator]
             bias[:, :COMPONENTS] = torch.linspace(-1, 1, COMPONENTS)
@@ -92,7 +93,7 @@ class LocalPrior(MaskedMLP):
     """
 
     def __init__(self, local: int, hidden: int, features: int) -> None:
-        super().__init__(local, hidden, 2, features + 4 * local + 1, ACTIVATION_MAX)
+        super().__init__(local, hidden, 2, features + 4 * local + 1, ACTIVATION_MAX, group=1)
         with torch.no_grad():
             self.layers[2].bias.view(local, 2)[:, 1] = 1.0  # type: ignore[operator]
 

@@ -79,7 +79,7 @@ def _analysis(g_a: Analysis, arrays: Arrays) -> None:
     _float_convs(g_a, arrays)
     for name in ("hidden", "out", "skip", "mend_hidden"):
         layer = getattr(g_a, name)
-        layer.weight.copy_(_tensor(arrays[f"{name}.w"].T))
+        layer.weight.copy_(_tensor((arrays[f"{name}.w"] * arrays.get(f"{name}.scale", 1.0)).T))
         layer.bias.zero_()
     g_a.mend_hidden.bias.copy_(_tensor(arrays["mend_hidden.b"]))
     g_a.hidden_anchors.copy_(_tensor(arrays["hidden.q"] * SUBSTEPS))
