@@ -5,7 +5,8 @@ import pytest
 
 from smalti.bundle import load_model
 from smalti.masked import ACTIVATION_MAX, POINTS, SUBSTEPS, MaskedMLP, anchor_weights
-from smalti.prior import CDF_ONE, LATENT_MAX, WEIGHT_ONE, Grid, Walk, frequencies, mixture_cdf, to_latents
+from smalti.mixture import CDF_ONE, WEIGHT_ONE, frequencies, mixture_cdf
+from smalti.prior import LATENT_MAX, Grid, Walk, to_latents
 from smalti.search import row_bits
 from smalti.tables import TOTAL, bits
 
@@ -108,11 +109,11 @@ def test_a_mixture_rises_from_nothing_to_the_whole(model):
     mixture = (rng.integers(-LATENT_MAX, LATENT_MAX, (n, 3)), rng.integers(0, 112, (n, 3)),
                rng.integers(-192, 193, (n, 2)))  # fmt: skip
     edges = np.tile(np.arange(-20_000, 20_001, 7), (n, 1))
-    cumulative = mixture_cdf(model.prior, mixture, edges)
+    cumulative = mixture_cdf(model.prior.logistics, mixture, edges)
     assert (np.diff(cumulative, axis=1) >= 0).all()
     assert cumulative.min() >= 0
     assert cumulative.max() <= CDF_ONE * WEIGHT_ONE
-    assert frequencies(model.prior, mixture, edges).min() >= 1
+    assert frequencies(model.prior.logistics, mixture, edges).min() >= 1
 
 
 def test_points_between_anchors_are_interpolated():
@@ -155,12 +156,16 @@ def test_a_doctored_network_is_refused(model, change, words):
         (lambda p: {"weights": p.weights + 1}, "rise"),
         (lambda p: {"weights": p.weights.astype(float)}, "integers"),
         (lambda p: {"inverse": p.inverse * 2}, "out of range"),
-        (lambda p: {"mlp": replace(p.mlp, largest=7)}, "another kind"),
     ],
 )
 def test_doctored_tables_are_refused(model, change, words):
     with pytest.raises(ValueError, match=words):
-        replace(model.prior, **change(model.prior))
+        replace(model.prior.logistics, **change(model.prior.logistics))
+
+
+def test_a_prior_wants_a_network_for_its_latents(model):
+    with pytest.raises(ValueError, match="another kind"):
+        replace(model.prior, mlp=replace(model.prior.mlp, largest=7))
 
 
 @pytest.mark.parametrize("field", ["steps", "low", "high"])

@@ -35,6 +35,7 @@ from numpy.typing import NDArray
 from smalti.errors import ModelError, SourceError, UnknownModelError, UsageError
 from smalti.local import LocalPrior
 from smalti.masked import ACTIVATION_MAX, POINTS, MaskedMLP, anchor_weights
+from smalti.mixture import Logistics
 from smalti.prior import LATENT_MAX, Grid, Prior
 from smalti.tables import Ints
 
@@ -210,7 +211,7 @@ def bundle_bytes(model: Model) -> bytes:
     """The bundle of a model, the same bytes for the same model."""
     grid = {name: getattr(model.grid, name).astype(np.int16) for name in GRID}
     members = {
-        DECODER: _npz(grid | _mlp_arrays(model.prior.mlp) | {name: getattr(model.prior, name) for name in TABLES})
+        DECODER: _npz(grid | _mlp_arrays(model.prior.mlp) | {name: getattr(model.prior.logistics, name) for name in TABLES})
     }
     decoder: dict[str, Any] = {"image_shape": model.image_shape, "cells": model.cells}
     if model.local is not None:
@@ -341,7 +342,7 @@ def _parse(members: Mapping[str, bytes], size: int, threads: int) -> Model:
     grid = Grid(**{name: arrays[name].astype(np.int64) for name in GRID})
     if (latents := grid.steps.shape[1]) > MAX_LATENTS:
         raise ValueError(f"{latents} latents")
-    prior = Prior(_mlp(arrays, latents, LATENT_MAX), **{name: arrays[name] for name in TABLES})
+    prior = Prior(_mlp(arrays, latents, LATENT_MAX), Logistics(**{name: arrays[name] for name in TABLES}))
     local, sites = None, (0, 0)
     if FEATURES in members:
         local = _local(_arrays(members[LOCAL]))

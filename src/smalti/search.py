@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from smalti.bundle import Model
 from smalti.code import Code
 from smalti.local import local_bits, local_costs, local_latents, nearest_local
-from smalti.prior import CDF_ONE, WEIGHT_ONE, mixture_cdf, scaled, to_latents
+from smalti.mixture import WHOLE_BITS, mixture_cdf, scaled
+from smalti.prior import to_latents
 from smalti.tables import PRECISION, Ints
 
 REFINE_IMAGES = 8
@@ -286,9 +287,9 @@ def row_bits(symbols: Ints, points: Ints, model: Model) -> Floats:
     low, high, steps = grid.low[points], grid.high[points], grid.steps[points]
     mixture = model.prior.outputs(to_latents(symbols, steps), points)
     edges = np.stack([2 * symbols - 1, 2 * symbols + 1], -1) * steps[..., None]  # n l 2
-    cumulative = mixture_cdf(model.prior, mixture, edges).astype(np.int64)
+    cumulative = mixture_cdf(model.prior.logistics, mixture, edges).astype(np.int64)
     cumulative[..., 0][symbols == low] = 0
-    cumulative[..., 1][symbols == high] = CDF_ONE * WEIGHT_ONE
+    cumulative[..., 1][symbols == high] = 1 << WHOLE_BITS
     found = np.diff(scaled(cumulative, (high - low + 1)[..., None]))[..., 0] + 1
     rate: Floats = PRECISION - np.log2(found.astype(np.float64))
     rate[(low == high) & (symbols == low)] = 0

@@ -20,19 +20,17 @@ from smalti.errors import TrainingError
 from smalti.local import REACH, SHARES, WIDTHS, LocalPrior
 from smalti.masked import ACTIVATION_MAX, POINTS, SUBSTEPS, MaskedMLP, anchor_weights
 from smalti.metrics import mse, psnr
-from smalti.prior import (
+from smalti.mixture import (
     CDF_ONE,
     CDF_RANGE,
     CDF_STEPS,
-    COMPONENTS,
     INVERSE_BITS,
-    LATENT_MAX,
     SCALES,
     WEIGHT_ONE,
     WEIGHT_RANGE,
-    Grid,
-    Prior,
+    Logistics,
 )
+from smalti.prior import COMPONENTS, LATENT_MAX, Grid, Prior
 from smalti.search import EFFORTS, FAST_EFFORT, nearest, total_cost
 from smalti.tables import TOTAL
 from smalti.training.graph import to_numpy, whole_layer
@@ -83,11 +81,15 @@ def integer_prior(prior: FloatPrior) -> Prior:
     kinds = np.repeat([0, 1, 2], [COMPONENTS, COMPONENTS, COMPONENTS - 1])  # centres, widths, logits of a latent
     one = np.array([LATENT_ONE, WIDTHS_AN_OCTAVE, LOGIT_ONE])[kinds]
     offset = np.array([0, NARROWEST * WIDTHS_AN_OCTAVE, 0])[kinds]
+    return Prior(_integer_mlp(prior, one, offset, LATENT_ONE), logistics())
+
+
+def logistics() -> Logistics:
+    """The tables of all mixtures of logistics."""
     z = np.arange(-CDF_RANGE * CDF_STEPS, CDF_RANGE * CDF_STEPS + 1) / CDF_STEPS
     logits = np.arange(-WEIGHT_RANGE, WEIGHT_RANGE + 1) / LOGIT_ONE
     widths = np.exp2(np.arange(SCALES) / WIDTHS_AN_OCTAVE)
-    return Prior(
-        _integer_mlp(prior, one, offset, LATENT_ONE),
+    return Logistics(
         np.rint(CDF_ONE / (1 + np.exp(-z))).astype(np.int32),
         np.rint(WEIGHT_ONE / (1 + np.exp(-logits))).astype(np.int32),
         np.rint((CDF_STEPS << INVERSE_BITS) / (2 * widths)).astype(np.int32),

@@ -120,13 +120,18 @@ def _fixed(x: Tensor, one: int, exact: bool) -> Tensor:  # noqa: FBT001 - as in 
 
 def bits(v: Tensor, half: Tensor, mixture: tuple[Tensor, Tensor, Tensor]) -> Tensor:
     """What latents `v` (`b l`), in bins of `v` plus or minus `half`, cost each under the mixtures: `b l`."""
+    return interval_bits(v - half, v + half, mixture)
+
+
+def interval_bits(low: Tensor, up: Tensor, mixture: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+    """What it costs to be between `low` and `up` (`...`) under mixtures (`... k`), in bits."""
     centres, widths, logits = mixture
     inverse = torch.exp2(-widths.clamp(-NARROWEST, 6))
-    up, low = (v + half)[..., None] - centres, (v - half)[..., None] - centres
+    left = torch.ones_like(low)
+    up, low = up[..., None] - centres, low[..., None] - centres
     sign = torch.where(up + low > 0, -1.0, 1.0)  # on the left of the centre, where sigmoids do not saturate
     p = (torch.sigmoid(sign * up * inverse) - torch.sigmoid(sign * low * inverse)).abs()
-    share, left = torch.sigmoid(logits), torch.ones_like(v)
-    total = torch.zeros_like(left)
+    share, total = torch.sigmoid(logits), torch.zeros_like(left)
     for k in range(logits.shape[-1]):
         total = total + left * share[..., k] * p[..., k]
         left = left * (1 - share[..., k])

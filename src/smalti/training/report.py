@@ -66,6 +66,17 @@ def plot_curves(path: Path, rows: Sequence[Row], qualities: int) -> None:
     _save(figure, path)
 
 
+def plot_bits(path: Path, rows: Sequence[Row]) -> None:
+    """Bytes an image of the lossless model on validation images against the epoch, as PNG."""
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    axes.plot([row["epoch"] for row in rows], [row["bytes"] for row in rows], "o-", color="tab:blue")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set(xlabel="epoch", ylabel="bytes an image (estimated)", title="Training of the lossless model: validation images")
+    axes.grid(alpha=0.3)
+    _save(figure, path)
+
+
 def _save(figure: Figure, path: Path) -> None:
     with atomic_write(path, force=True) as file:
         figure.savefig(file, format="png", dpi=120)
