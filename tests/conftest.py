@@ -2,12 +2,14 @@
 """What tests share: drawn digits, the built-in model, the data sets where they are."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import hypothesis
 import numpy as np
 import pytest
 import torch
+from helpers import random_pixels
 
 import smalti
 from smalti.samples import draw_digits
@@ -43,6 +45,12 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> smalti.Model:
     path = tmp_path_factory.mktemp("toy") / "toy.model"
     path.write_bytes(export_bundle(codec, "toy", draw_digits(40), draw_digits(10, seed=2), {"note": 1}))
     return smalti.load_model(path)
+
+
+@pytest.fixture(scope="session")
+def lossless(toy: smalti.Model) -> smalti.Model:
+    """A model with a part for lossless coding of gray images."""
+    return replace(toy, pixels=random_pixels(1))
 
 
 @pytest.fixture(scope="session")

@@ -99,7 +99,7 @@ def test_decode_takes_one_image_only(packed):
 def test_a_block_is_its_steps_in_order(digits, model, effort):
     code = analyse(digits, np.full(20, 29), model, EFFORTS[effort])
     payload = encode_block(code, model)
-    assert (decode_block(payload, 20, model) == synthesise(code, model)).all()
+    assert (decode_block(payload, 20, model.image_shape, model) == synthesise(code, model)).all()
     assert abs(payload_bytes(code, model).sum() + HEAD.size - len(payload)) < 9
 
 
@@ -112,11 +112,12 @@ def test_a_block_may_hold_images_of_different_points_and_plain_ones(digits, mode
     expected[[0, 7, 19]] = noise
     plain = dict.fromkeys((0, 7, 19), encode_plain(noise))
     assert (
-        decode_block(encode_block(Code(points, code.symbols, code.local, plain), model), 20, model) == expected
+        decode_block(encode_block(Code(points, code.symbols, code.local, plain), model), 20, model.image_shape, model)
+        == expected
     ).all()
     cells, local = np.zeros((2, 1, model.latents), np.int64), np.zeros((2, *model.local_shape), np.int64)
     all_plain = Code(np.full(2, PLAIN), cells, local, {0: plain[0], 1: plain[0]})
-    assert (decode_block(encode_block(all_plain, model), 2, model) == noise).all()
+    assert (decode_block(encode_block(all_plain, model), 2, model.image_shape, model) == noise).all()
 
 
 def test_more_effort_finds_better_symbols(digits, model):
@@ -135,7 +136,7 @@ def test_foreign_blocks_are_our_error_or_images(digits, model):
         if i % 3 == 2:
             data = data[: rng.integers(0, len(data))]
         try:
-            assert decode_block(bytes(data), 20, model).shape == (20, 28, 28)
+            assert decode_block(bytes(data), 20, model.image_shape, model).shape == (20, 28, 28)
         except CorruptError:
             continue
 

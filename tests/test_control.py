@@ -63,7 +63,7 @@ def test_a_least_psnr_holds_for_every_image_of_any_kind(model, digits, kind, lea
     x = kinds(digits)[kind][:8]
     code = at_least(x, model, least, EFFORTS[1])
     payload = encode_block(code, model)
-    errors = squared_errors(x, decode_block(payload, len(x), model))
+    errors = squared_errors(x, decode_block(payload, len(x), model.image_shape, model))
     assert (errors <= 10 ** (-least / 10)).all()
     if kind in ("noise", "inverted"):
         assert (code.points == PLAIN).all()
@@ -80,7 +80,7 @@ def test_a_search_keeps_a_least_psnr_in_fewer_bytes(model, digits):
     codes = [at_least(x, model, 22.0, EFFORTS[effort]) for effort in (1, 4)]
     sizes = [len(encode_block(code, model)) for code in codes]
     assert sizes[1] < 0.95 * sizes[0]
-    errors = squared_errors(x, decode_block(encode_block(codes[1], model), len(x), model))
+    errors = squared_errors(x, decode_block(encode_block(codes[1], model), len(x), model.image_shape, model))
     assert (errors <= 10 ** (-22.0 / 10)).all()
 
 

@@ -10,10 +10,12 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "smalti"
 
 LAYERS = [
-    *["errors", "atomic", "images", "targets", "tables", "entropy", "format", "archive", "plain", "masked", "prior"],
+    *["errors", "atomic", "images", "targets", "tables", "entropy", "format", "archive", "plain", "masked"],
+    *["mixture", "pixels", "prior"],
     *[
         "local",
         "bundle",
+        "lossless",
         "code",
         "search",
         "codec",

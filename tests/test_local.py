@@ -147,7 +147,7 @@ def test_latents_that_are_not_active_are_zero_and_cost_nothing(toy):
     cells = np.zeros((3, 1, toy.latents), np.int64)
     code = Code(np.array([64, 63, 64]), cells, symbols, {})
     payload = encode_block(code, quiet)
-    assert (decode_block(payload, 3, quiet) == synthesise(code, quiet)).all()
+    assert (decode_block(payload, 3, quiet.image_shape, quiet) == synthesise(code, quiet)).all()
 
 
 @pytest.mark.parametrize("spread", [0.3, 5.0, 1000.0])
@@ -159,7 +159,7 @@ def test_a_block_with_local_latents_comes_back(toy, spread):
     cells = np.rint(rng.normal(0, 2, (6, 1, toy.latents))).astype(np.int64)
     cells = cells.clip(toy.grid.low[points][:, None], toy.grid.high[points][:, None])
     code = Code(points, cells, local, {})
-    assert (decode_block(encode_block(code, toy), 6, toy) == synthesise(code, toy)).all()
+    assert (decode_block(encode_block(code, toy), 6, toy.image_shape, toy) == synthesise(code, toy)).all()
 
 
 def test_any_output_chooses_a_table_and_a_symbol_within_reach(local):

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from smalti.errors import CorruptError
-from smalti.plain import HEAD, decode_plain, encode_plain
+from smalti.plain import decode_plain, encode_plain
 
 images = st.sampled_from([(1, 1), (5, 7), (6, 4, 3)]).flatmap(lambda shape: arrays(np.uint8, shape))
 
@@ -21,13 +21,24 @@ def test_without_a_limit_every_pixel_comes_back(image):
 @given(images, st.floats(18, 60))
 def test_a_limit_holds(image, psnr):
     limit = 10 ** (-psnr / 10)
-    back, _ = decode_plain(encode_plain(image, limit), 0, image.shape)
+    back, _ = decode_plain(encode_plain(image, largest_mse=limit), 0, image.shape)
     assert ((back.astype(float) - image) ** 2).mean() / 255**2 <= limit
 
 
 def test_a_limit_saves_bytes():
     noise = np.random.default_rng(0).integers(0, 256, (28, 28), dtype=np.uint8)
-    assert len(encode_plain(noise, 1e-3)) < 0.6 * len(encode_plain(noise))
+    assert len(encode_plain(noise, largest_mse=1e-3)) < 0.6 * len(encode_plain(noise))
+
+
+@given(images, st.integers(0, 31))
+def test_a_largest_error_holds(image, error):
+    back, _ = decode_plain(encode_plain(image, max_error=error), 0, image.shape)
+    assert np.abs(back.astype(int) - image).max() <= error
+
+
+@given(images)
+def test_no_image_takes_more_than_a_byte_over_raw(image):
+    assert len(encode_plain(image)) <= image.size + 1
 
 
 def test_flat_images_take_next_to_nothing():
@@ -52,4 +63,6 @@ def test_damage_is_our_error_or_an_image():
     with pytest.raises(CorruptError, match="number of pixels"):
         decode_plain(record, 0, (9, 8))
     with pytest.raises(CorruptError, match="impossible"):
-        decode_plain(HEAD.pack(0, 0, 2) + b"ab", 0, (9, 9))
+        decode_plain(bytes([0, 3]) + b"ab", 0, (9, 9))
+    with pytest.raises(CorruptError, match="no size"):
+        decode_plain(bytes([0]) + b"\xff" * 9, 0, (9, 9))

@@ -249,7 +249,7 @@ def test_any_size_and_colour_is_coded_by_integers_that_agree_with_training(tmp_p
     assert np.abs(at_sites / 128 - features.numpy()).max() <= 2 / 128
     assert np.abs(loaded.analyse_local(sites, at_sites, points) / LATENT_ONE - y_local.numpy()).max() < 0.05
     payload = encode_block(code, loaded)
-    assert (decode_block(payload, 20, loaded) == x_hat).all()
+    assert (decode_block(payload, 20, loaded.image_shape, loaded) == x_hat).all()
 
 
 def nearest_step(y, steps, first):

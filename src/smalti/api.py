@@ -45,11 +45,12 @@ def pack(
     psnr: float | None = None,
     min_psnr: float | None = None,
     bytes_an_image: float | None = None,
+    max_error: int | None = None,
     effort: int = DEFAULT_EFFORT,
     force: bool = False,
     progress: Progress | None = None,
 ) -> Packed:
-    """Pack images into the smalti file `path`; at most one of quality, psnr, min_psnr, bytes_an_image may be given.
+    """Pack images into the smalti file `path`; at most one of quality to max_error may be given.
 
     Args:
         source: an array (uint8, `n h w` or `n h w 3`), or paths of folders, images, idx or npz files.
@@ -59,6 +60,7 @@ def pack(
         psnr: dB that all images together shall have: of the squared error averaged over all of them.
         min_psnr: dB that each single image shall have; what the model cannot do so well is coded without it.
         bytes_an_image: that the file shall take at most, names apart.
+        max_error: that a pixel (0 to 255) may be off by, at most; 0 is lossless. Images may be of any size and colour.
         effort: 1 (fast) to 9 (fewest bytes); decoding takes the same time.
         force: replace `path` if it exists.
         progress: called with the number of images just done, and of all.
@@ -68,10 +70,10 @@ def pack(
         UsageError: no such model or quality, `path` exists, or the model cannot do what is asked.
         OutputError: `path` cannot be written.
     """
-    aim = Aim(quality, psnr, min_psnr, bytes_an_image, effort)
+    aim = Aim(quality, psnr, min_psnr, bytes_an_image, max_error, effort)
     loaded = as_model(model)
     images = _images(source)
-    check_fit(images, loaded)
+    check_fit(images, loaded, lossless=max_error is not None)
     with atomic_write(Path(path), force=force) as file:
         _write(images, file, loaded, aim, progress)
         size = file.tell()
@@ -115,6 +117,7 @@ def encode(
     model: ModelName = DEFAULT_MODEL,
     quality: int | None = None,
     min_psnr: float | None = None,
+    max_error: int | None = None,
     effort: int = DEFAULT_EFFORT,
 ) -> bytes:
     """One image (uint8, `h w` or `h w 3`) to the bytes of a smalti file. For many images, `pack` takes far fewer.
@@ -126,9 +129,9 @@ def encode(
     (28, 28)
     """
     loaded, images = as_model(model), ImageSet(np.asarray(image)[None])
-    check_fit(images, loaded)
+    check_fit(images, loaded, lossless=max_error is not None)
     file = io.BytesIO()
-    _write(images, file, loaded, Aim(quality, min_psnr=min_psnr, effort=effort), None)
+    _write(images, file, loaded, Aim(quality, min_psnr=min_psnr, max_error=max_error, effort=effort), None)
     return file.getvalue()
 
 
@@ -150,7 +153,7 @@ def decode(data: bytes | bytearray | memoryview, *, model: ModelName | None = No
 def _write(images: ImageSet, file: BinaryIO, model: Model, aim: Aim, progress: Progress | None) -> None:
     x = images.pixels
     parts = [x[i : i + BLOCK_IMAGES] for i in range(0, len(x), BLOCK_IMAGES)]
-    writer = BlockWriter(file, Header(model.id, *model.image_shape, BLOCK_IMAGES))
+    writer = BlockWriter(file, Header(model.id, *images.shape, BLOCK_IMAGES))
     overhead = HEADER.size + INDEX.size + BLOCK.size * len(parts) + TRAILER.size
     for part, payload in zip(parts, encode_blocks(parts, model, aim, overhead), strict=True):
         writer.add(payload)
@@ -179,8 +182,15 @@ def _images(source: Source | Sequence[Path | str]) -> ImageSet:
     return read_images(*paths)
 
 
-def check_fit(images: ImageSet, model: Model) -> None:
-    """Raise SourceError if `model` does not take images of that size and colour."""
+def check_fit(images: ImageSet, model: Model, *, lossless: bool = False) -> None:
+    """Raise SourceError if `model` does not take images of that size and colour.
+
+    Lossless coding takes all, but wants a model that has a part for it.
+    """
+    if lossless:
+        if model.pixels is None:
+            raise UsageError(f"model {model.name} cannot code without loss; take another, or train one: smalti train")
+        return
     if images.shape != model.image_shape:
         raise SourceError(
             f"the images are {describe(images.shape)}, but model {model.name} takes {describe(model.image_shape)};"

@@ -14,6 +14,9 @@ local.npz            integers: the prior of the local latents, their steps, wher
 local-analysis.onnx  the rest of g_a: what it found at the sites, and the features, to local latents
 
 and its g_a is told the steps, rounds by itself, and gives what it found at the sites (`n j H W`) as a second result.
+A model for lossless coding has
+
+pixels.npz           integers: the network that says how likely each sample is
 """
 
 import contextlib
@@ -36,6 +39,7 @@ from smalti.errors import ModelError, SourceError, UnknownModelError, UsageError
 from smalti.local import LocalPrior
 from smalti.masked import ACTIVATION_MAX, POINTS, MaskedMLP, anchor_weights
 from smalti.mixture import Logistics
+from smalti.pixels import PixelPrior, Window
 from smalti.prior import LATENT_MAX, Grid, Prior
 from smalti.tables import Ints
 
@@ -54,9 +58,9 @@ RUN_IMAGES = 64
 
 MANIFEST, ANALYSIS, SYNTHESIS = "manifest.json", "analysis.onnx", "synthesis.onnx"
 FEATURES, LOCAL_ANALYSIS = "features.onnx", "local-analysis.onnx"
-DECODER, LOCAL = "decoder.npz", "local.npz"
-DECODING = (SYNTHESIS, DECODER, FEATURES, LOCAL)
-"""Members on which decoding depends; the last two are there if the model has local latents."""
+DECODER, LOCAL, PIXELS = "decoder.npz", "local.npz", "pixels.npz"
+DECODING = (SYNTHESIS, DECODER, FEATURES, LOCAL, PIXELS)
+"""Members on which decoding depends, those that there are."""
 MEMBERS = (*DECODING, ANALYSIS, LOCAL_ANALYSIS)
 NETWORKS = (FEATURES, SYNTHESIS, ANALYSIS, LOCAL_ANALYSIS)
 GRID, TABLES = ("steps", "low", "high"), ("cdf", "weights", "inverse")
@@ -65,6 +69,9 @@ LOCAL_ARRAYS = ("tables", "steps", "octaves", "active")
 """Names of arrays, as they are in `Grid`, `Prior`, `MaskedMLP` and `LocalPrior`."""
 GROUP = "group"
 """Of a `MaskedMLP`; 1 where it is missing."""
+WINDOW = ("channels", "above", "reach", "left")
+MAX_LAYERS = 8
+"""Of the network of pixels."""
 _BUILT_IN = Path(__file__).parent / "models"
 
 Floats = NDArray[np.float32]
@@ -99,6 +106,7 @@ class Model:
     training: Mapping[str, Any]  # provenance: data, schedule, what it reached
     networks: Mapping[str, bytes]  # ONNX, those of NETWORKS that there are
     local: LocalPrior | None = None
+    pixels: PixelPrior | None = None  # for lossless coding
     sites: tuple[int, int] = (0, 0)  # rows and columns of them, if there are local latents
     size: int = 0  # of the bundle, in bytes
     threads: int = 0  # of the network engine; 0: one a core
@@ -211,13 +219,17 @@ def bundle_bytes(model: Model) -> bytes:
     """The bundle of a model, the same bytes for the same model."""
     grid = {name: getattr(model.grid, name).astype(np.int16) for name in GRID}
     members = {
-        DECODER: _npz(grid | _mlp_arrays(model.prior.mlp) | {name: getattr(model.prior.logistics, name) for name in TABLES})
+        DECODER: _npz(
+            grid | _mlp_arrays(model.prior.mlp) | {name: getattr(model.prior.logistics, name) for name in TABLES}
+        )
     }
     decoder: dict[str, Any] = {"image_shape": model.image_shape, "cells": model.cells}
     if model.local is not None:
         decoder["sites"] = model.sites
         local = {name: getattr(model.local, name) for name in LOCAL_ARRAYS}
         members[LOCAL] = _npz(local | _mlp_arrays(model.local.mlp))
+    if model.pixels is not None:
+        members[PIXELS] = _npz(_pixel_arrays(model.pixels))
     members |= model.networks
     manifest = {
         "smalti_model": VERSION,
@@ -235,6 +247,14 @@ def bundle_bytes(model: Model) -> bytes:
 def _mlp_arrays(mlp: MaskedMLP) -> dict[str, NDArray[Any]]:
     arrays = {name: getattr(mlp, name) for name in MLP}
     return arrays if mlp.group == 1 else arrays | {GROUP: np.array(mlp.group, np.int16)}
+
+
+def _pixel_arrays(prior: PixelPrior) -> dict[str, NDArray[Any]]:
+    arrays: dict[str, NDArray[Any]] = {"window": np.array([getattr(prior.window, name) for name in WINDOW], np.int16)}
+    for i in range(len(prior.weights)):
+        arrays |= {f"w{i + 1}": prior.weights[i], f"b{i + 1}": prior.biases[i], f"s{i + 1}": prior.shifts[i]}
+    arrays |= {"rows": prior.rows, "columns": prior.columns}
+    return arrays | {name: getattr(prior.logistics, name) for name in TABLES}
 
 
 def _npz(arrays: Mapping[str, NDArray[Any]]) -> bytes:
@@ -312,6 +332,8 @@ def _load_once(path: Path, threads: int, _changed: int) -> Model:
             names = [MANIFEST, SYNTHESIS, DECODER, ANALYSIS]
             if FEATURES in bundle.namelist():
                 names += [FEATURES, LOCAL, LOCAL_ANALYSIS]
+            if PIXELS in bundle.namelist():
+                names.append(PIXELS)
             members = {name: _member(bundle, name) for name in names}
         return _parse(members, path.stat().st_size, threads)
     except Exception as exc:
@@ -367,6 +389,7 @@ def _parse(members: Mapping[str, bytes], size: int, threads: int) -> Model:
         training=dict(manifest["training"]),
         networks={name: members[name] for name in NETWORKS if name in members},
         local=local,
+        pixels=_pixels(_arrays(members[PIXELS])) if PIXELS in members else None,
         sites=sites,
         size=size,
         threads=threads,
@@ -389,6 +412,14 @@ def _local(arrays: Mapping[str, NDArray[Any]]) -> LocalPrior:
         arrays["octaves"].astype(np.int64),
         arrays["active"].astype(bool),
     )
+
+
+def _pixels(arrays: Mapping[str, NDArray[Any]]) -> PixelPrior:
+    layers = range(1, 1 + sum(f"w{i}" in arrays for i in range(1, MAX_LAYERS + 1)))
+    weights, biases, shifts = (tuple(arrays[f"{part}{i}"] for i in layers) for part in "wbs")
+    window = Window(**dict(zip(WINDOW, map(int, arrays["window"]), strict=True)))
+    tables = Logistics(**{name: arrays[name] for name in TABLES})
+    return PixelPrior(window, weights, biases, shifts, arrays["rows"], arrays["columns"], tables)
 
 
 def _arrays(data: bytes) -> dict[str, NDArray[Any]]:

@@ -7,9 +7,10 @@
 The ends of it, reading and writing, are in `images.py`, `targets.py` and `archive.py`; `control.py` chooses the
 operating points, `api.py` ties them together.
 
-A block is a head (lowest and highest operating point, number of plain images), the plain images, and one entropy-coded
-stream: which of the points each image has, then latent by latent the symbols of all images, first those of the cells,
-then the local ones, whose tables depend on the features that the synthesis makes of the former.
+Lossless blocks are told in `lossless.py`. Any other is a head (lowest and highest operating point, number of plain
+images), the plain images, and one entropy-coded stream: which of the points each image has, then latent by latent the
+symbols of all images, first those of the cells, then the local ones, whose tables depend on the features that the
+synthesis makes of the former.
 """
 
 import struct
@@ -22,6 +23,7 @@ from smalti.code import PLAIN, Code
 from smalti.entropy import SymbolDecoder, encode_symbols
 from smalti.errors import CorruptError
 from smalti.local import REACH, SHARES, WIDTHS, LocalWalk, local_latents
+from smalti.lossless import KIND, decode_pixel_block
 from smalti.masked import POINTS
 from smalti.plain import decode_plain
 from smalti.prior import Walk, to_latents
@@ -98,23 +100,27 @@ def _local_columns(code: Code, model: Model) -> list[tuple[Ints, Ints]]:
     return columns
 
 
-def decode_block(payload: bytes, n: int, model: Model) -> Pixels:
-    """The bytes of a block to its `n` images.
+def decode_block(payload: bytes, n: int, shape: tuple[int, int, int], model: Model) -> Pixels:
+    """The bytes of a block to its `n` images of `shape` (h w c).
 
     Raises:
         CorruptError: they are no such block.
     """
+    if payload and payload[0] >= KIND:
+        return decode_pixel_block(payload, n, shape, model)
     if len(payload) < HEAD.size:
         raise CorruptError("a block ends within its head; the file is damaged")
+    if shape != model.image_shape:
+        raise CorruptError("a block is of images that its model does not take; the file is damaged")
     low, high, plain = HEAD.unpack_from(payload)
     if not low <= high < POINTS or plain > n:
         raise CorruptError("the head of a block has an impossible field; the file is damaged")
-    h, w, c = model.image_shape
-    shape = (h, w) if c == 1 else (h, w, c)
-    x_hat = np.empty((n, *shape), np.uint8)
+    h, w, c = shape
+    of_image = (h, w) if c == 1 else (h, w, c)
+    x_hat = np.empty((n, *of_image), np.uint8)
     records, at = [], HEAD.size
     for _ in range(plain):
-        image, at = decode_plain(payload, at, shape)
+        image, at = decode_plain(payload, at, of_image)
         records.append(image)
     decoder = SymbolDecoder(payload[at:])
     kinds = high - low + 1 + bool(plain)

@@ -16,7 +16,9 @@ from smalti.bundle import Model, point_of
 from smalti.code import PLAIN, Code
 from smalti.codec import Pixels, analyse, encode_block, payload_bytes, synthesise
 from smalti.errors import UsageError
+from smalti.lossless import encode_pixel_block
 from smalti.masked import POINTS
+from smalti.pixels import MAX_ERROR
 from smalti.plain import encode_plain
 from smalti.search import EFFORTS, FAST_EFFORT, Effort
 from smalti.tables import Ints
@@ -35,7 +37,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Aim:
-    """What is asked of a file: at most one of the four, quality 50 if none.
+    """What is asked of a file: at most one of the five, quality 50 if none.
 
     Raises:
         UsageError: more than one is asked, or something out of range.
@@ -45,11 +47,18 @@ class Aim:
     psnr: float | None = None  # dB, of the mean squared error over all images
     min_psnr: float | None = None  # dB, of every image
     bytes: float | None = None  # an image, all in but names
-    effort: int = DEFAULT_EFFORT  # 1 (fast) to 9 (fewest bytes)
+    max_error: int | None = None  # no pixel is off by more, of 255; 0 is lossless
+    effort: int = DEFAULT_EFFORT  # 1 (fast) to 9 (fewest bytes); without meaning for a largest error
 
     def __post_init__(self) -> None:
-        if sum(asked is not None for asked in (self.quality, self.psnr, self.min_psnr, self.bytes)) > 1:
-            raise UsageError("quality, psnr, min_psnr and bytes exclude each other; give one of them")
+        if sum(asked is not None for asked in (self.quality, self.psnr, self.min_psnr, self.bytes, self.max_error)) > 1:
+            raise UsageError(
+                "quality, psnr, min_psnr, bytes, lossless and max_error exclude each other; give one of them"
+            )
+        if self.max_error is not None and not 0 <= self.max_error <= MAX_ERROR:
+            raise UsageError(
+                f"a largest error of {self.max_error} was asked; give one from 0 (lossless) to {MAX_ERROR}"
+            )
         if self.quality is not None:
             point_of(self.quality)
         for decibel in (self.psnr, self.min_psnr):
@@ -70,7 +79,10 @@ def encode_blocks(parts: list[Pixels], model: Model, aim: Aim, overhead: int) ->
         UsageError: what is asked cannot be had.
     """
     effort = EFFORTS[aim.effort]
-    if aim.min_psnr is not None:
+    if aim.max_error is not None:
+        for part in parts:
+            yield encode_pixel_block(part, aim.max_error, model)
+    elif aim.min_psnr is not None:
         for part in parts:
             yield encode_block(at_least(part, model, aim.min_psnr, effort), model)
     elif aim.psnr is not None or aim.bytes is not None:
@@ -93,7 +105,7 @@ def at_least(x: Pixels, model: Model, psnr: float, effort: Effort) -> Code:
     if effort.passes:
         highest = np.where(found.code.points == PLAIN, POINTS - 1, found.code.points)
         found.bisect((highest - SEARCH_GAIN).clip(0), highest, effort)
-    records = {i: encode_plain(x[i], limit) for i in range(n)}
+    records = {i: encode_plain(x[i], largest_mse=limit) for i in range(n)}
     plain = {i: record for i, record in records.items() if len(record) < found.sizes[i]}
     found.code.points[list(plain)] = PLAIN
     return Code(found.code.points, found.code.symbols, found.code.local, plain)

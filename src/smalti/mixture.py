@@ -58,7 +58,7 @@ class Logistics:
         return self.cdf.astype(np.int32), self.inverse.astype(np.int32), limit.astype(np.int32)
 
     def shares(self, logits: Ints) -> list[Ints]:
-        """What the components weigh (`...` each, WEIGHT_ONE together): each takes its share of what those before left."""
+        """What components weigh (`...` each, WEIGHT_ONE together): each takes its share of what those before left."""
         left, shares = np.full(logits.shape[:-1], WEIGHT_ONE, np.int64), []
         for k in range(logits.shape[-1]):
             shares.append(left * self.weights[logits[..., k] + WEIGHT_RANGE] >> WEIGHT_BITS)

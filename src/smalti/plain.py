@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
 """Images that no model suits: pixels in even steps, a filter, deflate. Each image by itself.
 
-A record is the step (1 byte, 1 is lossless), the filter (1 byte), the size (4 bytes) and the deflate stream (RFC 1951).
+A record is the step (1 is lossless) and the filter in one byte, the size in one to five bytes and the deflate stream
+(RFC 1951); or, with filter 3, that one byte and the levels as they are.
 """
 
-import struct
 import zlib
 
 import numpy as np
@@ -12,21 +12,31 @@ from numpy.typing import NDArray
 
 from smalti.errors import CorruptError
 
-HEAD = struct.Struct("<BBI")
 MAX_STEP = 64
 FILTERS = 3
 """0: none, 1: less the left neighbour, 2: less the upper neighbour; of the levels, modulo 256."""
+RAW = 3
+"""In the place of a filter: levels that are not deflated."""
+SIZE_BYTES = 5
+"""At most, seven bits each."""
 
 Pixels = NDArray[np.uint8]
 
 
-def encode_plain(image: Pixels, largest_mse: float = 0.0) -> bytes:
-    """An image (`h w` or `h w c`) as a record, off by a mean squared error (of [0, 1] pixels) of that at most."""
-    step = max(s for s in range(1, MAX_STEP + 1) if s == 1 or _error(image, s) <= largest_mse)
+def encode_plain(image: Pixels, *, largest_mse: float = 0.0, max_error: int = 0) -> bytes:
+    """An image (`h w` or `h w c`) as a record.
+
+    It is off by a mean squared error (of [0, 1] pixels) of `largest_mse` at most, or any pixel by `max_error` at most.
+    """
+    step = min(2 * max_error + 1, MAX_STEP)
+    if largest_mse > 0:
+        step = max(s for s in range(step, MAX_STEP + 1) if s == step or _error(image, s) <= largest_mse)
     levels = _levels(image, step)
     streams = [_deflate(_filter(levels, kind).tobytes()) for kind in range(FILTERS)]
     kind = min(range(FILTERS), key=lambda k: len(streams[k]))
-    return HEAD.pack(step, kind, len(streams[kind])) + streams[kind]
+    record = bytes([_head(step, kind)]) + _size(len(streams[kind])) + streams[kind]
+    raw = bytes([_head(step, RAW)]) + levels.tobytes()
+    return min(raw, record, key=len)
 
 
 def decode_plain(data: bytes, at: int, shape: tuple[int, ...]) -> tuple[Pixels, int]:
@@ -35,13 +45,16 @@ def decode_plain(data: bytes, at: int, shape: tuple[int, ...]) -> tuple[Pixels, 
     Raises:
         CorruptError: it is not such a record.
     """
-    if at + HEAD.size > len(data):
+    if at >= len(data):
         raise CorruptError("a block ends within the record of a plain image; the file is damaged")
-    step, kind, size = HEAD.unpack_from(data, at)
-    start, end = at + HEAD.size, at + HEAD.size + size
-    if not 1 <= step <= MAX_STEP or kind >= FILTERS or end > len(data):
-        raise CorruptError("the record of a plain image has an impossible field; the file is damaged")
+    step, kind = data[at] // (RAW + 1) + 1, data[at] % (RAW + 1)
     count = int(np.prod(shape))
+    start, size = (at + 1, count) if kind == RAW else _read_size(data, at + 1)
+    end = start + size
+    if end > len(data):
+        raise CorruptError("the record of a plain image has an impossible field; the file is damaged")
+    if kind == RAW:
+        return _pixels(np.frombuffer(data[start:end], np.uint8).reshape(shape), step), end
     inflater = zlib.decompressobj(-15)
     try:
         levels = inflater.decompress(data[start:end], count + 1)
@@ -50,6 +63,29 @@ def decode_plain(data: bytes, at: int, shape: tuple[int, ...]) -> tuple[Pixels, 
     if len(levels) != count or not inflater.eof or inflater.unused_data:
         raise CorruptError("a plain image has the wrong number of pixels; the file is damaged")
     return _pixels(_unfilter(np.frombuffer(levels, np.uint8).reshape(shape), kind), step), end
+
+
+def _head(step: int, kind: int) -> int:
+    return (step - 1) * (RAW + 1) + kind
+
+
+def _size(size: int) -> bytes:
+    """Seven bits a byte, the lowest first; all but the last byte have the eighth set."""
+    data = bytearray()
+    while size > 0x7F:
+        data.append(size & 0x7F | 0x80)
+        size >>= 7
+    return bytes([*data, size])
+
+
+def _read_size(data: bytes, at: int) -> tuple[int, int]:
+    """Where the size that is at `at` ends, and the size."""
+    size = 0
+    for i, byte in enumerate(data[at : at + SIZE_BYTES]):
+        size |= (byte & 0x7F) << 7 * i
+        if byte < 0x80:
+            return at + i + 1, size
+    raise CorruptError("the record of a plain image has no size; the file is damaged")
 
 
 def _levels(image: Pixels, step: int) -> Pixels:

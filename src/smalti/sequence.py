@@ -35,8 +35,7 @@ class Archive:
                     f"{blocks.where} was packed with model {header.model_id.hex()}, not with"
                     f" {self._model.name} ({self._model.id.hex()}); name the right bundle"
                 )
-            shape = (header.height, header.width, header.channels)
-            if shape != self._model.image_shape:
+            if self.image_shape != self._model.image_shape and self._model.pixels is None:
                 raise CorruptError(f"{blocks.where}: the header does not fit its model; the file is damaged")
         except BaseException:
             blocks.close()
@@ -51,7 +50,8 @@ class Archive:
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """Of each image: h w c."""
-        return self._model.image_shape
+        header = self._blocks.header
+        return header.height, header.width, header.channels
 
     def __len__(self) -> int:
         return self._blocks.index.count
@@ -89,7 +89,7 @@ class Archive:
         last = self._last  # another thread may put its own there meanwhile
         if last is None or last[0] != block:
             n = self._blocks.images_in(block)
-            last = block, decode_block(self._blocks.read(block), n, self._model)
+            last = block, decode_block(self._blocks.read(block), n, self.image_shape, self._model)
             self._last = last
         return last[1]
 

@@ -37,6 +37,13 @@ def pack(
         float | None,
         typer.Option("--bytes", metavar="N", help="Instead: at most N bytes an image, on average.", show_default=False),
     ] = None,
+    lossless: Annotated[
+        bool, typer.Option("--lossless", help="Instead: keep every pixel. Any size, gray or RGB.")
+    ] = False,
+    max_error: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Instead: no pixel (0 to 255) is off by more than N.", show_default=False),
+    ] = None,
     effort: Effort = 5,
     force: Force = False,
 ) -> None:
@@ -49,16 +56,23 @@ def pack(
 
     smalti pack scans/ -o scans.smalti --min-psnr 30
 
+    smalti pack scans/ -o scans.smalti --lossless
+
     smalti pack data.npz#train_images -o train.smalti --model my.model
     """
     from smalti.api import pack as pack_images
     from smalti.atomic import refuse_existing
     from smalti.bundle import DEFAULT_MODEL, load_model
     from smalti.control import Aim
+    from smalti.errors import UsageError
     from smalti.images import read_images
 
     refuse_existing(output, force=force)
-    Aim(quality, psnr, min_psnr, bytes_an_image, effort)  # a wrong one is refused before anything is read
+    if lossless and max_error is not None:
+        raise UsageError("--lossless is --max-error 0; give one of them")
+    if lossless:
+        max_error = 0
+    Aim(quality, psnr, min_psnr, bytes_an_image, max_error, effort)  # a wrong one is refused before anything is read
     loaded = load_model(model or DEFAULT_MODEL)
     images = read_images(*sources)
     with progress("packing") as advance:
@@ -70,6 +84,7 @@ def pack(
             psnr=psnr,
             min_psnr=min_psnr,
             bytes_an_image=bytes_an_image,
+            max_error=max_error,
             effort=effort,
             force=force,
             progress=advance,

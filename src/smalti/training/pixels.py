@@ -74,13 +74,15 @@ class PixelNet(nn.Module):
         super().__init__()
         self.size = size
         inputs, width = size.window, size.width
-        self.layers = nn.ModuleList([nn.Linear(inputs, width), *(nn.Linear(width, width) for _ in range(size.layers - 1))])
+        self.layers = nn.ModuleList(
+            [nn.Linear(inputs, width), *(nn.Linear(width, width) for _ in range(size.layers - 1))]
+        )
         self.out = nn.Linear(width, 3 * size.components - 1)
         self.rows = nn.Parameter(torch.zeros(ROWS, width))
         self.columns = nn.Parameter(torch.zeros(COLUMNS * size.channels, width))
         with torch.no_grad():
             for layer in self.layers:
-                layer.weight *= 2.0  # type: ignore[operator]
+                layer.weight *= 2.0  # type: ignore[operator, assignment]
             self.out.weight *= 0.3
             self.out.bias.zero_()
             k = size.components

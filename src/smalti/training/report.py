@@ -72,7 +72,9 @@ def plot_bits(path: Path, rows: Sequence[Row]) -> None:
     axes = figure.subplots()
     axes.plot([row["epoch"] for row in rows], [row["bytes"] for row in rows], "o-", color="tab:blue")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set(xlabel="epoch", ylabel="bytes an image (estimated)", title="Training of the lossless model: validation images")
+    axes.set(
+        xlabel="epoch", ylabel="bytes an image (estimated)", title="Training of the lossless model: validation images"
+    )
     axes.grid(alpha=0.3)
     _save(figure, path)
 

@@ -1,0 +1,235 @@
+"""Lossless blocks: every pixel back, or none off by more than asked; whatever the images are."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from helpers import TINY_PIXELS, random_pixels
+from hypothesis import given
+from hypothesis import strategies as st
+
+import smalti
+from smalti.bundle import bundle_bytes
+from smalti.codec import decode_block
+from smalti.errors import CorruptError, SourceError, UsageError
+from smalti.lossless import KIND, RAW, _columns, decode_pixel_block, encode_pixel_block
+from smalti.pixels import (
+    LEVEL_UNITS,
+    MAX_ERROR,
+    SAMPLE_MAX,
+    Symbols,
+    Wavefront,
+    Window,
+    level_count,
+    to_levels,
+    to_samples,
+)
+from smalti.tables import TOTAL
+from smalti.training.export_pixels import integer_pixels
+from smalti.training.pixels import PixelNet, PixelSize, Windows, sample_bits
+
+rng = np.random.default_rng(5)
+
+
+def some_images(n, h, w, c):
+    """Half of them noise, half mostly background."""
+    shape = (n, h, w) if c == 1 else (n, h, w, c)
+    x = rng.integers(0, 256, shape, dtype=np.uint8)
+    x[n // 2 :] *= (rng.random(x[n // 2 :].shape) < 0.1).astype(np.uint8)
+    return x
+
+
+def shape_of(x):
+    return (*x.shape[1:], 1)[:3]
+
+
+def back(x, max_error, model):
+    payload = encode_pixel_block(x, max_error, model)
+    return decode_pixel_block(payload, len(x), shape_of(x), model), payload
+
+
+SHAPES = [(1, 1, 1), (1, 7, 1), (9, 1, 1), (13, 10, 1), (64, 64, 1), (70, 66, 1), (1, 1, 3), (6, 5, 3), (20, 17, 3)]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_every_pixel_comes_back(lossless, shape, channels):
+    """Also with a model for other colours."""
+    model = replace(lossless, pixels=random_pixels(channels))
+    x = some_images(6, *shape)
+    y, payload = back(x, 0, model)
+    assert (y == x).all()
+    assert y.dtype == np.uint8
+    assert len(payload) <= x.nbytes + 1
+
+
+@pytest.mark.parametrize("max_error", [1, 2, 7, MAX_ERROR])
+def test_no_pixel_is_off_by_more_than_asked(lossless, max_error):
+    x = some_images(6, 11, 9, 1)
+    x[0, :2] = [[0], [255]]
+    y, payload = back(x, max_error, lossless)
+    assert np.abs(y.astype(int) - x).max() <= max_error
+    assert len(payload) < len(back(x, 0, lossless)[1])
+
+
+@given(st.integers(0, MAX_ERROR), st.integers(0, SAMPLE_MAX))
+def test_levels_are_near_samples_and_few(max_error, sample):
+    level = to_levels(np.array([sample], np.uint8), max_error)
+    assert 0 <= level[0] < level_count(max_error)
+    assert abs(int(to_samples(level, max_error)[0]) - sample) <= max_error
+
+
+def int64_mixtures(prior, windows, rows, columns):
+    """The network in int64, from the definition."""
+    x = windows.astype(np.int64)
+    for i, (w, b, s) in enumerate(zip(prior.weights, prior.biases, prior.shifts, strict=True)):
+        y = x @ w.T.astype(np.int64) + b
+        if i == 0:
+            y = y + prior.rows[rows] + prior.columns[columns]
+        y >>= s.astype(np.int64)
+        if i + 1 == len(prior.weights):
+            return y
+        x = (y if i == 0 else x + y).clip(0, 1023)
+    return None
+
+
+def test_the_network_is_that_of_plain_integers(lossless):
+    prior = lossless.pixels
+    windows = rng.integers(0, 256, (300, prior.window.samples), dtype=np.uint8)
+    windows[:50] = rng.choice([0, 255], (50, windows.shape[1]))
+    rows, columns = rng.integers(0, 64, (2, 300))
+    expected = int64_mixtures(prior, windows, rows, columns)
+    assert (prior.mixtures(windows, rows, columns) == expected).all()
+    alone = np.concatenate([prior.mixtures(windows[[i]], rows[[i]], columns[[i]]) for i in range(20)])
+    assert (alone == expected[:20]).all()
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_sample_is_told_what_its_window_holds_and_nothing_else(channels):
+    """The wavefront, sample after sample, against training's windows of whole images."""
+    size = PixelSize(channels, **TINY_PIXELS)
+    x = some_images(4, 9, 8, channels)
+    planes = x.reshape(4, 9, 8 * channels)
+    prior = random_pixels(channels)
+    wavefront = Wavefront(prior, planes.shape, 0)
+    found = np.empty((4, 9, 8 * channels, 11), np.int64)
+    for rows, columns, mixture in wavefront.steps():
+        found[:, rows, columns] = np.concatenate(mixture, 1).reshape(len(rows), 4, -1).transpose(1, 0, 2)
+        wavefront.take(rows, columns, planes[:, rows, columns].T.ravel().astype(np.int64))
+    assert (wavefront.samples == planes).all()
+    tensor = torch.from_numpy(x.reshape(4, 9, 8, channels).transpose(0, 3, 1, 2).copy()).float() / 255
+    windows = Windows(tensor, size)
+    _, window, row, column = windows.pick(torch.ones_like(windows.empty).nonzero(as_tuple=True))
+    expected = prior.mixtures(window.numpy().astype(np.uint8), row.numpy(), column.numpy()).reshape(found.shape)
+    expected[..., 4:8] = expected[..., 4:8].clip(0, 111)
+    expected[..., 8:] = expected[..., 8:].clip(-192, 192)
+    assert (found == expected).all()
+
+
+def test_what_training_expects_is_what_a_block_takes():
+    size = PixelSize(1, above=3, reach=2, left=3, width=16, layers=2, components=3)
+    torch.manual_seed(0)
+    net = PixelNet(size).eval()
+    x = some_images(8, 12, 12, 1)
+    windows = Windows(torch.from_numpy(x[:, None].copy()).float() / 255, size)
+    samples, *rest = windows.pick(torch.ones_like(windows.empty).nonzero(as_tuple=True))
+    with torch.no_grad():
+        expected = sample_bits(samples, net(*rest, exact=True)).sum()
+    cost, _ = _columns(x, integer_pixels(net), 0)
+    np.testing.assert_allclose(cost.sum(), float(expected), rtol=5e-3)
+
+
+@pytest.mark.parametrize("max_error", [0, 2, 9, MAX_ERROR])
+def test_frequencies_are_at_least_1_and_sum_to_the_whole(lossless, max_error):
+    n, k = 40, 4
+    mixture = (rng.integers(-100, 256 * LEVEL_UNITS, (n, k)), rng.integers(0, 112, (n, k)),
+               rng.integers(-192, 193, (n, k - 1)))  # fmt: skip
+    symbols = Symbols(lossless.pixels.logistics, mixture, max_error)
+    tables = [symbols.of_zeros(), symbols.of_nibbles()]
+    tables += [symbols.of_rest(np.full(n, i)) for i in range(tables[1].shape[1])]
+    for table in tables:
+        assert table.min() >= 1
+        assert (table.sum(1) == TOTAL).all()
+
+
+def test_an_image_costs_the_same_whatever_is_beside_it(lossless):
+    x = some_images(6, 12, 9, 1)
+    together, _ = _columns(x, lossless.pixels, 0)
+    for i in range(6):
+        np.testing.assert_allclose(_columns(x[i : i + 1], lossless.pixels, 0)[0], together[i], rtol=1e-12)
+
+
+def test_noise_is_stored_as_it_is(lossless):
+    x = rng.integers(0, 256, (3, 30, 30), dtype=np.uint8)
+    y, payload = back(x, 0, lossless)
+    assert payload[0] == RAW
+    assert (y == x).all()
+
+
+def test_damage_is_our_error_or_images(lossless):
+    x = some_images(5, 6, 6, 1) // 30
+    payload = encode_pixel_block(x, 0, lossless)
+    assert payload[0] == KIND
+    damaged = [payload[:end] for end in range(len(payload))]
+    damaged += [
+        payload[:at] + bytes([payload[at] ^ 1 << bit]) + payload[at + 1 :]
+        for at in range(len(payload))
+        for bit in range(8)
+    ]
+    refused = 0
+    for data in damaged:
+        try:
+            y = decode_block(data, 5, (6, 6, 1), lossless)
+        except CorruptError:
+            refused += 1
+            continue
+        assert y.shape == x.shape
+    assert refused > len(damaged) / 2
+
+
+def test_a_file_keeps_images_that_are_not_the_models(tmp_path, lossless):
+    path = tmp_path / "any.model"
+    path.write_bytes(bundle_bytes(lossless))
+    model = smalti.load_model(path)
+    for x in (some_images(300, 5, 4, 1), some_images(3, 8, 9, 3)):
+        file = tmp_path / "any.smalti"
+        smalti.pack(x, file, model=path, max_error=0, force=True)
+        assert (smalti.unpack(file, model=path).pixels == x).all()
+        with smalti.open(file, model=path) as images:
+            assert images.image_shape == shape_of(x)
+            assert (images[2] == x[2]).all()
+        assert (smalti.decode(smalti.encode(x[0], model=path, max_error=0), model=path) == x[0]).all()
+    with pytest.raises(SourceError, match="5x4 gray"):
+        smalti.pack(some_images(3, 5, 4, 1), file, model=model, force=True)
+
+
+def test_what_cannot_be_is_refused(tmp_path, model, digits):
+    with pytest.raises(UsageError, match="largest error"):
+        smalti.pack(digits, tmp_path / "x.smalti", max_error=MAX_ERROR + 1)
+    with pytest.raises(UsageError, match="exclude"):
+        smalti.pack(digits, tmp_path / "x.smalti", max_error=0, quality=50)
+    with pytest.raises(UsageError, match="without loss"):
+        smalti.pack(digits, tmp_path / "x.smalti", model="mnist-autoencoder", max_error=0)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda p: {"biases": (p.biases[0] + (1 << 24), *p.biases[1:])}, "could reach"),
+        (lambda p: {"rows": p.rows + (1 << 24)}, "could reach"),
+        (lambda p: {"columns": p.columns[:-1]}, "rows and columns"),
+        (lambda p: {"shifts": (p.shifts[0] * 0 + 25, *p.shifts[1:])}, "could reach"),
+        (lambda p: {"weights": p.weights[:1], "biases": p.biases[:1], "shifts": p.shifts[:1]}, "all of their parts"),
+        (lambda p: {"weights": (p.weights[0].astype(float), *p.weights[1:])}, "not what"),
+        (lambda p: {"window": Window(3, 3, 2, 3)}, "not what"),
+    ],
+)
+def test_a_doctored_network_is_refused(lossless, change, words):
+    with pytest.raises(ValueError, match=words):
+        replace(lossless.pixels, **change(lossless.pixels))
+
+
+def test_a_window_must_be_possible():
+    with pytest.raises(ValueError, match="window"):
+        Window(2, 3, 2, 3)
