@@ -26,7 +26,7 @@ from smalti.pixels import (
     to_samples,
 )
 from smalti.tables import TOTAL
-from smalti.training.export_pixels import integer_pixels
+from smalti.training.export_pixels import integer_pixels, plain_mixtures
 from smalti.training.pixels import PixelNet, PixelSize, Windows, sample_bits
 
 rng = np.random.default_rng(5)
@@ -80,26 +80,12 @@ def test_levels_are_near_samples_and_few(max_error, sample):
     assert abs(int(to_samples(level, max_error)[0]) - sample) <= max_error
 
 
-def int64_mixtures(prior, windows, rows, columns):
-    """The network in int64, from the definition."""
-    x = windows.astype(np.int64)
-    for i, (w, b, s) in enumerate(zip(prior.weights, prior.biases, prior.shifts, strict=True)):
-        y = x @ w.T.astype(np.int64) + b
-        if i == 0:
-            y = y + prior.rows[rows] + prior.columns[columns]
-        y >>= s.astype(np.int64)
-        if i + 1 == len(prior.weights):
-            return y
-        x = (y if i == 0 else x + y).clip(0, 1023)
-    return None
-
-
 def test_the_network_is_that_of_plain_integers(lossless):
     prior = lossless.pixels
     windows = rng.integers(0, 256, (300, prior.window.samples), dtype=np.uint8)
     windows[:50] = rng.choice([0, 255], (50, windows.shape[1]))
     rows, columns = rng.integers(0, 64, (2, 300))
-    expected = int64_mixtures(prior, windows, rows, columns)
+    expected = plain_mixtures(prior, windows, rows, columns)
     assert (prior.mixtures(windows, rows, columns) == expected).all()
     alone = np.concatenate([prior.mixtures(windows[[i]], rows[[i]], columns[[i]]) for i in range(20)])
     assert (alone == expected[:20]).all()

@@ -10,12 +10,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from helpers import write_idx
+from helpers import TINY_PIXELS, write_idx
 from PIL import Image
 
 import smalti
 from smalti.codec import analyse, decode_block, encode_block, synthesise
-from smalti.errors import SourceError, TrainingError
+from smalti.errors import SourceError, TrainingError, UsageError
 from smalti.local import local_latents
 from smalti.metrics import mse, psnr
 from smalti.prior import to_latents
@@ -29,6 +29,7 @@ from smalti.training.integers import LATENT_ONE, anchor_weights
 from smalti.training.loop import train as train_anywhere
 from smalti.training.make import autoencoder_task, codec_task, exporter
 from smalti.training.network import Codec
+from smalti.training.pixels import PixelPlan, PixelSize, PixelTask
 from smalti.training.plan import FAST, REFERENCE, CodecPlan, Hardware, Phase, Plan
 from smalti.training.restore import restore
 from smalti.training.transforms import Size, size_for
@@ -41,7 +42,12 @@ TOY = Plan(phases=(Phase(2, 3e-3, wide=(8, 8, 8)), Phase(1, 1e-3, wide=(16, 8, 8
 TINY = {"analysis": (8, 8, 16), "groups": (4, 8), "synthesis": (16, 8, 8), "details": 8, "prior": 2, "local_prior": 2}
 SMALL = Size((20, 20, 1), (20, 20), latents=8, local=4, **TINY)
 TOY_CODEC = CodecPlan(SMALL, steps=45, batch=8, validation=0.1, warm_up=4, seed=5)
-TASKS = {"autoencoder": AutoencoderTask(TOY), "codec": CodecTask(TOY_CODEC)}
+TOY_PIXELS = PixelPlan(PixelSize(1, **TINY_PIXELS), steps=60, batch=8, validation=0.1, warm_up=4, seed=5)
+TASKS = {
+    "autoencoder": AutoencoderTask(TOY),
+    "codec": CodecTask(TOY_CODEC),
+    "lossless": PixelTask(TOY_PIXELS),
+}
 
 
 def train(pixels, folder, task, listener):
@@ -134,6 +140,15 @@ def test_the_codec_learns_and_leaves_a_log_and_a_plot(all_trained):
         assert picture.size[0] > 400
 
 
+def test_the_lossless_model_learns_and_leaves_a_log_and_a_plot(all_trained):
+    result, folder = all_trained["lossless"]
+    rows = list(csv.DictReader((folder / "log.csv").read_text().splitlines()))
+    assert float(rows[-1]["bytes"]) < 0.95 * float(rows[0]["bytes"])
+    assert result.state.best_score == min(float(row["bytes"]) for row in rows if float(row["final"]))
+    with Image.open(folder / "loss.png") as picture:
+        assert picture.size[0] > 400
+
+
 def test_a_checkpoint_of_another_plan_or_other_images_is_refused(images, all_trained):
     folder = all_trained["autoencoder"][1]
     for pixels, plan in ((images[::-1], Plan(TOY.phases, 8, seed=6)), (images[:100], TOY)):
@@ -203,6 +218,14 @@ def test_an_exported_model_packs_images(kind, trained, images, tmp_path, monkeyp
     (tmp_path / "toy.model").write_bytes(data)
     model = smalti.load_model(tmp_path / "toy.model")
     assert model.image_shape == (20, 20, 1)
+    if kind == "lossless":
+        assert model.training["lossless"]["note"] == 1
+        size = smalti.pack(images, tmp_path / "x.smalti", model=model, max_error=0).bytes
+        assert (smalti.unpack(tmp_path / "x.smalti", model=model).pixels == images).all()
+        assert size < 0.6 * images.nbytes
+        with pytest.raises(UsageError, match="without loss alone"):
+            smalti.pack(images, tmp_path / "y.smalti", model=model)
+        return
     assert model.training["note"] == 1
     assert len(model.measured) == 17
     smalti.pack(images, tmp_path / "x.smalti", model=model, quality=90)
@@ -312,6 +335,29 @@ def test_the_command_survives_kill_9_and_makes_a_model(tmp_path):
     assert done.returncode == 0, done.stderr
     done = run("unpack", tmp_path / "x.smalti", "-o", tmp_path / "out", "--model", tmp_path / "x.model")
     assert len(list((tmp_path / "out").iterdir())) == 64
+
+
+def test_a_lossless_part_joins_a_model(tmp_path):
+    x = draw_digits(48)
+    source = write_idx(tmp_path / "x-idx3-ubyte", x)
+    command = ["train", source, "-o", tmp_path / "x.model", "--lossless", "--device", "cpu", "--steps", "3"]
+    refused = run(*command, "--architecture", "autoencoder")
+    assert refused.returncode == 2
+    done = run(*command, "--from", "mnist-autoencoder")
+    assert done.returncode == 0, done.stderr
+    report = (tmp_path / "x.model.train" / "report.md").read_text()
+    assert "the same, every pixel" in report
+    assert "| PNG, one sheet |" in report
+    base, model = smalti.load_model("mnist-autoencoder"), smalti.load_model(tmp_path / "x.model")
+    assert model.training["architecture"] == "autoencoder"
+    assert model.training["lossless"]["architecture"] == "lossless"
+    assert model.networks == base.networks
+    assert model.id != base.id
+    one, two = (smalti.encode(x[0], model=m, effort=1) for m in (base, model))
+    assert (smalti.decode(one) == smalti.decode(two, model=model)).all()
+    done = run("pack", source, "-o", tmp_path / "x.smalti", "--model", tmp_path / "x.model", "--lossless")
+    assert done.returncode == 0, done.stderr
+    assert (smalti.unpack(tmp_path / "x.smalti", model=model).pixels == x).all()
 
 
 def test_the_command_goes_on_from_a_model(tmp_path):

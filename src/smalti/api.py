@@ -191,6 +191,8 @@ def check_fit(images: ImageSet, model: Model, *, lossless: bool = False) -> None
         if model.pixels is None:
             raise UsageError(f"model {model.name} cannot code without loss; take another, or train one: smalti train")
         return
+    if not model.lossy:
+        raise UsageError(f"model {model.name} codes without loss alone; ask for that (--lossless), or take another")
     if images.shape != model.image_shape:
         raise SourceError(
             f"the images are {describe(images.shape)}, but model {model.name} takes {describe(model.image_shape)};"

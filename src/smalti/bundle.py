@@ -14,7 +14,7 @@ local.npz            integers: the prior of the local latents, their steps, wher
 local-analysis.onnx  the rest of g_a: what it found at the sites, and the features, to local latents
 
 and its g_a is told the steps, rounds by itself, and gives what it found at the sites (`n j H W`) as a second result.
-A model for lossless coding has
+A model for lossless coding has, beside all this or instead of all but the manifest,
 
 pixels.npz           integers: the network that says how likely each sample is
 """
@@ -37,8 +37,8 @@ from numpy.typing import NDArray
 
 from smalti.errors import ModelError, SourceError, UnknownModelError, UsageError
 from smalti.local import LocalPrior
-from smalti.masked import ACTIVATION_MAX, POINTS, MaskedMLP, anchor_weights
-from smalti.mixture import Logistics
+from smalti.masked import ACTIVATION_MAX, ANCHORS, POINTS, MaskedMLP, anchor_weights
+from smalti.mixture import CDF_RANGE, CDF_STEPS, SCALES, WEIGHT_RANGE, Logistics
 from smalti.pixels import PixelPrior, Window
 from smalti.prior import LATENT_MAX, Grid, Prior
 from smalti.tables import Ints
@@ -110,6 +110,11 @@ class Model:
     sites: tuple[int, int] = (0, 0)  # rows and columns of them, if there are local latents
     size: int = 0  # of the bundle, in bytes
     threads: int = 0  # of the network engine; 0: one a core
+
+    @property
+    def lossy(self) -> bool:
+        """Whether there is more than a part for lossless coding."""
+        return SYNTHESIS in self.networks
 
     @property
     def latents(self) -> int:
@@ -217,12 +222,11 @@ def point_of(quality: int) -> int:
 
 def bundle_bytes(model: Model) -> bytes:
     """The bundle of a model, the same bytes for the same model."""
-    grid = {name: getattr(model.grid, name).astype(np.int16) for name in GRID}
-    members = {
-        DECODER: _npz(
-            grid | _mlp_arrays(model.prior.mlp) | {name: getattr(model.prior.logistics, name) for name in TABLES}
-        )
-    }
+    members = {}
+    if model.lossy:
+        grid = {name: getattr(model.grid, name).astype(np.int16) for name in GRID}
+        tables = {name: getattr(model.prior.logistics, name) for name in TABLES}
+        members[DECODER] = _npz(grid | _mlp_arrays(model.prior.mlp) | tables)
     decoder: dict[str, Any] = {"image_shape": model.image_shape, "cells": model.cells}
     if model.local is not None:
         decoder["sites"] = model.sites
@@ -329,11 +333,12 @@ def _load_once(path: Path, threads: int, _changed: int) -> Model:
     """Read a bundle, anew only if the file has changed."""
     try:
         with path.open("rb") as file, zipfile.ZipFile(file) as bundle:
-            names = [MANIFEST, SYNTHESIS, DECODER, ANALYSIS]
-            if FEATURES in bundle.namelist():
+            there = bundle.namelist()
+            names = [MANIFEST, *([PIXELS] if PIXELS in there else [])]
+            if SYNTHESIS in there or PIXELS not in there:
+                names += [SYNTHESIS, DECODER, ANALYSIS]
+            if FEATURES in there:
                 names += [FEATURES, LOCAL, LOCAL_ANALYSIS]
-            if PIXELS in bundle.namelist():
-                names.append(PIXELS)
             members = {name: _member(bundle, name) for name in names}
         return _parse(members, path.stat().st_size, threads)
     except Exception as exc:
@@ -360,11 +365,7 @@ def _parse(members: Mapping[str, bytes], size: int, threads: int) -> Model:
     cells = int(decoder["cells"])
     if c not in (1, 3) or not (1 <= h <= MAX_SIDE and 1 <= w <= MAX_SIDE) or not 1 <= cells <= MAX_CELLS:
         raise ValueError(f"images of shape {(h, w, c)} in {cells} cells")
-    arrays = _arrays(members[DECODER])
-    grid = Grid(**{name: arrays[name].astype(np.int64) for name in GRID})
-    if (latents := grid.steps.shape[1]) > MAX_LATENTS:
-        raise ValueError(f"{latents} latents")
-    prior = Prior(_mlp(arrays, latents, LATENT_MAX), Logistics(**{name: arrays[name] for name in TABLES}))
+    grid, prior = _latents(_arrays(members[DECODER])) if DECODER in members else no_latents()
     local, sites = None, (0, 0)
     if FEATURES in members:
         local = _local(_arrays(members[LOCAL]))
@@ -394,6 +395,29 @@ def _parse(members: Mapping[str, bytes], size: int, threads: int) -> Model:
         size=size,
         threads=threads,
     )
+
+
+def _latents(arrays: Mapping[str, NDArray[Any]]) -> tuple[Grid, Prior]:
+    grid = Grid(**{name: arrays[name].astype(np.int64) for name in GRID})
+    if (latents := grid.steps.shape[1]) > MAX_LATENTS:
+        raise ValueError(f"{latents} latents")
+    return grid, Prior(_mlp(arrays, latents, LATENT_MAX), Logistics(**{name: arrays[name] for name in TABLES}))
+
+
+def no_latents() -> tuple[Grid, Prior]:
+    """What stands in the place of the lossy part where there is none: one latent, always 0."""
+    outputs = {"1": 1, "2": 1, "3": 8}
+    arrays: dict[str, NDArray[Any]] = {f"w{i}": np.zeros((n, 1), np.int8) for i, n in outputs.items()}
+    arrays |= {f"b{i}": np.zeros(n, np.int8) for i, n in outputs.items()}
+    arrays |= {f"s{i}": np.zeros(n, np.int8) for i, n in outputs.items()}
+    arrays |= {f"q{i}": np.zeros((ANCHORS, n), np.int8) for i, n in outputs.items()}
+    tables = Logistics(
+        np.zeros(2 * CDF_RANGE * CDF_STEPS + 1, np.int32),
+        np.zeros(2 * WEIGHT_RANGE + 1, np.int32),
+        np.ones(SCALES, np.int32),
+    )
+    nothing = np.zeros((POINTS, 1), np.int64)
+    return Grid(nothing + 1, nothing, nothing), Prior(_mlp(arrays, 1, LATENT_MAX), tables)
 
 
 def _mlp(arrays: Mapping[str, NDArray[Any]], latents: int, largest: int) -> MaskedMLP:

@@ -110,7 +110,7 @@ def decode_block(payload: bytes, n: int, shape: tuple[int, int, int], model: Mod
         return decode_pixel_block(payload, n, shape, model)
     if len(payload) < HEAD.size:
         raise CorruptError("a block ends within its head; the file is damaged")
-    if shape != model.image_shape:
+    if shape != model.image_shape or not model.lossy:
         raise CorruptError("a block is of images that its model does not take; the file is damaged")
     low, high, plain = HEAD.unpack_from(payload)
     if not low <= high < POINTS or plain > n:

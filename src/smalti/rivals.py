@@ -34,6 +34,20 @@ def avif(pixels: Pixels, quality: int) -> bytes:
     return file.getvalue()
 
 
+def png(pixels: Pixels) -> bytes:
+    """An image (`h w` or `h w 3`) as a PNG file, optimised."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG", optimize=True)
+    return file.getvalue()
+
+
+def webp_lossless(pixels: Pixels) -> bytes:
+    """An image (`h w` or `h w 3`) as a lossless WebP file, at the slowest setting."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "WEBP", lossless=True, quality=100, method=6)
+    return file.getvalue()
+
+
 def has_avif() -> bool:
     """Whether this Pillow can write AVIF."""
     return bool(features.check("avif"))

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from smalti.training.loop import Trained
 
 
+CODEC_STEPS, LOSSLESS_STEPS = 5000, 12000
+CODEC_BATCH, LOSSLESS_BATCH = 192, 32
+
 model_app = typer.Typer(name="model", help="Look at a model.", no_args_is_help=True)
 
 
@@ -40,6 +43,8 @@ def models() -> None:
             continue
         some = [model.measured[i] for i in (0, len(model.measured) // 2, -1)] if model.measured else []
         reached = "; ".join(f"{m.bytes:.1f} at {m.psnr:.1f}" for m in some)
+        if "lossless" in model.training:
+            reached += f"{'; ' if some else ''}{model.training['lossless']['bytes_an_image']:.1f} lossless"
         table.add_row(
             escape(path.stem), model.id.hex(), describe(model.image_shape), size(path.stat().st_size), reached
         )
@@ -74,18 +79,24 @@ def model_info(
         "bundle_bytes": loaded.size,
         "latents": loaded.latents,
         "cells": loaded.cells,
+        "lossy": loaded.lossy,
+        "lossless": loaded.pixels is not None,
         "training": dict(loaded.training),
         "measured": [vars(m) | {"quality": m.quality} for m in loaded.measured],
     }
     if as_json:
         typer.echo(json.dumps(facts))
         return
-    for key in ("name", "id", "images", "bundle_bytes", "latents", "cells"):
+    keys = ["name", "id", "images", "bundle_bytes", *(["latents", "cells"] if loaded.lossy else [])]
+    for key in keys:
         typer.echo(f"{key.replace('_', ' '):13} {facts[key]}")
-    typer.echo(
-        "training      "
-        + ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in loaded.training.items() if key != "size")
-    )
+    of_pixels = loaded.training.get("lossless", {})
+    for title, known in (("training", loaded.training), ("lossless", of_pixels)):
+        words = [f"{key.replace('_', ' ')} {value}" for key, value in known.items() if not isinstance(value, dict)]
+        if words:
+            typer.echo(f"{title:13} " + ", ".join(words))
+    if not loaded.lossy:
+        return
     table = Table("quality", title="On images it was not trained on, with effort 3: no search")
     for column in ("bytes an image (payload)", "PSNR, dB"):
         table.add_column(column, justify="right")
@@ -99,14 +110,29 @@ def train(
         list[str], typer.Argument(metavar="SRC", help="Images of one size and colour: folders, idx or npz files.")
     ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="MODEL", help="The bundle to write, NAME.model.")],
-    steps: Annotated[int, typer.Option(min=1, help="Of training; five times as many save about a tenth.")] = 5000,
-    batch: Annotated[int, typer.Option(min=1, help="Images a step.")] = 192,
+    lossless: Annotated[
+        bool, typer.Option("--lossless", help="Train the part for lossless coding: images of any size.")
+    ] = False,
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Of training; five times as many save about a tenth.",
+            show_default=f"{CODEC_STEPS}, {LOSSLESS_STEPS} lossless",
+        ),
+    ] = None,
+    batch: Annotated[
+        int | None,
+        typer.Option(min=1, help="Images a step.", show_default=f"{CODEC_BATCH}, {LOSSLESS_BATCH} lossless"),
+    ] = None,
     architecture: Annotated[
         Literal["codec", "autoencoder"], typer.Option(help="autoencoder: the baseline, for gray images.")
     ] = "codec",
     start: Annotated[
         str | None,
-        typer.Option("--from", metavar="MODEL", help="Go on from a model's weights instead of from scratch: faster."),
+        typer.Option(
+            "--from", metavar="MODEL", help="Go on from a model's weights; with --lossless: join its lossy part."
+        ),
     ] = None,
     schedule: Annotated[
         Literal["fast", "reference"],
@@ -135,6 +161,8 @@ def train(
     smalti train scans/ -o scans.model --steps 20000
 
     smalti train my-digits/ -o my.model --from mnist --steps 1000
+
+    smalti train scans/ -o both.model --lossless --from scans.model
     """
     from smalti.atomic import atomic_write, refuse_existing
     from smalti.bundle import SUFFIX, load_model
@@ -145,18 +173,23 @@ def train(
         raise UsageError(f"{output}: give the model a name that ends in {SUFFIX}")
     if start is not None and architecture != "codec":
         raise UsageError("--from goes with the codec; the autoencoder is trained from scratch")
+    if lossless and architecture != "codec":
+        raise UsageError("--lossless goes without --architecture: there is one kind of network for it")
     refuse_existing(output, force=force)
     first = None if start is None else load_model(start)
     images = read_images(*sources)
     try:
-        from smalti.training.compare import write_report
+        from smalti.training.compare import write_lossless_report, write_report
         from smalti.training.loop import train as train_model
-        from smalti.training.make import autoencoder_task, codec_task, exporter
+        from smalti.training.make import autoencoder_task, codec_task, exporter, pixel_task
         from smalti.training.plan import Hardware
     except ModuleNotFoundError as exc:
         raise MissingExtraError(f"training (module {exc.name})", "train") from exc
-    if architecture == "codec":
-        task = codec_task(images.shape, len(images.pixels), steps=steps, batch=batch, seed=seed, start=first)
+    shape, n = images.shape, len(images.pixels)
+    if lossless:
+        task = pixel_task(shape, n, steps=steps or LOSSLESS_STEPS, batch=batch or LOSSLESS_BATCH, seed=seed)
+    elif architecture == "codec":
+        task = codec_task(shape, n, steps=steps or CODEC_STEPS, batch=batch or CODEC_BATCH, seed=seed, start=first)
     else:
         task = autoencoder_task(images.shape, schedule=schedule, epochs=epochs, seed=seed)
     folder = output.with_name(output.name + ".train")
@@ -170,14 +203,15 @@ def train(
         return
     pixels, held_out = images.pixels[trained.train_index], images.pixels[trained.validation_index]
     with progress("exporting") as advance:
-        data = exporter(trained.model)(
-            trained.model, output.stem, pixels, held_out, _provenance(trained, architecture, sources, first), advance
+        kind = "lossless" if lossless else architecture
+        data = exporter(trained.model, first)(
+            trained.model, output.stem, pixels, held_out, _provenance(trained, kind, sources, first), advance
         )
     with atomic_write(output, force=force) as file:
         file.write(data)
     typer.echo(f"{output}: {size(len(data))}, best at epoch {trained.state.best_epoch}; log and plots in {folder}")
     with progress("comparing") as advance:
-        report = write_report(folder, output, held_out, advance)
+        report = (write_lossless_report if lossless else write_report)(folder, output, held_out, advance)
     typer.echo(f"{report}: what it does on images it was not trained on")
 
 

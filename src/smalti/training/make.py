@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Which kind of network to train, and how to export it."""
 
+import functools
 from dataclasses import replace
 from typing import Any, Literal, Protocol
 
@@ -16,6 +17,8 @@ from smalti.training.baseline import AutoencoderTask
 from smalti.training.codec import CodecTask
 from smalti.training.export import Progress, export_bundle
 from smalti.training.export_autoencoder import export_autoencoder
+from smalti.training.export_pixels import export_pixels
+from smalti.training.pixels import PixelNet, PixelPlan, PixelSize, PixelTask
 from smalti.training.plan import FAST, FURTHER, REFERENCE, CodecPlan, Plan
 from smalti.training.restore import restore
 from smalti.training.task import Task
@@ -49,6 +52,16 @@ def codec_task(shape: Shape, n: int, *, steps: int, batch: int, seed: int, start
     return CodecTask(CodecPlan(codec.size, steps=steps, batch=batch, seed=seed, start=start.id.hex(), **FURTHER), codec)
 
 
+def pixel_task(shape: Shape, n: int, *, steps: int, batch: int, seed: int) -> Task:
+    """To train a network for lossless coding of `n` images of `shape` (h w c).
+
+    batch: images of 28x28 pixels a step; of larger ones as many fewer.
+    """
+    h, w, c = shape
+    batch = max(1, min(batch, batch * 784 // (h * w * c), n // 4))
+    return PixelTask(PixelPlan(PixelSize(c), steps=steps, batch=batch, seed=seed))
+
+
 def autoencoder_task(shape: Shape, *, schedule: Literal["fast", "reference"], epochs: int | None, seed: int) -> Task:
     """To train the autoencoder for images of `shape` (h w c).
 
@@ -80,6 +93,8 @@ class Exporter(Protocol):
     ) -> bytes: ...
 
 
-def exporter(model: nn.Module) -> Exporter:
-    """The function that writes such a model's bundle."""
+def exporter(model: nn.Module, base: Model | None = None) -> Exporter:
+    """The function that writes such a model's bundle; base: a model whose lossy part a lossless one shall join."""
+    if isinstance(model, PixelNet):
+        return functools.partial(export_pixels, base=base)
     return export_autoencoder if isinstance(model, Autoencoder) else export_bundle
