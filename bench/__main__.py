@@ -68,6 +68,19 @@ def single(
 
 
 @app.command()
+def sizes(
+    data: Annotated[Literal["mnist", "fashion-mnist"], typer.Option(help="Trained on its training images.")] = "mnist",
+    output: Output = Path("bench-out"),
+    images: Annotated[int, typer.Option(min=4, help="Test images, from the first.")] = 2048,
+    steps: Annotated[int, typer.Option(min=1, help="Of training, for each size.")] = 3000,
+) -> None:
+    """What a larger network for lossless coding buys, and costs."""
+    from bench.sizes import run
+
+    run(load_model(), train_images(data), test_images(data)[:images], steps, output)
+
+
+@app.command()
 def classify(
     output: Output = Path("bench-out"),
     model: Annotated[str, typer.Option(help="Name or path of the model.")] = DEFAULT_MODEL,

@@ -37,6 +37,10 @@ def _avif(image: Pixels, quality: float) -> bytes:
     )
 
 
+def _avif_lossless(image: Pixels, _: float) -> bytes:
+    return _pillow(image, "AVIF", quality=100, subsampling="4:0:0", range="full", speed=6, max_threads=1)
+
+
 def _jxl(image: Pixels, distance: float) -> bytes:
     return bytes(imagecodecs.jpegxl_encode(image, distance=distance, effort=7, usecontainer=False, numthreads=1))
 
@@ -67,6 +71,7 @@ LOSSLESS = (
     Codec("WebP lossless", "Pillow, method 6", (0,),
           lambda x, _: _pillow(x, "WEBP", lossless=True, quality=100, method=6), decode_gray),
     Codec("JPEG XL lossless", "imagecodecs, effort 9", (0,), _jxl_lossless, _gray(imagecodecs.jpegxl_decode)),
+    Codec("AVIF lossless", "Pillow, quality 100, 4:0:0", (0,), _avif_lossless, decode_gray),
     Codec("JPEG-LS", "imagecodecs", (0,), lambda x, _: bytes(imagecodecs.jpegls_encode(x)),
           _gray(imagecodecs.jpegls_decode)),
 )  # fmt: skip

@@ -17,7 +17,7 @@ COLOURS = {
     "JPEG 2000": "tab:orange",
 }
 STYLES = {"archive": "o-", "files": "s:", "sheet": "^-"}
-SHOWN_LOSSLESS = ("PNG", "WebP lossless", "xz")
+SHOWN_LOSSLESS = ("smalti lossless", "PNG", "WebP lossless", "xz")
 
 
 def plot(rows: Sequence[Mapping[str, Any]], title: str, path: Path) -> None:
@@ -38,7 +38,7 @@ def plot(rows: Sequence[Mapping[str, Any]], title: str, path: Path) -> None:
                 axes.semilogx(*zip(*points, strict=True), style, color=colour, lw=bold, ms=4, label=label)
     top = 45
     for row in rows:
-        if row["codec"] in SHOWN_LOSSLESS and row["how"] != "sheet":
+        if math.isinf(row["psnr"]) and row["codec"] in SHOWN_LOSSLESS and row["how"] != "sheet":
             axes.axvline(row["bytes_an_image"], color="gray", lw=0.8, ls="--")
             axes.text(row["bytes_an_image"], top, f" {row['codec']}", rotation=90, va="top", ha="right", fontsize=8)
     axes.set(

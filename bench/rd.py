@@ -31,6 +31,8 @@ from smalti.search import FAST_EFFORT
 SPEED_IMAGES = 400
 SMALTI_SPEED_IMAGES = 4096
 """smalti is too fast for so few: it works in blocks of 256."""
+LOSSLESS_SPEED_IMAGES = 2048
+MAX_ERRORS = (0, 1, 2, 5)
 QUALITIES = (1, 15, 29, 40, 50, 60, 70, 85, 100)
 SEARCHED_QUALITIES = (20, 35, 50, 65, 80, 100)
 """Fewer of them where the encoder searches, which takes its time."""
@@ -81,6 +83,7 @@ def run(x: Pixels, output: Path, data: str, model: str, efforts: Sequence[int] =
 
 def _rows(x: Pixels, model: str, efforts: Sequence[int]) -> Iterator[Row]:
     yield from _smalti(x, model, efforts)
+    yield from _smalti_lossless(x, model)
     for codec in LOSSY + LOSSLESS:
         for i, quality in enumerate(codec.qualities):
             timed = i == len(codec.qualities) // 2  # speed hardly depends on quality: once a codec is enough
@@ -143,19 +146,38 @@ def _smalti(x: Pixels, name: str, efforts: Sequence[int]) -> Iterator[Row]:
                 packed = smalti.pack(x, path, model=model, quality=quality, effort=effort, force=True)
                 x_hat = smalti.unpack(path, model=model).pixels
                 timed = quality == 50
-                speeds = _smalti_speeds(x, name, path, effort) if timed else ()
+                images = SMALTI_SPEED_IMAGES if effort <= FAST_EFFORT else SPEED_IMAGES
+                speeds = _smalti_speeds(x, name, path, images, partial(smalti.pack, effort=effort)) if timed else ()
                 settings = f"{model.name}, effort {effort}"
                 yield Row("smalti", "archive", settings, quality, packed.rate, psnr(mse(x, x_hat)), *speeds)
 
 
-def _smalti_speeds(x: Pixels, name: str, path: Path, effort: int) -> tuple[float, ...]:
-    """As `_speeds`; the network engine does its own threading."""
-    x, speeds = x[: SMALTI_SPEED_IMAGES if effort <= FAST_EFFORT else SPEED_IMAGES], []
+def _smalti_lossless(x: Pixels, name: str) -> Iterator[Row]:
+    """Real files, without loss and with a largest error."""
+    model = smalti.load_model(name)
+    if model.pixels is None:
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "x.smalti"
+        for max_error in MAX_ERRORS:
+            packed = smalti.pack(x, path, model=model, max_error=max_error, force=True)
+            x_hat = smalti.unpack(path, model=model).pixels
+            if np.abs(x_hat.astype(int) - x).max() > max_error:
+                raise AssertionError(f"smalti is off by more than {max_error}")
+            pack = partial(smalti.pack, max_error=max_error)
+            speeds = () if max_error else _smalti_speeds(x, name, path, LOSSLESS_SPEED_IMAGES, pack)
+            settings = f"{model.name}, largest error {max_error}"
+            yield Row("smalti lossless", "archive", settings, max_error, packed.rate, psnr(mse(x, x_hat)), *speeds)
+
+
+def _smalti_speeds(x: Pixels, name: str, path: Path, images: int, pack: Callable[..., object]) -> tuple[float, ...]:
+    """As `_speeds`; smalti does its own threading. pack: `smalti.pack`, with what is asked of it."""
+    x, speeds = x[:images], []
     for threads in (1, 2):
         model = smalti.load_model(name, threads=threads)
-        smalti.pack(x[:8], path, model=model, force=True)  # the engine starts up
+        pack(x[:8], path, model=model, force=True)  # the engine starts up
         smalti.unpack(path, model=model)
-        encoding = _seconds(partial(smalti.pack, x, path, model=model, effort=effort, force=True))
+        encoding = _seconds(partial(pack, x, path, model=model, force=True))
         decoding = _seconds(partial(smalti.unpack, path, model=model))
         speeds.append((len(x) / encoding, len(x) / decoding))
     return speeds[0][0], speeds[1][0], speeds[0][1], speeds[1][1]
@@ -237,8 +259,8 @@ def table(rows: Sequence[Row]) -> str:
             "" if math.isnan(one) else f"{one:,.0f}, {two:,.0f}"
             for one, two in ((row.encode_1, row.encode_2), (row.decode_1, row.decode_2))
         )
-        quality = "" if math.isinf(row.psnr) else f"{row.quality:g}"
-        name = f"**{row.codec}**" if row.codec == "smalti" else row.codec
+        quality = "" if math.isinf(row.psnr) or "lossless" in row.codec else f"{row.quality:g}"
+        name = f"**{row.codec}**" if row.codec.startswith("smalti") else row.codec
         lines.append(
             f"| {name} | {row.how} | {row.settings} | {quality} | {row.bytes_an_image:.1f} | {shown}"
             f" | {encoding} | {decoding} |"

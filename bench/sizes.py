@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: MIT
+"""What a larger network for lossless coding buys: bytes and speed of several sizes, trained alike; CSV and plot."""
+
+import csv
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from rich.console import Console
+
+from smalti.bundle import Model
+from smalti.codec import Pixels
+from smalti.lossless import decode_pixel_block, encode_pixel_block
+from smalti.training.export_pixels import integer_pixels
+from smalti.training.listener import Nobody
+from smalti.training.loop import train
+from smalti.training.pixels import PixelNet, PixelPlan, PixelSize, PixelTask
+from smalti.training.plan import Hardware
+
+SIZES = {"tiny": (24, 2), "small": (48, 2), "medium": (80, 3), "large": (128, 3), "huge": (192, 4)}
+"""Units of a layer, and layers."""
+BLOCK = 256
+
+
+def run(model: Model, x_train: Pixels, x: Pixels, steps: int, output: Path) -> None:
+    """Train each size for `steps` steps on `x_train`, code `x` with it; `model` is only what carries the networks."""
+    console = Console(stderr=True)
+    rows: list[dict[str, Any]] = []
+    for name, (width, layers) in SIZES.items():
+        size = PixelSize(width=width, layers=layers)
+        with tempfile.TemporaryDirectory() as folder:
+            task = PixelTask(PixelPlan(size, steps=steps))
+            net = train(x_train, Path(folder), task, Nobody(), Hardware("cpu")).model
+        assert isinstance(net, PixelNet)
+        prior = integer_pixels(net)
+        of = replace(model, pixels=prior)
+        products = sum(w.size for w in prior.weights)
+        parts = [x[i : i + BLOCK] for i in range(0, len(x), BLOCK)]
+        start = time.perf_counter()
+        payloads = [encode_pixel_block(part, 0, of) for part in parts]
+        middle = time.perf_counter()
+        shape = (*x.shape[1:], 1)
+        back = [decode_pixel_block(p, len(part), shape, of) for p, part in zip(payloads, parts, strict=True)]
+        end = time.perf_counter()
+        if (np.concatenate(back) != x).any():
+            raise AssertionError("not lossless")
+        row = {
+            "size": name,
+            "units": width,
+            "layers": layers,
+            "products_a_sample": products,
+            "bytes_an_image": round(sum(map(len, payloads)) / len(x), 2),
+            "encode": round(len(x) / (middle - start)),
+            "decode": round(len(x) / (end - middle)),
+        }
+        rows.append(row)
+        console.print(row, highlight=False)
+    output.mkdir(parents=True, exist_ok=True)
+    with (output / "sizes.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    axes.semilogx([r["products_a_sample"] for r in rows], [r["bytes_an_image"] for r in rows], "o-", color="black")
+    for row in rows:
+        place = row["products_a_sample"], row["bytes_an_image"]
+        axes.annotate(f" {row['size']}: {row['decode']:,} images/s", place, va="bottom", fontsize=9)
+    axes.set(
+        xlabel="weights (products a sample, log scale)",
+        ylabel="bytes an image, payload",
+        title=f"Lossless coding: {steps:,} steps of training each",
+    )
+    axes.grid(alpha=0.3)
+    axes.margins(x=0.25)
+    figure.savefig(output / "sizes.png", dpi=130)
