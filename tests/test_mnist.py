@@ -6,6 +6,7 @@ import pytest
 import smalti
 from smalti.control import squared_errors
 from smalti.images import read_images
+from smalti.lossless import decode_pixel_block, encode_pixel_block
 from smalti.metrics import mse, psnr
 
 IMAGES = 500
@@ -70,3 +71,37 @@ def test_a_least_psnr_of_30_db_holds_for_every_one_of_500_images(tmp_path, test_
     errors = squared_errors(x, smalti.unpack(tmp_path / "x.smalti").pixels)
     assert errors.max() <= 1e-3
     assert packed.rate < {"digits": 75, "fashion": 190, "noise": 420, "blank": 10, "inverted": 120}[kind]
+
+
+def of_any_size() -> dict[str, np.ndarray]:
+    """Images that the model of digits was not made for."""
+    rng = np.random.default_rng(3)
+    some = {"constant": np.full((40, 28, 28), 97, np.uint8), "white": np.full((40, 28, 28), 255, np.uint8)}
+    some["noise"] = rng.integers(0, 256, (40, 28, 28), dtype=np.uint8)
+    for h, w in ((1, 1), (1, 9), (7, 3), (33, 20), (64, 64)):
+        gradient = np.add.outer(np.arange(h), np.arange(w))
+        some[f"{h}x{w} gray"] = (3 * gradient + rng.integers(0, 4, (5, h, w))).astype(np.uint8)
+        some[f"{h}x{w} RGB"] = rng.integers(0, 256, (5, h, w, 3), dtype=np.uint8)
+    return some
+
+
+@pytest.mark.parametrize("kind", ["digits", "fashion", *of_any_size()])
+@pytest.mark.parametrize("max_error", [0, 2])
+def test_no_pixel_is_off_and_no_image_takes_more_than_raw_and_two_bytes(kind, max_error, model, request):
+    if kind in ("digits", "fashion"):
+        x = request.getfixturevalue("test_set" if kind == "digits" else "fashion")[:256]
+    else:
+        x = of_any_size()[kind]
+    for images in (x, x[:1]):
+        payload = encode_pixel_block(images, max_error, model)
+        y = decode_pixel_block(payload, len(images), (*images.shape[1:], 1)[:3], model)
+        assert np.abs(y.astype(int) - images).max() <= max_error
+        assert len(payload) <= images.nbytes + 2 * len(images)
+
+
+def test_lossless_digits_take_less_than_105_bytes_and_a_largest_error_saves_a_quarter(tmp_path, test_set):
+    exact = smalti.pack(test_set, tmp_path / "x.smalti", max_error=0).rate
+    assert (smalti.unpack(tmp_path / "x.smalti").pixels == test_set).all()
+    near = smalti.pack(test_set, tmp_path / "x.smalti", max_error=2, force=True).rate
+    assert exact <= 105
+    assert near <= 0.75 * exact

@@ -98,9 +98,14 @@ class PixelPrior:
             inputs, top = outputs, ACTIVATION_MAX
 
     @property
+    def outputs(self) -> int:
+        """Of the network, for a sample."""
+        return len(self.weights[-1])
+
+    @property
     def components(self) -> int:
         """Logistics of a sample."""
-        return (len(self.weights[-1]) + 1) // 3
+        return (self.outputs + 1) // 3
 
     @functools.cached_property
     def _layers(self) -> list[tuple[Floats, Floats]]:
@@ -170,9 +175,9 @@ class Wavefront:
         self._padded = np.zeros((n, window.above + h, m + 2 * self._side), np.uint8)
         row, column = np.minimum(np.arange(h), ROWS - 1), np.arange(m)
         self._rows, self._columns = row, np.minimum(column // c, COLUMNS - 1) * c + column % c
-        places = np.stack([axis.ravel() for axis in np.meshgrid(self._rows, self._columns, indexing="ij")])
-        nothing = np.zeros((h * m, window.samples), np.uint8)
-        self._empty = prior.mixtures(nothing, *places).reshape(h, m, -1)  # what an empty window leads to
+        places = np.indices((self._rows[-1] + 1, self._columns.max() + 1)).reshape(2, -1)
+        nothing = np.zeros((places.shape[1], window.samples), np.uint8)
+        self._empty = prior.mixtures(nothing, *places).reshape(self._rows[-1] + 1, -1, prior.outputs)
 
     @property
     def samples(self) -> Samples:
@@ -196,12 +201,13 @@ class Wavefront:
         for k, (r, j) in enumerate(zip(rows.tolist(), (columns + self._side).tolist(), strict=True)):
             several[k, :, :-left] = self._padded[:, r : r + wide, j - reach : j + reach + 1].reshape(n, -1)
             several[k, :, -left:] = self._padded[:, r + wide, j - left : j]
-        outputs = np.repeat(self._empty[rows, columns], n, axis=0)
+        of_rows, of_columns = self._rows[rows], self._columns[columns]
+        outputs = np.repeat(self._empty[of_rows, of_columns], n, axis=0)  # where the window is empty
         x = several.reshape(len(outputs), -1)
         full = np.flatnonzero(x.any(1))
         if len(full):
             of = full // n
-            outputs[full] = self.prior.mixtures(x[full], self._rows[rows[of]], self._columns[columns[of]])
+            outputs[full] = self.prior.mixtures(x[full], of_rows[of], of_columns[of])
         return outputs
 
     def take(self, rows: Ints, columns: Ints, levels: Ints) -> None:

@@ -92,6 +92,10 @@ def _compare(x: "Pixels", model: "Model", quality: int, path: Path) -> None:
         packed = pack(x, path, model=model, quality=quality, effort=DEMO_EFFORT, force=True, progress=advance)
     with progress("unpacking") as advance:
         error = mse(x, unpack(path, model=model, progress=advance).pixels)
+    exact = path.with_name("digits-lossless.smalti")
+    with progress("packing") as advance:
+        lossless = pack(x, exact, model=model, max_error=0, force=True, progress=advance)
+    left = mse(x, unpack(exact, model=model).pixels)
     n, h, w = x.shape
     rows = [("raw pixels", h * w, 0.0), ("PNG, a file each", sum(len(png_bytes(image)) for image in x) / n, 0.0)]
     for name, encode in (("JPEG", jpeg), ("WebP", webp)):
@@ -99,7 +103,7 @@ def _compare(x: "Pixels", model: "Model", quality: int, path: Path) -> None:
         rows.append((f"{name}, a file each", sum(map(len, files)) / n, mse(x, decoded)))
         files, sheet = lowest_quality(mosaic(x)[None], error, encode)
         rows.append((f"{name}, one sheet of all", len(files[0]) / n, mse(x, cut(sheet[0], n, h, w))))
-    rows.append(("smalti, one file of all", packed.rate, error))
+    rows += [("smalti, lossless", lossless.rate, left), ("smalti, one file of all", packed.rate, error)]
     table = Table("codec", title=f"{n} drawn digits, everything counted")
     table.add_column("PSNR", justify="right")
     table.add_column("bytes an image", justify="right")

@@ -18,9 +18,6 @@ from smalti.masked import ACTIVATION_MAX
 from smalti.prior import LATENT_MAX
 from smalti.training.integers import activate, anchor_biases, whole_weights
 
-MOST_LATENTS = 256
-"""Of a cell."""
-
 SITE = 4
 """Pixels a side of a site, the place of a few local latents."""
 
@@ -37,14 +34,14 @@ class Size:
 
     image: tuple[int, int, int]  # h w c
     cell: tuple[int, int]  # pixels of a cell, h w, multiples of 4; cells cover the image
-    latents: int = 128  # a cell
+    latents: int = 96  # a cell
     local: int = 16  # latents a site
     analysis: tuple[int, int, int] = (32, 64, 256)  # channels at half and quarter size, units of the hidden layer
     groups: tuple[int, int] = (8, 64)  # groups of latents that the analysis decides one after another, units of each
-    synthesis: tuple[int, int, int] = (320, 48, 24)  # units of the hidden layer, channels at quarter and half size
+    synthesis: tuple[int, int, int] = (256, 48, 24)  # units of the hidden layer, channels at quarter and half size
     details: int = 32  # channels that the synthesis makes of the local latents, at quarter size
     group: int = 4  # latents of a cell that are decoded together
-    prior: int = 6  # hidden units a latent, in each of two layers
+    prior: int = 8  # hidden units a latent, in each of two layers
     local_prior: int = 6  # the same for local latents
 
     @property
@@ -68,8 +65,8 @@ def size_for(image: tuple[int, int, int]) -> Size:
     h, w, c = image
     rows, columns = max(1, round(h / 30)), max(1, round(w / 30))
     cell = (4 * math.ceil(h / rows / 4), 4 * math.ceil(w / columns / 4))
-    latents = 128 * math.sqrt(cell[0] * cell[1] / 784) * (1.5 if c == 3 else 1.0)
-    return Size(image, cell, min(MOST_LATENTS, max(16, 8 * round(latents / 8))))
+    latents = 96 * math.sqrt(cell[0] * cell[1] / 784) * (1.5 if c == 3 else 1.0)
+    return Size(image, cell, min(192, max(16, 8 * round(latents / 8))))
 
 
 def channels_last(x: Tensor) -> Tensor:
