@@ -18,7 +18,7 @@ from smalti.pixels import (
     LEVEL_UNITS,
     MAX_ERROR,
     SAMPLE_MAX,
-    Symbols,
+    SampleTables,
     Wavefront,
     Window,
     level_count,
@@ -131,7 +131,7 @@ def test_frequencies_are_at_least_1_and_sum_to_the_whole(lossless, max_error):
     n, k = 40, 4
     mixture = (rng.integers(-100, 256 * LEVEL_UNITS, (n, k)), rng.integers(0, 112, (n, k)),
                rng.integers(-192, 193, (n, k - 1)))  # fmt: skip
-    symbols = Symbols(lossless.pixels.logistics, mixture, max_error)
+    symbols = SampleTables(lossless.pixels.logistics, mixture, max_error)
     tables = [symbols.of_zeros(), symbols.of_nibbles()]
     tables += [symbols.of_rest(np.full(n, i)) for i in range(tables[1].shape[1])]
     for table in tables:
@@ -190,9 +190,17 @@ def test_a_file_keeps_images_that_are_not_the_models(tmp_path, lossless):
         smalti.pack(some_images(3, 5, 4, 1), file, model=model, force=True)
 
 
-def test_what_cannot_be_is_refused(tmp_path, model, digits):
+def test_what_cannot_be_is_refused(tmp_path, lossless, digits):
     with pytest.raises(UsageError, match="largest error"):
         smalti.pack(digits, tmp_path / "x.smalti", max_error=MAX_ERROR + 1)
+    for odd in (2.0, "2", -1):
+        with pytest.raises(UsageError, match="whole number"):
+            smalti.pack(digits, tmp_path / "x.smalti", max_error=odd)
+    assert (
+        smalti.decode(smalti.encode(digits[0], model=lossless, max_error=np.uint8(0)), model=lossless) == digits[0]
+    ).all()
+    with pytest.raises(SourceError, match="more than a file can hold"):
+        smalti.encode(np.zeros((70_000, 1), np.uint8), max_error=0)
     with pytest.raises(UsageError, match="exclude"):
         smalti.pack(digits, tmp_path / "x.smalti", max_error=0, quality=50)
     with pytest.raises(UsageError, match="without loss"):
@@ -205,7 +213,10 @@ def test_what_cannot_be_is_refused(tmp_path, model, digits):
         (lambda p: {"biases": (p.biases[0] + (1 << 24), *p.biases[1:])}, "could reach"),
         (lambda p: {"rows": p.rows + (1 << 24)}, "could reach"),
         (lambda p: {"columns": p.columns[:-1]}, "rows and columns"),
-        (lambda p: {"shifts": (p.shifts[0] * 0 + 25, *p.shifts[1:])}, "could reach"),
+        (lambda p: {"shifts": (p.shifts[0] * 0 + 25, *p.shifts[1:])}, "shift of 25"),
+        (lambda p: {"shifts": ((p.shifts[0] * 0).astype(np.int8) - 30, *p.shifts[1:])}, "not what"),
+        (lambda p: {"biases": (np.full(16, np.iinfo(np.int64).min), *p.biases[1:])}, "not what"),
+        (lambda p: {"weights": (*p.weights[:-1], np.zeros((200, 16), np.int16))}, "too large|not what"),
         (lambda p: {"weights": p.weights[:1], "biases": p.biases[:1], "shifts": p.shifts[:1]}, "all of their parts"),
         (lambda p: {"weights": (p.weights[0].astype(float), *p.weights[1:])}, "not what"),
         (lambda p: {"window": Window(3, 3, 2, 3)}, "not what"),

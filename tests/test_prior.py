@@ -133,7 +133,9 @@ def test_latents_stay_within_what_the_networks_take():
         (lambda p: {"w2": np.full_like(p.w2, 127)}, "could reach"),
         (lambda p: {"b3": np.full_like(p.b3, 1 << 24)}, "could reach"),
         (lambda p: {"q1": np.full_like(p.q1, -(1 << 21))}, "could reach"),
-        (lambda p: {"s1": np.full_like(p.s1, 25)}, "could reach"),
+        (lambda p: {"s1": np.full_like(p.s1, 25)}, "shift of 25"),
+        (lambda p: {"s1": np.full(p.s1.shape, -30, np.int8)}, "right kind"),
+        (lambda p: {"b1": np.full(p.b1.shape, np.iinfo(np.int64).min)}, "right kind"),
         (lambda p: {"w2": p.w2[:-1]}, "shape"),
         (lambda p: {"w1": p.w1.astype(float)}, "no integers"),
         (lambda p: {"latents": p.latents + 1}, "hidden units"),
@@ -152,6 +154,7 @@ def test_a_doctored_network_is_refused(model, change, words):
     ("change", "words"),
     [
         (lambda p: {"cdf": p.cdf[::-1]}, "rise"),
+        (lambda p: {"cdf": p.cdf[::-1].astype(np.uint32)}, "32 bits"),
         (lambda p: {"cdf": p.cdf[:-1]}, "integers"),
         (lambda p: {"weights": p.weights + 1}, "rise"),
         (lambda p: {"weights": p.weights.astype(float)}, "integers"),

@@ -15,8 +15,9 @@ from smalti.bundle import DEFAULT_MODEL, Model
 from smalti.codec import BLOCK_IMAGES, Pixels
 from smalti.control import DEFAULT_EFFORT, Aim, Progress, encode_blocks
 from smalti.errors import SourceError, UsageError
-from smalti.format import BLOCK, HEADER, INDEX, TRAILER, Header
+from smalti.format import BLOCK, HEADER, INDEX, MAX_BLOCK_SAMPLES, MAX_SIDE, TRAILER, Header
 from smalti.images import ImageSet, describe, read_images
+from smalti.lossless import pixel_block_images
 from smalti.sequence import Archive, ModelName, as_model
 from smalti.targets import check_target, write_images
 
@@ -152,8 +153,9 @@ def decode(data: bytes | bytearray | memoryview, *, model: ModelName | None = No
 
 def _write(images: ImageSet, file: BinaryIO, model: Model, aim: Aim, progress: Progress | None) -> None:
     x = images.pixels
-    parts = [x[i : i + BLOCK_IMAGES] for i in range(0, len(x), BLOCK_IMAGES)]
-    writer = BlockWriter(file, Header(model.id, *images.shape, BLOCK_IMAGES))
+    block = BLOCK_IMAGES if aim.max_error is None else pixel_block_images(images.shape)
+    parts = [x[i : i + block] for i in range(0, len(x), block)]
+    writer = BlockWriter(file, Header(model.id, *images.shape, block))
     overhead = HEADER.size + INDEX.size + BLOCK.size * len(parts) + TRAILER.size
     for part, payload in zip(parts, encode_blocks(parts, model, aim, overhead), strict=True):
         writer.add(payload)
@@ -183,16 +185,21 @@ def _images(source: Source | Sequence[Path | str]) -> ImageSet:
 
 
 def check_fit(images: ImageSet, model: Model, *, lossless: bool = False) -> None:
-    """Raise SourceError if `model` does not take images of that size and colour.
+    """Refuse images whose size or colour `model` does not take. Lossless coding takes all, but wants a part for it.
 
-    Lossless coding takes all, but wants a model that has a part for it.
+    Raises:
+        SourceError: they do not suit, or are larger than a file can hold.
+        UsageError: the model has no part for what is asked.
     """
+    h, w, c = images.shape
+    if max(h, w) > MAX_SIDE or h * w * c > MAX_BLOCK_SAMPLES:
+        raise SourceError(f"the images are {describe(images.shape)}, more than a file can hold; cut them into tiles")
     if lossless:
         if model.pixels is None:
             raise UsageError(f"model {model.name} cannot code without loss; take another, or train one: smalti train")
         return
     if not model.lossy:
-        raise UsageError(f"model {model.name} codes without loss alone; ask for that (--lossless), or take another")
+        raise UsageError(f"model {model.name} codes without loss alone; pack with --lossless, or take another model")
     if images.shape != model.image_shape:
         raise SourceError(
             f"the images are {describe(images.shape)}, but model {model.name} takes {describe(model.image_shape)};"

@@ -36,6 +36,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from smalti.errors import ModelError, SourceError, UnknownModelError, UsageError
+from smalti.format import MAX_SIDE
 from smalti.local import LocalPrior
 from smalti.masked import ACTIVATION_MAX, ANCHORS, POINTS, MaskedMLP, anchor_weights
 from smalti.mixture import CDF_RANGE, CDF_STEPS, SCALES, WEIGHT_RANGE, Logistics
@@ -51,7 +52,6 @@ SEARCH_PATH = "SMALTI_MODEL_PATH"
 MAX_MEMBER_BYTES = 64 << 20
 MAX_LATENTS = 1 << 10
 MAX_CELLS = 1 << 8
-MAX_SIDE = (1 << 16) - 1
 MAX_SITES = 1 << 20
 RUN_IMAGES = 64
 """Images a network runs on at a time; more only costs memory."""
@@ -335,7 +335,7 @@ def _load_once(path: Path, threads: int, _changed: int) -> Model:
         with path.open("rb") as file, zipfile.ZipFile(file) as bundle:
             there = bundle.namelist()
             names = [MANIFEST, *([PIXELS] if PIXELS in there else [])]
-            if SYNTHESIS in there or PIXELS not in there:
+            if set(there) - {MANIFEST, PIXELS} or PIXELS not in there:
                 names += [SYNTHESIS, DECODER, ANALYSIS]
             if FEATURES in there:
                 names += [FEATURES, LOCAL, LOCAL_ANALYSIS]
@@ -376,6 +376,8 @@ def _parse(members: Mapping[str, bytes], size: int, threads: int) -> Model:
     multipliers = np.array(manifest["multipliers"], np.float64)
     if multipliers.shape != (POINTS,) or not np.isfinite(multipliers).all() or multipliers.min() <= 0:
         raise ValueError("the Lagrange multipliers are not what they should be")
+    if "lossless" in manifest["training"]:
+        float(manifest["training"]["lossless"]["bytes_an_image"])
     decoding = [json.dumps(decoder, sort_keys=True).encode()]
     decoding += [members[name] for name in DECODING if name in members]
     return Model(
@@ -408,9 +410,9 @@ def no_latents() -> tuple[Grid, Prior]:
     """What stands in the place of the lossy part where there is none: one latent, always 0."""
     outputs = {"1": 1, "2": 1, "3": 8}
     arrays: dict[str, NDArray[Any]] = {f"w{i}": np.zeros((n, 1), np.int8) for i, n in outputs.items()}
-    arrays |= {f"b{i}": np.zeros(n, np.int8) for i, n in outputs.items()}
-    arrays |= {f"s{i}": np.zeros(n, np.int8) for i, n in outputs.items()}
-    arrays |= {f"q{i}": np.zeros((ANCHORS, n), np.int8) for i, n in outputs.items()}
+    arrays |= {f"b{i}": np.zeros(n, np.int32) for i, n in outputs.items()}
+    arrays |= {f"s{i}": np.zeros(n, np.uint8) for i, n in outputs.items()}
+    arrays |= {f"q{i}": np.zeros((ANCHORS, n), np.int32) for i, n in outputs.items()}
     tables = Logistics(
         np.zeros(2 * CDF_RANGE * CDF_STEPS + 1, np.int32),
         np.zeros(2 * WEIGHT_RANGE + 1, np.int32),
@@ -441,6 +443,8 @@ def _local(arrays: Mapping[str, NDArray[Any]]) -> LocalPrior:
 def _pixels(arrays: Mapping[str, NDArray[Any]]) -> PixelPrior:
     layers = range(1, 1 + sum(f"w{i}" in arrays for i in range(1, MAX_LAYERS + 1)))
     weights, biases, shifts = (tuple(arrays[f"{part}{i}"] for i in layers) for part in "wbs")
+    if arrays["window"].dtype != np.int16 or arrays["window"].shape != (len(WINDOW),):
+        raise ValueError("pixels: the window is not four integers of 16 bits")
     window = Window(**dict(zip(WINDOW, map(int, arrays["window"]), strict=True)))
     tables = Logistics(**{name: arrays[name] for name in TABLES})
     return PixelPrior(window, weights, biases, shifts, arrays["rows"], arrays["columns"], tables)

@@ -6,6 +6,7 @@ many blocks at the lower one as may be. A least PSNR holds for every image: each
 is coded without the model.
 """
 
+import operator
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -55,10 +56,8 @@ class Aim:
             raise UsageError(
                 "quality, psnr, min_psnr, bytes, lossless and max_error exclude each other; give one of them"
             )
-        if self.max_error is not None and not 0 <= self.max_error <= MAX_ERROR:
-            raise UsageError(
-                f"a largest error of {self.max_error} was asked; give one from 0 (lossless) to {MAX_ERROR}"
-            )
+        if self.max_error is not None:
+            _check_error(self.max_error)
         if self.quality is not None:
             point_of(self.quality)
         for decibel in (self.psnr, self.min_psnr):
@@ -68,6 +67,17 @@ class Aim:
             raise UsageError(f"{self.bytes:g} bytes an image were asked; give more than 0")
         if self.effort not in EFFORTS:
             raise UsageError(f"effort is {self.effort}; give a number from 1 (fast) to 9 (fewest bytes)")
+
+
+def _check_error(max_error: int) -> None:
+    try:
+        possible = 0 <= operator.index(max_error) <= MAX_ERROR
+    except TypeError:
+        possible = False
+    if not possible:
+        raise UsageError(
+            f"a largest error of {max_error} was asked; give a whole number from 0 (lossless) to {MAX_ERROR}"
+        )
 
 
 def encode_blocks(parts: list[Pixels], model: Model, aim: Aim, overhead: int) -> Iterator[bytes]:
@@ -81,7 +91,7 @@ def encode_blocks(parts: list[Pixels], model: Model, aim: Aim, overhead: int) ->
     effort = EFFORTS[aim.effort]
     if aim.max_error is not None:
         for part in parts:
-            yield encode_pixel_block(part, aim.max_error, model)
+            yield encode_pixel_block(part, operator.index(aim.max_error), model)
     elif aim.min_psnr is not None:
         for part in parts:
             yield encode_block(at_least(part, model, aim.min_psnr, effort), model)

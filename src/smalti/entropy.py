@@ -18,7 +18,7 @@ from smalti.tables import Ints
 WORD = 4
 
 
-def encode_symbols(columns: Sequence[tuple[Ints, Ints]]) -> bytes:
+def encode_symbols(columns: Sequence[tuple[NDArray[Any], NDArray[Any]]]) -> bytes:
     """Columns of symbols to bytes: each some symbols (`n`), counted from 0, and their frequencies.
 
     Frequencies are `n k`, or `k` for all of them.
@@ -71,7 +71,7 @@ class SymbolDecoder:
             raise CorruptError("a block holds more than its images; the file is damaged or of another model")
 
 
-def _model(frequencies: Ints | None = None) -> Any:
+def _model(frequencies: NDArray[Any] | None = None) -> Any:
     """The coder's model with exactly these frequencies, or those of which it is given the `_weights` later.
 
     constriction takes floats and turns them into integers: 1 + floor(scale * weight) each, where scale is
@@ -83,5 +83,5 @@ def _model(frequencies: Ints | None = None) -> Any:
     return constriction.stream.model.Categorical(_weights(frequencies), perfect=False)
 
 
-def _weights(frequencies: Ints) -> NDArray[np.float64]:
+def _weights(frequencies: NDArray[Any]) -> NDArray[np.float64]:
     return frequencies.astype(np.float64) - 1

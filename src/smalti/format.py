@@ -17,6 +17,10 @@ END_MAGIC = b"LMS\x89"
 VERSION = 0
 MAX_BLOCK_IMAGES = 4096
 MAX_NAME_BYTES = 4096
+MAX_SIDE = (1 << 16) - 1
+"""Of an image, in pixels."""
+MAX_BLOCK_SAMPLES = 1 << 28
+"""Height * width * channels * images of a block: what a reader may have to hold at once."""
 
 HEADER = struct.Struct("<4sH8sBHHI")
 INDEX = struct.Struct("<QII")
@@ -70,7 +74,8 @@ def unpack_header(data: bytes) -> Header:
     _, version, model_id, channels, height, width, block_images = HEADER.unpack_from(data)
     if version != VERSION:
         raise VersionError(f"format version {version}; this release reads version {VERSION}; install a newer smalti")
-    if channels not in (1, 3) or not height or not width or not 1 <= block_images <= MAX_BLOCK_IMAGES:
+    possible = channels in (1, 3) and height and width and 1 <= block_images <= MAX_BLOCK_IMAGES
+    if not possible or height * width * channels * block_images > MAX_BLOCK_SAMPLES:
         raise CorruptError("the header has an impossible image shape or block size; the file is damaged")
     return Header(model_id, height, width, channels, block_images)
 

@@ -9,6 +9,7 @@ An image that this does not suit is plain. Where the model has no network for pi
 
 import struct
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,24 +17,34 @@ from numpy.typing import NDArray
 from smalti.bundle import Model
 from smalti.entropy import SymbolDecoder, encode_symbols
 from smalti.errors import CorruptError
-from smalti.pixels import MAX_ERROR, NIBBLE, PixelPrior, Symbols, Wavefront, to_levels
+from smalti.pixels import MAX_ERROR, NIBBLE, PixelPrior, SampleTables, Wavefront, to_levels
 from smalti.plain import decode_plain, encode_plain
 from smalti.tables import Ints, bits, uniform
 
 KIND = 128
 """The first byte of such a block is this and the largest error."""
+BLOCK_IMAGES, BLOCK_SAMPLES = 256, 1 << 20
+"""At most, in a block: few enough to read one image fast, and not to fill the memory."""
 RAW = 255
 """In its place: the images of the block follow as they are."""
 HEAD = struct.Struct("<BH")
 
 Pixels = NDArray[np.uint8]
 Shape = tuple[int, ...]
+Column = tuple[NDArray[np.uint16], NDArray[np.uint8], NDArray[np.uint32]]
+"""Of which images, symbols, frequencies."""
+
+
+def pixel_block_images(shape: tuple[int, int, int]) -> int:
+    """Images a block of `shape` (h w c): as many as the encoder can well hold at once."""
+    h, w, c = shape
+    return max(1, min(BLOCK_IMAGES, BLOCK_SAMPLES // (h * w * c)))
 
 
 def encode_pixel_block(x: Pixels, max_error: int, model: Model) -> bytes:
     """Images (`n h w` or `n h w c`) to the bytes of a block."""
     plain = {i: encode_plain(image, max_error=max_error) for i, image in enumerate(x)}
-    columns: list[tuple[Ints, Ints]] = []
+    columns: list[tuple[NDArray[Any], NDArray[Any]]] = []
     prior = _prior(model, x.shape)
     if prior is not None:
         cost, parts = _columns(x, prior, max_error)
@@ -47,7 +58,7 @@ def encode_pixel_block(x: Pixels, max_error: int, model: Model) -> bytes:
     return min(bytes([RAW]) + x.tobytes(), head + encode_symbols(columns), key=len)
 
 
-def _columns(x: Pixels, prior: PixelPrior, max_error: int) -> tuple[NDArray[np.float64], list[tuple[Ints, Ints, Ints]]]:
+def _columns(x: Pixels, prior: PixelPrior, max_error: int) -> tuple[NDArray[np.float64], list[Column]]:
     """What each image costs (`n`, bits), and the columns: of which images, symbols, frequencies."""
     planes = _planes(x, prior)
     n = len(planes)
@@ -58,14 +69,15 @@ def _columns(x: Pixels, prior: PixelPrior, max_error: int) -> tuple[NDArray[np.f
     for rows, places, mixture in wavefront.steps():
         mine = levels[:, rows, places].T.ravel()  # k*n
         of = np.tile(image, len(rows))
-        for part, symbols, frequencies in _symbols(Symbols(prior.logistics, mixture, max_error), mine):
+        for part, symbols, frequencies in _symbols(SampleTables(prior.logistics, mixture, max_error), mine):
             cost += np.bincount(of[part], bits(frequencies, symbols), minlength=len(x))
-            columns.append((of[part], symbols, frequencies))
+            small = of[part].astype(np.uint16), symbols.astype(np.uint8), frequencies.astype(np.uint32)
+            columns.append(small)
         wavefront.take(rows, places, mine)
     return cost, columns
 
 
-def _symbols(tables: Symbols, levels: Ints) -> Iterator[tuple[Ints, Ints, Ints]]:
+def _symbols(tables: SampleTables, levels: Ints) -> Iterator[tuple[Ints, Ints, Ints]]:
     """Of samples with those levels: which samples, symbols, frequencies, thrice."""
     every = np.arange(len(levels))
     yield every, (levels > 0).astype(np.int64), tables.of_zeros()
@@ -85,7 +97,7 @@ def decode_pixel_block(payload: bytes, n: int, shape: tuple[int, int, int], mode
     """
     h, w, c = shape
     of_image: Shape = (h, w) if c == 1 else (h, w, c)
-    if payload[0] == RAW and len(payload) == 1 + n * h * w * c:
+    if payload[:1] == bytes([RAW]) and len(payload) == 1 + n * h * w * c:
         return np.frombuffer(payload[1:], np.uint8).reshape(n, *of_image)
     if len(payload) < HEAD.size:
         raise CorruptError("a block ends within its head; the file is damaged")
@@ -118,7 +130,7 @@ def _decode(decoder: SymbolDecoder, shape: Shape, prior: PixelPrior, max_error: 
     planes = _planes(np.empty(shape, np.uint8), prior).shape
     wavefront = Wavefront(prior, planes, max_error)
     for rows, places, mixture in wavefront.steps():
-        tables = Symbols(prior.logistics, mixture, max_error)
+        tables = SampleTables(prior.logistics, mixture, max_error)
         levels = decoder.take(tables.of_zeros())
         rest = np.flatnonzero(levels)
         if len(rest):

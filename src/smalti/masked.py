@@ -27,6 +27,9 @@ ACTIVATION_MAX = 1023
 EXACT = 1 << 24
 """Below this every integer is a float32."""
 
+DTYPES = {"w": np.int8, "b": np.int32, "q": np.int32, "s": np.uint8}
+"""Of the arrays, by the first letters of their names; the proof of the bound counts on them."""
+
 Floats = NDArray[np.float32]
 
 
@@ -87,13 +90,15 @@ class MaskedMLP:
             array = getattr(self, field.name)
             if array.shape != shapes[field.name]:
                 raise ValueError(f"prior: {field.name} is of shape {array.shape}")
-            if array.dtype.kind not in "iu":
-                raise ValueError(f"prior: {field.name} holds no integers")
+            if array.dtype != DTYPES[field.name[0]]:
+                raise ValueError(f"prior: {field.name} holds no integers of the right kind, but {array.dtype}")
         for layer, top in (("1", self.largest), ("2", ACTIVATION_MAX), ("3", ACTIVATION_MAX)):
             w, b, q, s = (getattr(self, name + layer) for name in "wbqs")
             worst = np.abs(w.astype(np.int64)).sum(1) * top + np.abs(b.astype(np.int64))
             worst += SUBSTEPS * np.abs(q.astype(np.int64)).max(0)
-            if worst.max() >= EXACT or s.max() > 24:
+            if s.max() > 24:
+                raise ValueError(f"prior: a shift of {s.max()} in layer {layer}; allowed are 0 to 24")
+            if worst.max() >= EXACT:
                 raise ValueError(f"prior: a sum of layer {layer} could reach {worst.max()}, beyond the {EXACT} allowed")
 
     @property

@@ -43,8 +43,8 @@ class Logistics:
     def __post_init__(self) -> None:
         shapes = {"cdf": 2 * CDF_RANGE * CDF_STEPS + 1, "weights": 2 * WEIGHT_RANGE + 1, "inverse": SCALES}
         for name, length in shapes.items():
-            if getattr(self, name).shape != (length,) or getattr(self, name).dtype.kind not in "iu":
-                raise ValueError(f"prior: {name} is not {length} integers")
+            if getattr(self, name).shape != (length,) or getattr(self, name).dtype != np.int32:
+                raise ValueError(f"prior: {name} is not {length} integers of 32 bits")
         for table, top in ((self.cdf, CDF_ONE), (self.weights, WEIGHT_ONE)):
             if table.min() < 0 or table.max() > top or (np.diff(table) < 0).any():
                 raise ValueError(f"prior: a table does not rise from 0 at least to {top} at most")

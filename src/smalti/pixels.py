@@ -26,6 +26,10 @@ LEVEL_UNITS = 16
 """Units of the logistics from one level of a sample to the next."""
 SAMPLE_MAX = 255
 MAX_ERROR = 31
+MAX_UNITS, MAX_COMPONENTS = 1 << 12, 32
+"""Of a layer, and of the mixture of a sample."""
+DTYPES = [np.dtype(np.int16), np.dtype(np.int32), np.dtype(np.uint8)]
+"""Of weights, biases and shifts; the proof of the bound counts on them."""
 NIBBLE = 16
 """Levels that the second symbol of a sample does not tell apart."""
 WHOLE = 1 << WHOLE_BITS
@@ -66,7 +70,7 @@ class PixelPrior:
     """
 
     window: Window
-    weights: tuple[NDArray[np.int8], ...]  # outputs inputs
+    weights: tuple[NDArray[np.int16], ...]  # outputs inputs
     biases: tuple[NDArray[np.int32], ...]
     shifts: tuple[NDArray[np.uint8], ...]
     rows: NDArray[np.int32]  # ROWS outputs, of the first layer
@@ -77,21 +81,23 @@ class PixelPrior:
         inputs, top = self.window.samples, SAMPLE_MAX
         if not 2 <= len(self.weights) == len(self.biases) == len(self.shifts):
             raise ValueError("pixels: layers without all of their parts")
-        if len(self.weights[-1]) % 3 != 2:
-            raise ValueError(f"pixels: {len(self.weights[-1])} outputs are no mixture")
         width = len(self.weights[0])
+        if self.outputs % 3 != 2 or self.components > MAX_COMPONENTS or width > MAX_UNITS:
+            raise ValueError(f"pixels: layers of {width} units, {self.outputs} outputs: no mixture, or too large")
         for i, (w, b, s) in enumerate(zip(self.weights, self.biases, self.shifts, strict=True)):
             outputs = width if i + 1 < len(self.weights) else len(w)
             shapes = w.shape == (outputs, inputs) and b.shape == s.shape == (outputs,)
-            if not shapes or any(array.dtype.kind not in "iu" for array in (w, b, s)):
+            if not shapes or [w.dtype, b.dtype, s.dtype] != DTYPES:
                 raise ValueError(f"pixels: layer {i + 1} is not what it should be")
             worst = np.abs(w.astype(np.int64)).sum(1) * top + np.abs(b.astype(np.int64))
             if i == 0:
                 for places, n in ((self.rows, ROWS), (self.columns, COLUMNS * self.window.channels)):
-                    if places.shape != (n, outputs) or places.dtype.kind not in "iu":
+                    if places.shape != (n, outputs) or places.dtype != np.int32:
                         raise ValueError("pixels: the biases of rows and columns are not what they should be")
                     worst += np.abs(places.astype(np.int64)).max(0)
-            if worst.max() >= EXACT or s.max() > 24:
+            if s.max() > 24:
+                raise ValueError(f"pixels: a shift of {s.max()} in layer {i + 1}; allowed are 0 to 24")
+            if worst.max() >= EXACT:
                 raise ValueError(
                     f"pixels: a sum of layer {i + 1} could reach {worst.max()}, beyond the {EXACT} allowed"
                 )
@@ -217,7 +223,7 @@ class Wavefront:
         self._padded[:, rows + self.prior.window.above, columns + self._side] = samples.T
 
 
-class Symbols:
+class SampleTables:
     """The frequencies of the symbols of some samples, in the order of coding; later ones are told the ones before."""
 
     def __init__(self, logistics: Logistics, mixture: Mixture, max_error: int) -> None:
@@ -244,8 +250,8 @@ class Symbols:
 
     def of_nibbles(self) -> Ints:
         """Which sixteen levels it is among."""
-        self._starts = np.arange(0, self.levels, NIBBLE)
-        inner = self._below(np.tile(self._starts[1:], (len(self._zero), 1)))
+        starts = np.arange(NIBBLE, self.levels, NIBBLE)
+        inner = self._below(np.tile(starts, (len(self._zero), 1)))
         ends = np.full((len(self._zero), 1), WHOLE, np.int64)
         self._bounds = np.concatenate([self._zero[:, None], np.maximum(inner, self._zero[:, None]), ends], 1)
         return _conditional(self._bounds)

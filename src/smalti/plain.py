@@ -89,11 +89,13 @@ def _read_size(data: bytes, at: int) -> tuple[int, int]:
 
 
 def _levels(image: Pixels, step: int) -> Pixels:
-    return ((image.astype(np.int64) + step // 2) // step).astype(np.uint8)
+    table = ((np.arange(256) + step // 2) // step).astype(np.uint8)
+    return table[image]
 
 
 def _pixels(levels: Pixels, step: int) -> Pixels:
-    return (levels.astype(np.int64) * step).clip(0, 255).astype(np.uint8)
+    table = np.minimum(np.arange(256) * step, 255).astype(np.uint8)
+    return table[levels]
 
 
 def _filter(levels: Pixels, kind: int) -> Pixels:

@@ -75,7 +75,7 @@ def model_info(
     facts = {
         "name": loaded.name,
         "id": loaded.id.hex(),
-        "images": describe(loaded.image_shape),
+        "images": describe(loaded.image_shape) + (" (without loss: of any size)" if loaded.pixels else ""),
         "bundle_bytes": loaded.size,
         "latents": loaded.latents,
         "cells": loaded.cells,
@@ -131,7 +131,9 @@ def train(
     start: Annotated[
         str | None,
         typer.Option(
-            "--from", metavar="MODEL", help="Go on from a model's weights; with --lossless: join its lossy part."
+            "--from",
+            metavar="MODEL",
+            help="Go on from a model's weights; with --lossless: join its lossy part.",
         ),
     ] = None,
     schedule: Annotated[
@@ -171,12 +173,12 @@ def train(
 
     if output.suffix != SUFFIX:
         raise UsageError(f"{output}: give the model a name that ends in {SUFFIX}")
-    if start is not None and architecture != "codec":
-        raise UsageError("--from goes with the codec; the autoencoder is trained from scratch")
-    if lossless and architecture != "codec":
-        raise UsageError("--lossless goes without --architecture: there is one kind of network for it")
+    if architecture == "autoencoder" and (start is not None or lossless):
+        raise UsageError("--from goes with the codec, and so does --lossless; the autoencoder is trained from scratch")
+    if epochs is not None and architecture != "autoencoder":
+        raise UsageError("--epochs is for --architecture autoencoder; give --steps")
     refuse_existing(output, force=force)
-    first = None if start is None else load_model(start)
+    first = None if start is None else _start(load_model(start))
     images = read_images(*sources)
     try:
         from smalti.training.compare import write_lossless_report, write_report
@@ -213,6 +215,15 @@ def train(
     with progress("comparing") as advance:
         report = (write_lossless_report if lossless else write_report)(folder, output, held_out, advance)
     typer.echo(f"{report}: what it does on images it was not trained on")
+
+
+def _start(model: "Model") -> "Model":
+    """`model`, if there is something to go on from."""
+    from smalti.errors import UsageError
+
+    if not model.lossy:
+        raise UsageError(f"model {model.name} codes without loss alone; --from wants one with a lossy part")
+    return model
 
 
 def _provenance(trained: "Trained", architecture: str, sources: list[str], start: "Model | None") -> dict[str, Any]:

@@ -135,6 +135,7 @@ def export_bundle(
     held_out: NDArray[np.uint8],
     training: Mapping[str, Any],
     progress: Progress | None = None,
+    base: Model | None = None,
 ) -> bytes:
     """The bundle of `model`.
 
@@ -145,6 +146,7 @@ def export_bundle(
         held_out: images it was not trained on, to measure it.
         training: provenance.
         progress: called with the number of operating points done, and of all.
+        base: a model whose part for lossless coding, if it has one, the bundle shall have too.
 
     Raises:
         TrainingError: a network is not exact, or engines differ.
@@ -169,6 +171,8 @@ def export_bundle(
     )
     local = integer_local_prior(codec.local_prior, to_numpy(codec.log_local_steps))
     draft = replace(draft, local=local, sites=size.sites, training=dict(training) | {"size": asdict(size)})
+    if base is not None and base.pixels is not None:
+        draft = replace(draft, pixels=base.pixels, training={**draft.training, "lossless": base.training["lossless"]})
     return assemble(draft, pixels[:RANGE_IMAGES], held_out[:MEASURED_IMAGES], progress)
 
 

@@ -10,15 +10,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from smalti.bundle import Model, bundle_bytes, no_latents
-from smalti.codec import BLOCK_IMAGES
 from smalti.errors import TrainingError
-from smalti.lossless import encode_pixel_block
+from smalti.lossless import encode_pixel_block, pixel_block_images
 from smalti.masked import ACTIVATION_MAX, ANCHORS, POINTS
 from smalti.pixels import SAMPLE_MAX, PixelPrior, Window
 from smalti.training.export import Progress, logistics
 from smalti.training.graph import Whole, to_numpy, whole_layer
 from smalti.training.integers import ACTIVATION_ONE, LATENT_ONE, LOGIT_ONE, NARROWEST, WIDTHS_AN_OCTAVE, weight_shift
-from smalti.training.pixels import SAMPLE_ONE, PixelNet
+from smalti.training.pixels import SAMPLE_ONE, WEIGHT_MAX, PixelNet
 
 MEASURED_IMAGES = 500
 """Held-out images that the model is measured on."""
@@ -44,8 +43,9 @@ def export_pixels(
     prior = integer_pixels(net)
     check_integers(prior)
     x = held_out[:MEASURED_IMAGES]
-    parts = [x[i : i + BLOCK_IMAGES] for i in range(0, len(x), BLOCK_IMAGES)]
     draft = replace(base or _lossless_only(name, pixels.shape), name=name, pixels=prior)
+    block = pixel_block_images((*x.shape[1:], 1)[:3])
+    parts = [x[i : i + block] for i in range(0, len(x), block)]
     payload = 0
     for part in parts:
         payload += len(encode_pixel_block(part, 0, draft))
@@ -105,7 +105,7 @@ def integer_pixels(net: PixelNet) -> PixelPrior:
     scale = np.exp2(layers[0].s.astype(np.float64)) * ACTIVATION_ONE  # as the first layer's bias
     return PixelPrior(
         Window(size.channels, size.above, size.reach, size.left),
-        tuple(layer.w.astype(np.int8) for layer in layers),
+        tuple(layer.w.astype(np.int16) for layer in layers),
         tuple(layer.b for layer in layers),
         tuple(layer.s for layer in layers),
         np.rint(rows * scale).astype(np.int32),
@@ -134,8 +134,9 @@ def _whole(
         to_numpy(w),
         to_numpy(b),
         None if room is None else np.tile(room, (ANCHORS, 1)),
-        weight_shift(w, top).long().numpy(),
+        weight_shift(w, top, WEIGHT_MAX).long().numpy(),
         one_in=one_in,
         one_out=one_out,
         offset=np.zeros(len(one_out), np.int64) if offset is None else offset,
+        largest=WEIGHT_MAX,
     )

@@ -82,7 +82,7 @@ def whole_layer(
         raise TrainingError(f"a layer needs shifts from {shift.min()} to {shift.max()}; allowed are 0 to 24")
     scale = np.exp2(k.astype(np.float64)).reshape(-1, *[1] * (w.ndim - 1))
     whole = np.rint(w * scale)
-    whole = whole.clip(-127, 127).astype(np.int8) if largest == 127 else whole.astype(np.int16)
+    whole = whole.clip(-127, 127).astype(np.int8) if largest == 127 else whole.clip(-largest, largest).astype(np.int16)
     one = np.exp2(k) * one_in
     bias = np.rint(b * one) + offset * np.exp2(shift) + np.floor(np.exp2(shift - 1.0))
     anchors = np.zeros((ANCHORS, len(b))) if q is None else np.rint(q * one / SUBSTEPS)

@@ -49,10 +49,10 @@ def weight_shift(w: Tensor, most: int, largest: int = WEIGHT_MAX) -> Tensor:
     return torch.floor(torch.minimum(by_size, by_sum)).clamp(*SHIFTS)
 
 
-def whole_weights(w: Tensor, most: int) -> Tensor:
+def whole_weights(w: Tensor, most: int, largest: int = WEIGHT_MAX) -> Tensor:
     """`w` in the integers that the decoder will have, times their scale, with the gradient of `w`."""
-    scale = torch.exp2(weight_shift(w, most)).view(-1, *[1] * (w.dim() - 1))
-    return w + (torch.round(w * scale).clamp(-WEIGHT_MAX, WEIGHT_MAX) / scale - w).detach()
+    scale = torch.exp2(weight_shift(w, most, largest)).view(-1, *[1] * (w.dim() - 1))
+    return w + (torch.round(w * scale).clamp(-largest, largest) / scale - w).detach()
 
 
 def activate(x: Tensor, *, exact: bool) -> Tensor:

@@ -94,7 +94,7 @@ class Exporter(Protocol):
 
 
 def exporter(model: nn.Module, base: Model | None = None) -> Exporter:
-    """The function that writes such a model's bundle; base: a model whose lossy part a lossless one shall join."""
-    if isinstance(model, PixelNet):
-        return functools.partial(export_pixels, base=base)
-    return export_autoencoder if isinstance(model, Autoencoder) else export_bundle
+    """The function that writes such a model's bundle; base: a model whose other part it shall keep."""
+    if isinstance(model, Autoencoder):
+        return export_autoencoder
+    return functools.partial(export_pixels if isinstance(model, PixelNet) else export_bundle, base=base)

@@ -26,6 +26,10 @@ CENTRE_GAIN, WIDTH_GAIN = 16, 4
 """Of the outputs that place and widen the logistics: they have far to go."""
 EMPTY_SHARE = 0.05
 """Of the samples with nothing in their window that are trained on."""
+WEIGHT_MAX = (1 << 15) - 1
+"""Of an integer weight. The bound on sums allows 8 bits on average, but a few weights are far larger than most."""
+MOST_SAMPLES = 1 << 15
+"""Of a batch: what is more is left out, or comes in turns."""
 SAMPLE_ONE = 256
 """The integer that stands for 1.0 in a sample."""
 LEVEL = LEVEL_UNITS / LATENT_ONE
@@ -118,7 +122,7 @@ def _weights(layer: nn.Module, most: int, gain: Tensor | int, *, exact: bool) ->
     w = layer.weight
     assert isinstance(w, Tensor)
     w = w * gain
-    return whole_weights(w, most) if exact else w
+    return whole_weights(w, most, WEIGHT_MAX) if exact else w
 
 
 def sample_bits(x: Tensor, mixture: tuple[Tensor, Tensor, Tensor]) -> Tensor:
@@ -159,7 +163,7 @@ class PixelTask:
         self.plan = plan
 
     def held_out(self, n: int) -> int:
-        return min(self.plan.most_validation, round(n * self.plan.validation))
+        return min(self.plan.most_validation, max(1, round(n * self.plan.validation)))
 
     def epochs(self, steps: int) -> tuple[int, ...]:
         return (max(1, math.ceil(self.plan.steps / steps)),)
@@ -181,19 +185,26 @@ class PixelTask:
         windows = Windows(x, self.plan.size)
         few = torch.rand_like(windows.samples) < EMPTY_SHARE
         full, empty = (~windows.empty).nonzero(as_tuple=True), (windows.empty & few).nonzero(as_tuple=True)
-        where = tuple(torch.cat(pair) for pair in zip(full, empty, strict=True))
-        samples, *rest = windows.pick(where)
-        cost = sample_bits(samples, model(*rest, exact=done >= self.plan.exact))
-        n = len(full[0])
-        total: Tensor = cost[:n].sum() + cost[n:].sum() / EMPTY_SHARE
+        total = windows.samples.new_zeros(())
+        for where, share in ((full, 1.0), (empty, EMPTY_SHARE)):
+            n = len(where[0])
+            if n > MOST_SAMPLES:  # of large images
+                some = torch.randperm(n, device=x.device)[:MOST_SAMPLES]
+                where = tuple(index[some] for index in where)
+            if n:
+                samples, *rest = windows.pick(where)
+                cost = sample_bits(samples, model(*rest, exact=done >= self.plan.exact))
+                total = total + cost.mean() * n / share
         return total / windows.samples.numel()
 
     def sums(self, model: nn.Module, x: Tensor, done: float) -> Tensor:
         bits = torch.zeros(1, dtype=torch.float64, device=x.device)
-        for part in torch.split(x, 16):
+        for part in torch.split(x, max(1, MOST_SAMPLES // x[0].numel())):
             windows = Windows(part, self.plan.size)
-            samples, *rest = windows.pick(torch.ones_like(windows.empty).nonzero(as_tuple=True))
-            bits += sample_bits(samples, model(*rest, exact=done >= self.plan.exact)).double().sum()
+            every = torch.ones_like(windows.empty).nonzero(as_tuple=True)
+            for where in zip(*(torch.split(index, MOST_SAMPLES) for index in every), strict=True):
+                samples, *rest = windows.pick(where)
+                bits += sample_bits(samples, model(*rest, exact=done >= self.plan.exact)).double().sum()
         return bits / 8
 
     def row(self, means: list[float], done: float) -> Row:
