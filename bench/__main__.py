@@ -39,6 +39,19 @@ def rd(
 
 
 @app.command()
+def lossless(
+    data: Annotated[Literal["mnist", "fashion-mnist", "drawn"], typer.Option(help="Test images.")] = "mnist",
+    output: Output = Path("bench-out"),
+    images: Annotated[int | None, typer.Option(min=4, help="Only so many images, from the first.")] = None,
+    model: Annotated[str, typer.Option(help="Name or path of the model.")] = DEFAULT_MODEL,
+) -> None:
+    """Rate and speed of lossless coding alone, which takes less time than all of `rd`."""
+    from bench.rd import run_lossless
+
+    run_lossless(test_images(data)[:images], output, data, model)
+
+
+@app.command()
 def limit(
     data: Annotated[Literal["mnist", "fashion-mnist"], typer.Option(help="Trained on its training images.")] = "mnist",
     output: Output = Path("bench-out"),

@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -22,6 +22,7 @@ from rich.console import Console
 import smalti
 from bench.others import GENERAL, LOSSLESS, LOSSY, Codec
 from bench.plot import plot
+from smalti.bundle import bundle_bytes
 from smalti.codec import Pixels
 from smalti.control import DEFAULT_EFFORT
 from smalti.metrics import mse, psnr
@@ -60,20 +61,7 @@ class Row:
 def run(x: Pixels, output: Path, data: str, model: str, efforts: Sequence[int] = (DEFAULT_EFFORT,)) -> None:
     """Measure all on `x` (`n h w`), write `rd-DATA.csv`, `.md` and `.png` to `output`."""
     console = Console(stderr=True)
-    output.mkdir(parents=True, exist_ok=True)
-    rows = []
-    for row in _rows(x, model, efforts):
-        rows.append(row)
-        console.print(
-            f"{row.codec:17} {row.how:10} {row.quality:5g} {row.bytes_an_image:8.2f} bytes {row.psnr:6.2f} dB"
-            f"  {row.encode_1:9.0f} {row.encode_2:9.0f} {row.decode_1:9.0f} {row.decode_2:9.0f} images/s",
-            highlight=False,
-            soft_wrap=True,
-        )
-    with (output / f"rd-{data}.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, [f.name for f in fields(Row)], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(asdict(row) for row in rows)
+    rows = _measured(_rows(x, model, efforts), output / f"rd-{data}.csv", console)
     size = smalti.load_model(model).size
     counted = f"With the model counted ({size:,} bytes, once for {len(x):,} images): {size / len(x):.1f} bytes more.\n"
     (output / f"rd-{data}.md").write_text("\n".join([summary(rows), counted, table(rows)]), encoding="utf-8")
@@ -81,14 +69,59 @@ def run(x: Pixels, output: Path, data: str, model: str, efforts: Sequence[int] =
     console.print(f"wrote {output}/rd-{data}.csv, .md and .png")
 
 
+def run_lossless(x: Pixels, output: Path, data: str, model: str) -> None:
+    """Measure the lossless ones alone; `lossless-DATA.csv` and `.md`."""
+    console = Console(stderr=True)
+
+    def codecs() -> Iterator[Row]:
+        yield from _smalti_lossless(x, model)
+        yield from _lossless_rivals(x)
+
+    rows = _measured(codecs(), output / f"lossless-{data}.csv", console)
+    loaded = smalti.load_model(model)
+    part = len(bundle_bytes(replace(loaded, networks={}, local=None)))
+    counted = (
+        f"With the lossless part of the model counted ({part:,} bytes, once for {len(x):,} images):"
+        f" {part / len(x):.1f} bytes more; with the whole bundle ({loaded.size:,} bytes): {loaded.size / len(x):.1f} more.\n"
+    )
+    (output / f"lossless-{data}.md").write_text("\n".join([table(rows), counted]), encoding="utf-8")
+    console.print(f"wrote {output}/lossless-{data}.csv and .md")
+
+
+def _measured(found: Iterator[Row], path: Path, console: Console) -> list[Row]:
+    """All of them, shown as they come, and written as CSV."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for row in found:
+        rows.append(row)
+        console.print(
+            f"{row.codec:17} {row.how:10} {row.quality:5g} {row.bytes_an_image:8.2f} bytes {row.psnr:6.2f} dB"
+            f"  {row.encode_1:9.0f} {row.encode_2:9.0f} {row.decode_1:9.0f} {row.decode_2:9.0f} images/s",
+            highlight=False,
+            soft_wrap=True,
+        )
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, [f.name for f in fields(Row)], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(asdict(row) for row in rows)
+    return rows
+
+
 def _rows(x: Pixels, model: str, efforts: Sequence[int]) -> Iterator[Row]:
     yield from _smalti(x, model, efforts)
     yield from _smalti_lossless(x, model)
-    for codec in LOSSY + LOSSLESS:
+    for codec in LOSSY:
         for i, quality in enumerate(codec.qualities):
             timed = i == len(codec.qualities) // 2  # speed hardly depends on quality: once a codec is enough
             yield _files(x, codec, quality, timed=timed)
             yield _sheet(x, codec, quality, timed=timed)
+    yield from _lossless_rivals(x)
+
+
+def _lossless_rivals(x: Pixels) -> Iterator[Row]:
+    for codec in LOSSLESS:
+        yield _files(x, codec, 0, timed=True)
+        yield _sheet(x, codec, 0, timed=True)
     for codec in GENERAL:
         yield _whole_set(x, codec)
 
