@@ -82,7 +82,7 @@ def run_lossless(x: Pixels, output: Path, data: str, model: str) -> None:
     part = len(bundle_bytes(replace(loaded, networks={}, local=None)))
     counted = (
         f"With the lossless part of the model counted ({part:,} bytes, once for {len(x):,} images):"
-        f" {part / len(x):.1f} bytes more; with the whole bundle ({loaded.size:,} bytes): {loaded.size / len(x):.1f} more.\n"
+        f" {part / len(x):.1f} bytes more; with the whole bundle ({loaded.size:,}): {loaded.size / len(x):.1f} more.\n"
     )
     (output / f"lossless-{data}.md").write_text("\n".join([table(rows), counted]), encoding="utf-8")
     console.print(f"wrote {output}/lossless-{data}.csv and .md")
