@@ -16,8 +16,8 @@ from smalti.masked import ACTIVATION_MAX, ANCHORS, POINTS
 from smalti.pixels import SAMPLE_MAX, PixelPrior, Window
 from smalti.training.export import Progress, logistics
 from smalti.training.graph import Whole, to_numpy, whole_layer
-from smalti.training.integers import ACTIVATION_ONE, LATENT_ONE, LOGIT_ONE, NARROWEST, WIDTHS_AN_OCTAVE, weight_shift
-from smalti.training.pixels import SAMPLE_ONE, WEIGHT_MAX, PixelNet
+from smalti.training.integers import LATENT_ONE, LOGIT_ONE, NARROWEST, WIDTHS_AN_OCTAVE, weight_shift
+from smalti.training.pixels import SAMPLE_ONE, UNIT_ONE, WEIGHT_MAX, PixelNet
 
 MEASURED_IMAGES = 500
 """Held-out images that the model is measured on."""
@@ -96,13 +96,13 @@ def integer_pixels(net: PixelNet) -> PixelPrior:
     offset = np.array([0, NARROWEST * WIDTHS_AN_OCTAVE, 0])[kinds]
     rows, columns = to_numpy(net.rows), to_numpy(net.columns)
     places = np.abs(rows).max(0) + np.abs(columns).max(0)
-    units = np.full(size.width, ACTIVATION_ONE)
+    units = np.full(size.width, UNIT_ONE)
     layers = []
     for i, layer in enumerate(net.layers):
-        top, one = (SAMPLE_MAX, SAMPLE_ONE) if i == 0 else (ACTIVATION_MAX, ACTIVATION_ONE)
+        top, one = (SAMPLE_MAX, SAMPLE_ONE) if i == 0 else (ACTIVATION_MAX, UNIT_ONE)
         layers.append(_whole(layer, top, one, units, room=places if i == 0 else None))
-    layers.append(_whole(net.out, ACTIVATION_MAX, ACTIVATION_ONE, of_outputs, gains=net.gains, offset=offset))
-    scale = np.exp2(layers[0].s.astype(np.float64)) * ACTIVATION_ONE  # as the first layer's bias
+    layers.append(_whole(net.out, ACTIVATION_MAX, UNIT_ONE, of_outputs, gains=net.gains, offset=offset))
+    scale = np.exp2(layers[0].s.astype(np.float64)) * UNIT_ONE  # as the first layer's bias
     return PixelPrior(
         Window(size.channels, size.above, size.reach, size.left),
         tuple(layer.w.astype(np.int16) for layer in layers),

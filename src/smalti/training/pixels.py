@@ -16,7 +16,7 @@ from torch.nn import functional as F  # noqa: N812 - its usual name
 
 from smalti.masked import ACTIVATION_MAX
 from smalti.pixels import COLUMNS, LEVEL_UNITS, ROWS, SAMPLE_MAX
-from smalti.training.integers import LATENT_ONE, LOGIT_ONE, WIDTHS_AN_OCTAVE, activate, round_through, whole_weights
+from smalti.training.integers import LATENT_ONE, LOGIT_ONE, WIDTHS_AN_OCTAVE, round_through, whole_weights
 from smalti.training.optimizer import soap
 from smalti.training.priors import interval_bits
 from smalti.training.report import plot_bits
@@ -28,6 +28,8 @@ EMPTY_SHARE = 0.05
 """Of the samples with nothing in their window that are trained on."""
 WEIGHT_MAX = (1 << 15) - 1
 """Of an integer weight. The bound on sums allows 8 bits on average, but a few weights are far larger than most."""
+UNIT_ONE = 512
+"""The integer that stands for 1.0 in a unit; coarser ones cost a per cent of the bytes."""
 MOST_SAMPLES = 1 << 15
 """Of a batch: what is more is left out, or comes in turns."""
 SAMPLE_ONE = 256
@@ -47,7 +49,7 @@ class PixelSize:
     reach: int = 8  # pixels to either side, in the rows above
     left: int = 10  # pixels, in the row itself
     width: int = 128  # units of each layer
-    layers: int = 2  # with units
+    layers: int = 3  # with units
     components: int = 5  # logistics of a sample
 
     @property
@@ -99,7 +101,7 @@ class PixelNet(nn.Module):
             y = F.linear(x, _weights(layer, SAMPLE_MAX if i == 0 else ACTIVATION_MAX, 1, exact=exact), layer.bias)  # type: ignore[arg-type]
             if i == 0:
                 y = y + self.rows[row] + self.columns[column]
-            x = activate(y if i == 0 else x + y, exact=exact)
+            x = _activate(y if i == 0 else x + y, exact=exact)
         k = self.size.components
         gains = self.gains
         o = F.linear(x, _weights(self.out, ACTIVATION_MAX, gains[:, None], exact=exact), self.out.bias * gains)
@@ -116,6 +118,11 @@ class PixelNet(nn.Module):
         k = self.size.components
         one = torch.ones(k)
         return torch.cat([CENTRE_GAIN * one, WIDTH_GAIN * one, one[1:]]).to(self.rows.device)
+
+
+def _activate(x: Tensor, *, exact: bool) -> Tensor:
+    x = x.clamp(0, ACTIVATION_MAX / UNIT_ONE)
+    return round_through(x * UNIT_ONE) / UNIT_ONE if exact else x
 
 
 def _weights(layer: nn.Module, most: int, gain: Tensor | int, *, exact: bool) -> Tensor:
