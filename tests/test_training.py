@@ -31,7 +31,7 @@ from smalti.training.make import autoencoder_task, codec_task, exporter
 from smalti.training.network import Codec
 from smalti.training.pixels import PixelPlan, PixelSize, PixelTask
 from smalti.training.plan import FAST, REFERENCE, CodecPlan, Hardware, Phase, Plan
-from smalti.training.restore import restore
+from smalti.training.restore import CEILING, make_room, restore
 from smalti.training.transforms import Size, size_for
 
 torch.set_num_threads(1)  # toys are faster so, and many times faster on a busy machine
@@ -297,6 +297,22 @@ def test_a_bundle_can_be_trained_further(all_trained, images, tmp_path):
     further = train(images, tmp_path / "further", task, Listener())
     assert further.state.best_score < math.inf
     assert (tmp_path / "toy.model").read_bytes() == export_bundle(trained.model, "toy", images, images, {})
+
+
+def test_room_for_larger_steps_changes_nothing_else():
+    torch.manual_seed(2)
+    codec = Codec(SMALL).eval()
+    for parameter in codec.parameters():
+        parameter.data += 0.02 * torch.randn_like(parameter)
+    codec.local_steps.data[:6] = 1.0  # far beyond the ceiling
+    x, top = torch.rand(5, 1, 20, 20), torch.ones(5)
+    before = codec(x, top, "rounded", exact=False)
+    make_room(codec)
+    after = codec(x, top, "rounded", exact=False)
+    assert codec.log_local_steps.max() <= CEILING
+    assert (codec.log_local_steps[1:] <= codec.log_local_steps[:-1] + 1).all()
+    for one, two in zip(before, after, strict=True):
+        torch.testing.assert_close(one, two, rtol=2e-3, atol=1e-3)
 
 
 def test_only_a_codec_for_such_images_can_be_trained_further(model, images):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """A bundle back to a network that can be trained further; the inverse of `export.py`, but for rounding."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,11 +15,18 @@ from torch import Tensor, nn
 from smalti.bundle import ANALYSIS, FEATURES, LOCAL_ANALYSIS, SYNTHESIS, Model
 from smalti.errors import TrainingError
 from smalti.masked import SUBSTEPS, MaskedMLP
-from smalti.prior import COMPONENTS
+from smalti.prior import COMPONENTS, LATENT_MAX
 from smalti.training.integers import ACTIVATION_ONE, LATENT_ONE, LOGIT_ONE, NARROWEST, PIXEL_ONE, WIDTHS_AN_OCTAVE
 from smalti.training.network import STEP_GAIN, Codec
 from smalti.training.priors import MaskedMLP as FloatMLP
 from smalti.training.transforms import LOCAL_GAIN, Analysis, LocalAnalysis, Size, Synthesis
+
+CEILING = math.log2(LATENT_MAX / LATENT_ONE) - 0.05
+"""Log2 of a step that has gone as far as it can."""
+CROWDED, ROOM = 0.25, 2
+"""If so many of the local latents' steps have, they are all made so many octaves smaller."""
+OCTAVES_AN_ANCHOR = 0.7
+"""Between the steps of neighbouring anchors, where nothing better is known."""
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -49,7 +57,44 @@ def restore(model: Model) -> Codec:
             codec.local_steps.copy_(_tensor(np.log2(local.steps[::SUBSTEPS] / LATENT_ONE) / STEP_GAIN))
     except (KeyError, TypeError, ValueError, RuntimeError, AssertionError) as exc:
         raise TrainingError(f"model {model.name} cannot be trained further: it is no codec of this release") from exc
+    if float((codec.log_local_steps >= CEILING).float().mean()) > CROWDED:
+        make_room(codec)
     return codec
+
+
+@torch.no_grad()
+def make_room(codec: Codec) -> None:
+    """The same codec with local latents ROOM octaves smaller, and steps that again have somewhere to go.
+
+    While training both tend to grow, until steps reach the largest latent; there they stay, whatever the quality.
+    Steps that had reached it are set anew, as a line from those that had not.
+    """
+    factor, c, features = 2.0**-ROOM, codec.size.local, codec.size.synthesis[1]
+    last = codec.local_g_a.convs[2]
+    assert isinstance(last, nn.Conv2d)
+    assert last.bias is not None
+    for values in (last.weight, last.bias, codec.local_g_a.anchors[2]):
+        values *= factor
+    details = codec.g_s.convs[1].weight
+    assert isinstance(details, Tensor)
+    details /= factor
+    first, outputs = codec.local_prior.layers[0].weight, codec.local_prior.layers[2]
+    assert isinstance(first, Tensor)
+    assert isinstance(outputs, nn.Linear)
+    first[:, features : features + 4 * c] /= factor
+    first[:, features + 4 * c + 1 :] /= factor
+    for centres in (
+        outputs.weight.view(c, 2, -1),
+        outputs.bias.view(c, 2),
+        codec.local_prior.anchors[2].view(-1, c, 2).mT,
+    ):
+        centres.select(1, 0).mul_(factor)
+    outputs.bias.view(c, 2)[:, 1] -= ROOM
+    steps = codec.log_local_steps - ROOM
+    for a in range(len(steps) - 2, -1, -1):
+        stuck = steps[a] >= CEILING - ROOM
+        steps[a] = torch.where(stuck, (steps[a + 1] + OCTAVES_AN_ANCHOR).clamp_max(CEILING), steps[a])
+    codec.local_steps.copy_(steps / STEP_GAIN)
 
 
 def _tuple(value: Any) -> Any:
