@@ -10,7 +10,7 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "smalti"
 
 LAYERS = [
-    *["errors", "atomic", "images", "targets", "tables", "entropy", "format", "archive", "plain", "masked"],
+    *["errors", "threads", "atomic", "images", "targets", "tables", "entropy", "format", "archive", "plain", "masked"],
     *["mixture", "pixels", "prior"],
     *[
         "local",

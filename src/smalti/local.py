@@ -20,6 +20,8 @@ from smalti.tables import PRECISION, TOTAL, Ints
 
 SYMBOL_MAX = 448
 """Of the absolute value of a symbol that an encoder may choose."""
+LEAST_STEP = -(-LATENT_MAX // SYMBOL_MAX)
+"""With a finer one, the largest latents would have symbols beyond that."""
 BASE_MAX = 64
 """Of the absolute value of the symbol that counts as the one nearest to the logistic's centre."""
 REACH = SYMBOL_MAX + BASE_MAX

@@ -5,8 +5,6 @@
 image by image, and takes those together that pay in bits + multiplier * squared error, for as long as any do.
 """
 
-import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +16,7 @@ from smalti.local import local_bits, local_costs, local_latents, nearest_local
 from smalti.mixture import WHOLE_BITS, mixture_cdf, scaled
 from smalti.prior import to_latents
 from smalti.tables import PRECISION, Ints
+from smalti.threads import in_order
 
 REFINE_IMAGES = 8
 """Images refined at a time; each tries a step up and down of every latent at once."""
@@ -70,11 +69,8 @@ def refine(x: Pixels, code: Code, sites: NDArray[np.float32], model: Model, pass
     if not passes or not len(x):
         return code
     groups = [np.arange(i, min(i + REFINE_IMAGES, len(x))) for i in range(0, len(x), REFINE_IMAGES)]
-    pool = ThreadPoolExecutor(model.threads or os.cpu_count())
-    try:
-        parts = list(pool.map(lambda rows: _refine(x[rows], code.pick(rows), sites[rows], model, passes), groups))
-    finally:  # what Ctrl-C interrupts does not go on
-        pool.shutdown(cancel_futures=True)
+    work = in_order(lambda rows: _refine(x[rows], code.pick(rows), sites[rows], model, passes), groups, model.threads)
+    parts = list(work)
     symbols, local = np.concatenate([p.symbols for p in parts]), np.concatenate([p.local for p in parts])
     return Code(code.points, symbols, local, {})
 

@@ -15,6 +15,7 @@ from smalti.codec import Pixels, decode_block
 from smalti.control import Progress
 from smalti.errors import CorruptError, ModelError, UnknownModelError
 from smalti.images import describe
+from smalti.threads import in_order
 
 ModelName = Model | Path | str
 
@@ -78,9 +79,10 @@ class Archive:
 
     def decode_all(self, progress: Progress | None = None) -> Pixels:
         """All images in one array."""
-        parts = []
-        for block in range(len(self._blocks.index.blocks)):
-            parts.append(self._block(block))
+        blocks, parts = range(len(self._blocks.index.blocks)), []
+        payloads = ((self._blocks.read(block), self._blocks.images_in(block)) for block in blocks)
+        for pixels in in_order(lambda job: self._decode(*job), payloads, self._model.threads):
+            parts.append(pixels)
             if progress:
                 progress(len(parts[-1]), len(self))
         return np.concatenate(parts) if parts else self._nothing()
@@ -88,10 +90,12 @@ class Archive:
     def _block(self, block: int) -> Pixels:
         last = self._last  # another thread may put its own there meanwhile
         if last is None or last[0] != block:
-            n = self._blocks.images_in(block)
-            last = block, decode_block(self._blocks.read(block), n, self.image_shape, self._model)
+            last = block, self._decode(self._blocks.read(block), self._blocks.images_in(block))
             self._last = last
         return last[1]
+
+    def _decode(self, payload: bytes, n: int) -> Pixels:
+        return decode_block(payload, n, self.image_shape, self._model)
 
     def _nothing(self) -> Pixels:
         h, w, c = self.image_shape

@@ -17,7 +17,7 @@ from smalti.bundle import ANALYSIS, FEATURES, LOCAL_ANALYSIS, SYNTHESIS, Measure
 from smalti.code import Code
 from smalti.codec import analyse, payload_bytes, synthesise
 from smalti.errors import TrainingError
-from smalti.local import REACH, SHARES, WIDTHS, LocalPrior
+from smalti.local import LEAST_STEP, REACH, SHARES, WIDTHS, LocalPrior
 from smalti.masked import ACTIVATION_MAX, POINTS, SUBSTEPS, MaskedMLP, anchor_weights
 from smalti.metrics import mse, psnr
 from smalti.mixture import (
@@ -99,7 +99,7 @@ def logistics() -> Logistics:
 def integer_local_prior(prior: FloatLocalPrior, log_steps: NDArray[np.float32]) -> LocalPrior:
     """The prior of the local latents in integers, with its tables and steps (log2, `ANCHORS c`); all active."""
     one, offset = np.array([LATENT_ONE, WIDTHS_AN_OCTAVE]), np.array([0, NARROWEST * WIDTHS_AN_OCTAVE])
-    steps = step_array(log_steps)
+    steps = step_array(log_steps).clip(LEAST_STEP)
     octaves = np.rint(WIDTHS_AN_OCTAVE * np.log2(steps)).astype(np.int64)
     mlp = _integer_mlp(prior, one, offset, ACTIVATION_ONE)
     return LocalPrior(mlp, logistic_tables(), steps, octaves, np.ones(steps.shape, bool))

@@ -6,6 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from smalti.local import LEAST_STEP
 from smalti.masked import ANCHORS
 from smalti.prior import LATENT_MAX
 from smalti.training.integers import LATENT_ONE, PIXEL_ONE, anchor_weights, round_through
@@ -73,7 +74,8 @@ class Codec(nn.Module):
         cells = self.size.cells[0] * self.size.cells[1]
         anchors = image_anchors.repeat_interleave(cells, 0)
         steps = _steps(self.log_steps, anchors, exact=exact)
-        local_steps = _steps(self.log_local_steps, image_anchors, exact=exact)[:, :, None, None]
+        local_steps = _steps(self.log_local_steps, image_anchors, exact=exact).clamp_min(LEAST_STEP / LATENT_ONE)
+        local_steps = local_steps[:, :, None, None]
         if noise == "rounded":
             steps, local_steps = steps.detach(), local_steps.detach()
 

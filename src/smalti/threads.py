@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: MIT
+"""Work on several things at a time, results in order. It pays where numpy does the work, and lets others run."""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+S = TypeVar("S")
+T = TypeVar("T")
+
+
+def in_order(work: Callable[[S], T], items: Iterable[S], threads: int = 0) -> Iterator[T]:
+    """`work` of each of `items`, by so many threads (0: one a core), not many of them ahead of who takes the results.
+
+    >>> list(in_order(abs, [-3, 2, -1]))
+    [3, 2, 1]
+    """
+    threads = threads or os.cpu_count() or 1
+    pool = ThreadPoolExecutor(threads)
+    ahead: deque[Future[T]] = deque()
+    try:
+        for item in items:
+            ahead.append(pool.submit(work, item))
+            if len(ahead) > threads:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+    finally:  # what Ctrl-C interrupts does not go on
+        pool.shutdown(cancel_futures=True)

@@ -1,0 +1,42 @@
+"""Several at a time, results in order."""
+
+import threading
+import time
+
+import pytest
+
+from smalti.threads import in_order
+
+
+def test_results_come_in_the_order_of_the_items():
+    def slow(i: int) -> int:
+        time.sleep(0.002 * (i % 3))
+        return i * i
+
+    assert list(in_order(slow, range(40), threads=4)) == [i * i for i in range(40)]
+
+
+def test_it_does_not_run_far_ahead():
+    taken = []
+
+    def items():
+        for i in range(100):
+            taken.append(i)
+            yield i
+
+    results = in_order(lambda i: i, items(), threads=2)
+    assert [next(results) for _ in range(3)] == [0, 1, 2]
+    assert len(taken) <= 6
+    results.close()
+
+
+def test_an_error_comes_out_and_nothing_goes_on():
+    def fail(i: int) -> int:
+        if i == 2:
+            raise ValueError("two")
+        return i
+
+    results = in_order(fail, range(10), threads=2)
+    with pytest.raises(ValueError, match="two"):
+        list(results)
+    assert threading.active_count() < 20
