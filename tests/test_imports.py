@@ -34,6 +34,7 @@ LAYERS = [
 OWNERS = {
     "constriction": {"entropy"},
     "onnxruntime": {"bundle", "export"},
+    "threadpoolctl": {"threads"},
     "typer": {"cli"},
     "rich": {"cli"},
     "torch": {"training"},

@@ -23,15 +23,22 @@ def rate_and_psnr(path, x, **asked) -> tuple[float, float]:
     return packed.rate, psnr(mse(x, smalti.unpack(path, model=asked.get("model")).pixels))
 
 
-def test_the_defaults_take_16_bytes_at_27_db(tmp_path, test_set):
-    rate, decibel = rate_and_psnr(tmp_path / "x.smalti", test_set[:256])
-    assert rate <= 16
-    assert decibel >= 27.3
+@pytest.mark.parametrize(("decibel", "most"), [(22.0, 8.0), (27.8, 18.0), (32.0, 35.0)])
+def test_the_default_effort_takes_few_bytes_at_three_qualities(tmp_path, test_set, decibel, most):
+    rate, reached = rate_and_psnr(tmp_path / "x.smalti", test_set[:160], psnr=decibel)
+    assert rate <= most
+    assert reached >= decibel
 
 
-def test_the_model_of_fashion_takes_15_bytes_at_22_db_and_36_at_26(tmp_path, fashion):
-    """Less than half of what the AVIF sheet takes: 37 and 64 bytes."""
-    for decibel, most in ((22.0, 15), (26.0, 36)):
+def test_the_highest_quality_goes_beyond_36_db(tmp_path, test_set):
+    rate, decibel = rate_and_psnr(tmp_path / "x.smalti", test_set, quality=100, effort=3)
+    assert decibel >= 36
+    assert rate <= 140
+
+
+def test_the_model_of_fashion_takes_15_bytes_at_22_db_38_at_26_and_78_at_30(tmp_path, fashion):
+    """Without search; the AVIF sheet takes 37, 62 and 93 bytes."""
+    for decibel, most in ((22.0, 15), (26.0, 38), (30.0, 78)):
         rate, reached = rate_and_psnr(tmp_path / "x.smalti", fashion, psnr=decibel, model="fashion", effort=3)
         assert rate <= most
         assert reached >= decibel

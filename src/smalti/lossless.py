@@ -8,8 +8,8 @@ An image that this does not suit is plain. Where the model has no network for pi
 """
 
 import struct
+import zlib
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,19 +43,28 @@ def pixel_block_images(shape: tuple[int, int, int]) -> int:
 
 def encode_pixel_block(x: Pixels, max_error: int, model: Model) -> bytes:
     """Images (`n h w` or `n h w c`) to the bytes of a block."""
-    plain = {i: encode_plain(image, max_error=max_error) for i, image in enumerate(x)}
-    columns: list[tuple[NDArray[Any], NDArray[Any]]] = []
+    cost, parts = np.full(len(x), np.inf), list[Column]()
     prior = _prior(model, x.shape)
     if prior is not None:
         cost, parts = _columns(x, prior, max_error)
-        plain = {i: record for i, record in plain.items() if 8 * len(record) < cost[i]}
-        modelled = np.array([i not in plain for i in range(len(x))])
-        columns = [(symbols[modelled[of]], frequencies[modelled[of]]) for of, symbols, frequencies in parts]
+    plain = {}
+    for i, image in enumerate(x):
+        if _unlike(image, cost[i] / 8):
+            record = encode_plain(image, max_error=max_error)
+            if 8 * len(record) < cost[i]:
+                plain[i] = record
+    modelled = np.array([i not in plain for i in range(len(x))])
+    columns = [(symbols[modelled[of]], frequencies[modelled[of]]) for of, symbols, frequencies in parts]
     head = HEAD.pack(KIND + max_error, len(plain)) + b"".join(plain[i] for i in sorted(plain))
     if 0 < len(plain) < len(x):
         choices = np.array([i in plain for i in range(len(x))], np.int64)
-        columns = [(choices, uniform(len(x), 2)), *columns]
+        columns.insert(0, (choices, uniform(len(x), 2)))
     return min(bytes([RAW]) + x.tobytes(), head + encode_symbols(columns), key=len)
+
+
+def _unlike(image: Pixels, size: float) -> bool:
+    """Whether an image that the model codes in `size` bytes may take fewer without it; a guess that costs little."""
+    return size > image.size / 2 or len(zlib.compress(image.tobytes(), 1)) < 1.3 * size + 20
 
 
 def _columns(x: Pixels, prior: PixelPrior, max_error: int) -> tuple[NDArray[np.float64], list[Column]]:

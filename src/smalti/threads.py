@@ -17,8 +17,10 @@ def in_order(work: Callable[[S], T], items: Iterable[S], threads: int = 0) -> It
     >>> list(in_order(abs, [-3, 2, -1]))
     [3, 2, 1]
     """
+    from threadpoolctl import threadpool_limits
+
     threads = threads or os.cpu_count() or 1
-    pool = ThreadPoolExecutor(threads)
+    pool, alone = ThreadPoolExecutor(threads), threadpool_limits(1, "blas")  # else numpy's own threads are in the way
     ahead: deque[Future[T]] = deque()
     try:
         for item in items:
@@ -29,3 +31,4 @@ def in_order(work: Callable[[S], T], items: Iterable[S], threads: int = 0) -> It
             yield ahead.popleft().result()
     finally:  # what Ctrl-C interrupts does not go on
         pool.shutdown(cancel_futures=True)
+        alone.restore_original_limits()
