@@ -304,7 +304,7 @@ def test_room_for_larger_steps_changes_nothing_else():
     codec = Codec(SMALL).eval()
     for parameter in codec.parameters():
         parameter.data += 0.02 * torch.randn_like(parameter)
-    codec.local_steps.data[:6] = 1.0  # far beyond the ceiling
+    codec.local_steps.data[:6], codec.local_steps.data[6:] = 1.0, 0.0  # far beyond the ceiling, and not
     x, top = torch.rand(5, 1, 20, 20), torch.ones(5)
     before = codec(x, top, "rounded", exact=False)
     make_room(codec)
