@@ -58,12 +58,13 @@ def limit(
     model: Annotated[str, typer.Option(help="Name or path of the model.")] = DEFAULT_MODEL,
     steps: Annotated[int, typer.Option(min=1, help="Of training the variational bound.")] = 2500,
     images: Annotated[int, typer.Option(min=4, help="Test images that smalti codes.")] = 1000,
+    test: Annotated[int | None, typer.Option(min=800, help="Only so many test images for the bounds.")] = None,
     effort: Annotated[int, typer.Option(min=1, max=9, help="Of smalti.")] = 9,
 ) -> None:
     """Upper bounds of the rate-distortion function, and what smalti takes beside them."""
     from bench.limit import run
 
-    run(load_model(model), train_images(data), test_images(data), steps, images, effort, output)
+    run(load_model(model), train_images(data), test_images(data)[:test], steps, images, effort, output)
 
 
 @app.command()
