@@ -23,7 +23,6 @@ from smalti.pixels import MAX_ERROR
 from smalti.plain import encode_plain
 from smalti.search import EFFORTS, FAST_EFFORT, Effort
 from smalti.tables import Ints
-from smalti.threads import in_order
 
 SAMPLE_IMAGES = 1024
 SEARCHED_SAMPLE_IMAGES = 128
@@ -92,7 +91,8 @@ def encode_blocks(parts: list[Pixels], model: Model, aim: Aim, overhead: int) ->
     effort = EFFORTS[aim.effort]
     if aim.max_error is not None:
         max_error = operator.index(aim.max_error)
-        yield from in_order(lambda part: encode_pixel_block(part, max_error, model), parts, model.threads)
+        for part in parts:
+            yield encode_pixel_block(part, max_error, model)
     elif aim.min_psnr is not None:
         for part in parts:
             yield encode_block(at_least(part, model, aim.min_psnr, effort), model)

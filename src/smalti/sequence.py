@@ -15,6 +15,7 @@ from smalti.codec import Pixels, decode_block
 from smalti.control import Progress
 from smalti.errors import CorruptError, ModelError, UnknownModelError
 from smalti.images import describe
+from smalti.lossless import KIND
 from smalti.threads import in_order
 
 ModelName = Model | Path | str
@@ -81,7 +82,11 @@ class Archive:
         """All images in one array."""
         blocks, parts = range(len(self._blocks.index.blocks)), []
         payloads = ((self._blocks.read(block), self._blocks.images_in(block)) for block in blocks)
-        for pixels in in_order(lambda job: self._decode(*job), payloads, self._model.threads):
+        exact = bool(blocks) and self._blocks.read(0)[:1] >= bytes(
+            [KIND]
+        )  # numpy's own threads are all that helps there
+        jobs = map(self._decode, payloads) if exact else in_order(self._decode, payloads, self._model.threads)
+        for pixels in jobs:
             parts.append(pixels)
             if progress:
                 progress(len(parts[-1]), len(self))
@@ -90,12 +95,13 @@ class Archive:
     def _block(self, block: int) -> Pixels:
         last = self._last  # another thread may put its own there meanwhile
         if last is None or last[0] != block:
-            last = block, self._decode(self._blocks.read(block), self._blocks.images_in(block))
+            last = block, self._decode((self._blocks.read(block), self._blocks.images_in(block)))
             self._last = last
         return last[1]
 
-    def _decode(self, payload: bytes, n: int) -> Pixels:
-        return decode_block(payload, n, self.image_shape, self._model)
+    def _decode(self, job: tuple[bytes, int]) -> Pixels:
+        """A block's bytes and number of images to the images."""
+        return decode_block(*job, self.image_shape, self._model)
 
     def _nothing(self) -> Pixels:
         h, w, c = self.image_shape
