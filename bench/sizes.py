@@ -34,7 +34,8 @@ def run(model: Model, x_train: Pixels, x: Pixels, steps: int, output: Path) -> N
         size = PixelSize(width=width, layers=layers)
         with tempfile.TemporaryDirectory() as folder:
             task = PixelTask(PixelPlan(size, steps=steps))
-            net = train(x_train, Path(folder), task, Nobody(), Hardware("cpu")).model
+            few = x_train[: steps * task.plan.batch + task.plan.most_validation]  # whole epochs are trained
+            net = train(few, Path(folder), task, Nobody(), Hardware("cpu")).model
         assert isinstance(net, PixelNet)
         prior = integer_pixels(net)
         of = replace(model, pixels=prior)
