@@ -57,7 +57,7 @@ def train(x: Pixels, labels: NDArray[np.uint8], epochs: int = EPOCHS, seed: int 
 @torch.no_grad()
 def accuracy(model: nn.Sequential, x: Pixels, labels: NDArray[np.uint8]) -> float:
     """Share of images that it reads rightly, in per cent."""
-    parts = torch.split(torch.from_numpy(np.ascontiguousarray(x[:, None])), 1000)
+    parts = torch.split(torch.from_numpy(x[:, None].copy()), 1000)
     read = torch.cat([model(part.float() / 255).argmax(1) for part in parts]).numpy()
     return float(100 * (read == labels).mean())
 
