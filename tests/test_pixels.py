@@ -213,6 +213,7 @@ def test_what_cannot_be_is_refused(tmp_path, lossless, digits):
         (lambda p: {"biases": (p.biases[0] + (1 << 24), *p.biases[1:])}, "could reach"),
         (lambda p: {"rows": p.rows + (1 << 24)}, "could reach"),
         (lambda p: {"columns": p.columns[:-1]}, "rows and columns"),
+        (lambda p: {"rows": np.full(p.rows.shape, np.iinfo(np.int64).min)}, "rows and columns"),
         (lambda p: {"shifts": (p.shifts[0] * 0 + 25, *p.shifts[1:])}, "shift of 25"),
         (lambda p: {"shifts": ((p.shifts[0] * 0).astype(np.int8) - 30, *p.shifts[1:])}, "not what"),
         (lambda p: {"biases": (np.full(16, np.iinfo(np.int64).min), *p.biases[1:])}, "not what"),
