@@ -39,6 +39,23 @@ def rd(
 
 
 @app.command()
+def target(
+    data: Annotated[Literal["mnist", "fashion-mnist", "drawn"], typer.Option(help="Test images.")] = "mnist",
+    output: Output = Path("bench-out"),
+    images: Annotated[int | None, typer.Option(min=4, help="Only so many images, from the first.")] = None,
+    model: Annotated[str, typer.Option(help="Name or path of the model.")] = DEFAULT_MODEL,
+    psnr: Annotated[list[float], typer.Option(help="dB; may be given more than once.")] = [22.0, 27.8, 32.0],  # noqa: B006 - as above
+    effort: Annotated[list[int], typer.Option(min=1, max=9, help="Of smalti; may be given more than once.")] = [  # noqa: B006 - as above
+        DEFAULT_EFFORT
+    ],
+) -> None:
+    """What a mean PSNR that is asked for takes."""
+    from bench.target import run
+
+    run(test_images(data)[:images], model, psnr, effort, output, data)
+
+
+@app.command()
 def lossless(
     data: Annotated[Literal["mnist", "fashion-mnist", "drawn"], typer.Option(help="Test images.")] = "mnist",
     output: Output = Path("bench-out"),
@@ -73,12 +90,18 @@ def single(
     output: Output = Path("bench-out"),
     model: Annotated[str, typer.Option(help="Name or path of the model.")] = DEFAULT_MODEL,
     steps: Annotated[int, typer.Option(min=1, help="Of training, for each of the two.")] = 2000,
-    quality: Annotated[int, typer.Option(min=1, max=100, help="The one to train for.")] = 60,
+    point: Annotated[int, typer.Option(min=0, max=64, help="Operating point of latents to train for.")] = 20,
+    error: Annotated[int | None, typer.Option(min=1, max=126, help="Instead: of pixels, the largest error.")] = None,
 ) -> None:
     """What one model for all qualities costs at one of them."""
     from bench.train import single as run
+    from bench.train import single_pixels
 
-    run(load_model(model), train_images(data), test_images(data)[:2000], (quality - 1) / 99, steps, output)
+    loaded, x_train, x_test = load_model(model), train_images(data), test_images(data)[:2000]
+    if error is None:
+        run(loaded, x_train, x_test, point / 64, steps, output)
+    else:
+        single_pixels(loaded, x_train, x_test, error, steps, output)
 
 
 @app.command()

@@ -13,9 +13,9 @@ from rich.console import Console
 from torch import nn
 
 import smalti
-from smalti.bundle import Model
 from smalti.codec import Pixels
 from smalti.metrics import mse, psnr
+from smalti.model import Model
 from smalti.rivals import avif, cut, decode_gray, jpeg, mosaic, webp
 
 QUALITIES = (1, 8, 15, 22, 30, 40, 50, 65, 80)

@@ -13,9 +13,9 @@ from rich.progress import Progress
 
 import smalti
 from bench.bound import Bound, curve, fit, gaussian_rate
-from smalti.bundle import Model
 from smalti.codec import Pixels
 from smalti.metrics import mse, psnr
+from smalti.model import Model
 from smalti.training.restore import restore
 
 DECIBELS = tuple(range(20, 35, 2))

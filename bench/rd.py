@@ -35,7 +35,7 @@ SMALTI_SPEED_IMAGES = 4096
 LOSSLESS_SPEED_IMAGES = 2048
 MAX_ERRORS = (0, 1, 2, 5)
 QUALITIES = (1, 15, 29, 40, 50, 60, 70, 85, 100)
-SEARCHED_QUALITIES = (20, 35, 50, 65, 80, 100)
+SEARCHED_QUALITIES = (10, 20, 30, 40, 50, 65, 80, 100)
 """Fewer of them where the encoder searches, which takes its time."""
 
 S = TypeVar("S")
@@ -79,9 +79,9 @@ def run_lossless(x: Pixels, output: Path, data: str, model: str) -> None:
 
     rows = _measured(codecs(), output / f"lossless-{data}.csv", console)
     loaded = smalti.load_model(model)
-    part = len(bundle_bytes(replace(loaded, networks={}, local=None)))
+    part = len(bundle_bytes(replace(loaded, networks={}, local=None, measured=())))
     counted = (
-        f"With the lossless part of the model counted ({part:,} bytes, once for {len(x):,} images):"
+        f"With what that needs of the model counted ({part:,} bytes, once for {len(x):,} images):"
         f" {part / len(x):.1f} bytes more; with the whole bundle ({loaded.size:,}): {loaded.size / len(x):.1f} more.\n"
     )
     (output / f"lossless-{data}.md").write_text("\n".join([table(rows), counted]), encoding="utf-8")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What a larger network for lossless coding buys: bytes and speed of several sizes, trained alike; CSV and plot."""
+"""What a larger network for coding by pixels buys: lossless bytes and speed of several sizes; CSV and plot."""
 
 import csv
 import tempfile
@@ -12,13 +12,14 @@ import numpy as np
 from matplotlib.figure import Figure
 from rich.console import Console
 
-from smalti.bundle import Model
-from smalti.codec import Pixels
-from smalti.lossless import decode_pixel_block, encode_pixel_block
+from smalti.codec import Pixels, decode_blocks
+from smalti.exact import exact_blocks
+from smalti.model import Model
 from smalti.training.export_pixels import integer_pixels
 from smalti.training.listener import Nobody
 from smalti.training.loop import train
-from smalti.training.pixels import PixelNet, PixelPlan, PixelSize, PixelTask
+from smalti.training.pixels import PixelCodec, PixelSize
+from smalti.training.pixeltask import PixelPlan, PixelTask
 from smalti.training.plan import Hardware
 
 SIZES = {"tiny": (24, 2), "small": (48, 2), "medium": (80, 3), "large": (128, 3), "huge": (192, 4)}
@@ -35,17 +36,17 @@ def run(model: Model, x_train: Pixels, x: Pixels, steps: int, output: Path) -> N
         with tempfile.TemporaryDirectory() as folder:
             task = PixelTask(PixelPlan(size, steps=steps))
             few = x_train[: steps * task.plan.batch + task.plan.most_validation]  # whole epochs are trained
-            net = train(few, Path(folder), task, Nobody(), Hardware("cpu")).model
-        assert isinstance(net, PixelNet)
-        prior = integer_pixels(net)
+            codec = train(few, Path(folder), task, Nobody(), Hardware("cpu")).model
+        assert isinstance(codec, PixelCodec)
+        prior = integer_pixels(codec.net)
         of = replace(model, pixels=prior)
         products = sum(w.size for w in prior.weights)
         parts = [x[i : i + BLOCK] for i in range(0, len(x), BLOCK)]
         start = time.perf_counter()
-        payloads = [encode_pixel_block(part, 0, of) for part in parts]
+        payloads = exact_blocks(parts, 0, of)
         middle = time.perf_counter()
-        shape = (*x.shape[1:], 1)
-        back = [decode_pixel_block(p, len(part), shape, of) for p, part in zip(payloads, parts, strict=True)]
+        blocks = [(payload, len(part)) for payload, part in zip(payloads, parts, strict=True)]
+        back = decode_blocks(blocks, (*x.shape[1:], 1), of)
         end = time.perf_counter()
         if (np.concatenate(back) != x).any():
             raise AssertionError("not lossless")

@@ -2,21 +2,30 @@
 """Trainings that benchmarks need: what serving all qualities costs, and a variational bound."""
 
 import tempfile
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from rich.console import Console
+from torch import nn
 
-from smalti.bundle import Model
 from smalti.codec import Pixels
+from smalti.ladder import multiplier_of
+from smalti.model import Model
 from smalti.training.codec import CodecTask
 from smalti.training.listener import Nobody
 from smalti.training.loop import train
 from smalti.training.network import Codec, lagrangian
+from smalti.training.pixels import PixelCodec
+from smalti.training.pixeltask import FURTHER as PIXELS_FURTHER
+from smalti.training.pixeltask import PixelPlan, PixelTask
 from smalti.training.plan import FURTHER, CodecPlan, Hardware
 from smalti.training.restore import restore
+from smalti.training.restore_pixels import restore_pixels
+from smalti.training.task import Task
 
 
 @torch.no_grad()
@@ -32,27 +41,68 @@ def cost(codec: Codec, x: Pixels, quality: float) -> tuple[float, float, float]:
     return rate / 8, error / x[0].size, rate + weight * error
 
 
+HEAD = ("| trained on | bytes an image | PSNR, dB | bits + multiplier * error |", "| --- | ---: | ---: | ---: |")
+
+
 def single(model: Model, x_train: Pixels, x_test: Pixels, quality: float, steps: int, output: Path) -> None:
-    """Train `model` on for all qualities and for one alone, as long, and compare the two at that one."""
-    console = Console()
+    """Train the latents of `model` on for all qualities and for one alone, as long, and compare them at that one."""
     codec = restore(model)
     plan = CodecPlan(codec.size, steps=steps, start=model.id.hex(), **FURTHER)
-    lines = ["| trained on | bytes an image | PSNR, dB | bits + multiplier * error |", "| --- | ---: | ---: | ---: |"]
-    for name, of in (
-        ("not at all", None),
-        ("for all qualities", plan),
-        ("for this one", replace(plan, quality=quality)),
-    ):
-        if of is None:
-            trained = codec
-        else:
+    _compare(
+        {"not at all": None, "for all qualities": plan, "for this one": replace(plan, quality=quality)},
+        lambda of: CodecTask(of, codec),
+        codec,
+        lambda trained: cost(trained, x_test, quality),
+        x_train,
+        output / "single.md",
+    )
+
+
+def single_pixels(model: Model, x_train: Pixels, x_test: Pixels, error: int, steps: int, output: Path) -> None:
+    """The same for coding by pixels, up to one error."""
+    codec = restore_pixels(model)
+    plan = PixelPlan(codec.size, steps=steps, start=model.id.hex(), **PIXELS_FURTHER)
+    few = x_train[: steps * plan.batch + plan.most_validation]  # whole epochs are trained
+    _compare(
+        {"not at all": None, "for all errors": plan, "for this one": replace(plan, error=error)},
+        lambda of: PixelTask(of, codec),
+        codec,
+        lambda trained: _pixel_cost(trained, x_test, error),
+        few,
+        output / "single-pixels.md",
+    )
+
+
+@torch.no_grad()
+def _pixel_cost(codec: PixelCodec, x: Pixels, error: int) -> tuple[float, float, float]:
+    """As `cost`, of levels that are the nearest ones."""
+    rates, left = [], []
+    for part in torch.split(torch.from_numpy(x[:, None].copy()), 200):
+        errors = torch.full((len(part),), error)
+        rate, off = codec.eval()(part.float() / 255, errors, torch.zeros_like(errors), exact=True)
+        rates.append(rate)
+        left.append(off * (2 * error + 1) ** 2 / 255**2)
+    rate, mse = float(torch.cat(rates).mean()), float(torch.cat(left).mean())
+    return rate / 8, mse, rate + multiplier_of(error) * mse * x[0].size
+
+
+def _compare(
+    plans: Mapping[str, Any],
+    task: Callable[[Any], Task],
+    start: nn.Module,
+    measure: Callable[[Any], tuple[float, float, float]],
+    x_train: Pixels,
+    path: Path,
+) -> None:
+    """Train by each of `plans`, or not at all, measure, and write a table to `path`."""
+    console, lines = Console(), list(HEAD)
+    for name, plan in plans.items():
+        trained = start
+        if plan is not None:
             with tempfile.TemporaryDirectory() as folder:
-                task = CodecTask(of, codec)
-                result = train(x_train, Path(folder), task, Nobody(), Hardware("cpu")).model
-                assert isinstance(result, Codec)
-                trained = result
-        rate, mse, total = cost(trained, x_test, quality)
+                trained = train(x_train, Path(folder), task(plan), Nobody(), Hardware("cpu")).model
+        rate, mse, total = measure(trained)
         lines.append(f"| {name} | {rate:.2f} | {-10 * np.log10(mse):.2f} | {total:.1f} |")
         console.print(lines[-1], highlight=False)
-    output.mkdir(parents=True, exist_ok=True)
-    (output / "single.md").write_text("\n".join([*lines, ""]), encoding="utf-8")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join([*lines, ""]), encoding="utf-8")

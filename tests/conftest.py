@@ -49,8 +49,8 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> smalti.Model:
 
 @pytest.fixture(scope="session")
 def lossless(toy: smalti.Model) -> smalti.Model:
-    """A model with a part for lossless coding of gray images."""
-    return replace(toy, pixels=random_pixels(1))
+    """A model that also codes gray images by pixels."""
+    return replace(toy, pixels=random_pixels(1), training={"note": 1})
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,7 @@ def write_idx(path: Path, pixels: np.ndarray) -> Path:
 
 
 def random_pixels(channels: int) -> PixelPrior:
-    """A small network for lossless coding that was never trained, and believes one thing here and another there."""
+    """A small network for coding by pixels that was never trained, and believes one thing here and another there."""
     torch.manual_seed(channels)
     net = PixelNet(PixelSize(channels, **TINY_PIXELS))
     for p in net.parameters():

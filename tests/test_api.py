@@ -7,10 +7,12 @@ import pytest
 from helpers import write_idx
 
 import smalti
-from smalti.code import PLAIN, Code
-from smalti.codec import HEAD, analyse, decode_block, encode_block, payload_bytes, synthesise
+from smalti.code import ABSENT, Block, by_latents, by_pixels
+from smalti.codec import decode_block, encode_block, raw_block, reconstruct, sizes
 from smalti.errors import CorruptError, ModelError, OutputExistsError, SourceError, UnknownModelError, UsageError
+from smalti.latentcoder import analyse, synthesise
 from smalti.metrics import mse, psnr
+from smalti.pixelcoder import quantise
 from smalti.plain import encode_plain
 from smalti.search import EFFORTS, total_cost
 
@@ -46,7 +48,7 @@ def test_quality_trades_bytes_for_psnr(tmp_path, digits):
 
 
 def test_order_and_names_are_kept_across_blocks(tmp_path, monkeypatch, digits):
-    monkeypatch.setattr("smalti.api.BLOCK_IMAGES", 7)
+    monkeypatch.setattr("smalti.codec.BLOCK_IMAGES", 7)
     names = tuple(f"{i:03d}.png" for i in range(20))
     smalti.pack(smalti.ImageSet(digits, names), tmp_path / "x.smalti")
     with smalti.open(tmp_path / "x.smalti") as archive:
@@ -65,7 +67,7 @@ def test_order_and_names_are_kept_across_blocks(tmp_path, monkeypatch, digits):
 
 
 def test_an_archive_can_be_read_from_threads(tmp_path, monkeypatch, digits):
-    monkeypatch.setattr("smalti.api.BLOCK_IMAGES", 4)
+    monkeypatch.setattr("smalti.codec.BLOCK_IMAGES", 4)
     smalti.pack(digits, tmp_path / "x.smalti")
     with smalti.open(tmp_path / "x.smalti") as archive:
         whole = archive.decode_all()
@@ -96,28 +98,65 @@ def test_decode_takes_one_image_only(packed):
 
 
 @pytest.mark.parametrize("effort", [1, 7])
-def test_a_block_is_its_steps_in_order(digits, model, effort):
+def test_a_block_of_latents_is_its_steps_in_order(digits, model, effort):
     code = analyse(digits, np.full(20, 29), model, EFFORTS[effort])
-    payload = encode_block(code, model)
+    block = by_latents(code)
+    payload = encode_block(block, model)
     assert (decode_block(payload, 20, model.image_shape, model) == synthesise(code, model)).all()
-    assert abs(payload_bytes(code, model).sum() + HEAD.size - len(payload)) < 9
+    assert (reconstruct(block, model) == synthesise(code, model)).all()
+    assert abs(sizes(block, model).sum() + 3 - len(payload)) < 9
 
 
-def test_a_block_may_hold_images_of_different_points_and_plain_ones(digits, model):
+@pytest.mark.parametrize("smooth", [False, True])
+def test_a_block_of_pixels_is_its_steps_in_order(digits, model, smooth):
+    errors = np.arange(20) * 4 + 3
+    quantised = quantise(digits, errors, model.pixels, 0.1)
+    block = by_pixels(errors, quantised, smooth=smooth)
+    payload = encode_block(block, model)
+    x_hat = decode_block(payload, 20, model.image_shape, model)
+    assert (x_hat == reconstruct(block, model)).all()
+    assert (x_hat != quantised.samples).any() == smooth
+    assert abs(sizes(block, model).sum() + 3 + 20 * np.log2(77) / 8 - len(payload)) < 9
+
+
+def test_a_block_may_hold_images_coded_in_any_way(digits, model):
     noise = np.random.default_rng(0).integers(0, 256, (28, 28), dtype=np.uint8)
-    points = np.arange(20) * 3
-    code = analyse(digits, points, model, EFFORTS[1])
-    expected = synthesise(code, model)
-    points[[0, 7, 19]] = PLAIN
-    expected[[0, 7, 19]] = noise
+    points, errors = np.arange(20) * 3, np.full(20, ABSENT)
     plain = dict.fromkeys((0, 7, 19), encode_plain(noise))
-    assert (
-        decode_block(encode_block(Code(points, code.symbols, code.local, plain), model), 20, model.image_shape, model)
-        == expected
-    ).all()
-    cells, local = np.zeros((2, 1, model.latents), np.int64), np.zeros((2, *model.local_shape), np.int64)
-    all_plain = Code(np.full(2, PLAIN), cells, local, {0: plain[0], 1: plain[0]})
+    by = {"plain": np.array([0, 7, 19]), "pixels": np.array([2, 3, 11])}
+    errors[by["pixels"]] = [0, 9, 40]
+    for rows in by.values():
+        points[rows] = ABSENT
+    latents = points != ABSENT
+    code = analyse(digits[latents], points[latents], model, EFFORTS[1])
+    quantised = quantise(digits[by["pixels"]], errors[by["pixels"]], model.pixels, 0)
+    expected = np.empty_like(digits)
+    expected[latents], expected[by["plain"]] = synthesise(code, model), noise
+    expected[by["pixels"]] = model.dequantise(quantised.samples, errors[by["pixels"]])
+    payload = encode_block(Block(points, errors, code, quantised, plain, smooth=True), model)
+    assert (decode_block(payload, 20, model.image_shape, model) == expected).all()
+    all_plain = Block(np.full(2, ABSENT), np.full(2, ABSENT), plain={0: plain[0], 1: plain[0]})
     assert (decode_block(encode_block(all_plain, model), 2, model.image_shape, model) == noise).all()
+    assert (decode_block(raw_block(digits), 20, model.image_shape, model) == digits).all()
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"",
+        b"\x00",  # no way to code an image
+        b"\x10\x01\x02",  # an unknown flag
+        b"\x01\x05",  # ends in its head
+        b"\x01\x05\x04",  # lowest beyond highest
+        b"\x01\x05\x41",  # an operating point that there is not
+        b"\x02\x00\x7f",  # an error that there is not
+        b"\x04\x08\x15\x00",  # dequantised, but nothing coded by pixels
+        b"\x08\x15\x00",  # more plain images than images
+    ],
+)
+def test_an_impossible_head_is_refused(model, head):
+    with pytest.raises(CorruptError):
+        decode_block(head, 20, model.image_shape, model)
 
 
 def test_more_effort_finds_better_symbols(digits, model):
@@ -128,7 +167,7 @@ def test_more_effort_finds_better_symbols(digits, model):
 
 def test_foreign_blocks_are_our_error_or_images(digits, model):
     rng = np.random.default_rng(5)
-    payload = encode_block(analyse(digits, np.full(20, 29), model, EFFORTS[1]), model)
+    payload = encode_block(by_latents(analyse(digits, np.full(20, 29), model, EFFORTS[1])), model)
     for i in range(60):
         data = bytearray(payload if i % 3 else rng.bytes(60))
         if i % 3 == 1:

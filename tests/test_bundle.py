@@ -10,20 +10,10 @@ import pytest
 from onnx import numpy_helper
 
 import smalti
-from smalti.bundle import (
-    ANALYSIS,
-    DECODER,
-    FEATURES,
-    LOCAL,
-    MANIFEST,
-    MEMBERS,
-    SYNTHESIS,
-    bundle_bytes,
-    load_model,
-    model_paths,
-)
+from smalti.bundle import DECODER, LOCAL, MANIFEST, MEMBERS, bundle_bytes, load_model, model_paths
 from smalti.errors import ModelError, SourceError, UnknownModelError
 from smalti.masked import ACTIVATION_MAX
+from smalti.model import ANALYSIS, FEATURES, SYNTHESIS
 
 
 @pytest.fixture
@@ -91,7 +81,7 @@ def test_the_id_changes_with_what_decoding_depends_on_and_with_nothing_else(tmp_
         (lambda m: m.update({SYNTHESIS: m[SYNTHESIS][:-1] + b"x"}), "checksum of synthesis"),
         (lambda m: m.update({MANIFEST: b"{}"}), "smalti_model"),
         (lambda m: m.update({MANIFEST: b"\xff"}), "not a model bundle"),
-        (lambda m: m.update({MANIFEST: m[MANIFEST].replace(b'"smalti_model": 1', b'"smalti_model": 9')}), "version 9"),
+        (lambda m: m.update({MANIFEST: m[MANIFEST].replace(b'"smalti_model": 2', b'"smalti_model": 9')}), "version 9"),
     ],
 )
 def test_a_damaged_bundle_gets_a_named_error(tmp_path, members, damage, message):
@@ -110,6 +100,9 @@ def test_a_damaged_bundle_gets_a_named_error(tmp_path, members, damage, message)
         (b'"multipliers": ', b'"multipliers": [], "x": '),
         (b'"multipliers": ', b'"multipliers": NaN, "x": '),
         (b'"measured": ', b'"measured": 7, "x": '),
+        (b'"setting": ', b'"setting": 65, "x": '),
+        (b'"bytes": ', b'"bytes": NaN, "x": '),
+        (b'"psnr": ', b'"psnr": 1e999, "x": '),
         (b'"image_shape": ', b'"image_shape": [28, 28, 2], "x": '),
         (b'"image_shape": ', b'"image_shape": [0, 28, 1], "x": '),
         (b'"decoder": ', b'"decoder": ' + b"[" * 100_000 + b', "x": '),
@@ -241,5 +234,7 @@ def test_a_built_in_model_says_what_it_does_and_how_it_was_made(name):
     assert {"sources", "seed", "architecture", "seconds"} <= set(model.training)
     assert model.image_shape == (28, 28, 1)
     assert model.size < 3_000_000
-    assert [m.point for m in model.measured] == sorted({m.point for m in model.measured})
-    assert [m.bytes for m in model.measured] == sorted(m.bytes for m in model.measured)
+    assert len(model.measured) == len({(m.pixels, m.setting) for m in model.measured}) >= 17
+    rungs = model.ladder.rungs
+    assert [m.psnr for m in rungs] == sorted(m.psnr for m in rungs)
+    assert any(m.pixels for m in rungs) == (model.pixels is not None)

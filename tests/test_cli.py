@@ -120,9 +120,10 @@ def test_a_model_says_what_it_does():
     assert "28x28 gray" in done.stdout
     facts = json.loads(run("model", "info", "mnist", "--json").stdout)
     assert facts["id"] == smalti.load_model().id.hex()
-    rates = [m["bytes"] for m in facts["measured"]]
+    rates = [m["bytes"] for m in facts["qualities"]]
     assert rates == sorted(rates)
-    assert facts["measured"][-1]["psnr"] > facts["measured"][0]["psnr"] + 5
+    assert [m["pixels"] for m in facts["qualities"]] == sorted(m["pixels"] for m in facts["qualities"])
+    assert facts["qualities"][-1]["psnr"] > facts["qualities"][0]["psnr"] + 20
     fails(2, "model", "info", "nonsense", words="no model named")
 
 

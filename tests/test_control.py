@@ -2,10 +2,11 @@ import numpy as np
 import pytest
 
 import smalti
-from smalti.code import PLAIN
 from smalti.codec import decode_block, encode_block
-from smalti.control import Aim, at_least, squared_errors
+from smalti.control import Aim
 from smalti.errors import UsageError
+from smalti.ladder import Ladder, Rung, multiplier_of
+from smalti.least import block_of_least, squared_errors
 from smalti.metrics import mse, psnr
 from smalti.samples import draw_digits
 from smalti.search import EFFORTS
@@ -18,14 +19,14 @@ def many() -> np.ndarray:
 
 @pytest.fixture(autouse=True)
 def _small_blocks(monkeypatch):
-    monkeypatch.setattr("smalti.api.BLOCK_IMAGES", 8)
+    monkeypatch.setattr("smalti.codec.BLOCK_IMAGES", 8)
 
 
 @pytest.mark.parametrize(("target", "effort"), [(19.5, 3), (22.0, 3), (22.0, 4), (24.0, 3)])
 def test_a_psnr_is_reached_and_hardly_passed(tmp_path, many, target, effort):
     smalti.pack(many, tmp_path / "x.smalti", psnr=target, effort=effort)
     reached = psnr(mse(many, smalti.unpack(tmp_path / "x.smalti").pixels))
-    assert target <= reached < target + 0.6
+    assert target <= reached < target + 0.1
 
 
 def test_a_low_psnr_is_the_lowest_quality(tmp_path, many):
@@ -36,7 +37,7 @@ def test_a_low_psnr_is_the_lowest_quality(tmp_path, many):
 @pytest.mark.parametrize("target", [18.0, 30.0])
 def test_bytes_are_kept_and_nearly_used(tmp_path, many, target):
     packed = smalti.pack(many, tmp_path / "x.smalti", bytes_an_image=target, effort=1)
-    assert 0.9 * target < packed.rate <= target
+    assert 0.98 * target < packed.rate <= target
     assert len(smalti.unpack(tmp_path / "x.smalti").pixels) == len(many)
 
 
@@ -61,23 +62,37 @@ def kinds(digits) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize("least", [21.0, 30.0, 60.0])
 def test_a_least_psnr_holds_for_every_image_of_any_kind(model, digits, kind, least):
     x = kinds(digits)[kind][:8]
-    code = at_least(x, model, least, EFFORTS[1])
-    payload = encode_block(code, model)
+    block = block_of_least(x, model, least, EFFORTS[1])
+    payload = encode_block(block, model)
     errors = squared_errors(x, decode_block(payload, len(x), model.image_shape, model))
     assert (errors <= 10 ** (-least / 10)).all()
     if kind in ("noise", "inverted"):
-        assert (code.points == PLAIN).all()
+        assert block.code is None
+    if least == 60 and kind == "noise":
+        assert len(block.plain) == len(x)
     assert len(payload) < 800 * len(x)
 
 
 def test_a_least_psnr_costs_little_where_the_model_fits(model, digits):
-    code = at_least(digits, model, 20.0, EFFORTS[1])
-    assert len(encode_block(code, model)) / 20 < 50
+    block = block_of_least(digits, model, 20.0, EFFORTS[1])
+    assert len(encode_block(block, model)) / 20 < 50
+
+
+def test_a_least_psnr_mixes_latents_and_pixels_in_a_block(model, digits):
+    """Blank images are easy, digits are not, and noise is beyond latents."""
+    x = digits[:9].copy()
+    x[3:6] = 0
+    x[6:] = np.random.default_rng(2).integers(0, 256, x[6:].shape)
+    block = block_of_least(x, model, 25.0, EFFORTS[1])
+    assert block.code is not None
+    assert block.quantised is not None
+    x_hat = decode_block(encode_block(block, model), len(x), model.image_shape, model)
+    assert (squared_errors(x, x_hat) <= 10**-2.5).all()
 
 
 def test_a_search_keeps_a_least_psnr_in_fewer_bytes(model, digits):
     x = digits[:8]
-    codes = [at_least(x, model, 22.0, EFFORTS[effort]) for effort in (1, 4)]
+    codes = [block_of_least(x, model, 22.0, EFFORTS[effort]) for effort in (1, 4)]
     sizes = [len(encode_block(code, model)) for code in codes]
     assert sizes[1] < 0.95 * sizes[0]
     errors = squared_errors(x, decode_block(encode_block(codes[1], model), len(x), model.image_shape, model))
@@ -107,3 +122,28 @@ def test_what_cannot_be_had_is_said(tmp_path, many):
     with pytest.raises(UsageError, match="at the lowest quality"):
         smalti.pack(many, tmp_path / "x.smalti", bytes_an_image=1, effort=1)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_ladder_keeps_what_pays_and_a_quality_finds_it():
+    """Latents are cheap, pixels good; one way of each pays nowhere."""
+    latents = [Rung(False, point, 5.0 + point / 4, 20.0 + point / 8) for point in (0, 32, 64)]
+    pixels = [Rung(True, 63, 10.0, 26.0), Rung(True, 31, 60.0, 27.0), Rung(True, 10, 30.0, 38.0)]
+    ladder = Ladder([*latents, *pixels], np.geomspace(2, 6400, 65), 784)
+    assert pixels[1] not in ladder.rungs
+    assert ladder.of_quality(1) == latents[0]
+    assert ladder.of_quality(100) == pixels[2]
+    for name in ("bytes", "psnr"):
+        values = [getattr(rung, name) for rung in ladder.rungs]
+        assert values == sorted(values)
+    qualities = [ladder.of_quality(quality) for quality in range(1, 101)]
+    assert [rung.psnr for rung in qualities] == sorted(rung.psnr for rung in qualities)
+    assert set(qualities) <= set(ladder.rungs)
+
+
+def test_without_pixels_a_quality_is_an_operating_point():
+    ladder = Ladder([Rung(False, p, 1.0 + p, 20.0 + p / 9) for p in (0, 64)], np.geomspace(2, 6400, 65), 784)
+    assert [ladder.of_quality(quality).setting for quality in (1, 50, 100)] == [0, 32, 64]
+
+
+def test_a_finer_step_is_worth_more_bits():
+    assert multiplier_of(1) > multiplier_of(2) > multiplier_of(60)

@@ -8,12 +8,12 @@ import torch
 from onnx import numpy_helper
 
 import smalti
-from smalti.bundle import FEATURES, SYNTHESIS
 from smalti.codec import analyse, synthesise
 from smalti.errors import TrainingError
 from smalti.images import read_images
 from smalti.local import local_latents
 from smalti.masked import ACTIVATION_MAX, POINTS, SUBSTEPS, anchor_weights
+from smalti.model import FEATURES, SYNTHESIS
 from smalti.prior import LATENT_MAX, to_latents
 from smalti.search import EFFORTS
 from smalti.training.bounds import check_bounds

@@ -18,4 +18,4 @@ def test_a_golden_file_decodes_to_the_same_pixels(path):
 
 def test_there_are_golden_files_of_each_kind():
     kinds = {path.stem.partition("-")[2] for path in FILES}
-    assert kinds >= {"lossy", "fine", "least-psnr", "lossless", "largest-error"}
+    assert kinds >= {"latents", "pixels", "mixed", "lossless", "largest-error"}

@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from smalti.code import Code
-from smalti.codec import decode_block, encode_block, synthesise
+from smalti.code import Code, by_latents
+from smalti.codec import decode_block, encode_block
+from smalti.latentcoder import synthesise
 from smalti.local import (
     BASE_MAX,
     REACH,
@@ -145,8 +146,8 @@ def test_latents_that_are_not_active_are_zero_and_cost_nothing(toy):
     assert symbols[:, 3].any((1, 2)).tolist() == [True, False, True]
     assert not np.delete(symbols, 3, 1).any()
     cells = np.zeros((3, 1, toy.latents), np.int64)
-    code = Code(np.array([64, 63, 64]), cells, symbols, {})
-    payload = encode_block(code, quiet)
+    code = Code(np.array([64, 63, 64]), cells, symbols)
+    payload = encode_block(by_latents(code), quiet)
     assert (decode_block(payload, 3, quiet.image_shape, quiet) == synthesise(code, quiet)).all()
 
 
@@ -158,8 +159,8 @@ def test_a_block_with_local_latents_comes_back(toy, spread):
     local = nearest_local(toy.local, y.astype(np.float32), points)
     cells = np.rint(rng.normal(0, 2, (6, 1, toy.latents))).astype(np.int64)
     cells = cells.clip(toy.grid.low[points][:, None], toy.grid.high[points][:, None])
-    code = Code(points, cells, local, {})
-    assert (decode_block(encode_block(code, toy), 6, toy.image_shape, toy) == synthesise(code, toy)).all()
+    code = Code(points, cells, local)
+    assert (decode_block(encode_block(by_latents(code), toy), 6, toy.image_shape, toy) == synthesise(code, toy)).all()
 
 
 def test_any_output_chooses_a_table_and_a_symbol_within_reach(local):

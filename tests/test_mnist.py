@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 import smalti
-from smalti.control import squared_errors
+from smalti.codec import decode_block
+from smalti.exact import exact_blocks
 from smalti.images import read_images
-from smalti.lossless import decode_pixel_block, encode_pixel_block
+from smalti.least import squared_errors
 from smalti.metrics import mse, psnr
 
 IMAGES = 500
@@ -23,22 +24,22 @@ def rate_and_psnr(path, x, **asked) -> tuple[float, float]:
     return packed.rate, psnr(mse(x, smalti.unpack(path, model=asked.get("model")).pixels))
 
 
-@pytest.mark.parametrize(("decibel", "most"), [(22.0, 8.0), (27.8, 18.0), (32.0, 35.0)])
-def test_the_default_effort_takes_few_bytes_at_three_qualities(tmp_path, test_set, decibel, most):
+@pytest.mark.parametrize(("decibel", "most"), [(22.0, 8.0), (27.8, 16.5), (32.0, 24.0), (40.0, 40.0)])
+def test_the_default_effort_takes_few_bytes_at_any_quality(tmp_path, test_set, decibel, most):
     rate, reached = rate_and_psnr(tmp_path / "x.smalti", test_set[:160], psnr=decibel)
     assert rate <= most
     assert reached >= decibel
 
 
-def test_the_highest_quality_goes_beyond_36_db(tmp_path, test_set):
+def test_the_highest_quality_goes_beyond_50_db(tmp_path, test_set):
     rate, decibel = rate_and_psnr(tmp_path / "x.smalti", test_set, quality=100, effort=3)
-    assert decibel >= 36
-    assert rate <= 140
+    assert decibel >= 50
+    assert rate <= 75
 
 
-def test_the_model_of_fashion_takes_15_bytes_at_22_db_38_at_26_and_78_at_30(tmp_path, fashion):
+def test_the_model_of_fashion_takes_15_bytes_at_22_db_36_at_26_and_56_at_30(tmp_path, fashion):
     """Without search; the AVIF sheet takes 37, 62 and 93 bytes."""
-    for decibel, most in ((22.0, 15), (26.0, 38), (30.0, 78)):
+    for decibel, most in ((22.0, 15), (26.0, 36), (30.0, 56)):
         rate, reached = rate_and_psnr(tmp_path / "x.smalti", fashion, psnr=decibel, model="fashion", effort=3)
         assert rate <= most
         assert reached >= decibel
@@ -53,7 +54,7 @@ def test_the_autoencoder_takes_at_most_30_bytes_at_27_db(tmp_path, test_set):
 def test_effort_saves_bytes(tmp_path, test_set):
     """At the PSNR of an encoder that does not search, the default takes 8 % fewer bytes at least."""
     x = test_set[:64]
-    rate, decibel = rate_and_psnr(tmp_path / "x.smalti", x, quality=50, effort=3)
+    rate, decibel = rate_and_psnr(tmp_path / "x.smalti", x, quality=20, effort=3)
     found, _ = rate_and_psnr(tmp_path / "x.smalti", x, psnr=decibel)
     assert found <= 0.92 * rate
 
@@ -100,8 +101,8 @@ def test_no_pixel_is_off_and_no_image_takes_more_than_raw_and_two_bytes(kind, ma
     else:
         x = of_any_size()[kind]
     for images in (x, x[:1]):
-        payload = encode_pixel_block(images, max_error, model)
-        y = decode_pixel_block(payload, len(images), (*images.shape[1:], 1)[:3], model)
+        payload = exact_blocks([images], max_error, model)[0]
+        y = decode_block(payload, len(images), (*images.shape[1:], 1)[:3], model)
         assert np.abs(y.astype(int) - images).max() <= max_error
         assert len(payload) <= images.nbytes + 2 * len(images)
 

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 import smalti
 from smalti.bundle import bundle_bytes
-from smalti.codec import decode_block
+from smalti.codec import PIXELS, RAW, decode_block
 from smalti.errors import CorruptError, SourceError, UsageError
-from smalti.lossless import KIND, RAW, _columns, decode_pixel_block, encode_pixel_block
+from smalti.exact import exact_blocks
+from smalti.pixelcoder import quantise
 from smalti.pixels import (
     LEVEL_UNITS,
     MAX_ERROR,
@@ -27,7 +28,7 @@ from smalti.pixels import (
 )
 from smalti.tables import TOTAL
 from smalti.training.export_pixels import integer_pixels, plain_mixtures
-from smalti.training.pixels import PixelNet, PixelSize, Windows, sample_bits
+from smalti.training.pixels import PixelNet, PixelSize, Windows, level_bits
 
 rng = np.random.default_rng(5)
 
@@ -45,8 +46,13 @@ def shape_of(x):
 
 
 def back(x, max_error, model):
-    payload = encode_pixel_block(x, max_error, model)
-    return decode_pixel_block(payload, len(x), shape_of(x), model), payload
+    payload = exact_blocks([x], max_error, model)[0]
+    return decode_block(payload, len(x), shape_of(x), model), payload
+
+
+def costs(x, prior, max_error=0):
+    """Bits of each image."""
+    return quantise(x, np.full(len(x), max_error), prior, 0).bits
 
 
 SHAPES = [(1, 1, 1), (1, 7, 1), (9, 1, 1), (13, 10, 1), (64, 64, 1), (70, 66, 1), (1, 1, 3), (6, 5, 3), (20, 17, 3)]
@@ -75,6 +81,7 @@ def test_no_pixel_is_off_by_more_than_asked(lossless, max_error):
 
 @given(st.integers(0, MAX_ERROR), st.integers(0, SAMPLE_MAX))
 def test_levels_are_near_samples_and_few(max_error, sample):
+    max_error = np.array(max_error)
     level = to_levels(np.array([sample], np.uint8), max_error)
     assert 0 <= level[0] < level_count(max_error)
     assert abs(int(to_samples(level, max_error)[0]) - sample) <= max_error
@@ -84,10 +91,10 @@ def test_the_network_is_that_of_plain_integers(lossless):
     prior = lossless.pixels
     windows = rng.integers(0, 256, (300, prior.window.samples), dtype=np.uint8)
     windows[:50] = rng.choice([0, 255], (50, windows.shape[1]))
-    rows, columns = rng.integers(0, 64, (2, 300))
-    expected = plain_mixtures(prior, windows, rows, columns)
-    assert (prior.mixtures(windows, rows, columns) == expected).all()
-    alone = np.concatenate([prior.mixtures(windows[[i]], rows[[i]], columns[[i]]) for i in range(20)])
+    places = [rng.integers(0, n, 300) for n in (64, 64, MAX_ERROR + 1)]
+    expected = plain_mixtures(prior, windows, *places)
+    assert (prior.mixtures(windows, *places) == expected).all()
+    alone = np.concatenate([prior.mixtures(windows[[i]], *(place[[i]] for place in places)) for i in range(20)])
     assert (alone == expected[:20]).all()
 
 
@@ -98,32 +105,36 @@ def test_a_sample_is_told_what_its_window_holds_and_nothing_else(channels):
     x = some_images(4, 9, 8, channels)
     planes = x.reshape(4, 9, 8 * channels)
     prior = random_pixels(channels)
-    wavefront = Wavefront(prior, planes.shape, 0)
+    errors = np.array([0, 5, 0, 40])
+    coded = to_levels(planes, errors[:, None, None])
+    wavefront = Wavefront(prior, planes.shape, errors)
     found = np.empty((4, 9, 8 * channels, 11), np.int64)
     for rows, columns, mixture in wavefront.steps():
         found[:, rows, columns] = np.concatenate(mixture, 1).reshape(len(rows), 4, -1).transpose(1, 0, 2)
-        wavefront.take(rows, columns, planes[:, rows, columns].T.ravel().astype(np.int64))
-    assert (wavefront.samples == planes).all()
+        wavefront.take(rows, columns, coded[:, rows, columns].T.ravel())
+    assert (wavefront.samples == to_samples(coded, errors[:, None, None])).all()
     tensor = torch.from_numpy(x.reshape(4, 9, 8, channels).transpose(0, 3, 1, 2).copy()).float() / 255
-    windows = Windows(tensor, size)
-    _, window, row, column = windows.pick(torch.ones_like(windows.empty).nonzero(as_tuple=True))
-    expected = prior.mixtures(window.numpy().astype(np.uint8), row.numpy(), column.numpy()).reshape(found.shape)
+    windows = Windows(tensor, torch.from_numpy(errors), size)
+    levels, window, *places = windows.pick(torch.ones_like(windows.empty).nonzero(as_tuple=True))
+    assert (levels.numpy().reshape(coded.shape) == coded).all()
+    expected = prior.mixtures(window.numpy().astype(np.uint8), *(p.numpy() for p in places)).reshape(found.shape)
     expected[..., 4:8] = expected[..., 4:8].clip(0, 111)
     expected[..., 8:] = expected[..., 8:].clip(-192, 192)
     assert (found == expected).all()
 
 
-def test_what_training_expects_is_what_a_block_takes():
+@pytest.mark.parametrize("max_error", [0, 4, 42])
+def test_what_training_expects_is_what_a_block_takes(max_error):
     size = PixelSize(1, above=3, reach=2, left=3, width=16, layers=2, components=3)
     torch.manual_seed(0)
     net = PixelNet(size).eval()
     x = some_images(8, 12, 12, 1)
-    windows = Windows(torch.from_numpy(x[:, None].copy()).float() / 255, size)
-    samples, *rest = windows.pick(torch.ones_like(windows.empty).nonzero(as_tuple=True))
+    errors = torch.full((8,), max_error)
+    windows = Windows(torch.from_numpy(x[:, None].copy()).float() / 255, errors, size)
+    levels, *rest = windows.pick(torch.ones_like(windows.empty).nonzero(as_tuple=True))
     with torch.no_grad():
-        expected = sample_bits(samples, net(*rest, exact=True)).sum()
-    cost, _ = _columns(x, integer_pixels(net), 0)
-    np.testing.assert_allclose(cost.sum(), float(expected), rtol=5e-3)
+        expected = level_bits(levels, rest[-1], net(*rest, exact=True)).sum()
+    np.testing.assert_allclose(costs(x, integer_pixels(net), max_error).sum(), float(expected), rtol=5e-3)
 
 
 @pytest.mark.parametrize("max_error", [0, 2, 9, MAX_ERROR])
@@ -131,7 +142,8 @@ def test_frequencies_are_at_least_1_and_sum_to_the_whole(lossless, max_error):
     n, k = 40, 4
     mixture = (rng.integers(-100, 256 * LEVEL_UNITS, (n, k)), rng.integers(0, 112, (n, k)),
                rng.integers(-192, 193, (n, k - 1)))  # fmt: skip
-    symbols = SampleTables(lossless.pixels.logistics, mixture, max_error)
+    errors = rng.integers(max_error, MAX_ERROR + 1, n)
+    symbols = SampleTables(lossless.pixels.logistics, mixture, errors, max_error)
     tables = [symbols.of_zeros(), symbols.of_nibbles()]
     tables += [symbols.of_rest(np.full(n, i)) for i in range(tables[1].shape[1])]
     for table in tables:
@@ -141,9 +153,9 @@ def test_frequencies_are_at_least_1_and_sum_to_the_whole(lossless, max_error):
 
 def test_an_image_costs_the_same_whatever_is_beside_it(lossless):
     x = some_images(6, 12, 9, 1)
-    together, _ = _columns(x, lossless.pixels, 0)
+    together = costs(x, lossless.pixels)
     for i in range(6):
-        np.testing.assert_allclose(_columns(x[i : i + 1], lossless.pixels, 0)[0], together[i], rtol=1e-12)
+        np.testing.assert_allclose(costs(x[i : i + 1], lossless.pixels), together[i], rtol=1e-12)
 
 
 def test_noise_is_stored_as_it_is(lossless):
@@ -155,8 +167,8 @@ def test_noise_is_stored_as_it_is(lossless):
 
 def test_damage_is_our_error_or_images(lossless):
     x = some_images(5, 6, 6, 1) // 30
-    payload = encode_pixel_block(x, 0, lossless)
-    assert payload[0] == KIND
+    payload = exact_blocks([x], 0, lossless)[0]
+    assert payload[0] & PIXELS
     damaged = [payload[:end] for end in range(len(payload))]
     damaged += [
         payload[:at] + bytes([payload[at] ^ 1 << bit]) + payload[at + 1 :]
@@ -201,9 +213,11 @@ def test_what_cannot_be_is_refused(tmp_path, lossless, digits):
     ).all()
     with pytest.raises(SourceError, match="more than a file can hold"):
         smalti.encode(np.zeros((70_000, 1), np.uint8), max_error=0)
+    with pytest.raises(SourceError, match="is for RGB ones"):
+        smalti.encode(digits[0], model=replace(lossless, pixels=random_pixels(3)), max_error=0)
     with pytest.raises(UsageError, match="exclude"):
         smalti.pack(digits, tmp_path / "x.smalti", max_error=0, quality=50)
-    with pytest.raises(UsageError, match="without loss"):
+    with pytest.raises(UsageError, match="by pixels"):
         smalti.pack(digits, tmp_path / "x.smalti", model="mnist-autoencoder", max_error=0)
 
 
@@ -212,8 +226,10 @@ def test_what_cannot_be_is_refused(tmp_path, lossless, digits):
     [
         (lambda p: {"biases": (p.biases[0] + (1 << 24), *p.biases[1:])}, "could reach"),
         (lambda p: {"rows": p.rows + (1 << 24)}, "could reach"),
-        (lambda p: {"columns": p.columns[:-1]}, "rows and columns"),
-        (lambda p: {"rows": np.full(p.rows.shape, np.iinfo(np.int64).min)}, "rows and columns"),
+        (lambda p: {"errors": p.errors + (1 << 24)}, "could reach"),
+        (lambda p: {"errors": p.errors[:-1]}, "rows, columns and errors"),
+        (lambda p: {"columns": p.columns[:-1]}, "rows, columns and errors"),
+        (lambda p: {"rows": np.full(p.rows.shape, np.iinfo(np.int64).min)}, "rows, columns and errors"),
         (lambda p: {"shifts": (p.shifts[0] * 0 + 25, *p.shifts[1:])}, "shift of 25"),
         (lambda p: {"shifts": ((p.shifts[0] * 0).astype(np.int8) - 30, *p.shifts[1:])}, "not what"),
         (lambda p: {"biases": (np.full(16, np.iinfo(np.int64).min), *p.biases[1:])}, "not what"),

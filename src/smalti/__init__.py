@@ -15,8 +15,9 @@ from smalti.errors import SmaltiError
 if TYPE_CHECKING:
     from smalti.api import Packed, decode, encode, pack, unpack
     from smalti.api import open_archive as open
-    from smalti.bundle import Model, load_model
+    from smalti.bundle import load_model
     from smalti.images import ImageSet
+    from smalti.model import Model
     from smalti.sequence import Archive
 
 __version__ = "0.1.0"

@@ -11,13 +11,13 @@ import numpy as np
 
 from smalti.archive import BlockReader, BlockWriter
 from smalti.atomic import atomic_write
-from smalti.bundle import DEFAULT_MODEL, Model
-from smalti.codec import BLOCK_IMAGES, Pixels
+from smalti.bundle import DEFAULT_MODEL
+from smalti.codec import Pixels, block_images
 from smalti.control import DEFAULT_EFFORT, Aim, Progress, encode_blocks
 from smalti.errors import SourceError, UsageError
 from smalti.format import BLOCK, HEADER, INDEX, MAX_BLOCK_SAMPLES, MAX_SIDE, TRAILER, Header
 from smalti.images import ImageSet, describe, read_images
-from smalti.lossless import pixel_block_images
+from smalti.model import Model
 from smalti.sequence import Archive, ModelName, as_model
 from smalti.targets import check_target, write_images
 
@@ -153,7 +153,7 @@ def decode(data: bytes | bytearray | memoryview, *, model: ModelName | None = No
 
 def _write(images: ImageSet, file: BinaryIO, model: Model, aim: Aim, progress: Progress | None) -> None:
     x = images.pixels
-    block = BLOCK_IMAGES if aim.max_error is None else pixel_block_images(images.shape)
+    block = block_images(images.shape)
     parts = [x[i : i + block] for i in range(0, len(x), block)]
     writer = BlockWriter(file, Header(model.id, *images.shape, block))
     overhead = HEADER.size + INDEX.size + BLOCK.size * len(parts) + TRAILER.size
@@ -194,12 +194,14 @@ def check_fit(images: ImageSet, model: Model, *, lossless: bool = False) -> None
     h, w, c = images.shape
     if max(h, w) > MAX_SIDE or h * w * c > MAX_BLOCK_SAMPLES:
         raise SourceError(f"the images are {describe(images.shape)}, more than a file can hold; cut them into tiles")
-    if lossless:
-        if model.pixels is None:
-            raise UsageError(f"model {model.name} cannot code without loss; take another, or train one: smalti train")
+    if lossless and model.pixels is None:
+        raise UsageError(
+            f"model {model.name} cannot code by pixels; take another, or train one: smalti train --lossless"
+        )
+    if lossless or not model.has_latents:  # sizes do not matter then
+        if model.pixels_for(c) is None:
+            raise SourceError(f"the images are gray, but model {model.name} is for RGB ones; convert them")
         return
-    if not model.lossy:
-        raise UsageError(f"model {model.name} codes without loss alone; pack with --lossless, or take another model")
     if images.shape != model.image_shape:
         raise SourceError(
             f"the images are {describe(images.shape)}, but model {model.name} takes {describe(model.image_shape)};"

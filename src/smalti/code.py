@@ -1,30 +1,61 @@
 # SPDX-License-Identifier: MIT
 """The code of images: what an encoder chooses, exactly as the decoder will see it."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
+from smalti.pixelcoder import Quantised
 from smalti.tables import Ints
 
-PLAIN = -1
-"""In the place of an operating point: the image is coded without the model."""
+ABSENT = -1
+"""In the place of an operating point or an error: the image is coded in another way."""
 
 
 @dataclass(frozen=True, eq=False)
 class Code:
-    """Symbols of `n` images, and the records of those that are coded without the model."""
+    """Symbols of `n` images that are coded by latents."""
 
-    points: Ints  # n: operating points, or PLAIN
-    symbols: Ints  # n cells l; whatever, where an image is plain
+    points: Ints  # n: operating points
+    symbols: Ints  # n cells l
     local: Ints  # n c H W: of the local latents; c is 0 if the model has none
-    plain: dict[int, bytes]  # records of the plain images, by index
 
     def pick(self, rows: NDArray[Any]) -> "Code":
-        """Some of the images, none of them plain."""
-        return Code(self.points[rows], self.symbols[rows], self.local[rows], {})
+        """Some of the images."""
+        return Code(self.points[rows], self.symbols[rows], self.local[rows])
+
+    @staticmethod
+    def join(codes: "Sequence[Code]") -> "Code":
+        """The images of several codes."""
+        return Code(
+            *(np.concatenate([getattr(code, name) for code in codes]) for name in ("points", "symbols", "local"))
+        )
 
     def put(self, rows: NDArray[Any], other: "Code") -> None:
-        """Replace some of the images, none of them plain."""
+        """Replace some of the images."""
         self.points[rows], self.symbols[rows], self.local[rows] = other.points, other.symbols, other.local
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """The images of a block, each coded in one of three ways: by latents, pixel by pixel, or without the model."""
+
+    points: Ints  # n: operating points of those by latents, else ABSENT
+    errors: Ints  # n: largest errors of those by pixels, else ABSENT
+    code: Code | None = None  # of those by latents
+    quantised: Quantised | None = None  # of those by pixels
+    plain: dict[int, bytes] = field(default_factory=dict)  # records of all others, by index
+    smooth: bool = False  # whether the decoder dequantises what is coded by pixels
+
+
+def by_latents(code: Code) -> Block:
+    """A block of images all coded so."""
+    return Block(code.points, np.full(len(code.points), ABSENT), code)
+
+
+def by_pixels(errors: Ints, quantised: Quantised, *, smooth: bool) -> Block:
+    """A block of images all coded so."""
+    return Block(np.full(len(errors), ABSENT), errors, quantised=quantised, smooth=smooth)

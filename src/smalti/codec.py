@@ -1,171 +1,281 @@
 # SPDX-License-Identifier: MIT
 """The story: images to blocks and back. Read this file first.
 
-    pack:    read -> batch -> analyse (g_a)    -> search the symbols -> entropy-code     -> block -> file
-    unpack:  file -> block -> entropy-decode   -> to latents         -> synthesise (g_s)          -> write
+    pack:    read -> batch -> by latents or by pixels: symbols -> entropy-code -> block -> file
+    unpack:  file -> block -> entropy-decode: symbols -> by latents or by pixels -> write
 
-The ends of it, reading and writing, are in `images.py`, `targets.py` and `archive.py`; `control.py` chooses the
-operating points, `api.py` ties them together.
+Few bytes are best spent on latents (`latentcoder.py`), more on the pixels themselves (`pixelcoder.py`); what no model
+suits is plain (`plain.py`). The ends of it, reading and writing, are in `images.py`, `targets.py` and `archive.py`;
+`control.py` chooses for each image, `api.py` ties them together.
 
-Lossless blocks are told in `lossless.py`. Any other is a head (lowest and highest operating point, number of plain
-images), the plain images, and one entropy-coded stream: which of the points each image has, then latent by latent the
-symbols of all images, first those of the cells, then the local ones, whose tables depend on the features that the
-synthesis makes of the former.
+A block is a head, the plain images, and one entropy-coded stream: how each image is coded, then those by latents, then
+those by pixels.
 """
 
 import struct
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from smalti.bundle import Model
-from smalti.code import PLAIN, Code
+from smalti.code import ABSENT, Block, Code, by_latents, by_pixels
 from smalti.entropy import SymbolDecoder, encode_symbols
 from smalti.errors import CorruptError
-from smalti.local import REACH, SHARES, WIDTHS, LocalWalk, local_latents
-from smalti.lossless import KIND, decode_pixel_block
+from smalti.ladder import DEARNESS, Rung
+from smalti.latentcoder import analyse, columns, decode_latents, payload_bytes, synthesise
 from smalti.masked import POINTS
+from smalti.model import Model
+from smalti.pixelcoder import Quantised, decode_samples, quantise
+from smalti.pixels import MAX_ERROR
 from smalti.plain import decode_plain
-from smalti.prior import Walk, to_latents
-from smalti.search import Effort, code_bits, nearest, refine
+from smalti.search import Effort
 from smalti.tables import Ints, uniform
 
-BLOCK_IMAGES = 256
-"""Images that share a stream: enough to make the coder's few bytes vanish, few enough to read one image fast."""
-HEAD = struct.Struct("<BBH")
+BLOCK_IMAGES, BLOCK_SAMPLES = 256, 1 << 20
+"""Of a block, at most: enough to make the coder's few bytes vanish, few enough to read one image fast."""
+TOGETHER = 4
+"""Blocks, at most, that are coded by pixels at the same time."""
+LATENTS, PIXELS, SMOOTH, PLAIN = 1, 2, 4, 8
+"""Flags in the first byte of a block: what follows in its head, and whether pixels are dequantised."""
+RAW = 255
+"""In its place: the images of the block follow as they are."""
+RANGE, COUNT = struct.Struct("<BB"), struct.Struct("<H")
 
 Pixels = NDArray[np.uint8]
-Floats = NDArray[np.float32]
+Shape = tuple[int, int, int]
 
 
-def analyse(x: Pixels, points: Ints, model: Model, effort: Effort) -> Code:
-    """Images (`n h w` or `n h w c`) at operating points (`n`) to their code."""
-    code, sites = nearest(x, points, model)
-    return refine(x, code, sites, model, effort.passes)
+def block_images(shape: Shape) -> int:
+    """Images a block of `shape` (h w c)."""
+    h, w, c = shape
+    return max(1, min(BLOCK_IMAGES, BLOCK_SAMPLES // (h * w * c)))
 
 
-def synthesise(code: Code, model: Model) -> Pixels:
-    """The images of a code, none of them plain."""
-    return _pixels(code, _features(code.symbols, code.points, model), model)
+def together(shape: Shape) -> int:
+    """Blocks of images of `shape` (h w c) that are best coded by pixels at the same time."""
+    h, w, c = shape
+    return max(1, min(TOGETHER, BLOCK_SAMPLES // (block_images(shape) * h * w * c)))
 
 
-def _features(symbols: Ints, points: Ints, model: Model) -> Floats:
-    """The first half of g_s, of symbols `n cells l`."""
-    steps = model.grid.steps[points.repeat(model.cells)]
-    return model.features(to_latents(symbols.reshape(-1, model.latents), steps), points)
+def code_images(x: Pixels, rung: Rung, model: Model, effort: Effort) -> Block:
+    """Images (`n h w` or `n h w c`), all coded in that way."""
+    return code_parts([x], rung, model, effort)[0]
 
 
-def _pixels(code: Code, features: Floats, model: Model) -> Pixels:
-    """The rest of g_s."""
-    u = code.local if model.local is None else local_latents(model.local, code.local, code.points)
-    return model.synthesise(features, u, code.points)
+def code_parts(parts: Sequence[Pixels], rung: Rung, model: Model, effort: Effort) -> list[Block]:
+    """A block of each of `parts` (images, `n h w` or `n h w c`), all coded in that way."""
+    settings = [np.full(len(x), rung.setting) for x in parts]
+    if not rung.pixels:
+        return [by_latents(analyse(x, s, model, effort)) for x, s in zip(parts, settings, strict=True)]
+    quantised = quantise_parts(parts, rung.setting, DEARNESS, model)
+    return [by_pixels(s, q, smooth=True) for s, q in zip(settings, quantised, strict=True)]
 
 
-def encode_block(code: Code, model: Model) -> bytes:
-    """A code to the bytes of a block."""
-    modelled = code.points != PLAIN
-    low, high = (int(f(code.points[modelled], initial=i)) for f, i in ((np.min, POINTS - 1), (np.max, 0)))
-    low = min(low, high)
-    head = HEAD.pack(low, high, len(code.plain)) + b"".join(code.plain[i] for i in sorted(code.plain))
-    kinds = high - low + 1 + bool(code.plain)
-    choices = np.where(modelled, code.points - low, kinds - 1)
-    columns = [(choices, uniform(len(choices), kinds))]
-    code = code.pick(modelled)
-    columns += _cell_columns(code, model)
-    if model.local is not None and model.local.active[code.points].any():
-        columns += _local_columns(code, model)
-    return head + encode_symbols(columns)
+def quantise_parts(parts: Sequence[Pixels], error: int, dearness: float, model: Model) -> list[Quantised]:
+    """Each of `parts` quantised, all together. As `pixelcoder.quantise`."""
+    x = np.concatenate(parts)
+    prior = model.pixels_for(x.shape[3] if x.ndim == 4 else 1)
+    assert prior is not None
+    return quantise(x, np.full(len(x), error), prior, dearness).split([len(part) for part in parts])
 
 
-def _cell_columns(code: Code, model: Model) -> list[tuple[Ints, Ints]]:
-    walk, columns = Walk(model.prior, model.grid, code.points.repeat(model.cells)), []
-    rows, first = code.symbols.reshape(-1, model.latents), 0
-    for group in walk.groups():
-        symbols = rows[:, first : first + len(group)]
-        columns += [(symbols[:, j] - column.low, column.frequencies) for j, column in enumerate(group)]
-        walk.take(group, symbols)
-        first += len(group)
-    return columns
+def join(one: Block, two: Block, first: int, model: Model) -> Block:
+    """The first images of a block as in `one`, the others as in `two`; all of each are coded in one way, none plain."""
+    rows = np.arange(len(one.points)) < first
+    points, errors = np.where(rows, one.points, two.points), np.where(rows, one.errors, two.errors)
+    codes = [b.code.pick(mine) for b, mine in ((one, rows), (two, ~rows)) if b.code is not None]
+    samples = [b.quantised.samples[mine] for b, mine in ((one, rows), (two, ~rows)) if b.quantised is not None]
+    quantised = None
+    if samples:
+        x = np.concatenate(samples)
+        prior = model.pixels_for(x.shape[3] if x.ndim == 4 else 1)
+        assert prior is not None
+        quantised = quantise(x, errors[errors != ABSENT], prior, 0)
+    return Block(points, errors, Code.join(codes) if codes else None, quantised, smooth=bool(samples))
 
 
-def _local_columns(code: Code, model: Model) -> list[tuple[Ints, Ints]]:
-    assert model.local is not None
-    tables = model.local.tables.reshape(WIDTHS * SHARES, -1)
-    walk, columns = LocalWalk(model.local, _features(code.symbols, code.points, model), code.points), []
-    of_all = code.local.transpose(1, 0, 2, 3).reshape(len(walk.symbols), -1)  # c n*H*W
-    for column in walk.columns():
-        symbols = of_all[column.latent, column.rows]
-        columns += [((symbols - column.base)[span] + REACH, tables[table]) for span, table in column.spans()]
-        walk.take(column, symbols)
-    return columns
+def reconstruct(block: Block, model: Model) -> Pixels:
+    """What the decoder will make of images that are all coded in one way, and not plain."""
+    if block.code is not None:
+        return synthesise(block.code, model)
+    assert block.quantised is not None
+    samples = block.quantised.samples
+    return model.dequantise(samples, block.errors) if block.smooth else samples
 
 
-def decode_block(payload: bytes, n: int, shape: tuple[int, int, int], model: Model) -> Pixels:
+def sizes(block: Block, model: Model) -> NDArray[np.float64]:
+    """What each of those images takes, in bytes: a fraction, since images share a stream."""
+    if block.code is not None:
+        return payload_bytes(block.code, model)
+    assert block.quantised is not None
+    return block.quantised.bits / 8
+
+
+def encode_block(block: Block, model: Model) -> bytes:
+    """To the bytes of a block."""
+    n, flags, head, ways = len(block.points), 0, b"", 0
+    choices = np.zeros(n, np.int64)
+    for flag, settings in ((LATENTS, block.points), (PIXELS, block.errors)):
+        mine = settings != ABSENT
+        if mine.any():
+            low, high = int(settings[mine].min()), int(settings[mine].max())
+            choices[mine] = ways + settings[mine] - low
+            flags, head, ways = flags | flag, head + RANGE.pack(low, high), ways + high - low + 1
+    if block.plain:
+        choices[list(block.plain)] = ways
+        flags, head, ways = flags | PLAIN, head + COUNT.pack(len(block.plain)), ways + 1
+    flags |= SMOOTH * (block.smooth and bool(flags & PIXELS))
+    symbols: list[tuple[NDArray[Any], NDArray[Any]]] = [(choices, uniform(n, ways))]
+    if block.code is not None:
+        symbols += columns(block.code, model)
+    if block.quantised is not None:
+        symbols += [(of_image, frequencies) for _, of_image, frequencies in block.quantised.columns]
+    records = b"".join(block.plain[i] for i in sorted(block.plain))
+    return bytes([flags]) + head + records + encode_symbols(symbols)
+
+
+def raw_block(x: Pixels) -> bytes:
+    """Images as they are, as a block."""
+    return bytes([RAW]) + x.tobytes()
+
+
+def decode_block(payload: bytes, n: int, shape: Shape, model: Model) -> Pixels:
     """The bytes of a block to its `n` images of `shape` (h w c).
 
     Raises:
         CorruptError: they are no such block.
     """
-    if payload and payload[0] >= KIND:
-        return decode_pixel_block(payload, n, shape, model)
-    if len(payload) < HEAD.size:
-        raise CorruptError("a block ends within its head; the file is damaged")
-    if shape != model.image_shape or not model.lossy:
-        raise CorruptError("a block is of images that its model does not take; the file is damaged")
-    low, high, plain = HEAD.unpack_from(payload)
-    if not low <= high < POINTS or plain > n:
-        raise CorruptError("the head of a block has an impossible field; the file is damaged")
-    h, w, c = shape
-    of_image = (h, w) if c == 1 else (h, w, c)
-    x_hat = np.empty((n, *of_image), np.uint8)
-    records, at = [], HEAD.size
-    for _ in range(plain):
-        image, at = decode_plain(payload, at, of_image)
-        records.append(image)
-    decoder = SymbolDecoder(payload[at:])
-    kinds = high - low + 1 + bool(plain)
-    choices = decoder.take(uniform(n, kinds))
-    modelled = np.full(n, fill_value=True) if not plain else choices < kinds - 1
-    if n - modelled.sum() != plain:
-        raise CorruptError("a block does not hold the plain images that it claims; the file is damaged")
-    points = low + choices[modelled]
-    symbols = _decode_cells(decoder, points, model)
-    features = _features(symbols, points, model)
-    local = np.zeros((len(points), *model.local_shape), np.int64)
-    if model.local is not None and model.local.active[points].any():
-        local = _decode_local(decoder, points, features, model)
-    decoder.finish()
-    x_hat[modelled] = _pixels(Code(points, symbols, local, {}), features, model)
-    if plain:
-        x_hat[~modelled] = records
-    return x_hat
+    return decode_blocks([(payload, n)], shape, model)[0]
 
 
-def _decode_cells(decoder: SymbolDecoder, points: Ints, model: Model) -> Ints:
-    """Symbols `n cells l`."""
-    walk = Walk(model.prior, model.grid, points.repeat(model.cells))
-    found = []
-    for group in walk.groups():
-        symbols = np.stack([decoder.take(column.frequencies) + column.low for column in group], 1)
-        walk.take(group, symbols)
-        found.append(symbols)
-    return np.concatenate(found, 1).reshape(len(points), model.cells, model.latents)
+def decode_blocks(blocks: Sequence[tuple[bytes, int]], shape: Shape, model: Model) -> list[Pixels]:
+    """The bytes of blocks and their numbers of images to those images, of `shape` (h w c).
+
+    Images that are coded by pixels are decoded together, which takes less time.
+
+    Raises:
+        CorruptError: one is no such block.
+    """
+    parts = [_Part(payload, n, shape) for payload, n in blocks]
+    for part in parts:
+        part.decode_latents(model)
+    by_least: dict[int, list[_Part]] = {}
+    for part in parts:
+        if part.by_pixels.any():
+            by_least.setdefault(part.least, []).append(part)
+    for least, mine in by_least.items():
+        _decode_pixels(mine, least, shape, model)
+    for part in parts:
+        part.finish()
+    return [part.images for part in parts]
 
 
-def _decode_local(decoder: SymbolDecoder, points: Ints, features: Floats, model: Model) -> Ints:
-    """Symbols `n c H W`."""
-    assert model.local is not None
-    tables = model.local.tables.reshape(WIDTHS * SHARES, -1)
-    walk = LocalWalk(model.local, features, points)
-    for column in walk.columns():
-        symbols = column.base - REACH
-        for span, table in column.spans():
-            symbols[span] += decoder.take_alike(span.stop - span.start, tables[table])
-        walk.take(column, symbols)
-    local: Ints = walk.symbols.reshape(-1, len(points), *model.sites).transpose(1, 0, 2, 3)
-    return local
+def _decode_pixels(parts: "Sequence[_Part]", least: int, shape: Shape, model: Model) -> None:
+    prior = model.pixels_for(shape[2])
+    if prior is None:
+        raise CorruptError("a block is coded by pixels, which its model cannot; the file is damaged")
+    counts = [int(part.by_pixels.sum()) for part in parts]
+    errors = np.concatenate([part.errors[part.by_pixels] for part in parts])
+    decoders = [part.decoder for part in parts if part.decoder is not None]
+    of_image = parts[0].images.shape[1:]
+    samples = decode_samples(decoders, counts, (sum(counts), *of_image), errors, least, prior)
+    ends = np.cumsum(counts)
+    for part, found, of_part in zip(parts, np.split(samples, ends[:-1]), np.split(errors, ends[:-1]), strict=True):
+        part.images[part.by_pixels] = model.dequantise(found, of_part) if part.smooth else found
 
 
-def payload_bytes(code: Code, model: Model) -> NDArray[np.float64]:
-    """What each image takes of its block, in bytes: a fraction, since images share a stream. None is plain."""
-    return code_bits(code, model) / 8
+class _Part:
+    """A block while it is decoded."""
+
+    def __init__(self, payload: bytes, n: int, shape: Shape) -> None:
+        h, w, c = shape
+        of_image = (h, w) if c == 1 else (h, w, c)
+        self._shape, self.decoder = shape, None
+        self.errors = self._points = np.full(n, ABSENT)
+        self.smooth, self.least = False, 0
+        if payload[:1] == bytes([RAW]) and len(payload) == 1 + n * h * w * c:
+            self.images = np.frombuffer(payload[1:], np.uint8).reshape(n, *of_image)
+            return
+        head = _Head(payload, n)
+        self.smooth, self.least = bool(head.flags & SMOOTH), head.errors.start
+        self.images = np.empty((n, *of_image), np.uint8)
+        records, at = [], head.end
+        for _ in range(head.plain):
+            image, at = decode_plain(payload, at, of_image)
+            records.append(image)
+        self.decoder = SymbolDecoder(payload[at:])
+        self._points, self.errors = head.split(self.decoder.take(uniform(n, head.ways)))
+        plain = (self._points == ABSENT) & (self.errors == ABSENT)
+        if plain.sum() != head.plain:
+            raise CorruptError("a block does not hold the plain images that it claims; the file is damaged")
+        if head.plain:
+            self.images[plain] = records
+
+    @property
+    def by_pixels(self) -> NDArray[np.bool_]:
+        """Which images are coded so (`n`)."""
+        result: NDArray[np.bool_] = self.errors != ABSENT
+        return result
+
+    def decode_latents(self, model: Model) -> None:
+        """The images that are coded so."""
+        mine = self._points != ABSENT
+        if not mine.any():
+            return
+        if self._shape != model.image_shape or not model.has_latents:
+            raise CorruptError("a block is of images that its model does not take; the file is damaged")
+        assert self.decoder is not None
+        self.images[mine] = decode_latents(self.decoder, self._points[mine], model)
+
+    def finish(self) -> None:
+        """Say that all images are there."""
+        if self.decoder is not None:
+            self.decoder.finish()
+
+
+class _Head:
+    """The head of a block, checked."""
+
+    def __init__(self, payload: bytes, n: int) -> None:
+        try:
+            self.flags, self.end = payload[0], 1
+            self.points = self._range(payload, LATENTS)
+            self.errors = self._range(payload, PIXELS)
+            self.plain = self._count(payload)
+        except (IndexError, struct.error) as exc:
+            raise CorruptError("a block ends within its head; the file is damaged") from exc
+        known = LATENTS | PIXELS | SMOOTH | PLAIN
+        possible = self.flags & ~known == 0 and self.points.stop <= POINTS and self.errors.stop <= MAX_ERROR + 1
+        if not possible or self.plain > n or not self.ways or (self.flags & SMOOTH and not self.errors):
+            raise CorruptError("the head of a block has an impossible field; the file is damaged")
+
+    @property
+    def ways(self) -> int:
+        """In which an image may be coded."""
+        return len(self.points) + len(self.errors) + bool(self.flags & PLAIN)
+
+    def _range(self, payload: bytes, flag: int) -> range:
+        if not self.flags & flag:
+            return range(0)
+        low, high = RANGE.unpack_from(payload, self.end)
+        self.end += RANGE.size
+        if low > high:
+            raise CorruptError("the head of a block has an empty range; the file is damaged")
+        return range(low, high + 1)
+
+    def _count(self, payload: bytes) -> int:
+        if not self.flags & PLAIN:
+            return 0
+        (count,) = COUNT.unpack_from(payload, self.end)
+        self.end += COUNT.size
+        return int(count)
+
+    def split(self, choices: Ints) -> tuple[Ints, Ints]:
+        """Choices (`n`) to operating points and errors, each ABSENT where another way is chosen."""
+        settings = []
+        for known in (self.points, self.errors):
+            mine = (choices >= 0) & (choices < len(known))
+            settings.append(np.where(mine, known.start + choices, ABSENT))
+            choices = choices - len(known)
+        return settings[0], settings[1]

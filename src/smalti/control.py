@@ -1,37 +1,38 @@
 # SPDX-License-Identifier: MIT
-"""Rate control: which operating point each image gets, so that the file is what was asked for.
+"""Rate control: how each image is coded, so that the file is what was asked for.
 
-A quality is one point for all. A PSNR or a number of bytes is a mean over all images: two neighbouring points, and as
-many blocks at the lower one as may be. A least PSNR holds for every image: each gets the lowest point that keeps it, or
-is coded without the model.
+A quality is one rung of the model's ladder for all. A PSNR or a number of bytes is a mean over all images: two
+neighbouring rungs, and as many images at the lower one as may be. A least PSNR holds for every image: each gets the
+lowest rung that keeps it, or is coded without the model. A largest error holds for every pixel.
 """
 
 import operator
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from smalti.bundle import Model, point_of
-from smalti.code import PLAIN, Code
-from smalti.codec import Pixels, analyse, encode_block, payload_bytes, synthesise
+from smalti.code import Block
+from smalti.codec import Pixels, code_parts, encode_block, join, reconstruct, together
 from smalti.errors import UsageError
-from smalti.lossless import encode_pixel_block
-from smalti.masked import POINTS
+from smalti.exact import exact_blocks
+from smalti.ladder import Rung, check_quality
+from smalti.least import block_of_least, squared_errors
+from smalti.model import Model
 from smalti.pixels import MAX_ERROR
-from smalti.plain import encode_plain
-from smalti.search import EFFORTS, FAST_EFFORT, Effort
-from smalti.tables import Ints
+from smalti.search import EFFORTS, Effort
+from smalti.threads import in_order
 
 SAMPLE_IMAGES = 1024
 SEARCHED_SAMPLE_IMAGES = 128
 """Images on which the operating point for a mean PSNR or rate is first looked for, without search and with it."""
-SEARCH_GAIN = 14
-"""Operating points by which a search may get an image lower at the same PSNR."""
 DEFAULT_QUALITY = 50
 DEFAULT_EFFORT = 5
 
+T = TypeVar("T")
 Progress = Callable[[int, int], None]
 """Called with the number of images just done, and of all."""
 
@@ -59,7 +60,7 @@ class Aim:
         if self.max_error is not None:
             _check_error(self.max_error)
         if self.quality is not None:
-            point_of(self.quality)
+            check_quality(self.quality)
         for decibel in (self.psnr, self.min_psnr):
             if decibel is not None and not 0 < decibel <= 100:
                 raise UsageError(f"a PSNR of {decibel:g} dB was asked; give one from 1 to 100")
@@ -91,111 +92,78 @@ def encode_blocks(parts: list[Pixels], model: Model, aim: Aim, overhead: int) ->
     effort = EFFORTS[aim.effort]
     if aim.max_error is not None:
         max_error = operator.index(aim.max_error)
-        for part in parts:
-            yield encode_pixel_block(part, max_error, model)
+        for blocks in _several(lambda some: exact_blocks(some, max_error, model), parts, model):
+            yield from blocks
     elif aim.min_psnr is not None:
         for part in parts:
-            yield encode_block(at_least(part, model, aim.min_psnr, effort), model)
+            yield encode_block(block_of_least(part, model, aim.min_psnr, effort), model)
     elif aim.psnr is not None or aim.bytes is not None:
         yield from _to_a_mean(parts, model, aim, effort, overhead)
     else:
-        point = point_of(DEFAULT_QUALITY if aim.quality is None else aim.quality)
-        for part in parts:
-            yield encode_block(analyse(part, np.full(len(part), point), model, effort), model)
+        rung = model.ladder.of_quality(DEFAULT_QUALITY if aim.quality is None else aim.quality)
+        for block in _coded(parts, rung, model, effort):
+            yield encode_block(block, model)
 
 
-def at_least(x: Pixels, model: Model, psnr: float, effort: Effort) -> Code:
-    """The code of images in which each has `psnr` dB or more: at the lowest operating point that bisection finds.
-
-    An image that no point suits, or that takes fewer bytes so, is coded without the model. An effort that searches
-    does so near the point that is found without.
-    """
-    n, limit = len(x), 10 ** (-psnr / 10)
-    found = _Found(x, model, limit)
-    found.bisect(np.zeros(n, np.int64), np.full(n, POINTS - 1), EFFORTS[FAST_EFFORT])
-    if effort.passes:
-        highest = np.where(found.code.points == PLAIN, POINTS - 1, found.code.points)
-        found.bisect((highest - SEARCH_GAIN).clip(0), highest, effort)
-    records = {i: encode_plain(x[i], largest_mse=limit) for i in range(n)}
-    plain = {i: record for i, record in records.items() if len(record) < found.sizes[i]}
-    found.code.points[list(plain)] = PLAIN
-    return Code(found.code.points, found.code.symbols, found.code.local, plain)
+def _coded(parts: Sequence[Pixels], rung: Rung, model: Model, effort: Effort) -> Iterator[Block]:
+    """A block of each of `parts`, all coded in that way."""
+    if not rung.pixels:  # the search has threads of its own
+        yield from (block for part in parts for block in code_parts([part], rung, model, effort))
+        return
+    for blocks in _several(lambda some: code_parts(some, rung, model, effort), parts, model):
+        yield from blocks
 
 
-class _Found:
-    """The smallest code of each image that keeps the limit, as far as it was looked for; sizes in bytes."""
-
-    def __init__(self, x: Pixels, model: Model, limit: float) -> None:
-        n, cells = len(x), (model.cells, model.latents)
-        self.x, self.model, self.limit = x, model, limit
-        symbols, local = np.zeros((n, *cells), np.int64), np.zeros((n, *model.local_shape), np.int64)
-        self.code, self.sizes = Code(np.full(n, PLAIN), symbols, local, {}), np.full(n, np.inf)
-
-    def bisect(self, low: Ints, high: Ints, effort: Effort) -> None:
-        """Look from `low` to `high` (`n` each) for the lowest point at which an image keeps the limit."""
-        rows = np.arange(len(self.x))
-        while len(rows):
-            tried = (low[rows] + high[rows]) // 2
-            code = analyse(self.x[rows], tried, self.model, effort)
-            kept = squared_errors(self.x[rows], synthesise(code, self.model)) <= self.limit
-            sizes = payload_bytes(code, self.model)
-            better = kept & (sizes < self.sizes[rows])
-            self.code.put(rows[better], code.pick(better))
-            self.sizes[rows[better]] = sizes[better]
-            high[rows[kept]], low[rows[~kept]] = tried[kept] - 1, tried[~kept] + 1
-            rows = rows[low[rows] <= high[rows]]
-
-
-def squared_errors(x: Pixels, x_hat: Pixels) -> NDArray[np.float64]:
-    """MSE of each image (`n`), on pixels in [0, 1]."""
-    off = (x.astype(np.float64) - x_hat).reshape(len(x), -1) / 255
-    errors: NDArray[np.float64] = (off**2).mean(1)
-    return errors
+def _several(work: Callable[[Sequence[Pixels]], T], parts: Sequence[Pixels], model: Model) -> Iterator[T]:
+    """`work` of a few of `parts` at a time, on all cores."""
+    step = together((*parts[0].shape[1:], 1)[:3])
+    step = min(step, max(1, -(-len(parts) // (model.threads or os.cpu_count() or 1))))
+    return in_order(work, [parts[i : i + step] for i in range(0, len(parts), step)], model.threads)
 
 
 def _to_a_mean(parts: list[Pixels], model: Model, aim: Aim, effort: Effort, overhead: int) -> Iterator[bytes]:
-    """Blocks at two neighbouring points: the first ones at the higher point, as many as it takes or as may be."""
-    ladder = _Ladder(parts, model, aim, effort, overhead)
-    point = ladder.first_enough()
-    if point is None:
+    """Blocks at two neighbouring rungs: the first ones at the higher one, as many as it takes or as may be."""
+    tried = _Tried(parts, model, aim, effort, overhead)
+    rung = tried.first_enough()
+    if rung is None:
         if aim.psnr is not None:
-            best = -10 * np.log10(ladder.value(POINTS - 1).sum() / ladder.n)
+            best = -10 * np.log10(tried.value(tried.top).sum() / tried.n)
             raise UsageError(
                 f"model {model.name} reaches {best:.2f} dB on these images, not {aim.psnr:g}; ask for less,"
-                " or for min_psnr, which codes without the model where it must"
+                " for a largest error, or for min_psnr, which codes without the model where it must"
             )
-        yield from ladder.payloads(POINTS - 1)
+        yield from tried.payloads(tried.top)
         return
-    if point == 0:
+    if rung == 0:
         if aim.bytes is not None:
-            least = (ladder.value(0).sum() + overhead) / ladder.n
+            least = (tried.value(0).sum() + overhead) / tried.n
             raise UsageError(f"these images take {least:.2f} bytes each at the lowest quality; allow that or more")
-        yield from ladder.payloads(0)
+        yield from tried.payloads(0)
         return
-    above, below = ladder.value(point), ladder.value(point - 1)
+    above, below = tried.value(rung), tried.value(rung - 1)
     mixed = np.concatenate([[0], above.cumsum()]) + np.concatenate([below[::-1].cumsum()[::-1], [0]])
-    higher = int(np.argmax([ladder.enough(float(total), ladder.n) for total in mixed]))
-    if aim.bytes is not None:  # enough bytes are too many
-        higher -= 1
-    yield from ladder.payloads(point)[:higher]
-    yield from ladder.payloads(point - 1)[higher:]
+    split = int(np.argmax([tried.enough(float(total), tried.n) for total in mixed])) - 1
+    yield from tried.payloads(rung)[:split]
+    yield tried.between(rung, split, float(mixed[split] - below[split]))
+    yield from tried.payloads(rung - 1)[split + 1 :]
 
 
-class _Ladder:
-    """All blocks at any operating point, coded when asked for; `value` is what the aim is about, a number a block."""
+class _Tried:
+    """All blocks at any rung, coded when asked for; `value` is what the aim is about, a number a block."""
 
     def __init__(self, parts: list[Pixels], model: Model, aim: Aim, effort: Effort, overhead: int) -> None:
         self.parts, self.model, self.aim, self.effort, self.overhead = parts, model, aim, effort, overhead
-        self.n = sum(map(len, parts))
+        self.n, self.rungs = sum(map(len, parts)), model.ladder.rungs
+        self.top = len(self.rungs) - 1
         self._rungs: dict[int, tuple[list[bytes], NDArray[np.float64]]] = {}
 
-    def payloads(self, point: int) -> list[bytes]:
+    def payloads(self, rung: int) -> list[bytes]:
         """The blocks."""
-        return self._rung(point)[0]
+        return self._rung(rung)[0]
 
-    def value(self, point: int) -> NDArray[np.float64]:
+    def value(self, rung: int) -> NDArray[np.float64]:
         """Of each block, the squared error of its images or its bytes."""
-        return self._rung(point)[1]
+        return self._rung(rung)[1]
 
     def enough(self, total: float, n: int) -> bool:
         """Whether a total over `n` images reaches the PSNR, or more than the bytes."""
@@ -205,34 +173,55 @@ class _Ladder:
         return bool(total + self.overhead * n / self.n > self.aim.bytes * n)
 
     def first_enough(self) -> int | None:
-        """The lowest point that is enough, looked for on a sample first."""
+        """The lowest rung that is enough, looked for on a sample first."""
         every = max(1, -(-self.n // (SEARCHED_SAMPLE_IMAGES if self.effort.passes else SAMPLE_IMAGES)))
         sample = np.concatenate([part[::every] for part in self.parts])
-        low, high = 0, POINTS - 1
+        low, high = 0, self.top
         while low < high:
             middle = (low + high) // 2
             if self.enough(float(self._code([sample], middle)[1].sum()), len(sample)):
                 high = middle
             else:
                 low = middle + 1
-        while low < POINTS - 1 and not self.enough(self.value(low).sum(), self.n):
+        while low < self.top and not self.enough(self.value(low).sum(), self.n):
             low += 1
         while low and self.enough(self.value(low - 1).sum(), self.n):
             low -= 1
         return low if self.enough(self.value(low).sum(), self.n) else None
 
-    def _rung(self, point: int) -> tuple[list[bytes], NDArray[np.float64]]:
-        if point not in self._rungs:
-            self._rungs[point] = self._code(self.parts, point)
-        return self._rungs[point]
+    def between(self, rung: int, block: int, others: float) -> bytes:
+        """A block whose first images are at the rung and whose others are below, as it takes or as may be.
 
-    def _code(self, parts: list[Pixels], point: int) -> tuple[list[bytes], NDArray[np.float64]]:
+        others: the value of all other blocks.
+        """
+        part = self.parts[block]
+        ways = [code_parts([part], self.rungs[r], self.model, self.effort)[0] for r in (rung, rung - 1)]
+        errors = [squared_errors(part, reconstruct(way, self.model)) for way in ways]
+        low, high = 0, len(part)  # with `high` of them it is enough, with `low` not
+        payload = self._rung(rung - 1 if self.aim.psnr is None else rung)[0][block]
+        while high - low > 1:
+            first = (low + high) // 2
+            mixed = encode_block(join(ways[0], ways[1], first, self.model), self.model)
+            value = len(mixed) if self.aim.psnr is None else errors[0][:first].sum() + errors[1][first:].sum()
+            if self.enough(others + float(value), self.n):
+                high = first
+            else:
+                low = first
+            if (self.aim.psnr is not None and high == first) or (self.aim.psnr is None and low == first):
+                payload = mixed
+        return payload
+
+    def _rung(self, rung: int) -> tuple[list[bytes], NDArray[np.float64]]:
+        if rung not in self._rungs:
+            self._rungs[rung] = self._code(self.parts, rung)
+        return self._rungs[rung]
+
+    def _code(self, parts: list[Pixels], rung: int) -> tuple[list[bytes], NDArray[np.float64]]:
         payloads, values = [], []
-        for part in parts:
-            code = analyse(part, np.full(len(part), point), self.model, self.effort)
-            payloads.append(encode_block(code, self.model))
+        for part, block in zip(parts, _coded(parts, self.rungs[rung], self.model, self.effort), strict=True):
+            payloads.append(encode_block(block, self.model))
             if self.aim.psnr is None:
                 values.append(float(len(payloads[-1])))
             else:
-                values.append(float(squared_errors(part, synthesise(code, self.model)).sum()))
+                values.append(float(squared_errors(part, reconstruct(block, self.model)).sum()))
         return payloads, np.array(values)

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: MIT
-"""Lossless coding: how likely each sample of an image is, given those above it and to its left. Integers only.
+"""Coding pixels themselves: how likely each sample is, given those above it and to its left. Integers only.
 
-A sample is a pixel, or a channel of one. A small network looks at a causal window and gives a mixture of logistics.
+A sample is a pixel, or a channel of one. Its level is its value in steps of 2E + 1, where E is the largest error that
+its image is meant to have; with E = 0 that is the value. A small network looks at a causal window of values as the
+decoder knows them, is told E, and gives a mixture of logistics for the next one.
+
 All images of a block go together, and within an image as many rows as can: a sample only waits for those in its
-window, so row after row follows the one above it at a distance (a wavefront).
-
-A sample's level is its value, or, where an error is allowed, its value in steps of twice that and one. It is coded in
-up to three symbols: whether it is 0, which sixteen levels it is among, and which of those.
+window, so row after row follows the one above it at a distance (a wavefront). A level is coded in up to three symbols:
+whether it is 0, which sixteen levels it is among, and which of those.
 """
 
 import functools
@@ -25,7 +26,7 @@ ROWS = COLUMNS = 64
 LEVEL_UNITS = 16
 """Units of the logistics from one level of a sample to the next."""
 SAMPLE_MAX = 255
-MAX_ERROR = 31
+MAX_ERROR = 126
 MAX_UNITS, MAX_COMPONENTS = 1 << 12, 32
 """Of a layer, and of the mixture of a sample."""
 DTYPES = [np.dtype(np.int16), np.dtype(np.int32), np.dtype(np.uint8)]
@@ -61,7 +62,7 @@ class Window:
 
 @dataclass(frozen=True, eq=False)
 class PixelPrior:
-    """The network. Layer i gives `(w x + b) >> s`; the first also adds a bias of the row and one of the column.
+    """The network. Layer i gives `(w x + b) >> s`; the first also adds biases of the row, the column, the error.
 
     All but the last are clipped to 0 .. ACTIVATION_MAX, and from the second on their input is added before that.
 
@@ -75,6 +76,7 @@ class PixelPrior:
     shifts: tuple[NDArray[np.uint8], ...]
     rows: NDArray[np.int32]  # ROWS outputs, of the first layer
     columns: NDArray[np.int32]  # COLUMNS*channels outputs, of the first layer
+    errors: NDArray[np.int32]  # MAX_ERROR+1 outputs, of the first layer
     logistics: Logistics
 
     def __post_init__(self) -> None:
@@ -91,9 +93,10 @@ class PixelPrior:
                 raise ValueError(f"pixels: layer {i + 1} is not what it should be")
             worst = np.abs(w.astype(np.int64)).sum(1) * top + np.abs(b.astype(np.int64))
             if i == 0:
-                for places, n in ((self.rows, ROWS), (self.columns, COLUMNS * self.window.channels)):
+                lengths = ROWS, COLUMNS * self.window.channels, MAX_ERROR + 1
+                for places, n in zip((self.rows, self.columns, self.errors), lengths, strict=True):
                     if places.shape != (n, outputs) or places.dtype != np.int32:
-                        raise ValueError("pixels: the biases of rows and columns are not what they should be")
+                        raise ValueError("pixels: the biases of rows, columns and errors are not what they should be")
                     worst += np.abs(places.astype(np.int64)).max(0)
             if s.max() > 24:
                 raise ValueError(f"pixels: a shift of {s.max()} in layer {i + 1}; allowed are 0 to 24")
@@ -118,23 +121,28 @@ class PixelPrior:
         """Weights (`inputs outputs`) and biases, times 2^-shift in float32, which changes no digit."""
         layers = []
         for w, b, s in zip(self.weights, self.biases, self.shifts, strict=True):
-            scale = np.exp2(-s.astype(np.float32))
+            scale = _power(s)
             layers.append((np.ascontiguousarray(w.T.astype(np.float32) * scale), b.astype(np.float32) * scale))
         return layers
 
     @functools.cached_property
-    def _places(self) -> tuple[Floats, Floats]:
-        scale = np.exp2(-self.shifts[0].astype(np.float32))
+    def _places(self) -> tuple[Floats, Floats, Floats]:
+        scale = _power(self.shifts[0])
         bias = self.biases[0].astype(np.float32) * scale
-        return self.rows.astype(np.float32) * scale, self.columns.astype(np.float32) * scale + bias
+        rows, columns, errors = (array.astype(np.float32) * scale for array in (self.rows, self.columns, self.errors))
+        return rows, columns + bias, errors
 
-    def mixtures(self, windows: Samples, rows: Ints, columns: Ints) -> Ints:
-        """Windows (`n window`) at rows and columns (`n`, those of the biases) to outputs (`n outputs`)."""
-        of_rows, of_columns = self._places
+    def mixtures(self, windows: Samples, rows: Ints, columns: Ints, errors: Ints) -> Ints:
+        """Windows (`n window`) at rows and columns (`n`, those of the biases) of images to outputs (`n outputs`).
+
+        errors: the largest of each image (`n`), or one for all.
+        """
+        of_rows, of_columns, of_errors = self._places
         (first, _), *rest = self._layers
         x = windows.astype(np.float32) @ first
         x += of_rows[rows]
         x += of_columns[columns]
+        x += of_errors[errors]
         np.floor(x, out=x)
         np.clip(x, 0, ACTIVATION_MAX, out=x)
         for weights, bias in rest[:-1]:
@@ -149,20 +157,26 @@ class PixelPrior:
         return np.floor(y, out=y).astype(np.int64)
 
 
-def level_count(max_error: int) -> int:
-    """How many levels a sample has if it may be off by `max_error`."""
-    return (SAMPLE_MAX + max_error) // (2 * max_error + 1) + 1
+def _power(shifts: NDArray[np.uint8]) -> Floats:
+    """2^-shift, exactly."""
+    power: Floats = np.ldexp(np.float32(1), -shifts.astype(np.int32))
+    return power
 
 
-def to_levels(samples: Samples, max_error: int) -> Ints:
-    """Samples to levels."""
-    levels: Ints = (samples.astype(np.int64) + max_error) // (2 * max_error + 1)
+def level_count(errors: Ints) -> Ints:
+    """How many levels samples have in images of those largest errors."""
+    return (SAMPLE_MAX + errors) // (2 * errors + 1) + 1
+
+
+def to_levels(samples: Samples, errors: Ints) -> Ints:
+    """Samples to levels; errors: one for all, or an array that goes with them."""
+    levels: Ints = (samples.astype(np.int64) + errors) // (2 * errors + 1)
     return levels
 
 
-def to_samples(levels: Ints, max_error: int) -> Samples:
+def to_samples(levels: Ints, errors: Ints) -> Samples:
     """Levels to samples."""
-    return (levels * (2 * max_error + 1)).clip(0, SAMPLE_MAX).astype(np.uint8)
+    return (levels * (2 * errors + 1)).clip(0, SAMPLE_MAX).astype(np.uint8)
 
 
 class Wavefront:
@@ -171,9 +185,9 @@ class Wavefront:
     `samples` (`n h m`) fills up as levels are taken.
     """
 
-    def __init__(self, prior: PixelPrior, shape: tuple[int, int, int], max_error: int) -> None:
-        """shape: `n h m`, m samples a row."""
-        self.prior, self.max_error, self._shape = prior, max_error, shape
+    def __init__(self, prior: PixelPrior, shape: tuple[int, int, int], errors: Ints) -> None:
+        """shape: `n h m`, m samples a row. errors: the largest of each image (`n`)."""
+        self.prior, self.errors, self._shape = prior, errors, shape
         window, (n, h, m) = prior.window, shape
         c = window.channels
         self._side = max(window.reach, window.left) * c
@@ -181,9 +195,13 @@ class Wavefront:
         self._padded = np.zeros((n, window.above + h, m + 2 * self._side), np.uint8)
         row, column = np.minimum(np.arange(h), ROWS - 1), np.arange(m)
         self._rows, self._columns = row, np.minimum(column // c, COLUMNS - 1) * c + column % c
-        places = np.indices((self._rows[-1] + 1, self._columns.max() + 1)).reshape(2, -1)
-        nothing = np.zeros((places.shape[1], window.samples), np.uint8)
-        self._empty = prior.mixtures(nothing, *places).reshape(self._rows[-1] + 1, -1, prior.outputs)
+        kinds, self._kind = np.unique(errors, return_inverse=True)
+        places = np.indices((self._rows[-1] + 1, self._columns.max() + 1))
+        row, column = places.reshape(2, -1)
+        nothing = np.zeros((len(row), window.samples), np.uint8)
+        self._empty = np.stack(
+            [prior.mixtures(nothing, row, column, kind).reshape(*places[0].shape, -1) for kind in kinds]
+        )
 
     @property
     def samples(self) -> Samples:
@@ -208,50 +226,66 @@ class Wavefront:
             several[k, :, :-left] = self._padded[:, r : r + wide, j - reach : j + reach + 1].reshape(n, -1)
             several[k, :, -left:] = self._padded[:, r + wide, j - left : j]
         of_rows, of_columns = self._rows[rows], self._columns[columns]
-        outputs = np.repeat(self._empty[of_rows, of_columns], n, axis=0)  # where the window is empty
+        empty = self._empty[self._kind, of_rows[:, None], of_columns[:, None]]  # k n outputs
+        outputs = empty.reshape(-1, self.prior.outputs)
         x = several.reshape(len(outputs), -1)
         full = np.flatnonzero(x.any(1))
         if len(full):
             of = full // n
-            outputs[full] = self.prior.mixtures(x[full], of_rows[of], of_columns[of])
+            outputs[full] = self.prior.mixtures(x[full], of_rows[of], of_columns[of], self.errors[full % n])
         return outputs
 
     def take(self, rows: Ints, columns: Ints, levels: Ints) -> None:
         """The samples at `rows` and `columns` have these levels (`k*n`)."""
-        n = self._shape[0]
-        samples = to_samples(levels, self.max_error).reshape(-1, n)
+        samples = to_samples(levels.reshape(-1, self._shape[0]), self.errors)
         self._padded[:, rows + self.prior.window.above, columns + self._side] = samples.T
 
 
 class SampleTables:
     """The frequencies of the symbols of some samples, in the order of coding; later ones are told the ones before."""
 
-    def __init__(self, logistics: Logistics, mixture: Mixture, max_error: int) -> None:
-        self._logistics, self._mixture = logistics, mixture
-        self._step, self.levels = 2 * max_error + 1, level_count(max_error)
-        self._max_error = max_error
-        self._zero = self._below(np.ones((len(mixture[0]), 1), np.int64))[:, 0]  # of 2^28
+    def __init__(self, logistics: Logistics, mixture: Mixture, errors: Ints, least: int) -> None:
+        """errors: of each sample's image (`n`); least: the smallest that an image of the block may have."""
+        self.errors = errors
+        self._logistics, self._mixture, self._least = logistics, mixture, least
 
-    def _below(self, levels: Ints) -> Ints:
-        """The cumulative distribution below levels (`n e`); from the number of levels on it is all."""
-        edges = (2 * (levels * self._step - self._max_error) - 1) * LEVEL_UNITS
+    @property
+    def levels(self) -> Ints:
+        """How many levels the samples have (`n`)."""
+        return level_count(self.errors)
+
+    @functools.cached_property
+    def _zero(self) -> Ints:
+        return self.below(np.ones((len(self.errors), 1), np.int64))[:, 0]
+
+    @property
+    def _most(self) -> int:
+        """Levels that a sample can have."""
+        return int(level_count(np.array(self._least)))
+
+    def below(self, levels: Ints) -> Ints:
+        """The cumulative distribution, up to 2^28, below levels (`n e`) of at least 1; beyond the last it is all."""
+        errors = self.errors[:, None]
+        edges = (2 * (levels * (2 * errors + 1) - errors) - 1) * LEVEL_UNITS
         below = mixture_cdf(self._logistics, self._mixture, edges).astype(np.int64)
-        return np.where(levels < self.levels, below, WHOLE)
+        result: Ints = np.where(levels < level_count(errors), below, WHOLE)
+        return result
+
+    def part(self, rows: Ints) -> "SampleTables":
+        """The tables of some of the samples."""
+        centres, widths, logits = self._mixture
+        mixture = centres[rows], widths[rows], logits[rows]
+        return SampleTables(self._logistics, mixture, self.errors[rows], self._least)
 
     def of_zeros(self) -> Ints:
         """For each sample: level 0, or another."""
         first = (self._zero * (TOTAL - 2) >> WHOLE_BITS) + 1
         return np.stack([first, TOTAL - first], 1)
 
-    def keep(self, rows: Ints) -> None:
-        """From now on, only some of the samples: those that are not 0."""
-        centres, widths, logits = self._mixture
-        self._mixture, self._zero = (centres[rows], widths[rows], logits[rows]), self._zero[rows]
-
     def of_nibbles(self) -> Ints:
-        """Which sixteen levels it is among."""
-        starts = np.arange(NIBBLE, self.levels, NIBBLE)
-        inner = self._below(np.tile(starts, (len(self._zero), 1)))
+        """Which sixteen levels those that are not 0 are among."""
+        starts = np.arange(NIBBLE, self._most, NIBBLE)
+        inner = self.below(np.tile(starts, (len(self._zero), 1)))
         ends = np.full((len(self._zero), 1), WHOLE, np.int64)
         self._bounds = np.concatenate([self._zero[:, None], np.maximum(inner, self._zero[:, None]), ends], 1)
         return _conditional(self._bounds)
@@ -259,7 +293,7 @@ class SampleTables:
     def of_rest(self, nibbles: Ints) -> Ints:
         """Which of those."""
         low, high = (np.take_along_axis(self._bounds, nibbles[:, None] + i, 1) for i in (0, 1))
-        inner = self._below(nibbles[:, None] * NIBBLE + np.arange(1, NIBBLE))
+        inner = self.below(nibbles[:, None] * NIBBLE + np.arange(1, min(NIBBLE, self._most)))
         return _conditional(np.concatenate([low, inner.clip(low, high), high], 1))
 
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from smalti.bundle import Model
 from smalti.code import Code
 from smalti.local import local_bits, local_costs, local_latents, nearest_local
 from smalti.mixture import WHOLE_BITS, mixture_cdf, scaled
+from smalti.model import Model
 from smalti.prior import to_latents
 from smalti.tables import PRECISION, Ints
 from smalti.threads import in_order
@@ -48,7 +48,7 @@ def nearest(x: Pixels, points: Ints, model: Model) -> tuple[Code, NDArray[np.flo
     y, sites = model.analyse(x, points)
     symbols = np.rint(y / grid.steps[rows]).astype(np.int64).clip(grid.low[rows], grid.high[rows])
     symbols = symbols.reshape(len(x), model.cells, model.latents)
-    return Code(points, symbols, _local(sites, symbols, points, model), {}), sites
+    return Code(points, symbols, _local(sites, symbols, points, model)), sites
 
 
 def _local(sites: NDArray[np.float32], symbols: Ints, points: Ints, model: Model) -> Ints:
@@ -65,23 +65,23 @@ def _local(sites: NDArray[np.float32], symbols: Ints, points: Ints, model: Model
 
 
 def refine(x: Pixels, code: Code, sites: NDArray[np.float32], model: Model, passes: int) -> Code:
-    """A better code for images `x` (`n h w` or `n h w c`), none of them plain; a few at a time, on all cores."""
+    """A better code for images `x` (`n h w` or `n h w c`); a few at a time, on all cores."""
     if not passes or not len(x):
         return code
     groups = [np.arange(i, min(i + REFINE_IMAGES, len(x))) for i in range(0, len(x), REFINE_IMAGES)]
     work = in_order(lambda rows: _refine(x[rows], code.pick(rows), sites[rows], model, passes), groups, model.threads)
     parts = list(work)
     symbols, local = np.concatenate([p.symbols for p in parts]), np.concatenate([p.local for p in parts])
-    return Code(code.points, symbols, local, {})
+    return Code(code.points, symbols, local)
 
 
 def _refine(x: Pixels, code: Code, sites: NDArray[np.float32], model: Model, passes: int) -> Code:
     """As `refine`, for a few images."""
     points, symbols = code.points, _refine_cells(x, code, model, passes)
-    found = Code(points, symbols, _local(sites, symbols, points, model), {})
+    found = Code(points, symbols, _local(sites, symbols, points, model))
     if model.local is None:
         return found
-    both = Code(points, symbols, code.local, {})  # the local latents are analysed anew, unless the old ones are better
+    both = Code(points, symbols, code.local)  # the local latents are analysed anew, unless the old ones are better
     worse = np.flatnonzero(total_cost(x, found, model) > total_cost(x, both, model))
     found.put(worse, both.pick(worse))
     return _refine_local(x, found, model)
@@ -99,7 +99,7 @@ def _refine_cells(x: Pixels, code: Code, model: Model, passes: int) -> Ints:
     active, least = np.arange(len(x)), _cost(x, code, model)
     hopeful = _coded(points, model)
     for _ in range(passes):
-        now = Code(points[active], symbols[active].reshape(-1, model.cells, model.latents), code.local[active], {})
+        now = Code(points[active], symbols[active].reshape(-1, model.cells, model.latents), code.local[active])
         moves, hopeful = _moves(x[active], now, hopeful, model)
         tried = symbols[active, None] + moves
         costs = _costs(x[active], now, tried, model)
@@ -138,7 +138,7 @@ def _refine_local(x: Pixels, code: Code, model: Model) -> Code:
     def decoded(tried: Ints) -> NDArray[np.float32]:
         choices = tried.shape[1]
         local = tried.reshape(n * choices, *code.local.shape[1:])
-        several = Code(points.repeat(choices), code.symbols.repeat(choices, 0), local, {})
+        several = Code(points.repeat(choices), code.symbols.repeat(choices, 0), local)
         pixels = _synthesised(several, features.repeat(choices, 0), model)
         return pixels.reshape(n, choices, -1).astype(np.float32)
 
@@ -155,7 +155,7 @@ def _refine_local(x: Pixels, code: Code, model: Model) -> Code:
     bits = local_bits(prior, several, features.repeat(choices, 0), points.repeat(choices)).reshape(n, choices)
     error = np.square(x.reshape(n, 1, -1) - decoded(tried), dtype=np.float64).sum(2) / 255**2
     best = (bits + model.multipliers[points, None] * error).argmin(1)
-    return Code(points, code.symbols, tried[np.arange(n), best].reshape(code.local.shape), {})
+    return Code(points, code.symbols, tried[np.arange(n), best].reshape(code.local.shape))
 
 
 def _moves(x: Pixels, code: Code, hopeful: Ints, model: Model) -> tuple[Ints, Ints]:
@@ -208,7 +208,7 @@ def _alternatives(code: Code, tried: Ints, model: Model) -> Code:
     """Several choices of symbols (`n choices size`) for each image, as a code of `n*choices` images."""
     n, choices = tried.shape[:2]
     flat = tried.reshape(n * choices, model.cells, model.latents)
-    return Code(code.points.repeat(choices), flat, code.local.repeat(choices, 0), {})
+    return Code(code.points.repeat(choices), flat, code.local.repeat(choices, 0))
 
 
 def _costs(x: Pixels, code: Code, tried: Ints, model: Model) -> Floats:
@@ -231,7 +231,7 @@ def _cost(x: Pixels, code: Code, model: Model) -> Floats:
 
 
 def total_cost(x: Pixels, code: Code, model: Model) -> Floats:
-    """Bits + multiplier * squared error of each image (`n`), none plain; infinite where a symbol is out of range."""
+    """Bits + multiplier * squared error of each image (`n`); infinite where a symbol is out of range."""
     features = model.features(_latents(code.symbols, code.points, model), code.points)
     total = _cell_bits(code, model) + _weighed_error(x, code, features, model)
     if model.local is not None:
@@ -240,7 +240,7 @@ def total_cost(x: Pixels, code: Code, model: Model) -> Floats:
 
 
 def code_bits(code: Code, model: Model) -> Floats:
-    """What images, none plain, take in an ideal coder (`n`)."""
+    """What images take in an ideal coder (`n`)."""
     bits = _cell_bits(code, model)
     if model.local is not None:
         features = model.features(_latents(code.symbols, code.points, model), code.points)

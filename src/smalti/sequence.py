@@ -2,6 +2,7 @@
 """A smalti file as a sequence of images, decoded when asked for."""
 
 import operator
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -10,12 +11,12 @@ from typing import Any, overload
 import numpy as np
 
 from smalti.archive import BlockReader
-from smalti.bundle import Model, find_model, load_model
-from smalti.codec import Pixels, decode_block
+from smalti.bundle import find_model, load_model
+from smalti.codec import Pixels, decode_blocks, together
 from smalti.control import Progress
 from smalti.errors import CorruptError, ModelError, UnknownModelError
 from smalti.images import describe
-from smalti.lossless import KIND
+from smalti.model import Model
 from smalti.threads import in_order
 
 ModelName = Model | Path | str
@@ -80,28 +81,29 @@ class Archive:
 
     def decode_all(self, progress: Progress | None = None) -> Pixels:
         """All images in one array."""
-        blocks, parts = range(len(self._blocks.index.blocks)), []
-        payloads = ((self._blocks.read(block), self._blocks.images_in(block)) for block in blocks)
-        exact = bool(blocks) and self._blocks.read(0)[:1] >= bytes(
-            [KIND]
-        )  # numpy's own threads are all that helps there
-        jobs = map(self._decode, payloads) if exact else in_order(self._decode, payloads, self._model.threads)
-        for pixels in jobs:
-            parts.append(pixels)
-            if progress:
-                progress(len(parts[-1]), len(self))
+        n, parts = len(self._blocks.index.blocks), list[Pixels]()
+        step = min(together(self.image_shape), max(1, -(-n // (self._model.threads or os.cpu_count() or 1))))
+        jobs = ([self._job(block) for block in range(i, min(i + step, n))] for i in range(0, n, step))
+        for images in in_order(self._decode, jobs, self._model.threads):
+            for pixels in images:
+                parts.append(pixels)
+                if progress:
+                    progress(len(pixels), len(self))
         return np.concatenate(parts) if parts else self._nothing()
 
     def _block(self, block: int) -> Pixels:
         last = self._last  # another thread may put its own there meanwhile
         if last is None or last[0] != block:
-            last = block, self._decode((self._blocks.read(block), self._blocks.images_in(block)))
+            last = block, self._decode([self._job(block)])[0]
             self._last = last
         return last[1]
 
-    def _decode(self, job: tuple[bytes, int]) -> Pixels:
-        """A block's bytes and number of images to the images."""
-        return decode_block(*job, self.image_shape, self._model)
+    def _job(self, block: int) -> tuple[bytes, int]:
+        """A block's bytes and number of images."""
+        return self._blocks.read(block), self._blocks.images_in(block)
+
+    def _decode(self, jobs: list[tuple[bytes, int]]) -> list[Pixels]:
+        return decode_blocks(jobs, self.image_shape, self._model)
 
     def _nothing(self) -> Pixels:
         h, w, c = self.image_shape

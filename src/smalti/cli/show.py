@@ -10,8 +10,8 @@ from smalti.cli.console import progress
 from smalti.cli.files import Force, ModelOption, Quality
 
 if TYPE_CHECKING:
-    from smalti.bundle import Model
     from smalti.codec import Pixels
+    from smalti.model import Model
 
 DEMO_IMAGES = 100
 DEMO_EFFORT = 8
@@ -62,11 +62,12 @@ def demo(
     smalti demo
     """
     from smalti.atomic import output_error
-    from smalti.bundle import load_model, point_of
+    from smalti.bundle import load_model
+    from smalti.ladder import check_quality
     from smalti.samples import draw_digits
 
     model = load_model()
-    point_of(quality)
+    check_quality(quality)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as exc:
@@ -115,21 +116,18 @@ def _compare(x: "Pixels", model: "Model", quality: int, path: Path) -> None:
 
 def _figure(x: "Pixels", model: "Model", quality: int, path: Path, *, force: bool) -> str:
     """Draw `x` and what smalti makes of it to `path`; what was done, in a line."""
-    import numpy as np
-
     from smalti.atomic import atomic_write
-    from smalti.bundle import point_of
-    from smalti.codec import analyse, payload_bytes, synthesise
+    from smalti.codec import code_images, reconstruct, sizes
     from smalti.figure import draw_pairs
     from smalti.metrics import mse, psnr
     from smalti.search import EFFORTS
 
     with progress("coding") as advance:
-        code = analyse(x, np.full(len(x), point_of(quality)), model, EFFORTS[DEMO_EFFORT])
-        x_hat = synthesise(code, model)
+        block = code_images(x, model.ladder.of_quality(quality), model, EFFORTS[DEMO_EFFORT])
+        x_hat = reconstruct(block, model)
         advance(len(x), len(x))
-    sizes = payload_bytes(code, model)
-    measured = f"{sizes.mean():.1f} bytes an image (payload), {psnr(mse(x, x_hat)):.2f} dB"
+    found = sizes(block, model)
+    measured = f"{found.mean():.1f} bytes an image (payload), {psnr(mse(x, x_hat)):.2f} dB"
     with atomic_write(path, force=force) as file:
-        draw_pairs(x, x_hat, sizes.tolist(), f"{model.name}, quality {quality}: {measured}").save(file, "PNG")
+        draw_pairs(x, x_hat, found.tolist(), f"{model.name}, quality {quality}: {measured}").save(file, "PNG")
     return f"{path}: {len(x)} images, {measured}"

@@ -10,12 +10,13 @@ from smalti.cli.console import progress, size
 from smalti.cli.files import Force
 
 if TYPE_CHECKING:
-    from smalti.bundle import Model
+    from smalti.model import Model
     from smalti.training.loop import Trained
 
 
 CODEC_STEPS, LOSSLESS_STEPS = 5000, 12000
 CODEC_BATCH, LOSSLESS_BATCH = 192, 32
+SHOWN_QUALITIES = (1, *range(10, 101, 10))
 
 model_app = typer.Typer(name="model", help="Look at a model.", no_args_is_help=True)
 
@@ -34,17 +35,17 @@ def models() -> None:
     from smalti.errors import SmaltiError
     from smalti.images import describe
 
-    table = Table("name", "id", "images", "bundle", "bytes an image, dB (lowest, middle, highest quality)")
+    table = Table("name", "id", "images", "bundle", "bytes an image, dB (quality 1, 50, 100)")
     for path in model_paths():
         try:
             model = load_model(path)
         except SmaltiError as exc:
             table.add_row(escape(path.stem), "", "", "", escape(str(exc)))
             continue
-        some = [model.measured[i] for i in (0, len(model.measured) // 2, -1)] if model.measured else []
+        some = [model.ladder.of_quality(quality) for quality in (1, 50, 100)] if model.ladder.rungs else []
         reached = "; ".join(f"{m.bytes:.1f} at {m.psnr:.1f}" for m in some)
-        if "lossless" in model.training:
-            reached += f"{'; ' if some else ''}{model.training['lossless']['bytes_an_image']:.1f} lossless"
+        if "pixels" in model.training:
+            reached += f"; {model.training['pixels']['bytes_an_image']:.1f} lossless"
         table.add_row(
             escape(path.stem), model.id.hex(), describe(model.image_shape), size(path.stat().st_size), reached
         )
@@ -64,6 +65,7 @@ def model_info(
     smalti model info my.model --json
     """
     import json
+    from dataclasses import asdict
 
     from rich.console import Console
     from rich.table import Table
@@ -79,29 +81,31 @@ def model_info(
         "bundle_bytes": loaded.size,
         "latents": loaded.latents,
         "cells": loaded.cells,
-        "lossy": loaded.lossy,
-        "lossless": loaded.pixels is not None,
+        "by_latents": loaded.has_latents,
+        "by_pixels": loaded.pixels is not None,
         "training": dict(loaded.training),
-        "measured": [vars(m) | {"quality": m.quality} for m in loaded.measured],
+        "qualities": [{"quality": q} | asdict(loaded.ladder.of_quality(q)) for q in SHOWN_QUALITIES],
     }
     if as_json:
         typer.echo(json.dumps(facts))
         return
-    keys = ["name", "id", "images", "bundle_bytes", *(["latents", "cells"] if loaded.lossy else [])]
+    keys = ["name", "id", "images", "bundle_bytes", *(["latents", "cells"] if loaded.has_latents else [])]
     for key in keys:
         typer.echo(f"{key.replace('_', ' '):13} {facts[key]}")
-    of_pixels = loaded.training.get("lossless", {})
-    for title, known in (("training", loaded.training), ("lossless", of_pixels)):
+    of_pixels = loaded.training.get("pixels", {})
+    for title, known in (("training", loaded.training), ("by pixels", of_pixels)):
         words = [f"{key.replace('_', ' ')} {value}" for key, value in known.items() if not isinstance(value, dict)]
         if words:
             typer.echo(f"{title:13} " + ", ".join(words))
-    if not loaded.lossy:
+    if not loaded.ladder.rungs:
         return
-    table = Table("quality", title="On images it was not trained on, with effort 3: no search")
+    table = Table("quality", "coded by", title="On images it was not trained on, with effort 5")
     for column in ("bytes an image (payload)", "PSNR, dB"):
         table.add_column(column, justify="right")
-    for m in loaded.measured:
-        table.add_row(str(m.quality), f"{m.bytes:.2f}", f"{m.psnr:.2f}")
+    for quality in SHOWN_QUALITIES:
+        rung = loaded.ladder.of_quality(quality)
+        way = f"pixels, in steps of {2 * rung.setting + 1}" if rung.pixels else f"latents, point {rung.setting}"
+        table.add_row(str(quality), way, f"{rung.bytes:.2f}", f"{rung.psnr:.2f}")
     Console().print(table)
 
 
@@ -111,7 +115,7 @@ def train(
     ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="MODEL", help="The bundle to write, NAME.model.")],
     lossless: Annotated[
-        bool, typer.Option("--lossless", help="Train the part for lossless coding: images of any size.")
+        bool, typer.Option("--lossless", help="Train what codes by pixels: high qualities, lossless, any size.")
     ] = False,
     steps: Annotated[
         int | None,
@@ -133,7 +137,7 @@ def train(
         typer.Option(
             "--from",
             metavar="MODEL",
-            help="Go on from a model's weights; with --lossless: join its lossy part.",
+            help="Go on from a model's weights; what is not trained of it stays as it is.",
         ),
     ] = None,
     schedule: Annotated[
@@ -178,7 +182,9 @@ def train(
     if epochs is not None and architecture != "autoencoder":
         raise UsageError("--epochs is for --architecture autoencoder; give --steps")
     refuse_existing(output, force=force)
-    first = None if start is None else _start(load_model(start))
+    first = None if start is None else load_model(start)
+    if first is not None and not lossless and not first.has_latents:
+        raise UsageError(f"model {first.name} codes by pixels alone; to go on from it, give --lossless")
     images = read_images(*sources)
     try:
         from smalti.training.compare import write_lossless_report, write_report
@@ -189,7 +195,9 @@ def train(
         raise MissingExtraError(f"training (module {exc.name})", "train") from exc
     shape, n = images.shape, len(images.pixels)
     if lossless:
-        task = pixel_task(shape, n, steps=steps or LOSSLESS_STEPS, batch=batch or LOSSLESS_BATCH, seed=seed)
+        task = pixel_task(
+            shape, n, steps=steps or LOSSLESS_STEPS, batch=batch or LOSSLESS_BATCH, seed=seed, start=first
+        )
     elif architecture == "codec":
         task = codec_task(shape, n, steps=steps or CODEC_STEPS, batch=batch or CODEC_BATCH, seed=seed, start=first)
     else:
@@ -205,7 +213,7 @@ def train(
         return
     pixels, held_out = images.pixels[trained.train_index], images.pixels[trained.validation_index]
     with progress("exporting") as advance:
-        kind = "lossless" if lossless else architecture
+        kind = "pixels" if lossless else architecture
         data = exporter(trained.model, first)(
             trained.model, output.stem, pixels, held_out, _provenance(trained, kind, sources, first), advance
         )
@@ -215,15 +223,6 @@ def train(
     with progress("comparing") as advance:
         report = (write_lossless_report if lossless else write_report)(folder, output, held_out, advance)
     typer.echo(f"{report}: what it does on images it was not trained on")
-
-
-def _start(model: "Model") -> "Model":
-    """`model`, if there is something to go on from."""
-    from smalti.errors import UsageError
-
-    if not model.lossy:
-        raise UsageError(f"model {model.name} codes without loss alone; --from wants one with a lossy part")
-    return model
 
 
 def _provenance(trained: "Trained", architecture: str, sources: list[str], start: "Model | None") -> dict[str, Any]:

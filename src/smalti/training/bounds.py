@@ -82,7 +82,8 @@ def _range(node: onnx.NodeProto, constants: Mapping[str, NDArray[np.generic]], r
 
     if node.op_type == "Gather":  # from a table of integers
         table = constants[node.input[0]].astype(np.float64)
-        return Range(np.abs(table).max(keepdims=True), _unit(table.reshape(1, -1)))
+        columns = table.T if table.ndim == 2 else table.reshape(1, -1)
+        return Range(np.abs(columns).max(1), _unit(columns))
     x = get(0)
     match node.op_type:
         case "Floor":

@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from smalti import rivals
 from smalti.api import pack, unpack
 from smalti.atomic import atomic_write
-from smalti.bundle import Model, load_model
+from smalti.bundle import load_model
 from smalti.codec import Pixels
 from smalti.figure import draw_pairs
 from smalti.metrics import mse, psnr
+from smalti.model import Model
 from smalti.training.report import plot_rivals
 
 MAX_IMAGES = 400

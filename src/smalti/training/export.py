@@ -13,10 +13,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from smalti.bundle import ANALYSIS, FEATURES, LOCAL_ANALYSIS, SYNTHESIS, Measured, Model, bundle_bytes
+from smalti.bundle import bundle_bytes
 from smalti.code import Code
-from smalti.codec import analyse, payload_bytes, synthesise
 from smalti.errors import TrainingError
+from smalti.ladder import Rung
+from smalti.latentcoder import analyse, payload_bytes, synthesise
 from smalti.local import LEAST_STEP, REACH, SHARES, WIDTHS, LocalPrior
 from smalti.masked import ACTIVATION_MAX, POINTS, SUBSTEPS, MaskedMLP, anchor_weights
 from smalti.metrics import mse, psnr
@@ -30,8 +31,9 @@ from smalti.mixture import (
     WEIGHT_RANGE,
     Logistics,
 )
+from smalti.model import ANALYSIS, DEQUANTISER, FEATURES, LOCAL_ANALYSIS, SYNTHESIS, Model
 from smalti.prior import COMPONENTS, LATENT_MAX, Grid, Prior
-from smalti.search import EFFORTS, FAST_EFFORT, nearest, total_cost
+from smalti.search import EFFORTS, nearest, total_cost
 from smalti.tables import TOTAL
 from smalti.training.graph import to_numpy, whole_layer
 from smalti.training.integers import ACTIVATION_ONE, LATENT_ONE, LOGIT_ONE, NARROWEST, WIDTHS_AN_OCTAVE, weight_shift
@@ -46,8 +48,12 @@ Progress = Callable[[int, int], None]
 
 RANGE_MAX = 2000
 """No symbol is further from 0."""
-RANGE_IMAGES, MEASURED_IMAGES = 4000, 1000
-"""Images to find the ranges of the symbols, and to measure the model."""
+RANGE_IMAGES = 4000
+"""Images to find the ranges of the symbols."""
+MEASURED_SAMPLES, LEAST_MEASURED = 200_000, 16
+"""Samples of images to measure the model on, and the fewest images."""
+MEASURED_EFFORT = 5
+"""With which that is done: what users do by default."""
 PAYING_IMAGES = 500
 """Images on which local latents must pay."""
 EVERY = range(0, POINTS, SUBSTEPS // 2)
@@ -172,8 +178,15 @@ def export_bundle(
     local = integer_local_prior(codec.local_prior, to_numpy(codec.log_local_steps))
     draft = replace(draft, local=local, sites=size.sites, training=dict(training) | {"size": asdict(size)})
     if base is not None and base.pixels is not None:
-        draft = replace(draft, pixels=base.pixels, training={**draft.training, "lossless": base.training["lossless"]})
-    return assemble(draft, pixels[:RANGE_IMAGES], held_out[:MEASURED_IMAGES], progress)
+        kept = {name: base.networks[name] for name in (DEQUANTISER,) if name in base.networks}
+        draft = replace(
+            draft,
+            pixels=base.pixels,
+            networks={**draft.networks, **kept},
+            measured=tuple(rung for rung in base.measured if rung.pixels),
+            training={**draft.training, "pixels": base.training["pixels"]},
+        )
+    return assemble(draft, pixels[:RANGE_IMAGES], held_out, progress)
 
 
 def draft_model(
@@ -216,12 +229,13 @@ def assemble(
         active = np.stack(used)[np.arange(POINTS) // EVERY.step] | np.stack(used)[after]
         model = replace(model, local=replace(model.local, active=model.local.active & active))
     check_engines(model)
+    some = held_out[: max(LEAST_MEASURED, MEASURED_SAMPLES // held_out[0].size)]
     measured = []
     for point in EVERY:
-        measured.append(_measure(model, held_out, point))
+        measured.append(_measure(model, some, point))
         if progress:
             progress(1, 2 * len(EVERY))
-    return bundle_bytes(replace(model, measured=tuple(measured)))
+    return bundle_bytes(replace(model, measured=(*measured, *model.measured)))
 
 
 def _local_pays(x: NDArray[np.uint8], code: Code, model: Model) -> bool:
@@ -230,15 +244,16 @@ def _local_pays(x: NDArray[np.uint8], code: Code, model: Model) -> bool:
     if model.local is None:
         return False
     quiet = replace(model, local=replace(model.local, active=np.zeros_like(model.local.active)))
-    without = Code(some.points, some.symbols, np.zeros_like(some.local), {})
+    without = Code(some.points, some.symbols, np.zeros_like(some.local))
     return bool(total_cost(x, some, model).sum() < total_cost(x, without, quiet).sum())
 
 
-def _measure(model: Model, x: NDArray[np.uint8], point: int) -> Measured:
-    """Payload and PSNR of images at an operating point, without search."""
-    code = analyse(x, np.full(len(x), point), model, EFFORTS[FAST_EFFORT])
+def _measure(model: Model, x: NDArray[np.uint8], point: int) -> Rung:
+    """Payload and PSNR of images at an operating point, with search."""
+    code = analyse(x, np.full(len(x), point), model, EFFORTS[MEASURED_EFFORT])
     error = mse(x, synthesise(code, model))
-    return Measured(point, round(float(payload_bytes(code, model).mean()), 3), round(psnr(max(error, 1e-9)), 3))
+    size = float(payload_bytes(code, model).mean())
+    return Rung(pixels=False, setting=point, bytes=round(size, 3), psnr=round(psnr(max(error, 1e-9)), 3))
 
 
 def check_engines(model: Model, rows: int = 8) -> None:
@@ -255,10 +270,12 @@ def check_engines(model: Model, rows: int = 8) -> None:
     features = model.features(v, points)
     inputs: dict[str, NDArray[Any]] = {"v": v, "anchors": anchors}
     if model.local is not None:
-        _same(model.networks[FEATURES], inputs, features)
+        hold_engines(model.networks[FEATURES], inputs, features)
         inputs = {"features": features, "u": u, "anchors": anchors}
     pixels = model.synthesise(features, u, points)
-    _same(model.networks[SYNTHESIS], inputs, pixels[:, None] if pixels.ndim == 3 else pixels.transpose(0, 3, 1, 2))
+    hold_engines(
+        model.networks[SYNTHESIS], inputs, pixels[:, None] if pixels.ndim == 3 else pixels.transpose(0, 3, 1, 2)
+    )
 
 
 def _extremes(rng: np.random.Generator, n: int, k: int) -> NDArray[np.int64]:
@@ -267,7 +284,12 @@ def _extremes(rng: np.random.Generator, n: int, k: int) -> NDArray[np.int64]:
     return v
 
 
-def _same(network: bytes, inputs: Mapping[str, NDArray[Any]], got: NDArray[Any]) -> None:
+def hold_engines(network: bytes, inputs: Mapping[str, NDArray[Any]], got: NDArray[Any]) -> None:
+    """Hold what onnxruntime gave against int64 and torch.
+
+    Raises:
+        TrainingError: they differ.
+    """
     expected = run_numpy(network, inputs)
     if (got != expected).any() or (run_torch(network, inputs) != expected).any():
         raise TrainingError("onnxruntime, torch and plain integers give different results; report this, please")

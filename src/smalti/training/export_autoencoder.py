@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from smalti.bundle import ANALYSIS, SYNTHESIS
 from smalti.errors import TrainingError
 from smalti.masked import ANCHORS, POINTS, SUBSTEPS
+from smalti.model import ANALYSIS, SYNTHESIS
 from smalti.prior import LATENT_MAX
 from smalti.training.autoencoder import Autoencoder, Conv, Pool, Transform, Upsample
 from smalti.training.bounds import check_bounds

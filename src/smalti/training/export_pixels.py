@@ -1,32 +1,47 @@
 # SPDX-License-Identifier: MIT
-"""A trained network for lossless coding in integers."""
+"""Trained networks for coding by pixels in integers.
+
+weights -> integers, bounds proven -> self-check -> dequantiser settled -> measured up to several errors -> bundle
+"""
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
+import onnx
+import onnxruntime as ort
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from smalti.bundle import Model, bundle_bytes, no_latents
+from smalti.bundle import bundle_bytes, no_latents
+from smalti.codec import block_images, code_images, reconstruct, sizes
 from smalti.errors import TrainingError
-from smalti.lossless import encode_pixel_block, pixel_block_images
+from smalti.ladder import Rung
 from smalti.masked import ACTIVATION_MAX, ANCHORS, POINTS
-from smalti.pixels import SAMPLE_MAX, PixelPrior, Window
-from smalti.training.export import Progress, logistics
-from smalti.training.graph import Whole, to_numpy, whole_layer
-from smalti.training.integers import LATENT_ONE, LOGIT_ONE, NARROWEST, WIDTHS_AN_OCTAVE, weight_shift
-from smalti.training.pixels import SAMPLE_ONE, UNIT_ONE, WEIGHT_MAX, PixelNet
+from smalti.metrics import mse, psnr
+from smalti.model import DEQUANTISER, Model
+from smalti.pixels import MAX_ERROR, SAMPLE_MAX, PixelPrior, Window
+from smalti.search import EFFORTS, FAST_EFFORT
+from smalti.training.bounds import check_bounds
+from smalti.training.dequantiser import SAMPLE_ONE, Dequantiser, error_anchors
+from smalti.training.export import Progress, hold_engines, logistics
+from smalti.training.graph import Graph, Port, Whole, to_numpy, whole_layer
+from smalti.training.integers import ACTIVATION_ONE, LATENT_ONE, LOGIT_ONE, NARROWEST, WIDTHS_AN_OCTAVE, weight_shift
+from smalti.training.pixels import UNIT_ONE, WEIGHT_MAX, PixelCodec, PixelNet
+from smalti.training.settle import settle
 
 MEASURED_IMAGES = 500
 """Held-out images that the model is measured on."""
+ERRORS = (2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 15, 16, 18, 21, 23, 25, 28, 31, 32, 36, 42, 50, 63, 84, 126)
+"""Largest errors at which that is done: what qualities choose from."""
 CHECKED = 2000
 """Random windows on which engines are compared."""
 
 
 def export_pixels(
-    model: PixelNet,
+    model: PixelCodec,
     name: str,
     pixels: NDArray[np.uint8],
     held_out: NDArray[np.uint8],
@@ -34,30 +49,87 @@ def export_pixels(
     progress: Progress | None = None,
     base: Model | None = None,
 ) -> bytes:
-    """The bundle of `model`, with the lossy part of `base` if there is one. Arguments as for `export.export_bundle`.
+    """The bundle of `model`, with the latents of `base` if there are any. Arguments as for `export.export_bundle`.
 
     Raises:
-        TrainingError: engines differ.
+        TrainingError: a network is not exact, or engines differ.
     """
-    net = model.eval().to("cpu")
-    prior = integer_pixels(net)
+    codec = model.eval().to("cpu")
+    prior = integer_pixels(codec.net)
     check_integers(prior)
+    settle(codec.dequantiser, prior, pixels)
+    network = dequantiser_onnx(codec.dequantiser)
+    check_dequantiser(network, codec.size.channels)
+    draft = base or _only_pixels(name, pixels.shape)
+    draft = replace(draft, name=name, pixels=prior, networks={**draft.networks, DEQUANTISER: network})
     x = held_out[:MEASURED_IMAGES]
-    draft = replace(base or _lossless_only(name, pixels.shape), name=name, pixels=prior)
-    block = pixel_block_images((*x.shape[1:], 1)[:3])
-    parts = [x[i : i + block] for i in range(0, len(x), block)]
-    payload = 0
-    for part in parts:
-        payload += len(encode_pixel_block(part, 0, draft))
+    lossless = _measure(draft, x, 0).bytes
+    rungs = [rung for rung in draft.measured if not rung.pixels]
+    for error in ERRORS:
+        rungs.append(_measure(draft, x, error))
         if progress:
-            progress(1, len(parts))
-    own = {"bytes_an_image": round(payload / len(x), 3), "size": vars(net.size), **training}
-    return bundle_bytes(replace(draft, training={**draft.training, "lossless": own}))
+            progress(1, len(ERRORS))
+    own = {"bytes_an_image": round(lossless, 3), "size": asdict(codec.size), **training}
+    return bundle_bytes(replace(draft, measured=tuple(rungs), training={**draft.training, "pixels": own}))
 
 
-def _lossless_only(name: str, shape: tuple[int, ...]) -> Model:
+def _only_pixels(name: str, shape: tuple[int, ...]) -> Model:
     h, w, c = (*shape[1:], 1)[:3]
     return Model(name, bytes(8), (h, w, c), 1, *no_latents(), np.ones(POINTS), (), {}, {})
+
+
+def _measure(model: Model, x: NDArray[np.uint8], error: int) -> Rung:
+    """Payload and PSNR of images coded by pixels."""
+    rung, size, left = Rung(pixels=True, setting=error, bytes=0.0, psnr=0.0), 0.0, 0.0
+    step = block_images((*x.shape[1:], 1)[:3])
+    for part in (x[i : i + step] for i in range(0, len(x), step)):
+        block = code_images(part, rung, model, EFFORTS[FAST_EFFORT])
+        size += float(sizes(block, model).sum())
+        left += mse(part, reconstruct(block, model)) * len(part)
+    return replace(rung, bytes=round(size / len(x), 3), psnr=round(psnr(max(left / len(x), 1e-9)), 3))
+
+
+def dequantiser_onnx(network: Dequantiser) -> bytes:
+    """Samples in quads (`n 4c h w`) and largest errors (`n`) to corrections.
+
+    Raises:
+        TrainingError: a sum could leave what float32 holds exactly.
+    """
+    graph, ends = Graph(), network.convs[0].in_channels
+    assert isinstance(ends, int)
+    errors = graph.add("Cast", ["errors"], to=onnx.TensorProto.INT64)
+    x, last = "x", len(network.convs) - 1
+    for i, (conv, anchors) in enumerate(zip(network.convs, network.anchors, strict=True)):
+        table = to_numpy(error_anchors(torch.arange(MAX_ERROR + 1)) @ anchors)
+        top, one_in = (SAMPLE_MAX, SAMPLE_ONE) if i == 0 else (ACTIVATION_MAX, ACTIVATION_ONE)
+        one_out = SAMPLE_ONE if i == last else ACTIVATION_ONE
+        layer = _whole(conv, top, one_in, np.full(len(table[0]), one_out), room=np.abs(table).max(0), largest=127)
+        whole = np.rint(table * np.exp2(layer.s.astype(np.float64)) * one_out)
+        shifted = (whole * np.exp2(-layer.s.astype(np.float64))).astype(np.float32)
+        plus = graph.add("Gather", [graph.constant(shifted, f"convs.{i}.errors"), errors], axis=0)
+        plus = graph.reshape(plus, -1, len(layer.b), 1, 1)
+        y = graph.linear(x, None, layer, f"convs.{i}", plus)
+        if i < last:
+            x = graph.clip(y if i == 0 else graph.add("Add", [y, x]), ACTIVATION_MAX)
+    inputs: list[Port] = [("x", ["n", ends, "h", "w"]), ("errors", ["n"])]
+    data = graph.bytes(inputs, (y, ["n", ends, "h", "w"]))
+    check_bounds(data, {"x": SAMPLE_MAX, "errors": MAX_ERROR})
+    return data
+
+
+def check_dequantiser(network: bytes, channels: int) -> None:
+    """Hold onnxruntime against int64 and torch, on random samples that go to all extremes.
+
+    Raises:
+        TrainingError: they differ.
+    """
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 256, (8, 4 * channels, 7, 6))
+    x[::2] = rng.choice([0, SAMPLE_MAX], x[::2].shape)
+    inputs = {"x": x, "errors": rng.integers(0, MAX_ERROR + 1, len(x))}
+    session = ort.InferenceSession(network, providers=["CPUExecutionProvider"])
+    (got,) = session.run(None, {name: values.astype(np.float32) for name, values in inputs.items()})
+    hold_engines(network, inputs, got)
 
 
 def check_integers(prior: PixelPrior) -> None:
@@ -69,33 +141,42 @@ def check_integers(prior: PixelPrior) -> None:
     rng = np.random.default_rng(0)
     windows = rng.integers(0, 256, (CHECKED, prior.window.samples), dtype=np.uint8)
     windows[::2] = rng.choice([0, 255], windows[::2].shape)
-    places = rng.integers(0, len(prior.rows), CHECKED), rng.integers(0, len(prior.columns), CHECKED)
+    places = [rng.integers(0, len(table), CHECKED) for table in (prior.rows, prior.columns, prior.errors)]
     if (prior.mixtures(windows, *places) != plain_mixtures(prior, windows, *places)).any():
         raise TrainingError("float32 and plain integers give different results; report this, please")
 
 
 def plain_mixtures(
-    prior: PixelPrior, windows: NDArray[np.uint8], rows: NDArray[np.int64], columns: NDArray[np.int64]
+    prior: PixelPrior,
+    windows: NDArray[np.uint8],
+    rows: NDArray[np.int64],
+    columns: NDArray[np.int64],
+    errors: NDArray[np.int64],
 ) -> NDArray[np.int64]:
     """`PixelPrior.mixtures` in int64, from the definition."""
     x, last = windows.astype(np.int64), len(prior.weights) - 1
     for i, (w, b, s) in enumerate(zip(prior.weights, prior.biases, prior.shifts, strict=True)):
         y = x @ w.T.astype(np.int64) + b
         if i == 0:
-            y = y + prior.rows[rows] + prior.columns[columns]
+            y = y + prior.rows[rows] + prior.columns[columns] + prior.errors[errors]
         y >>= s.astype(np.int64)
         x = y if i == last else (y if i == 0 else x + y).clip(0, ACTIVATION_MAX)
     return x
 
 
+def output_units(components: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Of each output of the network: the integer that stands for 1.0, and what is added."""
+    kinds = np.repeat([0, 1, 2], [components, components, components - 1])  # centres, widths, logits
+    one = np.array([LATENT_ONE, WIDTHS_AN_OCTAVE, LOGIT_ONE])[kinds]
+    return one, np.array([0, NARROWEST * WIDTHS_AN_OCTAVE, 0])[kinds]
+
+
 def integer_pixels(net: PixelNet) -> PixelPrior:
     """The integers of `net`."""
     size, k = net.size, net.size.components
-    kinds = np.repeat([0, 1, 2], [k, k, k - 1])  # centres, widths, logits
-    of_outputs = np.array([LATENT_ONE, WIDTHS_AN_OCTAVE, LOGIT_ONE])[kinds]
-    offset = np.array([0, NARROWEST * WIDTHS_AN_OCTAVE, 0])[kinds]
-    rows, columns = to_numpy(net.rows), to_numpy(net.columns)
-    places = np.abs(rows).max(0) + np.abs(columns).max(0)
+    of_outputs, offset = output_units(k)
+    tables = [to_numpy(table) for table in (net.rows, net.columns, net.of_errors())]
+    places = sum(np.abs(table).max(0) for table in tables)
     units = np.full(size.width, UNIT_ONE)
     layers = []
     for i, layer in enumerate(net.layers):
@@ -103,13 +184,15 @@ def integer_pixels(net: PixelNet) -> PixelPrior:
         layers.append(_whole(layer, top, one, units, room=places if i == 0 else None))
     layers.append(_whole(net.out, ACTIVATION_MAX, UNIT_ONE, of_outputs, gains=net.gains, offset=offset))
     scale = np.exp2(layers[0].s.astype(np.float64)) * UNIT_ONE  # as the first layer's bias
+    rows, columns, errors = (np.rint(table * scale).astype(np.int32) for table in tables)
     return PixelPrior(
         Window(size.channels, size.above, size.reach, size.left),
         tuple(layer.w.astype(np.int16) for layer in layers),
         tuple(layer.b for layer in layers),
         tuple(layer.s for layer in layers),
-        np.rint(rows * scale).astype(np.int32),
-        np.rint(columns * scale).astype(np.int32),
+        rows,
+        columns,
+        errors,
         logistics(),
     )
 
@@ -123,6 +206,7 @@ def _whole(
     gains: Tensor | None = None,
     offset: np.ndarray | None = None,
     room: np.ndarray | None = None,
+    largest: int = WEIGHT_MAX,
 ) -> Whole:
     """room: what else is added to each output, at most."""
     w, b = layer.weight, layer.bias
@@ -134,9 +218,9 @@ def _whole(
         to_numpy(w),
         to_numpy(b),
         None if room is None else np.tile(room, (ANCHORS, 1)),
-        weight_shift(w, top, WEIGHT_MAX).long().numpy(),
+        weight_shift(w, top, largest).long().numpy(),
         one_in=one_in,
         one_out=one_out,
         offset=np.zeros(len(one_out), np.int64) if offset is None else offset,
-        largest=WEIGHT_MAX,
+        largest=largest,
     )

@@ -130,10 +130,11 @@ class Graph:
         """`x` from 0 to `high`."""
         return self.add("Clip", [x, self.constant(np.float32(0)), self.constant(np.float32(high))])
 
-    def linear(self, x: str, anchors: str | None, layer: Whole, name: str = "") -> str:
+    def linear(self, x: str, anchors: str | None, layer: Whole, name: str = "", plus: str | None = None) -> str:
         """An integer layer, dense (weights `out in`) or a convolution (`out in k k`), before its clipping.
 
         name: of the layer; its constants get names that begin with it.
+        plus: what else to add, shifted already, before it is rounded down.
         """
 
         def named(part: str) -> str:
@@ -153,6 +154,8 @@ class Graph:
         if anchors is not None and layer.q.any():
             q = self.add("MatMul", [anchors, self.constant(layer.q.astype(np.float32) * scale, named("q"))])
             y = self.add("Add", [y, self.reshape(q, -1, len(layer.b), 1, 1) if layer.w.ndim == 4 else q])
+        if plus is not None:
+            y = self.add("Add", [y, plus])
         return self.add("Floor", [y])
 
     def a_cell_each(self, anchors: str, cells: int) -> str:

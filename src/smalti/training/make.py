@@ -9,18 +9,21 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from smalti.bundle import Model
 from smalti.errors import SourceError
 from smalti.images import describe
+from smalti.model import Model
+from smalti.training import pixeltask
 from smalti.training.autoencoder import Autoencoder
 from smalti.training.baseline import AutoencoderTask
 from smalti.training.codec import CodecTask
 from smalti.training.export import Progress, export_bundle
 from smalti.training.export_autoencoder import export_autoencoder
 from smalti.training.export_pixels import export_pixels
-from smalti.training.pixels import PixelNet, PixelPlan, PixelSize, PixelTask
+from smalti.training.pixels import PixelCodec, PixelSize
+from smalti.training.pixeltask import PixelPlan, PixelTask
 from smalti.training.plan import FAST, FURTHER, REFERENCE, CodecPlan, Plan
 from smalti.training.restore import restore
+from smalti.training.restore_pixels import restore_pixels
 from smalti.training.task import Task
 from smalti.training.transforms import size_for
 
@@ -52,14 +55,21 @@ def codec_task(shape: Shape, n: int, *, steps: int, batch: int, seed: int, start
     return CodecTask(CodecPlan(codec.size, steps=steps, batch=batch, seed=seed, start=start.id.hex(), **FURTHER), codec)
 
 
-def pixel_task(shape: Shape, n: int, *, steps: int, batch: int, seed: int) -> Task:
-    """To train a network for lossless coding of `n` images of `shape` (h w c).
+def pixel_task(shape: Shape, n: int, *, steps: int, batch: int, seed: int, start: Model | None = None) -> Task:
+    """To train what codes `n` images of `shape` (h w c) by pixels; from the weights of a model, if it has some for c.
 
     batch: images of 28x28 pixels a step; of larger ones as many fewer.
+
+    Raises:
+        TrainingError: that model cannot be trained further.
     """
     h, w, c = shape
     batch = max(1, min(batch, batch * 784 // (h * w * c), n // 4))
-    return PixelTask(PixelPlan(PixelSize(c), steps=steps, batch=batch, seed=seed))
+    if start is None or start.pixels is None or start.pixels.window.channels != c:
+        return PixelTask(PixelPlan(PixelSize(c), steps=steps, batch=batch, seed=seed))
+    codec = restore_pixels(start)
+    plan = PixelPlan(codec.size, steps=steps, batch=batch, seed=seed, start=start.id.hex(), **pixeltask.FURTHER)
+    return PixelTask(plan, codec)
 
 
 def autoencoder_task(shape: Shape, *, schedule: Literal["fast", "reference"], epochs: int | None, seed: int) -> Task:
@@ -97,4 +107,4 @@ def exporter(model: nn.Module, base: Model | None = None) -> Exporter:
     """The function that writes such a model's bundle; base: a model whose other part it shall keep."""
     if isinstance(model, Autoencoder):
         return export_autoencoder
-    return functools.partial(export_pixels if isinstance(model, PixelNet) else export_bundle, base=base)
+    return functools.partial(export_pixels if isinstance(model, PixelCodec) else export_bundle, base=base)

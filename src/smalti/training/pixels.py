@@ -1,39 +1,34 @@
 # SPDX-License-Identifier: MIT
-"""The lossless model while training: how likely each sample is, given those above it and to its left.
+"""Coding by pixels while training: how likely each sample is, given those above it and to its left.
 
 A plain MLP over a causal window, residual, with biases for the row and the column; `smalti.pixels` in floats. Most
 of an image may be empty background; where a whole window is, the network's answer depends on the place alone, so
 few of those are trained on.
+
+Each image of a batch may be off by an error of its own, which decides the levels of its samples, also of those in
+windows, and which the network is told by another bias.
 """
 
-import math
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
-from smalti.masked import ACTIVATION_MAX
-from smalti.pixels import COLUMNS, LEVEL_UNITS, ROWS, SAMPLE_MAX
+from smalti.masked import ACTIVATION_MAX, ANCHORS
+from smalti.pixels import COLUMNS, LEVEL_UNITS, MAX_ERROR, ROWS, SAMPLE_MAX
+from smalti.training.dequantiser import SAMPLE_ONE, Dequantiser, error_anchors
 from smalti.training.integers import LATENT_ONE, LOGIT_ONE, WIDTHS_AN_OCTAVE, round_through, whole_weights
-from smalti.training.optimizer import soap
 from smalti.training.priors import interval_bits
-from smalti.training.report import plot_bits
-from smalti.training.task import Row
 
 CENTRE_GAIN, WIDTH_GAIN = 16, 4
 """Of the outputs that place and widen the logistics: they have far to go."""
-EMPTY_SHARE = 0.05
-"""Of the samples with nothing in their window that are trained on."""
 WEIGHT_MAX = (1 << 15) - 1
 """Of an integer weight. The bound on sums allows 8 bits on average, but a few weights are far larger than most."""
 UNIT_ONE = 512
 """The integer that stands for 1.0 in a unit; coarser ones cost a per cent of the bytes."""
 MOST_SAMPLES = 1 << 15
 """Of a batch: what is more is left out, or comes in turns."""
-SAMPLE_ONE = 256
-"""The integer that stands for 1.0 in a sample."""
 LEVEL = LEVEL_UNITS / LATENT_ONE
 """A step from one level of a sample to the next, in the units of logistics."""
 BEYOND = 1e4
@@ -51,26 +46,12 @@ class PixelSize:
     width: int = 128  # units of each layer
     layers: int = 3  # with units
     components: int = 5  # logistics of a sample
+    smooth: tuple[int, int] = (32, 2)  # channels and inner layers of the dequantiser
 
     @property
     def window(self) -> int:
         """Samples in the window."""
         return self.above * (2 * self.reach * self.channels + 1) + self.left * self.channels
-
-
-@dataclass(frozen=True)
-class PixelPlan:
-    """How the lossless model is trained."""
-
-    size: PixelSize
-    steps: int = 12000  # about; whole epochs are trained
-    batch: int = 32  # images a step, over all processes
-    seed: int = 0
-    validation: float = 0.05  # share of the images held out, but no more than `most_validation`
-    most_validation: int = 500
-    learning_rate: float = 3e-3  # cosine to 0 after a warm-up
-    warm_up: int = 100  # steps
-    exact: float = 0.7  # from here on everything is computed as its integers will be
 
 
 class PixelNet(nn.Module):
@@ -86,6 +67,7 @@ class PixelNet(nn.Module):
         self.out = nn.Linear(width, 3 * size.components - 1)
         self.rows = nn.Parameter(torch.zeros(ROWS, width))
         self.columns = nn.Parameter(torch.zeros(COLUMNS * size.channels, width))
+        self.errors = nn.Parameter(torch.zeros(ANCHORS, width))
         with torch.no_grad():
             for layer in self.layers:
                 layer.weight *= 2.0  # type: ignore[operator, assignment]
@@ -94,13 +76,18 @@ class PixelNet(nn.Module):
             k = size.components
             self.out.bias[:k] = torch.linspace(0, SAMPLE_MAX * LEVEL / CENTRE_GAIN, k)
 
-    def forward(self, x: Tensor, row: Tensor, column: Tensor, *, exact: bool = False) -> tuple[Tensor, Tensor, Tensor]:
-        """Windows (`n window`, 0 to 255) at rows and columns (`n`) to centres, log2 widths and logits (`n k`)."""
+    def forward(
+        self, x: Tensor, row: Tensor, column: Tensor, error: Tensor, *, exact: bool = False
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Windows (`n window`, 0 to 255) at rows and columns, with largest errors (`n`) of their images, to mixtures.
+
+        Those are centres, log2 widths and logits (`n k`).
+        """
         x = x / SAMPLE_ONE
         for i, layer in enumerate(self.layers):
             y = F.linear(x, _weights(layer, SAMPLE_MAX if i == 0 else ACTIVATION_MAX, 1, exact=exact), layer.bias)  # type: ignore[arg-type]
             if i == 0:
-                y = y + self.rows[row] + self.columns[column]
+                y = y + self.rows[row] + self.columns[column] + self.of_errors()[error]
             x = _activate(y if i == 0 else x + y, exact=exact)
         k = self.size.components
         gains = self.gains
@@ -111,6 +98,10 @@ class PixelNet(nn.Module):
             widths = round_through(widths * WIDTHS_AN_OCTAVE) / WIDTHS_AN_OCTAVE
             logits = round_through(logits * LOGIT_ONE) / LOGIT_ONE
         return centres, widths, logits
+
+    def of_errors(self) -> Tensor:
+        """Biases of the first layer (`MAX_ERROR+1 width`) for largest errors."""
+        return error_anchors(torch.arange(MAX_ERROR + 1, device=self.errors.device)) @ self.errors
 
     @property
     def gains(self) -> Tensor:
@@ -132,19 +123,28 @@ def _weights(layer: nn.Module, most: int, gain: Tensor | int, *, exact: bool) ->
     return whole_weights(w, most, WEIGHT_MAX) if exact else w
 
 
-def sample_bits(x: Tensor, mixture: tuple[Tensor, Tensor, Tensor]) -> Tensor:
-    """What samples `x` (`n`, 0 to 255) cost under mixtures (`n k`), in bits."""
-    low = torch.where(x == 0, -BEYOND, (x - 0.5) * LEVEL)
-    up = torch.where(x == SAMPLE_MAX, BEYOND, (x + 0.5) * LEVEL)
+def level_bits(level: Tensor, error: Tensor, mixture: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+    """What levels (`n`) of samples that may be off by `error` (`n`) cost under mixtures (`n k`), in bits."""
+    step = 2 * error + 1
+    low = torch.where(level == 0, -BEYOND, (level * step - error - 0.5) * LEVEL)
+    top = torch.div(SAMPLE_MAX + error, step, rounding_mode="floor")
+    up = torch.where(level == top, BEYOND, (level * step + error + 0.5) * LEVEL)
     return interval_bits(low, up, mixture)
 
 
 class Windows:
-    """The windows of all samples of images `x` (`b c h w` in [0, 1])."""
+    """The windows of all samples of images `x` (`b c h w` in [0, 1]) that may be off by errors (`b`).
 
-    def __init__(self, x: Tensor, size: PixelSize) -> None:
+    lowered: the share of its error by which a sample is lowered before it is rounded to a level (`b`).
+    """
+
+    def __init__(self, x: Tensor, errors: Tensor, size: PixelSize, lowered: Tensor | float = 0.0) -> None:
         b, c, h, w = x.shape
-        self.samples = torch.round(x * SAMPLE_MAX).permute(0, 2, 3, 1).reshape(b, h, w * c)
+        samples = torch.round(x * SAMPLE_MAX).permute(0, 2, 3, 1).reshape(b, h, w * c)
+        step, offset = 2 * errors + 1, errors - torch.floor(errors * lowered)
+        self.levels = torch.floor((samples + offset.view(b, 1, 1)) / step.view(b, 1, 1))
+        self.samples = (self.levels * step.view(b, 1, 1)).clamp_max(SAMPLE_MAX)
+        self.errors = errors
         reach, left, side = size.reach * c, size.left * c, max(size.reach, size.left) * c
         p = F.pad(self.samples, (side, side, size.above, 0))
         m = w * c
@@ -154,77 +154,45 @@ class Windows:
         self.empty = (self.above.amax((-1, -2)) == 0) & (self.left.amax(-1) == 0)
         self.channels = c
 
-    def pick(self, where: tuple[Tensor, ...]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Samples, windows, rows and columns at indices (image, row, column)."""
-        _, row, column = where
+    def pick(self, where: tuple[Tensor, ...]) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Levels, windows, rows, columns and largest errors at indices (image, row, column)."""
+        image, row, column = where
         window = torch.cat([self.above[where].flatten(1), self.left[where]], 1)
         c = self.channels
         place = (column // c).clamp_max(COLUMNS - 1) * c + column % c
-        return self.samples[where], window, row.clamp_max(ROWS - 1), place
+        return self.levels[where], window, row.clamp_max(ROWS - 1), place, self.errors[image]
 
 
-class PixelTask:
-    """See `task.Task`."""
+class PixelCodec(nn.Module):
+    """All networks that code by pixels."""
 
-    def __init__(self, plan: PixelPlan) -> None:
-        self.plan = plan
+    def __init__(self, size: PixelSize) -> None:
+        super().__init__()
+        self.size = size
+        self.net, self.dequantiser = PixelNet(size), Dequantiser(size.channels, *size.smooth)
 
-    def held_out(self, n: int) -> int:
-        return min(self.plan.most_validation, max(1, round(n * self.plan.validation)))
+    def forward(
+        self, x: Tensor, errors: Tensor, lowered: Tensor, *, exact: bool, empty: float = 1.0
+    ) -> tuple[Tensor, Tensor]:
+        """Bits and squared error of images `x` (`b c h w` in [0, 1]), each up to an error (`b`).
 
-    def epochs(self, steps: int) -> tuple[int, ...]:
-        return (max(1, math.ceil(self.plan.steps / steps)),)
-
-    def work(self, phase: int) -> float:  # noqa: ARG002 - there is one phase
-        return 1.0
-
-    def build(self, phase: int, before: nn.Module | None) -> nn.Module:  # noqa: ARG002 - the protocol's
-        return PixelNet(self.plan.size)
-
-    def optimizer(self, model: nn.Module, phase: int) -> torch.optim.Optimizer:  # noqa: ARG002 - the protocol's
-        return soap(model.parameters(), self.plan.learning_rate, 256)
-
-    def learning_rate(self, phase: int, step: int, steps: int) -> float:  # noqa: ARG002 - the protocol's
-        rise = min(1.0, (step + 1) / self.plan.warm_up)
-        return max(1e-6, self.plan.learning_rate * rise * 0.5 * (1 + math.cos(math.pi * step / steps)))
-
-    def loss(self, model: nn.Module, x: Tensor, done: float) -> Tensor:
-        windows = Windows(x, self.plan.size)
-        few = torch.rand_like(windows.samples) < EMPTY_SHARE
-        full, empty = (~windows.empty).nonzero(as_tuple=True), (windows.empty & few).nonzero(as_tuple=True)
-        total = windows.samples.new_zeros(())
-        for where, share in ((full, 1.0), (empty, EMPTY_SHARE)):
+        lowered: as for `Windows`; empty: share of the samples with an empty window that is looked at. Bits are of each
+        image (`b`), errors (`b`) are means, and in squared steps between levels.
+        """
+        windows = Windows(x, errors, self.size, lowered)
+        some = windows.empty & (torch.rand_like(windows.samples) < empty)
+        bits = windows.samples.new_zeros(len(x))
+        for chosen, share in ((~windows.empty, 1.0), (some, empty)):
+            where = chosen.nonzero(as_tuple=True)
             n = len(where[0])
-            if n > MOST_SAMPLES:  # of large images
-                some = torch.randperm(n, device=x.device)[:MOST_SAMPLES]
-                where = tuple(index[some] for index in where)
-            if n:
-                samples, *rest = windows.pick(where)
-                cost = sample_bits(samples, model(*rest, exact=done >= self.plan.exact))
-                total = total + cost.mean() * n / share
-        return total / windows.samples.numel()
-
-    def sums(self, model: nn.Module, x: Tensor, done: float) -> Tensor:
-        bits = torch.zeros(1, dtype=torch.float64, device=x.device)
-        for part in torch.split(x, max(1, MOST_SAMPLES // x[0].numel())):
-            windows = Windows(part, self.plan.size)
-            every = torch.ones_like(windows.empty).nonzero(as_tuple=True)
-            for where in zip(*(torch.split(index, MOST_SAMPLES) for index in every), strict=True):
-                samples, *rest = windows.pick(where)
-                bits += sample_bits(samples, model(*rest, exact=done >= self.plan.exact)).double().sum()
-        return bits / 8
-
-    def row(self, means: list[float], done: float) -> Row:
-        return {"bytes": means[0], "final": float(done >= self.plan.exact)}
-
-    def score(self, row: Row) -> float:
-        return row["bytes"] if row["final"] else math.inf
-
-    def describe(self, row: Row) -> str:
-        return f"{row['bytes']:.2f} bytes an image"
-
-    def plot(self, path: Path, rows: list[Row]) -> None:
-        plot_bits(path, rows)
-
-    def dead(self, model: nn.Module, x: Tensor, phase: int, step: int) -> str:  # noqa: ARG002 - the protocol's
-        return ""
+            if self.training and n > MOST_SAMPLES:  # of large images
+                few = torch.randperm(n, device=x.device)[:MOST_SAMPLES]
+                where, share = tuple(index[few] for index in where), share * MOST_SAMPLES / n
+            for part in zip(*(torch.split(index, MOST_SAMPLES) for index in where), strict=True):
+                levels, *rest = windows.pick(part)
+                cost = level_bits(levels, rest[-1], self.net(*rest, exact=exact))
+                bits = bits.index_add(0, part[0], cost / share)
+        b, c, h, w = x.shape
+        samples = windows.samples.view(b, h, w, c).permute(0, 3, 1, 2)
+        off = self.dequantiser(samples, errors, exact=exact) - x * SAMPLE_MAX
+        return bits, off.square().mean((1, 2, 3)) / (2 * errors + 1) ** 2

@@ -66,16 +66,17 @@ def plot_curves(path: Path, rows: Sequence[Row], qualities: int) -> None:
     _save(figure, path)
 
 
-def plot_bits(path: Path, rows: Sequence[Row]) -> None:
-    """Bytes an image of the lossless model on validation images against the epoch, as PNG."""
+def plot_bits(path: Path, rows: Sequence[Row], errors: Sequence[int]) -> None:
+    """Bytes an image of coding by pixels on validation images against the epoch, up to each of `errors`, as PNG."""
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
-    axes.plot([row["epoch"] for row in rows], [row["bytes"] for row in rows], "o-", color="tab:blue")
+    for error in errors:
+        label = f"largest error {error}" if error else "lossless"
+        axes.semilogy([row["epoch"] for row in rows], [row[f"bytes_{error}"] for row in rows], "o-", label=label)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set(
-        xlabel="epoch", ylabel="bytes an image (estimated)", title="Training of the lossless model: validation images"
-    )
-    axes.grid(alpha=0.3)
+    axes.set(xlabel="epoch", ylabel="bytes an image (estimated)", title="Coding by pixels: validation images")
+    axes.grid(which="both", alpha=0.3)
+    axes.legend()
     _save(figure, path)
 
 

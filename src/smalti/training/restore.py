@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 from torch import Tensor, nn
 
-from smalti.bundle import ANALYSIS, FEATURES, LOCAL_ANALYSIS, SYNTHESIS, Model
 from smalti.errors import TrainingError
 from smalti.masked import SUBSTEPS, MaskedMLP
+from smalti.model import ANALYSIS, FEATURES, LOCAL_ANALYSIS, SYNTHESIS, Model
 from smalti.prior import COMPONENTS, LATENT_MAX
 from smalti.training.integers import ACTIVATION_ONE, LATENT_ONE, LOGIT_ONE, NARROWEST, PIXEL_ONE, WIDTHS_AN_OCTAVE
 from smalti.training.network import STEP_GAIN, Codec

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: MIT
+"""Ways to code an image, from the fewest bytes to the best: latents at an operating point, or pixels up to an error.
+
+Each has been measured when the model was made. What a quality asks for is the way that costs least in bits and
+multiplier * squared error, where the multiplier rises with the quality: a few of the ways, rung by rung, make a ladder.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from smalti.errors import UsageError
+from smalti.masked import POINTS
+
+DEARNESS = 0.08
+"""What a bit is worth when coding by pixels, as a squared error in squared steps between levels."""
+QUALITIES = (1, 100)
+MULTIPLIERS = 400
+"""Tried, to find the ladder."""
+
+
+@dataclass(frozen=True)
+class Rung:
+    """A way to code, and what it did on images that the model was not trained on."""
+
+    pixels: bool  # pixel by pixel; else by latents
+    setting: int  # the largest error of a level, or the operating point of latents
+    bytes: float  # an image, payload
+    psnr: float  # dB
+
+    @property
+    def error(self) -> float:
+        """MSE, of pixels in [0, 1]."""
+        return float(10 ** (-self.psnr / 10))
+
+
+def multiplier_of(error: int) -> float:
+    """Bits that a squared error of 1, on [0, 1] pixels, is worth when coding by pixels up to an error."""
+    return 255**2 / (DEARNESS * (2 * error + 1) ** 2)
+
+
+class Ladder:
+    """The rungs of a model for images of some size, each of more bytes and a higher PSNR than the one before."""
+
+    def __init__(self, measured: Sequence[Rung], multipliers: NDArray[np.float64], samples: int) -> None:
+        """multipliers: of the operating points; samples: of an image."""
+        by_latents = _all_points([rung for rung in measured if not rung.pixels])
+        by_pixels = [rung for rung in measured if rung.pixels]
+        self._ways, self._samples = [*by_latents, *by_pixels], samples
+        self._only_latents = not by_pixels
+        ends = [*(multipliers[[0, -1]] if by_latents else ()), *(multiplier_of(rung.setting) for rung in by_pixels)]
+        self._low, self._high = float(min(ends, default=1.0)), float(max(ends, default=1.0))
+        tried = np.geomspace(self._low, self._high, MULTIPLIERS)
+        self.rungs = tuple(dict.fromkeys(self._cheapest(multiplier) for multiplier in tried)) if self._ways else ()
+        if self._only_latents:
+            self.rungs = tuple(by_latents)
+
+    def _cheapest(self, multiplier: float) -> Rung:
+        return min(self._ways, key=lambda rung: 8 * rung.bytes + multiplier * self._samples * rung.error)
+
+    def of_quality(self, quality: int) -> Rung:
+        """The rung of a quality.
+
+        Raises:
+            UsageError: it is not from 1 to 100.
+        """
+        check_quality(quality)
+        share = (quality - QUALITIES[0]) / (QUALITIES[1] - QUALITIES[0])
+        if self._only_latents:
+            return self.rungs[round(share * (POINTS - 1))]
+        return self._cheapest(self._low * (self._high / self._low) ** share)
+
+
+def check_quality(quality: int) -> None:
+    """Refuse what is no quality.
+
+    Raises:
+        UsageError: it is not from 1 to 100.
+    """
+    if not QUALITIES[0] <= quality <= QUALITIES[1]:
+        raise UsageError(f"quality is {quality}; give a number from 1 (fewest bytes) to 100 (best)")
+
+
+def _all_points(measured: Sequence[Rung]) -> list[Rung]:
+    """All operating points, from those that were measured."""
+    if not measured:
+        return []
+    known, points = [rung.setting for rung in measured], range(POINTS)
+    rates = np.interp(points, known, [rung.bytes for rung in measured])
+    decibels = np.interp(points, known, [rung.psnr for rung in measured])
+    return [Rung(False, i, float(rates[i]), float(decibels[i])) for i in points]  # noqa: FBT003 - its first field

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: MIT
+"""Images coded by latents: encode and decode side by side.
+
+    encode:  images -> analyse (g_a)    -> search the symbols -> columns of the block
+    decode:  images <- synthesise (g_s) <- to latents         <- columns of the block
+
+Latent by latent the symbols of all images, first those of the cells, then the local ones, whose tables depend on the
+features that the synthesis makes of the former.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from smalti.code import Code
+from smalti.entropy import SymbolDecoder
+from smalti.local import REACH, SHARES, WIDTHS, LocalWalk, local_latents
+from smalti.model import Model
+from smalti.prior import Walk, to_latents
+from smalti.search import Effort, code_bits, nearest, refine
+from smalti.tables import Ints
+
+Pixels = NDArray[np.uint8]
+Floats = NDArray[np.float32]
+
+
+def analyse(x: Pixels, points: Ints, model: Model, effort: Effort) -> Code:
+    """Images (`n h w` or `n h w c`) at operating points (`n`) to their code."""
+    code, sites = nearest(x, points, model)
+    return refine(x, code, sites, model, effort.passes)
+
+
+def synthesise(code: Code, model: Model) -> Pixels:
+    """The images of a code."""
+    return _pixels(code, _features(code.symbols, code.points, model), model)
+
+
+def _features(symbols: Ints, points: Ints, model: Model) -> Floats:
+    """The first half of g_s, of symbols `n cells l`."""
+    steps = model.grid.steps[points.repeat(model.cells)]
+    return model.features(to_latents(symbols.reshape(-1, model.latents), steps), points)
+
+
+def _pixels(code: Code, features: Floats, model: Model) -> Pixels:
+    """The rest of g_s."""
+    u = code.local if model.local is None else local_latents(model.local, code.local, code.points)
+    return model.synthesise(features, u, code.points)
+
+
+def columns(code: Code, model: Model) -> list[tuple[Ints, Ints]]:
+    """Symbols and frequencies, in the order of the stream."""
+    found = _cell_columns(code, model)
+    if model.local is not None and model.local.active[code.points].any():
+        found += _local_columns(code, model)
+    return found
+
+
+def _cell_columns(code: Code, model: Model) -> list[tuple[Ints, Ints]]:
+    walk, columns = Walk(model.prior, model.grid, code.points.repeat(model.cells)), []
+    rows, first = code.symbols.reshape(-1, model.latents), 0
+    for group in walk.groups():
+        symbols = rows[:, first : first + len(group)]
+        columns += [(symbols[:, j] - column.low, column.frequencies) for j, column in enumerate(group)]
+        walk.take(group, symbols)
+        first += len(group)
+    return columns
+
+
+def _local_columns(code: Code, model: Model) -> list[tuple[Ints, Ints]]:
+    assert model.local is not None
+    tables = model.local.tables.reshape(WIDTHS * SHARES, -1)
+    walk, columns = LocalWalk(model.local, _features(code.symbols, code.points, model), code.points), []
+    of_all = code.local.transpose(1, 0, 2, 3).reshape(len(walk.symbols), -1)  # c n*H*W
+    for column in walk.columns():
+        symbols = of_all[column.latent, column.rows]
+        columns += [((symbols - column.base)[span] + REACH, tables[table]) for span, table in column.spans()]
+        walk.take(column, symbols)
+    return columns
+
+
+def decode_latents(decoder: SymbolDecoder, points: Ints, model: Model) -> Pixels:
+    """The images at operating points (`n`)."""
+    symbols = _decode_cells(decoder, points, model)
+    features = _features(symbols, points, model)
+    local = np.zeros((len(points), *model.local_shape), np.int64)
+    if model.local is not None and model.local.active[points].any():
+        local = _decode_local(decoder, points, features, model)
+    return _pixels(Code(points, symbols, local), features, model)
+
+
+def _decode_cells(decoder: SymbolDecoder, points: Ints, model: Model) -> Ints:
+    """Symbols `n cells l`."""
+    walk = Walk(model.prior, model.grid, points.repeat(model.cells))
+    found = []
+    for group in walk.groups():
+        symbols = np.stack([decoder.take(column.frequencies) + column.low for column in group], 1)
+        walk.take(group, symbols)
+        found.append(symbols)
+    return np.concatenate(found, 1).reshape(len(points), model.cells, model.latents)
+
+
+def _decode_local(decoder: SymbolDecoder, points: Ints, features: Floats, model: Model) -> Ints:
+    """Symbols `n c H W`."""
+    assert model.local is not None
+    tables = model.local.tables.reshape(WIDTHS * SHARES, -1)
+    walk = LocalWalk(model.local, features, points)
+    for column in walk.columns():
+        symbols = column.base - REACH
+        for span, table in column.spans():
+            symbols[span] += decoder.take_alike(span.stop - span.start, tables[table])
+        walk.take(column, symbols)
+    local: Ints = walk.symbols.reshape(-1, len(points), *model.sites).transpose(1, 0, 2, 3)
+    return local
+
+
+def payload_bytes(code: Code, model: Model) -> NDArray[np.float64]:
+    """What each image takes of its block, in bytes: a fraction, since images share a stream."""
+    return code_bits(code, model) / 8

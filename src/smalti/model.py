@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: MIT
+"""A model: networks, priors, and what they are for. At run time the only user of onnxruntime.
+
+Networks are ONNX graphs; what goes in and out is told by the methods that run them. `bundle.py` keeps all in a file.
+"""
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from smalti.errors import ModelError
+from smalti.ladder import Ladder, Rung
+from smalti.local import LocalPrior
+from smalti.masked import ACTIVATION_MAX, anchor_weights
+from smalti.pixels import SAMPLE_MAX, PixelPrior
+from smalti.prior import Grid, Prior
+from smalti.tables import Ints
+
+RUN_IMAGES = 64
+"""Images a network runs on at a time; more only costs memory."""
+
+ANALYSIS, SYNTHESIS = "analysis.onnx", "synthesis.onnx"
+FEATURES, LOCAL_ANALYSIS = "features.onnx", "local-analysis.onnx"
+DEQUANTISER = "dequantiser.onnx"
+NETWORKS = (FEATURES, SYNTHESIS, ANALYSIS, LOCAL_ANALYSIS, DEQUANTISER)
+CORRECTION_BITS = 8
+"""The dequantiser corrects samples in units of the step between levels over 2^8."""
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A learned codec: networks, prior, and what they are for."""
+
+    name: str
+    id: bytes  # first 8 bytes of the SHA-256 of what decoding depends on
+    image_shape: tuple[int, int, int]  # h w c
+    cells: int  # parts of an image, side by side, with a code of their own each
+    grid: Grid
+    prior: Prior
+    multipliers: NDArray[np.float64]  # POINTS: bits that a squared error of 1, on [0, 1] pixels, is worth
+    measured: tuple[Rung, ...]  # ways to code, as measured
+    training: Mapping[str, Any]  # provenance: data, schedule, what it reached
+    networks: Mapping[str, bytes]  # ONNX, those of NETWORKS that there are
+    local: LocalPrior | None = None
+    pixels: PixelPrior | None = None  # for coding by pixels
+    sites: tuple[int, int] = (0, 0)  # rows and columns of them, if there are local latents
+    size: int = 0  # of the bundle, in bytes
+    threads: int = 0  # of the network engine; 0: one a core
+
+    @property
+    def has_latents(self) -> bool:
+        """Whether it can code by latents."""
+        return SYNTHESIS in self.networks
+
+    @functools.cached_property
+    def ladder(self) -> Ladder:
+        """Ways to code an image, from the fewest bytes on."""
+        return Ladder(self.measured, self.multipliers, int(np.prod(self.image_shape)))
+
+    @property
+    def latents(self) -> int:
+        """Latents of a cell."""
+        return self.prior.latents
+
+    @property
+    def local_shape(self) -> tuple[int, int, int]:
+        """Of the local latents of an image: c H W; c is 0 if there are none."""
+        return (0 if self.local is None else self.local.mlp.latents, *self.sites)
+
+    def pixels_for(self, channels: int) -> PixelPrior | None:
+        """What codes pixels of images of so many channels, if it can; one for gray takes channel by channel."""
+        return self.pixels if self.pixels is not None and self.pixels.window.channels in (1, channels) else None
+
+    def dequantise(self, x: NDArray[np.uint8], errors: Ints) -> NDArray[np.uint8]:
+        """Images (`n h w` or `n h w c`), as their levels say, with their largest errors (`n`) to likelier ones."""
+        prior = self.pixels_for(x.shape[3] if x.ndim == 4 else 1)
+        if prior is None or DEQUANTISER not in self.networks:
+            return x
+        samples = x.reshape(*x.shape[:3], -1).transpose(0, 3, 1, 2)  # n c h w
+        c, (h, w) = prior.window.channels, x.shape[1:3]
+        samples = samples.reshape(-1, c, h, w)
+        steps = 2 * errors.repeat(len(samples) // len(x)) + 1
+        even = np.pad(samples, ((0, 0), (0, 0), (0, h % 2), (0, w % 2)), mode="edge")
+        rows, columns = even.shape[2] // 2, even.shape[3] // 2
+        quads = even.reshape(-1, c, rows, 2, columns, 2).transpose(0, 1, 3, 5, 2, 4).reshape(-1, 4 * c, rows, columns)
+        inputs = {"x": quads.astype(np.float32), "errors": (steps // 2).astype(np.float32)}
+        (found,) = self._run(DEQUANTISER, inputs)
+        self._check(DEQUANTISER, found, quads.shape)
+        corrections = found.astype(np.int64).reshape(-1, c, 2, 2, rows, columns).transpose(0, 1, 4, 2, 5, 3)
+        corrections = corrections.reshape(even.shape)[:, :, :h, :w] * steps[:, None, None, None]
+        likelier = samples + ((corrections + (1 << CORRECTION_BITS - 1)) >> CORRECTION_BITS)
+        images: NDArray[np.uint8] = likelier.clip(0, SAMPLE_MAX).astype(np.uint8)
+        return images.reshape(len(x), -1, h, w).transpose(0, 2, 3, 1).reshape(x.shape)
+
+    def analyse(self, pixels: NDArray[np.uint8], points: Ints) -> tuple[Floats, Floats]:
+        """g_a: images (`n h w` or `n h w c`), each for its operating point (`n`), to latents (`n*cells l`).
+
+        And what it found at the sites, for `analyse_local`.
+        """
+        x = pixels.reshape(-1, *self.image_shape).transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255)  # n c h w
+        steps = self.grid.steps[points.repeat(self.cells)].astype(np.float32)
+        y, *sites = self._run(ANALYSIS, {"x": x, "anchors": _anchors(points), "steps": steps})
+        self._check(ANALYSIS, y, (len(x) * self.cells, self.latents))
+        return y, sites[0] if sites else np.empty((len(x), 0, *self.sites), np.float32)
+
+    def analyse_local(self, sites: Floats, features: Floats, points: Ints) -> Floats:
+        """The rest of g_a: what was found at the sites and features of the synthesis to local latents (`n c H W`)."""
+        inputs = {"sites": sites, "features": features, "anchors": _anchors(points)}
+        (y,) = self._run(LOCAL_ANALYSIS, inputs)
+        self._check(LOCAL_ANALYSIS, y, (len(points), *self.local_shape))
+        return y
+
+    def features(self, v: Ints, points: Ints) -> Floats:
+        """The first half of g_s: latents (`n*cells l`) at operating points (`n`) to features of sites (`n k H W`).
+
+        Without local latents there is no such half, and the latents stay what they are.
+        """
+        latents = v.astype(np.float32)
+        if self.local is None:
+            return latents
+        (features,) = self._run(FEATURES, {"v": latents, "anchors": _anchors(points)})
+        self._check(FEATURES, features, (len(points), self.local.features, *self.sites))
+        return features.clip(0, ACTIVATION_MAX)  # so that the proof of the prior holds for any bundle
+
+    def synthesise(self, features: Floats, u: Ints, points: Ints) -> NDArray[np.uint8]:
+        """The rest of g_s: features and local latents (`n c H W`) to images (`n h w` or `n h w c`)."""
+        h, w, c = self.image_shape
+        inputs = {"anchors": _anchors(points)}
+        inputs |= {"v": features} if self.local is None else {"features": features, "u": u.astype(np.float32)}
+        (pixels,) = self._run(SYNTHESIS, inputs)
+        self._check(SYNTHESIS, pixels, (len(points), c, h, w))
+        x_hat = pixels.astype(np.uint8).transpose(0, 2, 3, 1)
+        return x_hat.reshape(-1, h, w) if c == 1 else x_hat
+
+    def _run(self, network: str, inputs: Mapping[str, Floats]) -> list[Floats]:
+        """The results of a network, a few images at a time; an input has one or `cells` rows an image."""
+        try:
+            session = self._sessions[network]
+            known = {i.name for i in session.get_inputs()}
+            n = len(next(iter(inputs.values()))) if "anchors" not in inputs else len(inputs["anchors"])
+            parts = []
+            for i in range(0, max(n, 1), RUN_IMAGES):
+                feed = {}
+                for name in known:
+                    rows = len(inputs[name]) // max(n, 1)
+                    feed[name] = inputs[name][i * rows : (i + RUN_IMAGES) * rows]
+                parts.append(session.run(None, feed))
+        except Exception as exc:  # onnxruntime's errors have no common root of their own
+            raise ModelError(f"model {self.name}: {network} does not fit its manifest; use another bundle") from exc
+        return [np.concatenate(result) if len(result) > 1 else result[0] for result in zip(*parts, strict=True)]
+
+    def _check(self, network: str, result: Floats, shape: tuple[int, ...]) -> None:
+        if result.shape != shape:
+            raise ModelError(f"model {self.name}: {network} gives {result.shape}, not {shape}; use another bundle")
+
+    @functools.cached_property
+    def _sessions(self) -> dict[str, ort.InferenceSession]:
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = self.threads
+        options.log_severity_level = 3
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # else the idle ones starve numpy's
+        try:
+            return {
+                name: ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+                for name, data in self.networks.items()
+            }
+        except Exception as exc:  # as above
+            raise ModelError(f"model {self.name}: its networks cannot be loaded; use another bundle") from exc
+
+
+def _anchors(points: Ints) -> Floats:
+    return anchor_weights(points).astype(np.float32)
