@@ -1,16 +1,11 @@
 import csv
 import math
-import os
-import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from helpers import TINY_PIXELS, random_pixels, write_idx
+from helpers import TINY_PIXELS, random_pixels
 from PIL import Image
 
 import smalti
@@ -20,7 +15,6 @@ from smalti.errors import SourceError, TrainingError
 from smalti.ladder import DEARNESS
 from smalti.latentcoder import analyse, synthesise
 from smalti.local import local_latents
-from smalti.metrics import mse, psnr
 from smalti.pixelcoder import quantise
 from smalti.prior import to_latents
 from smalti.samples import draw_digits
@@ -331,79 +325,6 @@ def test_only_a_codec_for_such_images_can_be_trained_further(model, images):
         codec_task((20, 20, 1), 100, steps=1, batch=1, seed=0, start=model)
     with pytest.raises(TrainingError, match="cannot be trained further"):
         codec_task((28, 28, 1), 100, steps=1, batch=1, seed=0, start=smalti.load_model("mnist-autoencoder"))
-
-
-def run(*arguments) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "smalti", *map(str, arguments)], capture_output=True, encoding="utf-8")
-
-
-def test_the_command_survives_kill_9_and_makes_a_model(tmp_path):
-    source = write_idx(tmp_path / "x-idx3-ubyte", draw_digits(64))
-    command = ["train", source, "-o", tmp_path / "x.model", "--steps", "6", "--device", "cpu"]
-    process = subprocess.Popen([sys.executable, "-m", "smalti", *map(str, command)], stderr=subprocess.PIPE)
-    checkpoint = tmp_path / "x.model.train" / "checkpoint.pt"
-    for _ in range(600):
-        if checkpoint.exists() or process.poll() is not None:
-            break
-        time.sleep(0.1)
-    process.kill()
-    process.communicate()
-    if os.name == "posix":
-        assert process.returncode in (0, -signal.SIGKILL)
-    done = run(*command, "--force")
-    assert done.returncode == 0, done.stderr
-    assert "going on from" in done.stderr
-    report = (tmp_path / "x.model.train" / "report.md").read_text()
-    assert "| JPEG, one sheet: bytes there |" in report
-    for picture in ("curves.png", "pairs.png", "loss.png"):
-        with Image.open(tmp_path / "x.model.train" / picture) as image:
-            assert image.width > 300
-    done = run("pack", source, "-o", tmp_path / "x.smalti", "--model", tmp_path / "x.model")
-    assert done.returncode == 0, done.stderr
-    done = run("unpack", tmp_path / "x.smalti", "-o", tmp_path / "out", "--model", tmp_path / "x.model")
-    assert len(list((tmp_path / "out").iterdir())) == 64
-
-
-def test_a_lossless_part_joins_a_model(tmp_path):
-    x = draw_digits(48)
-    source = write_idx(tmp_path / "x-idx3-ubyte", x)
-    command = ["train", source, "-o", tmp_path / "x.model", "--lossless", "--device", "cpu", "--steps", "3"]
-    refused = run(*command, "--architecture", "autoencoder")
-    assert refused.returncode == 2
-    done = run(*command, "--from", "mnist-autoencoder")
-    assert done.returncode == 0, done.stderr
-    report = (tmp_path / "x.model.train" / "report.md").read_text()
-    assert "the same, every pixel" in report
-    assert "| PNG, one sheet |" in report
-    base, model = smalti.load_model("mnist-autoencoder"), smalti.load_model(tmp_path / "x.model")
-    assert model.training["architecture"] == "autoencoder"
-    assert model.training["pixels"]["architecture"] == "pixels"
-    assert base.networks.items() <= model.networks.items()
-    assert model.id != base.id
-    payloads = [encode_block(by_latents(analyse(x, np.full(48, 9), m, EFFORTS[1])), m) for m in (base, model)]
-    assert payloads[0] == payloads[1]
-    assert (decode_block(payloads[0], 48, (28, 28, 1), model) == decode_block(payloads[0], 48, (28, 28, 1), base)).all()
-    done = run("pack", source, "-o", tmp_path / "x.smalti", "--model", tmp_path / "x.model", "--lossless")
-    assert done.returncode == 0, done.stderr
-    assert (smalti.unpack(tmp_path / "x.smalti", model=model).pixels == x).all()
-
-
-def test_the_command_goes_on_from_a_model(tmp_path):
-    source = write_idx(tmp_path / "x-idx3-ubyte", draw_digits(48))
-    command = ["train", source, "-o", tmp_path / "x.model", "--from", "mnist", "--device", "cpu"]
-    refused = run(*command, "--architecture", "autoencoder")
-    assert refused.returncode == 2
-    assert "--from goes with the codec" in refused.stderr
-    done = run(*command, "--steps", "2")
-    assert done.returncode == 0, done.stderr
-    model = smalti.load_model(tmp_path / "x.model")
-    assert model.training["from"] == f"mnist {smalti.load_model().id.hex()}"
-    assert psnr(mse(draw_digits(48), smalti.unpack(packed_with(model, tmp_path), model=model).pixels)) > 18
-
-
-def packed_with(model, folder):
-    smalti.pack(draw_digits(48), folder / "x.smalti", model=model, effort=1)
-    return folder / "x.smalti"
 
 
 def test_what_codes_by_pixels_can_be_trained_further(all_trained, images, tmp_path):
