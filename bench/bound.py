@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
 from smalti.codec import Pixels
-from smalti.training.codec import TYPICAL_BITS
+from smalti.training.codec import TYPICAL_RISE
 from smalti.training.integers import NARROWEST, anchor_weights
 from smalti.training.network import Codec, lagrangian
 from smalti.training.optimizer import soap
@@ -124,7 +124,6 @@ def fit(bound: Bound, x: Pixels, steps: int, progress: Callable[[int], None], se
     rng = np.random.default_rng(seed)
     optimizer = soap(bound.parameters(), LEARNING_RATE, 512)
     bound.train()
-    low, high = TYPICAL_BITS
     for step in range(steps):
         rate = LEARNING_RATE * min(1.0, (step + 1) / 100) * 0.5 * (1 + math.cos(math.pi * step / steps))
         for group in optimizer.param_groups:
@@ -132,7 +131,8 @@ def fit(bound: Bound, x: Pixels, steps: int, progress: Callable[[int], None], se
         batch = torch.from_numpy(x[rng.integers(0, len(x), BATCH), None]).float() / 255
         quality = torch.rand(BATCH)
         bits, error = bound(batch, quality)
-        loss = ((bits + lagrangian(quality) * error) / (low * (high / low) ** quality)).mean()
+        worth = lagrangian(quality, bound.codec.size.multipliers)
+        loss = ((bits + worth * error) / worth**TYPICAL_RISE).mean()
         optimizer.zero_grad()
         torch.autograd.backward(loss)
         optimizer.step()

@@ -37,7 +37,7 @@ def cost(codec: Codec, x: Pixels, quality: float) -> tuple[float, float, float]:
         rates.append(rate)
         errors.append(error)
     rate, error = float(torch.cat(rates).mean()), float(torch.cat(errors).mean())
-    weight = float(lagrangian(torch.tensor(quality)))
+    weight = float(lagrangian(torch.tensor(quality), codec.size.multipliers))
     return rate / 8, error / x[0].size, rate + weight * error
 
 

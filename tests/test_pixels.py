@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import smalti
 from smalti.bundle import bundle_bytes
-from smalti.codec import PIXELS, RAW, decode_block
+from smalti.codec import PIXELS, PLAIN, RAW, decode_block, decode_blocks
 from smalti.errors import CorruptError, SourceError, UsageError
 from smalti.exact import exact_blocks
 from smalti.pixelcoder import quantise
@@ -156,6 +156,20 @@ def test_an_image_costs_the_same_whatever_is_beside_it(lossless):
     together = costs(x, lossless.pixels)
     for i in range(6):
         np.testing.assert_allclose(costs(x[i : i + 1], lossless.pixels), together[i], rtol=1e-12)
+
+
+@pytest.mark.parametrize("max_error", [0, 3])
+def test_blocks_coded_together_are_those_coded_alone(lossless, max_error):
+    """Some of their images are plain, in one block all."""
+    parts = [some_images(n, 9, 7, 1) for n in (5, 1, 4)] + [rng.integers(0, 256, (3, 9, 7), dtype=np.uint8)]
+    parts[0][1] = np.arange(63, dtype=np.uint8).reshape(9, 7)
+    together = exact_blocks(parts, max_error, lossless)
+    assert together == [exact_blocks([part], max_error, lossless)[0] for part in parts]
+    images = decode_blocks([(p, len(x)) for p, x in zip(together, parts, strict=True)], (9, 7, 1), lossless)
+    for x, y, payload in zip(parts, images, together, strict=True):
+        assert np.abs(y.astype(int) - x).max() <= max_error
+        assert (decode_block(payload, len(x), (9, 7, 1), lossless) == y).all()
+    assert any(payload[0] & PLAIN and payload[0] != RAW for payload in together)
 
 
 def test_noise_is_stored_as_it_is(lossless):

@@ -27,7 +27,7 @@ def test_the_command_survives_kill_9_and_makes_a_model(tmp_path):
     source = write_idx(tmp_path / "x-idx3-ubyte", draw_digits(64))
     command = ["train", source, "-o", tmp_path / "x.model", "--steps", "6", "--device", "cpu"]
     process = subprocess.Popen([sys.executable, "-m", "smalti", *map(str, command)], stderr=subprocess.PIPE)
-    checkpoint = tmp_path / "x.model.train" / "checkpoint.pt"
+    checkpoint = tmp_path / "x.model.train" / "latents" / "checkpoint.pt"
     for _ in range(600):
         if checkpoint.exists() or process.poll() is not None:
             break
@@ -41,7 +41,8 @@ def test_the_command_survives_kill_9_and_makes_a_model(tmp_path):
     assert "going on from" in done.stderr
     report = (tmp_path / "x.model.train" / "report.md").read_text()
     assert "| JPEG, one sheet: bytes there |" in report
-    for picture in ("curves.png", "pairs.png", "loss.png"):
+    assert "the same, every pixel" in report
+    for picture in ("curves.png", "pairs.png", "latents/loss.png", "pixels/loss.png"):
         with Image.open(tmp_path / "x.model.train" / picture) as image:
             assert image.width > 300
     done = run("pack", source, "-o", tmp_path / "x.smalti", "--model", tmp_path / "x.model")
@@ -83,6 +84,7 @@ def test_the_command_goes_on_from_a_model(tmp_path):
     done = run(*command, "--steps", "2")
     assert done.returncode == 0, done.stderr
     model = smalti.load_model(tmp_path / "x.model")
+    assert model.training["pixels"]["from"] == f"mnist {smalti.load_model().id.hex()}"
     assert model.training["from"] == f"mnist {smalti.load_model().id.hex()}"
     assert psnr(mse(draw_digits(48), smalti.unpack(packed_with(model, tmp_path), model=model).pixels)) > 18
 

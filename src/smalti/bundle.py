@@ -31,7 +31,7 @@ import os
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -185,18 +185,28 @@ def _load(path: Path, threads: int) -> Model:
 def _load_once(path: Path, threads: int, _changed: int) -> Model:
     """Read a bundle, anew only if the file has changed."""
     try:
-        with path.open("rb") as file, zipfile.ZipFile(file) as bundle:
-            there = bundle.namelist()
-            names = [MANIFEST, *([PIXELS] if PIXELS in there else [])]
-            names += [DEQUANTISER] if DEQUANTISER in there else []
-            if set(there) - {MANIFEST, PIXELS, DEQUANTISER} or PIXELS not in there:
-                names += [SYNTHESIS, DECODER, ANALYSIS]
-            if FEATURES in there:
-                names += [FEATURES, LOCAL, LOCAL_ANALYSIS]
-            members = {name: _member(bundle, name) for name in names}
-        return _parse(members, path.stat().st_size, threads)
+        with path.open("rb") as file:
+            return _read(file, path.stat().st_size, threads)
     except Exception as exc:
         raise ModelError(f"{path} is not a model bundle, or a damaged one ({exc}); export or copy it again") from exc
+
+
+def parse_bundle(data: bytes) -> Model:
+    """The model of a bundle's bytes, which nobody has damaged."""
+    return _read(io.BytesIO(data), len(data), 0)
+
+
+def _read(file: BinaryIO, size: int, threads: int) -> Model:
+    with zipfile.ZipFile(file) as bundle:
+        there = bundle.namelist()
+        names = [MANIFEST, *([PIXELS] if PIXELS in there else [])]
+        names += [DEQUANTISER] if DEQUANTISER in there else []
+        if set(there) - {MANIFEST, PIXELS, DEQUANTISER} or PIXELS not in there:
+            names += [SYNTHESIS, DECODER, ANALYSIS]
+        if FEATURES in there:
+            names += [FEATURES, LOCAL, LOCAL_ANALYSIS]
+        members = {name: _member(bundle, name) for name in names}
+    return _parse(members, size, threads)
 
 
 def _member(bundle: zipfile.ZipFile, name: str) -> bytes:

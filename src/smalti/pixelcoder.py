@@ -44,6 +44,7 @@ class Quantised:
     def split(self, counts: Sequence[int]) -> list["Quantised"]:
         """The first so many images, the next so many, and so on, each as if they had been quantised alone."""
         ends = np.cumsum(counts)
+        starts = ends - counts
         parts: list[list[Column]] = [[] for _ in counts]
         for image, symbols, frequencies in self.columns:
             group = np.searchsorted(ends, image, side="right")
@@ -51,8 +52,8 @@ class Quantised:
             cuts = np.searchsorted(group[order], np.arange(1, len(counts)))
             for i, mine in enumerate(np.split(order, cuts)):
                 if len(mine):
-                    parts[i].append((image[mine], symbols[mine], frequencies[mine]))
-        starts = ends - counts
+                    own = (image[mine] - starts[i]).astype(np.uint16)
+                    parts[i].append((own, symbols[mine], frequencies[mine]))
         return [
             Quantised(self.samples[start:end], self.bits[start:end], columns)
             for start, end, columns in zip(starts, ends, parts, strict=True)

@@ -10,12 +10,17 @@ from smalti.cli.console import progress, size
 from smalti.cli.files import Force
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from smalti.codec import Pixels
     from smalti.model import Model
     from smalti.training.loop import Trained
+    from smalti.training.plan import Hardware
+    from smalti.training.task import Task
 
 
-CODEC_STEPS, LOSSLESS_STEPS = 5000, 12000
-CODEC_BATCH, LOSSLESS_BATCH = 192, 32
+CODEC_STEPS, PIXEL_STEPS = 3000, 2500
+CODEC_BATCH, PIXEL_BATCH = 192, 32
 SHOWN_QUALITIES = (1, *range(10, 101, 10))
 
 model_app = typer.Typer(name="model", help="Look at a model.", no_args_is_help=True)
@@ -115,19 +120,19 @@ def train(
     ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="MODEL", help="The bundle to write, NAME.model.")],
     lossless: Annotated[
-        bool, typer.Option("--lossless", help="Train what codes by pixels: high qualities, lossless, any size.")
+        bool, typer.Option("--lossless", help="Train only what codes by pixels: images of any size.")
     ] = False,
     steps: Annotated[
         int | None,
         typer.Option(
             min=1,
-            help="Of training; five times as many save about a tenth.",
-            show_default=f"{CODEC_STEPS}, {LOSSLESS_STEPS} lossless",
+            help="Of training, for each part: what codes by latents, and by pixels.",
+            show_default=f"{CODEC_STEPS} and {PIXEL_STEPS}",
         ),
     ] = None,
     batch: Annotated[
         int | None,
-        typer.Option(min=1, help="Images a step.", show_default=f"{CODEC_BATCH}, {LOSSLESS_BATCH} lossless"),
+        typer.Option(min=1, help="Images a step.", show_default=f"{CODEC_BATCH} and {PIXEL_BATCH}"),
     ] = None,
     architecture: Annotated[
         Literal["codec", "autoencoder"], typer.Option(help="autoencoder: the baseline, for gray images.")
@@ -158,7 +163,8 @@ def train(
 ) -> None:
     """Train a model on your own images; interrupt it, and the same command goes on.
 
-    Checkpoint, log, plot and a report of what the model does beside other codecs are kept in a folder beside the
+    First what codes by latents, for few bytes, then what codes by pixels, for high qualities and without loss.
+    Checkpoints, logs, plots and a report of what the model does beside other codecs are kept in a folder beside the
     model, MODEL.train.
 
     Examples:
@@ -168,7 +174,7 @@ def train(
 
     smalti train my-digits/ -o my.model --from mnist --steps 1000
 
-    smalti train scans/ -o both.model --lossless --from scans.model
+    smalti train icons/ -o icons.model --lossless
     """
     from smalti.atomic import atomic_write, refuse_existing
     from smalti.bundle import SUFFIX, load_model
@@ -187,42 +193,62 @@ def train(
         raise UsageError(f"model {first.name} codes by pixels alone; to go on from it, give --lossless")
     images = read_images(*sources)
     try:
-        from smalti.training.compare import write_lossless_report, write_report
-        from smalti.training.loop import train as train_model
-        from smalti.training.make import autoencoder_task, codec_task, exporter, pixel_task
+        from smalti.training.compare import write_report
+        from smalti.training.make import Asked, tasks
         from smalti.training.plan import Hardware
     except ModuleNotFoundError as exc:
         raise MissingExtraError(f"training (module {exc.name})", "train") from exc
-    shape, n = images.shape, len(images.pixels)
-    if lossless:
-        task = pixel_task(
-            shape, n, steps=steps or LOSSLESS_STEPS, batch=batch or LOSSLESS_BATCH, seed=seed, start=first
-        )
-    elif architecture == "codec":
-        task = codec_task(shape, n, steps=steps or CODEC_STEPS, batch=batch or CODEC_BATCH, seed=seed, start=first)
-    else:
-        task = autoencoder_task(images.shape, schedule=schedule, epochs=epochs, seed=seed)
+    asked = Asked(
+        seed,
+        latents=None if lossless else (steps or CODEC_STEPS, batch or CODEC_BATCH),
+        pixels=(steps or PIXEL_STEPS, batch or PIXEL_BATCH),
+        autoencoder=(schedule, epochs) if architecture == "autoencoder" else None,
+    )
+    parts = tasks(images.shape, len(images.pixels), asked, first)
     folder = output.with_name(output.name + ".train")
-    with _Bar() as listener:
-        try:
-            trained = train_model(images.pixels, folder, task, listener, Hardware(device, devices, precision))
-        except KeyboardInterrupt:
-            typer.echo(f"smalti: interrupted; the same command goes on from {folder}", err=True)
-            raise typer.Exit(130) from None
-    if not trained.main:
+    made = _train(parts, images.pixels, folder, Hardware(device, devices, precision), sources, output.stem, first)
+    if made is None:
         return
-    pixels, held_out = images.pixels[trained.train_index], images.pixels[trained.validation_index]
-    with progress("exporting") as advance:
-        kind = "pixels" if lossless else architecture
-        data = exporter(trained.model, first)(
-            trained.model, output.stem, pixels, held_out, _provenance(trained, kind, sources, first), advance
-        )
+    data, held_out = made
     with atomic_write(output, force=force) as file:
         file.write(data)
-    typer.echo(f"{output}: {size(len(data))}, best at epoch {trained.state.best_epoch}; log and plots in {folder}")
+    typer.echo(f"{output}: {size(len(data))}")
     with progress("comparing") as advance:
-        report = (write_lossless_report if lossless else write_report)(folder, output, held_out, advance)
+        report = write_report(folder, output, held_out, advance)
     typer.echo(f"{report}: what it does on images it was not trained on")
+
+
+def _train(
+    parts: "Mapping[str, Task]",
+    pixels: "Pixels",
+    folder: Path,
+    hardware: "Hardware",
+    sources: list[str],
+    name: str,
+    first: "Model | None",
+) -> "tuple[bytes, Pixels] | None":
+    """Train part after part; the bundle, and images that none was trained on; None in processes that only help."""
+    from smalti.bundle import parse_bundle
+    from smalti.training.loop import train as train_model
+    from smalti.training.make import exporter
+
+    made, model = None, first
+    for part, task in parts.items():
+        with _Bar(part) as listener:
+            try:
+                trained = train_model(pixels, folder / part, task, listener, hardware)
+            except KeyboardInterrupt:
+                typer.echo(f"smalti: interrupted; the same command goes on from {folder}", err=True)
+                raise typer.Exit(130) from None
+        if not trained.main:
+            continue
+        seen, held_out = pixels[trained.train_index], pixels[trained.validation_index]
+        with progress("exporting") as advance:
+            provenance = _provenance(trained, part, sources, first)
+            data = exporter(trained.model, model)(trained.model, name, seen, held_out, provenance, advance)
+        model, made = parse_bundle(data), (data, held_out)
+        typer.echo(f"{part}: best at epoch {trained.state.best_epoch}; log and plot in {folder / part}")
+    return made
 
 
 def _provenance(trained: "Trained", architecture: str, sources: list[str], start: "Model | None") -> dict[str, Any]:
@@ -246,13 +272,13 @@ def _provenance(trained: "Trained", architecture: str, sources: list[str], start
 class _Bar:
     """A `Listener` that shows training on stderr: a bar with loss and time left on a terminal, a line an epoch."""
 
-    def __init__(self) -> None:
+    def __init__(self, part: str) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
         console = Console(stderr=True)
         columns = (
-            TextColumn("training"),
+            TextColumn(f"training {part}"),
             BarColumn(),
             TaskProgressColumn(),
             TextColumn("loss {task.fields[loss]:.5f}"),

@@ -19,9 +19,10 @@ from smalti.training.report import plot_curves
 from smalti.training.task import Row
 
 QUALITIES = (0.2, 0.4, 0.6, 0.85)
-"""Judged on these; on MNIST about 22, 26, 29 and 33 dB."""
-TYPICAL_BITS = (60.0, 1600.0)
-"""At the lowest and the highest quality; the loss is divided by them, for each quality to weigh as much in per cent."""
+"""Judged on these."""
+TYPICAL_BITS, TYPICAL_RISE = 45.0, 0.407
+"""Where a squared error of 1 is worth one bit, and the power with which they rise; the loss is divided by them, for
+each quality to weigh as much in per cent."""
 
 
 class CodecTask:
@@ -79,9 +80,9 @@ class CodecTask:
         learn: Any = model.learn  # of a Codec, perhaps wrapped for several devices
         learn(cells=not 0 < self.local(done) < 1, analysis=noise != "rounded")
         rate, distortion = model(x, quality, noise, exact=done >= self.plan.exact, local=self.local(done))
-        low, high = TYPICAL_BITS
-        scale = self.pixels / 784 * low * (high / low) ** quality
-        loss: Tensor = ((rate + lagrangian(quality) * distortion) / scale).mean()
+        worth = lagrangian(quality, self.plan.size.multipliers)
+        scale = self.pixels / 784 * TYPICAL_BITS * worth**TYPICAL_RISE
+        loss: Tensor = ((rate + worth * distortion) / scale).mean()
         return loss
 
     def sums(self, model: nn.Module, x: Tensor, done: float) -> Tensor:
@@ -101,7 +102,7 @@ class CodecTask:
         for i, q in enumerate(QUALITIES):
             rate, error = means[2 * i], max(means[2 * i + 1], 1e-12)
             row[f"bytes_{i + 1}"], row[f"psnr_{i + 1}"] = rate, -10 * math.log10(error)
-            cost = 8 * rate + float(lagrangian(torch.tensor(q))) * error * self.pixels
+            cost = 8 * rate + float(lagrangian(torch.tensor(q), self.plan.size.multipliers)) * error * self.pixels
             score += math.log(cost) / len(QUALITIES)
         # rounded up to the end: before, the figures are of another, kinder game
         return row | {"cost": math.exp(score), "final": float(done >= self.plan.rounded)}

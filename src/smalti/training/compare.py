@@ -38,8 +38,23 @@ Point = tuple[float, float]
 def write_report(
     folder: Path, bundle: Path, held_out: NDArray[np.uint8], progress: Callable[[int, int], None] | None = None
 ) -> Path:
-    """Write `report.md` with its two pictures to `folder`, for the model in `bundle`; the path of the report."""
+    """Write `report.md` with its pictures to `folder`, for the model in `bundle`; the path of the report."""
     model, x = load_model(bundle), held_out[:MAX_IMAGES]
+    lines = [
+        f"# Model {model.name}",
+        "",
+        f"{len(x)} images that were not trained on. smalti: one real file at the default effort. The model itself is"
+        f" not counted: a receiver needs it once ({model.size:,} bytes).",
+        *_lossy(folder, model, x, progress or (lambda _, __: None)),
+    ]
+    if model.pixels is not None:
+        lines += _lossless(folder, model, x)
+    with atomic_write(folder / "report.md", force=True) as file:
+        file.write("\n".join([*lines, ""]).encode())
+    return folder / "report.md"
+
+
+def _lossy(folder: Path, model: Model, x: Pixels, progress: Callable[[int, int], None]) -> list[str]:
     codecs: dict[str, Callable[[int], Point]] = {"smalti": lambda quality: _smalti(x, model, quality)}
     for name, encode in {"AVIF": rivals.avif, "WebP": rivals.webp, "JPEG": rivals.jpeg}.items():
         if name != "AVIF" or rivals.has_avif():
@@ -50,8 +65,7 @@ def write_report(
         curves[name] = []
         for quality in qualities:
             curves[name].append(measure(quality))
-            if progress:
-                progress(1, len(QUALITIES) + (len(codecs) - 1) * len(RIVAL_QUALITIES))
+            progress(1, len(QUALITIES) + (len(codecs) - 1) * len(RIVAL_QUALITIES))
     plot_rivals(folder / "curves.png", curves)
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         path = Path(scratch) / "x.smalti"
@@ -61,16 +75,23 @@ def write_report(
     title = f"{model.name}, quality {FIGURE_QUALITY}: {rate:.1f} bytes an image, {psnr(mse(some, x_hat)):.2f} dB"
     with atomic_write(folder / "pairs.png", force=True) as file:
         draw_pairs(some, x_hat, [rate] * len(some), title).save(file, "PNG")
-    with atomic_write(folder / "report.md", force=True) as file:
-        file.write(_markdown(model, len(x), curves).encode())
-    return folder / "report.md"
+    others = [name for name in curves if name != "smalti"]
+    lines = [
+        "",
+        "The others have all images on one sheet, which suits them best.",
+        "",
+        "![curves](curves.png)",
+        "",
+        "| quality | bytes an image | PSNR, dB | " + " | ".join(f"{name}: bytes there" for name in others) + " |",
+        "| ---: | ---: | ---: |" + " ---: |" * len(others),
+    ]
+    for quality, (rate, decibel) in zip(QUALITIES, curves["smalti"], strict=True):
+        cells = [_rate_at(points, decibel) for name, points in curves.items() if name in others]
+        lines.append(f"| {quality} | {rate:.2f} | {decibel:.2f} | " + " | ".join(cells) + " |")
+    return [*lines, "", "An empty cell: the codec does not go there.", "", "![images](pairs.png)"]
 
 
-def write_lossless_report(
-    folder: Path, bundle: Path, held_out: NDArray[np.uint8], progress: Callable[[int, int], None] | None = None
-) -> Path:
-    """Write `report.md` to `folder`, for the lossless part of the model in `bundle`; the path of the report."""
-    model, x = load_model(bundle), held_out[:MAX_IMAGES]
+def _lossless(folder: Path, model: Model, x: Pixels) -> list[str]:
     n, sheet = len(x), rivals.mosaic(x)
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         path = Path(scratch) / "x.smalti"
@@ -85,23 +106,16 @@ def write_lossless_report(
         "xz -9e of all pixels": len(lzma.compress(x.tobytes(), preset=9 | lzma.PRESET_EXTREME)),
         "raw pixels": x.nbytes,
     }
-    lines = [
-        f"# Model {model.name}, lossless",
+    return [
         "",
-        f"{n} images that were not trained on; unpacked again, smalti's are"
-        f" {'the same, every pixel' if same else 'NOT THE SAME'}. The model itself is not counted: a receiver needs it"
-        f" once ({model.size:,} bytes).",
+        "## Lossless",
+        "",
+        f"Unpacked again, smalti's images are {'the same, every pixel' if same else 'NOT THE SAME'}.",
         "",
         "| codec | bytes an image |",
         "| --- | ---: |",
         *(f"| {name} | {size / n:.2f} |" for name, size in rows.items()),
-        "",
     ]
-    with atomic_write(folder / "report.md", force=True) as file:
-        file.write("\n".join(lines).encode())
-    if progress:
-        progress(1, 1)
-    return folder / "report.md"
 
 
 def _smalti(x: Pixels, model: Model, quality: int) -> Point:
@@ -116,26 +130,6 @@ def _sheet(x: Pixels, encode: Callable[[Pixels, int], bytes], quality: int) -> P
     data = encode(rivals.mosaic(x), quality)
     decode = rivals.decode_gray if x.ndim == 3 else rivals.decode_rgb
     return len(data) / n, psnr(mse(x, rivals.cut(decode(data), n, h, w)))
-
-
-def _markdown(model: Model, n: int, curves: dict[str, list[Point]]) -> str:
-    others = [name for name in curves if name != "smalti"]
-    lines = [
-        f"# Model {model.name}",
-        "",
-        f"{n} images that were not trained on. smalti: one real file at the default effort; the others: all images on"
-        " one sheet. The model itself is not counted: a receiver needs it once"
-        f" ({model.size:,} bytes).",
-        "",
-        "![curves](curves.png)",
-        "",
-        "| quality | bytes an image | PSNR, dB | " + " | ".join(f"{name}: bytes there" for name in others) + " |",
-        "| ---: | ---: | ---: |" + " ---: |" * (len(curves) - 1),
-    ]
-    for quality, (rate, decibel) in zip(QUALITIES, curves["smalti"], strict=True):
-        cells = [_rate_at(points, decibel) for name, points in curves.items() if name in others]
-        lines.append(f"| {quality} | {rate:.2f} | {decibel:.2f} | " + " | ".join(cells) + " |")
-    return "\n".join([*lines, "", "An empty cell: the codec does not go there.", "", "![images](pairs.png)", ""])
 
 
 def _rate_at(points: list[Point], decibel: float) -> str:

@@ -169,7 +169,7 @@ def export_bundle(
         name,
         size.image,
         size.cells[0] * size.cells[1],
-        lagrangian(torch.arange(POINTS) / (POINTS - 1)).double().numpy(),
+        lagrangian(torch.arange(POINTS) / (POINTS - 1), size.multipliers).double().numpy(),
         networks,
         integer_prior(codec.prior),
         step_array(to_numpy(codec.log_steps)),

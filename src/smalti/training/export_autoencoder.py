@@ -38,6 +38,9 @@ TANH_MAX = 1023
 MIDDLE_STEP = 0.16
 """Step of quality 50, in standard deviations of the code (mean over its positions)."""
 
+MULTIPLIERS = (2.0, 6400.0)
+"""Bits that a squared error of 1 is worth, at both ends of quality."""
+
 
 def export_autoencoder(
     model: Autoencoder,
@@ -65,7 +68,7 @@ def export_autoencoder(
     quality = 1 + np.arange(POINTS) * 99 / (POINTS - 1)
     step = MIDDLE_STEP * float(y.std(0).mean()) * one * 2 ** ((50 - quality) / 20)
     steps = np.rint(step).clip(1, LATENT_MAX).astype(np.int64)[:, None].repeat(y.shape[1], 1)
-    multipliers = lagrangian(torch.arange(POINTS) / (POINTS - 1)).double().numpy()
+    multipliers = lagrangian(torch.arange(POINTS) / (POINTS - 1), MULTIPLIERS).double().numpy()
     prior = integer_prior(fit_prior((y * one).astype(np.float32), steps))
     draft = draft_model(name, (h, w, 1), 1, multipliers, networks, prior, steps, training)
     return assemble(draft, pixels[:400], held_out[:250], progress)  # it is slow

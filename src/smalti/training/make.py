@@ -2,7 +2,7 @@
 """Which kind of network to train, and how to export it."""
 
 import functools
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -31,6 +31,33 @@ SIDES = (8, 128)
 """Least and largest height and width of images to train on, in pixels."""
 
 Shape = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What to train: latents and pixels, one of them, or the autoencoder alone. Pairs of steps and images a step."""
+
+    seed: int
+    latents: tuple[int, int] | None
+    pixels: tuple[int, int]
+    autoencoder: tuple[Literal["fast", "reference"], int | None] | None  # schedule, epochs of its first phase
+
+
+def tasks(shape: Shape, n: int, asked: Asked, start: Model | None) -> dict[str, Task]:
+    """What to train for `n` images of `shape` (h w c), in this order, by the names of the parts.
+
+    Raises:
+        SourceError, TrainingError: as the functions below.
+    """
+    if asked.autoencoder is not None:
+        schedule, epochs = asked.autoencoder
+        return {"autoencoder": autoencoder_task(shape, schedule=schedule, epochs=epochs, seed=asked.seed)}
+    found: dict[str, Task] = {}
+    if asked.latents is not None:
+        steps, batch = asked.latents
+        found["latents"] = codec_task(shape, n, steps=steps, batch=batch, seed=asked.seed, start=start)
+    steps, batch = asked.pixels
+    return found | {"pixels": pixel_task(shape, n, steps=steps, batch=batch, seed=asked.seed, start=start)}
 
 
 def codec_task(shape: Shape, n: int, *, steps: int, batch: int, seed: int, start: Model | None = None) -> Task:

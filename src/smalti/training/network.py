@@ -13,18 +13,18 @@ from smalti.training.integers import LATENT_ONE, PIXEL_ONE, anchor_weights, roun
 from smalti.training.priors import LocalPrior, Prior, bits
 from smalti.training.transforms import Analysis, LocalAnalysis, Size, Synthesis
 
-LAGRANGIANS = (2.0, 6400.0)
-"""Bits that a squared error of 1 (summed over pixels in [0, 1]) is worth, at the lowest and the highest quality."""
-
 STEP_GAIN = 8
 """Of the logarithms of the local latents' steps: they have far to go, and an optimiser takes even strides."""
 
 Noise = Literal["noise", "mixed", "rounded"]
 
 
-def lagrangian(quality: Tensor) -> Tensor:
-    """Bits that a squared error of 1 is worth, for qualities in [0, 1]; even steps on a log scale."""
-    low, high = LAGRANGIANS
+def lagrangian(quality: Tensor, ends: tuple[float, float]) -> Tensor:
+    """Bits that a squared error of 1 (summed over pixels in [0, 1]) is worth, for qualities in [0, 1].
+
+    Even steps on a log scale between those at the ends.
+    """
+    low, high = ends
     return low * torch.pow(torch.tensor(high / low, device=quality.device), quality)
 
 

@@ -38,7 +38,9 @@ def restore(model: Model) -> Codec:
         TrainingError: it is no codec, or of a release that wrote other bundles.
     """
     try:
-        size = Size(**{name: _tuple(value) for name, value in dict(model.training["size"]).items()})
+        ends = float(model.multipliers[0]), float(model.multipliers[-1])
+        known = dict(model.training["size"]) | {"multipliers": ends}
+        size = Size(**{name: _tuple(value) for name, value in known.items()})
         codec = Codec(size)
         local = model.local
         assert local is not None

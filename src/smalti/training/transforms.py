@@ -43,6 +43,7 @@ class Size:
     group: int = 4  # latents of a cell that are decoded together
     prior: int = 8  # hidden units a latent, in each of two layers
     local_prior: int = 6  # the same for local latents
+    multipliers: tuple[float, float] = (2.0, 1600.0)  # bits that a squared error of 1 is worth at both ends of quality
 
     @property
     def cells(self) -> tuple[int, int]:
