@@ -22,7 +22,7 @@ from smalti.training.pixels import PixelCodec, PixelSize
 from smalti.training.pixeltask import PixelPlan, PixelTask
 from smalti.training.plan import Hardware
 
-SIZES = {"tiny": (24, 2), "small": (48, 2), "medium": (80, 3), "large": (128, 3), "huge": (192, 4)}
+SIZES = {"tiny": (24, 2), "small": (48, 2), "medium": (80, 3), "large": (128, 3)}
 """Units of a layer, and layers."""
 BLOCK = 256
 
@@ -61,6 +61,11 @@ def run(model: Model, x_train: Pixels, x: Pixels, steps: int, output: Path) -> N
         }
         rows.append(row)
         console.print(row, highlight=False)
+        _write(rows, steps, output)  # so far
+
+
+def _write(rows: list[dict[str, Any]], steps: int, output: Path) -> None:
+    """`sizes.csv` and `sizes.png`."""
     output.mkdir(parents=True, exist_ok=True)
     with (output / "sizes.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")

@@ -103,7 +103,7 @@ def test_a_block_of_latents_is_its_steps_in_order(digits, model, effort):
     block = by_latents(code)
     payload = encode_block(block, model)
     assert (decode_block(payload, 20, model.image_shape, model) == synthesise(code, model)).all()
-    assert (reconstruct(block, model) == synthesise(code, model)).all()
+    assert (reconstruct(block, digits.shape, model) == synthesise(code, model)).all()
     assert abs(sizes(block, model).sum() + 3 - len(payload)) < 9
 
 
@@ -114,7 +114,7 @@ def test_a_block_of_pixels_is_its_steps_in_order(digits, model, smooth):
     block = by_pixels(errors, quantised, smooth=smooth)
     payload = encode_block(block, model)
     x_hat = decode_block(payload, 20, model.image_shape, model)
-    assert (x_hat == reconstruct(block, model)).all()
+    assert (x_hat == reconstruct(block, digits.shape, model)).all()
     assert (x_hat != quantised.samples).any() == smooth
     assert abs(sizes(block, model).sum() + 3 + 20 * np.log2(77) / 8 - len(payload)) < 9
 

@@ -134,7 +134,7 @@ def test_a_psnr_or_a_size_can_be_asked_for(tmp_path, digits):
         assert psnr(mse(x[None], x_hat[None])) >= 24
     assert run("pack", source, "-o", target, "-f", "--bytes", "40").returncode == 0
     assert target.stat().st_size <= 40 * 20
-    fails(2, "pack", source, "-o", target, "-f", "--psnr", "99", words="reaches")
+    fails(2, "pack", source, "-o", target, "-f", "--psnr", "99", "--model", "mnist-autoencoder", words="reaches")
     fails(2, "pack", source, "-o", target, "-f", "--psnr", "30", "--quality", "30", words="exclude each other")
     fails(2, "pack", source, "-o", target, "-f", "--effort", "10", words="effort is 10")
 

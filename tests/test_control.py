@@ -8,6 +8,7 @@ from smalti.errors import UsageError
 from smalti.ladder import Ladder, Rung, multiplier_of
 from smalti.least import block_of_least, squared_errors
 from smalti.metrics import mse, psnr
+from smalti.plain import encode_plain
 from smalti.samples import draw_digits
 from smalti.search import EFFORTS
 
@@ -41,9 +42,10 @@ def test_bytes_are_kept_and_nearly_used(tmp_path, many, target):
     assert len(smalti.unpack(tmp_path / "x.smalti").pixels) == len(many)
 
 
-def test_more_bytes_than_needed_are_the_highest_quality(tmp_path, many):
+def test_more_bytes_than_needed_are_lossless(tmp_path, many):
     high = smalti.pack(many, tmp_path / "x.smalti", bytes_an_image=2000, effort=1)
-    assert high.bytes == smalti.pack(many, tmp_path / "y.smalti", quality=100, effort=1).bytes
+    assert high.bytes > smalti.pack(many, tmp_path / "y.smalti", quality=100, effort=1).bytes
+    assert (smalti.unpack(tmp_path / "x.smalti").pixels == many).all()
 
 
 def kinds(digits) -> dict[str, np.ndarray]:
@@ -78,6 +80,33 @@ def test_a_least_psnr_costs_little_where_the_model_fits(model, digits):
     assert len(encode_block(block, model)) / 20 < 50
 
 
+@pytest.mark.parametrize("asked", [{"quality": 100}, {"quality": 15}, {"psnr": 30.0}, {"bytes_an_image": 60.0}])
+@pytest.mark.parametrize("kind", ["white", "noise", "ramps", "blank"])
+def test_what_no_model_suits_takes_hardly_more_than_it_would_plain(tmp_path, digits, kind, asked):
+    x = kinds(digits)[kind][:8]
+    if kind == "noise" and "bytes_an_image" in asked:
+        asked = {"bytes_an_image": 400.0}
+    packed = smalti.pack(x, tmp_path / "x.smalti", effort=1, **asked)
+    plain = sum(min(len(encode_plain(image)), image.size + 2) for image in x)
+    assert packed.bytes <= plain + 64 + 8
+    assert smalti.unpack(tmp_path / "x.smalti").pixels.shape == x.shape
+
+
+def test_a_mean_may_be_met_with_some_images_plain(tmp_path, many):
+    x = many.copy()
+    x[::5] = 255
+    smalti.pack(x, tmp_path / "x.smalti", psnr=26.0, effort=1)
+    reached = psnr(mse(x, smalti.unpack(tmp_path / "x.smalti").pixels))
+    assert 26.0 <= reached < 26.3
+
+
+def test_a_least_psnr_beyond_the_ladder_is_lossless_by_pixels(model, digits):
+    block = block_of_least(digits, model, 75.0, EFFORTS[1])
+    assert (block.errors == 0).all()
+    x_hat = decode_block(encode_block(block, model), 20, model.image_shape, model)
+    assert (x_hat == digits).all()
+
+
 def test_a_least_psnr_mixes_latents_and_pixels_in_a_block(model, digits):
     """Blank images are easy, digits are not, and noise is beyond latents."""
     x = digits[:9].copy()
@@ -104,9 +133,9 @@ def test_a_search_keeps_a_least_psnr_in_fewer_bytes(model, digits):
     [
         ({"quality": 50, "psnr": 20.0}, "exclude"),
         ({"quality": 101}, "1 "),
-        ({"psnr": 0.0}, "from 1 to 100"),
-        ({"min_psnr": 101.0}, "from 1 to 100"),
-        ({"psnr": float("nan")}, "from 1 to 100"),
+        ({"psnr": 0.0}, "at most 100"),
+        ({"min_psnr": 101.0}, "at most 100"),
+        ({"psnr": float("nan")}, "at most 100"),
         ({"bytes": -1.0}, "more than 0"),
         ({"effort": 0}, "effort is 0"),
     ],
@@ -118,7 +147,7 @@ def test_what_cannot_be_asked_is_refused(asked, words):
 
 def test_what_cannot_be_had_is_said(tmp_path, many):
     with pytest.raises(UsageError, match=r"reaches .* dB on these images, not 70"):
-        smalti.pack(many, tmp_path / "x.smalti", psnr=70, effort=1)
+        smalti.pack(many, tmp_path / "x.smalti", psnr=70, effort=1, model="mnist-autoencoder")
     with pytest.raises(UsageError, match="at the lowest quality"):
         smalti.pack(many, tmp_path / "x.smalti", bytes_an_image=1, effort=1)
     assert not list(tmp_path.iterdir())

@@ -2,7 +2,7 @@
 """What users call: pack and unpack whole files, encode and decode one image, open a file."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -75,7 +75,7 @@ def pack(
     loaded = as_model(model)
     images = _images(source)
     check_fit(images, loaded, lossless=max_error is not None)
-    with atomic_write(Path(path), force=force) as file:
+    with atomic_write(_path(path), force=force) as file:
         _write(images, file, loaded, aim, progress)
         size = file.tell()
     return Packed(len(images.pixels), size)
@@ -143,7 +143,7 @@ def decode(data: bytes | bytearray | memoryview, *, model: ModelName | None = No
         FormatError: `data` is damaged.
         UsageError: it holds another number of images than one.
     """
-    if isinstance(data, str | Path):
+    if not isinstance(data, bytes | bytearray | memoryview):
         raise UsageError("decode takes the bytes of a file; to read a file use smalti.open")
     with Archive(BlockReader(bytes(data)), model) as archive:
         if len(archive) != 1:
@@ -170,7 +170,13 @@ def open_archive(path: Path | str, *, model: ModelName | None = None) -> Archive
     Raises:
         SourceError, FormatError, UnknownModelError: the file cannot be read, is damaged, or its model is not known.
     """
-    return Archive(BlockReader(Path(path)), model)
+    return Archive(BlockReader(_path(path)), model)
+
+
+def _path(path: Path | str) -> Path:
+    if not isinstance(path, str | Path):
+        raise UsageError(f"a file is named by a path, not by {path!r}")
+    return Path(path)
 
 
 def _images(source: Source | Sequence[Path | str]) -> ImageSet:
@@ -178,7 +184,7 @@ def _images(source: Source | Sequence[Path | str]) -> ImageSet:
         return source
     if isinstance(source, np.ndarray):
         return ImageSet(source)
-    paths = [source] if isinstance(source, str | Path) else list(source)
+    paths = [source] if isinstance(source, str | Path) or not isinstance(source, Iterable) else list(source)
     if not all(isinstance(path, str | Path) for path in paths):
         raise SourceError("a source is one array of all images (n h w), or paths; stack the arrays with numpy.stack")
     return read_images(*paths)
@@ -205,5 +211,5 @@ def check_fit(images: ImageSet, model: Model, *, lossless: bool = False) -> None
     if images.shape != model.image_shape:
         raise SourceError(
             f"the images are {describe(images.shape)}, but model {model.name} takes {describe(model.image_shape)};"
-            " convert them, or train a model of your own with: smalti train"
+            " convert them, pack them with a largest error or lossless, or train a model: smalti train"
         )

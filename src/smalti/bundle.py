@@ -36,7 +36,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from smalti.errors import ModelError, SourceError, UnknownModelError
+from smalti.errors import ModelError, SourceError, UnknownModelError, UsageError
 from smalti.format import MAX_SIDE
 from smalti.ladder import Rung
 from smalti.local import LocalPrior
@@ -52,6 +52,7 @@ DEFAULT_MODEL = "mnist"
 SEARCH_PATH = "SMALTI_MODEL_PATH"
 """Environment variable: folders to look for models in, besides the built-in one."""
 MAX_MEMBER_BYTES = 64 << 20
+MAX_NAME = 255
 MAX_LATENTS = 1 << 10
 MAX_CELLS = 1 << 8
 MAX_SITES = 1 << 20
@@ -143,6 +144,10 @@ def load_model(name: str | Path = DEFAULT_MODEL, threads: int = 0) -> Model:
     >>> load_model("mnist").image_shape
     (28, 28, 1)
     """
+    if not isinstance(name, str | Path):
+        raise UsageError(f"a model is named, or the path of a bundle, not {name!r}")
+    if threads < 0:
+        raise UsageError(f"{threads} threads were asked; give 0 for one a core, or more")
     if isinstance(name, Path) or name.endswith(SUFFIX) or "/" in name or os.sep in name:
         return _load(Path(name), threads)
     known = {path.stem: path for path in reversed(model_paths())}
@@ -238,22 +243,21 @@ def _parse(members: Mapping[str, bytes], size: int, threads: int) -> Model:
         if not (1 <= rows <= MAX_SIDE and 1 <= columns <= MAX_SIDE and rows * columns <= MAX_SITES):
             raise ValueError(f"sites of shape {sites}")
     multipliers = np.array(manifest["multipliers"], np.float64)
-    if multipliers.shape != (POINTS,) or not np.isfinite(multipliers).all() or multipliers.min() <= 0:
+    if multipliers.shape != (POINTS,) or not (multipliers >= 1e-9).all() or not (multipliers <= 1e12).all():
         raise ValueError("the Lagrange multipliers are not what they should be")
-    if "pixels" in manifest["training"]:
-        float(manifest["training"]["pixels"]["bytes_an_image"])
+    name, training = _told(manifest)
     decoding = [json.dumps(decoder, sort_keys=True).encode()]
     decoding += [members[name] for name in DECODING if name in members]
     return Model(
-        name=str(manifest["name"]),
+        name=name,
         id=hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in decoding)).digest()[:8],
         image_shape=(h, w, c),
         cells=cells,
         grid=grid,
         prior=prior,
         multipliers=multipliers,
-        measured=tuple(_rung(known) for known in manifest["measured"]),
-        training=dict(manifest["training"]),
+        measured=_measured(manifest["measured"], members),
+        training=training,
         networks={name: members[name] for name in NETWORKS if name in members},
         local=local,
         pixels=_pixels(_arrays(members[PIXELS])) if PIXELS in members else None,
@@ -261,6 +265,26 @@ def _parse(members: Mapping[str, bytes], size: int, threads: int) -> Model:
         size=size,
         threads=threads,
     )
+
+
+def _told(manifest: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Name and provenance."""
+    name, training = str(manifest["name"]), dict(manifest["training"])
+    if not name.isprintable() or not 1 <= len(name) <= MAX_NAME:
+        raise ValueError("a name that cannot be shown")
+    if "pixels" in training:
+        training["pixels"] = {**training["pixels"], "bytes_an_image": float(training["pixels"]["bytes_an_image"])}
+    return name, training
+
+
+def _measured(known: list[Mapping[str, Any]], members: Mapping[str, bytes]) -> tuple[Rung, ...]:
+    """Ways to code: none of a part that there is not, and some of the latents, if there are any."""
+    rungs = tuple(_rung(way) for way in known)
+    if any(rung.pixels for rung in rungs) and PIXELS not in members:
+        raise ValueError("it names ways to code by pixels, which it has not")
+    if any(not rung.pixels for rung in rungs) != (SYNTHESIS in members):
+        raise ValueError("it names no way to code by its latents, or one without latents")
+    return rungs
 
 
 def _rung(known: Mapping[str, Any]) -> Rung:

@@ -50,6 +50,17 @@ class Block:
     plain: dict[int, bytes] = field(default_factory=dict)  # records of all others, by index
     smooth: bool = False  # whether the decoder dequantises what is coded by pixels
 
+    def without(self, plain: dict[int, bytes]) -> "Block":
+        """The same, but for images that become plain, none of which was; their records by index."""
+        modelled = np.array([i not in plain for i in range(len(self.points))])
+        points, errors = (np.where(modelled, settings, ABSENT) for settings in (self.points, self.errors))
+        code, quantised = self.code, self.quantised
+        if code is not None:
+            code = code.pick(modelled[self.points != ABSENT]) if (points != ABSENT).any() else None
+        if quantised is not None:
+            quantised = quantised.pick(modelled[self.errors != ABSENT]) if (errors != ABSENT).any() else None
+        return Block(points, errors, code, quantised, self.plain | plain, self.smooth)
+
 
 def by_latents(code: Code) -> Block:
     """A block of images all coded so."""

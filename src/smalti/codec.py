@@ -13,6 +13,7 @@ those by pixels.
 """
 
 import struct
+import zlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,7 +29,7 @@ from smalti.masked import POINTS
 from smalti.model import Model
 from smalti.pixelcoder import Quantised, decode_samples, quantise
 from smalti.pixels import MAX_ERROR
-from smalti.plain import decode_plain
+from smalti.plain import decode_plain, encode_plain
 from smalti.search import Effort
 from smalti.tables import Ints, uniform
 
@@ -80,36 +81,67 @@ def quantise_parts(parts: Sequence[Pixels], error: int, dearness: float, model: 
     return quantise(x, np.full(len(x), error), prior, dearness).split([len(part) for part in parts])
 
 
+def spare(x: Pixels, block: Block, model: Model) -> Block:
+    """`block`, but images (`n h w` or `n h w c`) that take fewer bytes exactly as they are become plain."""
+    found = sizes(block, model)
+    plain = {}
+    for i in np.flatnonzero([unlike(image, size) for image, size in zip(x, found, strict=True)]):
+        record = encode_plain(x[i])
+        if len(record) < found[i]:
+            plain[int(i)] = record
+    return block.without(plain) if plain else block
+
+
+def unlike(image: Pixels, size: float) -> bool:
+    """Whether an image that the model codes in `size` bytes may take fewer without it; a guess that costs little."""
+    return size > image.size / 2 or len(zlib.compress(image.tobytes(), 1)) < 1.3 * size + 20
+
+
 def join(one: Block, two: Block, first: int, model: Model) -> Block:
-    """The first images of a block as in `one`, the others as in `two`; all of each are coded in one way, none plain."""
+    """The first images of a block as in `one`, the others as in `two`."""
     rows = np.arange(len(one.points)) < first
     points, errors = np.where(rows, one.points, two.points), np.where(rows, one.errors, two.errors)
-    codes = [b.code.pick(mine) for b, mine in ((one, rows), (two, ~rows)) if b.code is not None]
-    samples = [b.quantised.samples[mine] for b, mine in ((one, rows), (two, ~rows)) if b.quantised is not None]
+    codes, samples, plain = list[Code](), list[Pixels](), dict[int, bytes]()
+    for block, mine in ((one, rows), (two, ~rows)):
+        plain |= {i: record for i, record in block.plain.items() if mine[i]}
+        if block.code is not None:
+            codes.append(block.code.pick(mine[block.points != ABSENT]))
+        if block.quantised is not None:
+            samples.append(block.quantised.samples[mine[block.errors != ABSENT]])
     quantised = None
-    if samples:
+    if (errors != ABSENT).any():
         x = np.concatenate(samples)
         prior = model.pixels_for(x.shape[3] if x.ndim == 4 else 1)
         assert prior is not None
         quantised = quantise(x, errors[errors != ABSENT], prior, 0)
-    return Block(points, errors, Code.join(codes) if codes else None, quantised, smooth=bool(samples))
+    code = Code.join(codes) if (points != ABSENT).any() else None
+    return Block(points, errors, code, quantised, plain, smooth=one.smooth or two.smooth)
 
 
-def reconstruct(block: Block, model: Model) -> Pixels:
-    """What the decoder will make of images that are all coded in one way, and not plain."""
+def reconstruct(block: Block, shape: tuple[int, ...], model: Model) -> Pixels:
+    """What the decoder will make of images of `shape` (`n h w` or `n h w c`)."""
+    x_hat = np.empty(shape, np.uint8)
     if block.code is not None:
-        return synthesise(block.code, model)
-    assert block.quantised is not None
-    samples = block.quantised.samples
-    return model.dequantise(samples, block.errors) if block.smooth else samples
+        x_hat[block.points != ABSENT] = synthesise(block.code, model)
+    if block.quantised is not None:
+        mine = block.errors != ABSENT
+        samples = block.quantised.samples
+        x_hat[mine] = model.dequantise(samples, block.errors[mine]) if block.smooth else samples
+    for i, record in block.plain.items():
+        x_hat[i], _ = decode_plain(record, 0, shape[1:])
+    return x_hat
 
 
 def sizes(block: Block, model: Model) -> NDArray[np.float64]:
-    """What each of those images takes, in bytes: a fraction, since images share a stream."""
+    """What each image takes, in bytes: a fraction, since images share a stream."""
+    found = np.empty(len(block.points))
     if block.code is not None:
-        return payload_bytes(block.code, model)
-    assert block.quantised is not None
-    return block.quantised.bits / 8
+        found[block.points != ABSENT] = payload_bytes(block.code, model)
+    if block.quantised is not None:
+        found[block.errors != ABSENT] = block.quantised.bits / 8
+    for i, record in block.plain.items():
+        found[i] = len(record)
+    return found
 
 
 def encode_block(block: Block, model: Model) -> bytes:
@@ -183,6 +215,25 @@ def _decode_pixels(parts: "Sequence[_Part]", least: int, shape: Shape, model: Mo
     ends = np.cumsum(counts)
     for part, found, of_part in zip(parts, np.split(samples, ends[:-1]), np.split(errors, ends[:-1]), strict=True):
         part.images[part.by_pixels] = model.dequantise(found, of_part) if part.smooth else found
+
+
+def describe_block(payload: bytes, n: int) -> str:
+    """How the images of a block are coded, in words.
+
+    Raises:
+        CorruptError: it is no block.
+    """
+    if payload[:1] == bytes([RAW]):
+        return "as they are"
+    head, words = _Head(payload, n), []
+    if head.points:
+        words.append(f"by latents, operating points {head.points.start} to {head.points.stop - 1} of {POINTS - 1}")
+    if head.errors:
+        low, high = head.errors.start, head.errors.stop - 1
+        steps = f"{2 * low + 1}" if low == high else f"{2 * low + 1} to {2 * high + 1}"
+        exact = "without loss" if high == 0 else f"no pixel off by more than {high}"
+        words.append(f"by pixels, in steps of {steps}" if head.flags & SMOOTH else f"by pixels, {exact}")
+    return "; ".join([*words, *(["plain"] if head.plain else [])])
 
 
 class _Part:

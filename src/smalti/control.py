@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smalti.code import Block
-from smalti.codec import Pixels, code_parts, encode_block, join, reconstruct, together
+from smalti.codec import Pixels, code_parts, encode_block, join, reconstruct, spare, together
 from smalti.errors import UsageError
 from smalti.exact import exact_blocks
 from smalti.ladder import Rung, check_quality
@@ -28,7 +28,7 @@ from smalti.threads import in_order
 
 SAMPLE_IMAGES = 1024
 SEARCHED_SAMPLE_IMAGES = 128
-"""Images on which the operating point for a mean PSNR or rate is first looked for, without search and with it."""
+"""Images on which the rung for a mean PSNR or rate is first looked for, without search and with it."""
 DEFAULT_QUALITY = 50
 DEFAULT_EFFORT = 5
 
@@ -62,12 +62,19 @@ class Aim:
         if self.quality is not None:
             check_quality(self.quality)
         for decibel in (self.psnr, self.min_psnr):
-            if decibel is not None and not 0 < decibel <= 100:
-                raise UsageError(f"a PSNR of {decibel:g} dB was asked; give one from 1 to 100")
-        if self.bytes is not None and not self.bytes > 0:
+            if decibel is not None and not 0 < _number(decibel, "a PSNR") <= 100:
+                raise UsageError(f"a PSNR of {decibel:g} dB was asked; give more than 0 and at most 100")
+        if self.bytes is not None and not _number(self.bytes, "a number of bytes") > 0:
             raise UsageError(f"{self.bytes:g} bytes an image were asked; give more than 0")
-        if self.effort not in EFFORTS:
+        if _number(self.effort, "an effort") not in EFFORTS:
             raise UsageError(f"effort is {self.effort}; give a number from 1 (fast) to 9 (fewest bytes)")
+
+
+def _number(value: object, what: str) -> float:
+    """`value`, if it is a number."""
+    if isinstance(value, bool) or not isinstance(value, int | float | np.number):
+        raise UsageError(f"{what} is a number, not {value!r}")
+    return float(value)
 
 
 def _check_error(max_error: int) -> None:
@@ -106,11 +113,16 @@ def encode_blocks(parts: list[Pixels], model: Model, aim: Aim, overhead: int) ->
 
 
 def _coded(parts: Sequence[Pixels], rung: Rung, model: Model, effort: Effort) -> Iterator[Block]:
-    """A block of each of `parts`, all coded in that way."""
+    """A block of each of `parts`, all coded in that way, but for images that are better off plain."""
+
+    def work(some: Sequence[Pixels]) -> list[Block]:
+        coded = code_parts(some, rung, model, effort)
+        return [spare(part, block, model) for part, block in zip(some, coded, strict=True)]
+
     if not rung.pixels:  # the search has threads of its own
-        yield from (block for part in parts for block in code_parts([part], rung, model, effort))
+        yield from (block for part in parts for block in work([part]))
         return
-    for blocks in _several(lambda some: code_parts(some, rung, model, effort), parts, model):
+    for blocks in _several(work, parts, model):
         yield from blocks
 
 
@@ -153,7 +165,7 @@ class _Tried:
 
     def __init__(self, parts: list[Pixels], model: Model, aim: Aim, effort: Effort, overhead: int) -> None:
         self.parts, self.model, self.aim, self.effort, self.overhead = parts, model, aim, effort, overhead
-        self.n, self.rungs = sum(map(len, parts)), model.ladder.rungs
+        self.n, self.rungs = sum(map(len, parts)), model.ladder.all
         self.top = len(self.rungs) - 1
         self._rungs: dict[int, tuple[list[bytes], NDArray[np.float64]]] = {}
 
@@ -195,8 +207,8 @@ class _Tried:
         others: the value of all other blocks.
         """
         part = self.parts[block]
-        ways = [code_parts([part], self.rungs[r], self.model, self.effort)[0] for r in (rung, rung - 1)]
-        errors = [squared_errors(part, reconstruct(way, self.model)) for way in ways]
+        ways = [next(_coded([part], self.rungs[r], self.model, self.effort)) for r in (rung, rung - 1)]
+        errors = [squared_errors(part, reconstruct(way, part.shape, self.model)) for way in ways]
         low, high = 0, len(part)  # with `high` of them it is enough, with `low` not
         payload = self._rung(rung - 1 if self.aim.psnr is None else rung)[0][block]
         while high - low > 1:
@@ -223,5 +235,5 @@ class _Tried:
             if self.aim.psnr is None:
                 values.append(float(len(payloads[-1])))
             else:
-                values.append(float(squared_errors(part, reconstruct(block, self.model)).sum()))
+                values.append(float(squared_errors(part, reconstruct(block, part.shape, self.model)).sum()))
         return payloads, np.array(values)

@@ -1,14 +1,12 @@
 # SPDX-License-Identifier: MIT
 """A largest error for every pixel, 0 being lossless: coded by pixels, and plain where that does not suit an image."""
 
-import zlib
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
 from smalti.code import ABSENT, Block
-from smalti.codec import Pixels, encode_block, quantise_parts, raw_block
+from smalti.codec import Pixels, encode_block, quantise_parts, raw_block, unlike
 from smalti.model import Model
 from smalti.pixelcoder import Quantised
 from smalti.plain import encode_plain
@@ -25,24 +23,13 @@ def exact_blocks(parts: Sequence[Pixels], max_error: int, model: Model) -> list[
 
 def _block(x: Pixels, max_error: int, quantised: Quantised | None, model: Model) -> bytes:
     n = len(x)
-    errors = np.full(n, max_error)
     bits = np.full(n, np.inf) if quantised is None else quantised.bits
     plain = {}
     for i, image in enumerate(x):
-        if _unlike(image, bits[i] / 8):
+        if unlike(image, bits[i] / 8):
             record = encode_plain(image, max_error=max_error)
             if 8 * len(record) < bits[i]:
                 plain[i] = record
-    if plain and quantised is not None:
-        modelled = np.array([i not in plain for i in range(n)])
-        errors[~modelled] = ABSENT
-        quantised = replace(quantised, columns=quantised.of(modelled))
-    if len(plain) == n:
-        errors, quantised = np.full(n, ABSENT), None
-    block = Block(np.full(n, ABSENT), errors, quantised=quantised, plain=plain)
+    absent = np.full(n, ABSENT)
+    block = Block(absent, absent if quantised is None else np.full(n, max_error), quantised=quantised).without(plain)
     return min(raw_block(x), encode_block(block, model), key=len)
-
-
-def _unlike(image: Pixels, size: float) -> bool:
-    """Whether an image that the model codes in `size` bytes may take fewer without it; a guess that costs little."""
-    return size > image.size / 2 or len(zlib.compress(image.tobytes(), 1)) < 1.3 * size + 20

@@ -5,8 +5,9 @@ Each has been measured when the model was made. What a quality asks for is the w
 multiplier * squared error, where the multiplier rises with the quality: a few of the ways, rung by rung, make a ladder.
 """
 
+import operator
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,8 @@ from smalti.masked import POINTS
 DEARNESS = 0.08
 """What a bit is worth when coding by pixels, as a squared error in squared steps between levels."""
 QUALITIES = (1, 100)
+FINEST = (1, 0)
+"""Largest errors beyond the highest quality."""
 MULTIPLIERS = 400
 """Tried, to find the ladder."""
 
@@ -56,6 +59,9 @@ class Ladder:
         self.rungs = tuple(dict.fromkeys(self._cheapest(multiplier) for multiplier in tried)) if self._ways else ()
         if self._only_latents:
             self.rungs = tuple(by_latents)
+        top = self.rungs[-1] if by_pixels else None
+        self.all = self.rungs if top is None else (*self.rungs, *(replace(top, setting=e) for e in FINEST))
+        """Those and finer ones than any quality asks for, the last of them lossless."""
 
     def _cheapest(self, multiplier: float) -> Rung:
         return min(self._ways, key=lambda rung: 8 * rung.bytes + multiplier * self._samples * rung.error)
@@ -79,8 +85,12 @@ def check_quality(quality: int) -> None:
     Raises:
         UsageError: it is not from 1 to 100.
     """
-    if not QUALITIES[0] <= quality <= QUALITIES[1]:
-        raise UsageError(f"quality is {quality}; give a number from 1 (fewest bytes) to 100 (best)")
+    try:
+        possible = QUALITIES[0] <= operator.index(quality) <= QUALITIES[1]
+    except TypeError:
+        possible = False
+    if not possible:
+        raise UsageError(f"quality is {quality!r}; give a whole number from 1 (fewest bytes) to 100 (best)")
 
 
 def _all_points(measured: Sequence[Rung]) -> list[Rung]:

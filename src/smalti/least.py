@@ -24,14 +24,15 @@ def block_of_least(x: Pixels, model: Model, psnr: float, effort: Effort) -> Bloc
     """
     n, limit = len(x), 10 ** (-psnr / 10)
     found = _Found(x, model, limit)
-    highest = np.full(n, len(model.ladder.rungs) - 1)
+    highest = np.full(n, len(model.ladder.all) - 1)
     found.bisect(np.zeros(n, np.int64), highest.copy(), EFFORTS[FAST_EFFORT])
     if effort.passes:
         highest = np.where(found.rungs == ABSENT, highest, found.rungs)
         lowest = (highest - SEARCH_GAIN).clip(0)
-        by_latents = np.array([not rung.pixels for rung in model.ladder.rungs])
-        some = np.flatnonzero(by_latents[lowest])  # only latents are searched
-        found.bisect(lowest, np.where(np.isin(np.arange(n), some), highest, lowest - 1), effort)
+        by_latents = np.array([not rung.pixels for rung in model.ladder.all])
+        found.bisect(lowest, np.where(by_latents[lowest], highest, lowest - 1), effort)  # only latents are searched
+    if model.ladder.all[-1].pixels:  # where little is to be coded, lossless may take less than anything
+        found.consider(np.arange(n), len(model.ladder.all) - 1, EFFORTS[FAST_EFFORT])
     records = {i: encode_plain(x[i], largest_mse=limit) for i in range(n)}
     return found.block({i: record for i, record in records.items() if len(record) < found.sizes[i]})
 
@@ -54,13 +55,13 @@ class _Found:
             kept = np.zeros(len(rows), bool)
             for rung in np.unique(tried):
                 mine = np.flatnonzero(tried == rung)
-                kept[mine] = self._try(rows[mine], int(rung), effort)
+                kept[mine] = self.consider(rows[mine], int(rung), effort)
             high[rows[kept]], low[rows[~kept]] = tried[kept] - 1, tried[~kept] + 1
 
-    def _try(self, rows: Ints, rung: int, effort: Effort) -> NDArray[np.bool_]:
-        """Whether images keep the limit at a rung."""
-        block = code_images(self.x[rows], self.model.ladder.rungs[rung], self.model, effort)
-        kept = squared_errors(self.x[rows], reconstruct(block, self.model)) <= self.limit
+    def consider(self, rows: Ints, rung: int, effort: Effort) -> NDArray[np.bool_]:
+        """Code some images at a rung, keep what is better; whether they keep the limit there."""
+        block = code_images(self.x[rows], self.model.ladder.all[rung], self.model, effort)
+        kept = squared_errors(self.x[rows], reconstruct(block, self.x[rows].shape, self.model)) <= self.limit
         found = sizes(block, self.model)
         better = kept & (found < self.sizes[rows])
         mine = rows[better]
@@ -73,7 +74,7 @@ class _Found:
 
     def block(self, plain: dict[int, bytes]) -> Block:
         """All images, some of them plain."""
-        rungs = [self.model.ladder.rungs[rung] if rung != ABSENT else None for rung in self.rungs]
+        rungs = [self.model.ladder.all[rung] if rung != ABSENT else None for rung in self.rungs]
         settings = np.array([rung.setting if rung else ABSENT for rung in rungs])
         pixels = np.array([bool(rung and rung.pixels) for rung in rungs])
         modelled = np.array([i not in plain for i in range(len(self.x))])

@@ -127,7 +127,7 @@ class MaskedMLP:
         layers = []
         for mask, i in zip(masks, "123", strict=True):
             w, b, q, s = (getattr(self, name + i) for name in "wbqs")
-            scale = np.exp2(-s.astype(np.float32))
+            scale = np.ldexp(np.float32(1), -s.astype(np.int32))
             weights = (w * mask).astype(np.float32) * scale[:, None]
             layers.append(Layer(weights, (q * scale).T.astype(np.float32), (b * scale)[:, None].astype(np.float32)))
         return layers[0], layers[1], layers[2]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from smalti.errors import ModelError
 from smalti.ladder import Ladder, Rung
 from smalti.local import LocalPrior
-from smalti.masked import ACTIVATION_MAX, anchor_weights
+from smalti.masked import ACTIVATION_MAX, EXACT, anchor_weights
 from smalti.pixels import SAMPLE_MAX, PixelPrior
 from smalti.prior import Grid, Prior
 from smalti.tables import Ints
@@ -28,6 +28,8 @@ ANALYSIS, SYNTHESIS = "analysis.onnx", "synthesis.onnx"
 FEATURES, LOCAL_ANALYSIS = "features.onnx", "local-analysis.onnx"
 DEQUANTISER = "dequantiser.onnx"
 NETWORKS = (FEATURES, SYNTHESIS, ANALYSIS, LOCAL_ANALYSIS, DEQUANTISER)
+COARSE = 2
+"""Least error of images that are dequantised."""
 CORRECTION_BITS = 8
 """The dequantiser corrects samples in units of the step between levels over 2^8."""
 
@@ -81,8 +83,13 @@ class Model:
     def dequantise(self, x: NDArray[np.uint8], errors: Ints) -> NDArray[np.uint8]:
         """Images (`n h w` or `n h w c`), as their levels say, with their largest errors (`n`) to likelier ones."""
         prior = self.pixels_for(x.shape[3] if x.ndim == 4 else 1)
-        if prior is None or DEQUANTISER not in self.networks:
+        coarse = errors >= COARSE
+        if prior is None or DEQUANTISER not in self.networks or not coarse.any():
             return x
+        if not coarse.all():
+            likelier = x.copy()
+            likelier[coarse] = self.dequantise(x[coarse], errors[coarse])
+            return likelier
         samples = x.reshape(*x.shape[:3], -1).transpose(0, 3, 1, 2)  # n c h w
         c, (h, w) = prior.window.channels, x.shape[1:3]
         samples = samples.reshape(-1, c, h, w)
@@ -95,8 +102,8 @@ class Model:
         self._check(DEQUANTISER, found, quads.shape)
         corrections = found.astype(np.int64).reshape(-1, c, 2, 2, rows, columns).transpose(0, 1, 4, 2, 5, 3)
         corrections = corrections.reshape(even.shape)[:, :, :h, :w] * steps[:, None, None, None]
-        likelier = samples + ((corrections + (1 << CORRECTION_BITS - 1)) >> CORRECTION_BITS)
-        images: NDArray[np.uint8] = likelier.clip(0, SAMPLE_MAX).astype(np.uint8)
+        corrected = samples + ((corrections + (1 << CORRECTION_BITS - 1)) >> CORRECTION_BITS)
+        images: NDArray[np.uint8] = corrected.clip(0, SAMPLE_MAX).astype(np.uint8)
         return images.reshape(len(x), -1, h, w).transpose(0, 2, 3, 1).reshape(x.shape)
 
     def analyse(self, pixels: NDArray[np.uint8], points: Ints) -> tuple[Floats, Floats]:
@@ -159,6 +166,8 @@ class Model:
     def _check(self, network: str, result: Floats, shape: tuple[int, ...]) -> None:
         if result.shape != shape:
             raise ModelError(f"model {self.name}: {network} gives {result.shape}, not {shape}; use another bundle")
+        if not (np.abs(result) <= EXACT).all():  # nor is NaN
+            raise ModelError(f"model {self.name}: {network} gives impossible numbers; use another bundle")
 
     @functools.cached_property
     def _sessions(self) -> dict[str, ort.InferenceSession]:

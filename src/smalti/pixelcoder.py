@@ -33,13 +33,15 @@ class Quantised:
     bits: NDArray[np.float64]  # n
     columns: list[Column]  # in the order of the stream
 
-    def of(self, rows: NDArray[np.bool_]) -> list[Column]:
-        """The columns of some of the images (`n`) alone."""
-        return [
-            (image[mine], symbols[mine], frequencies[mine])
+    def pick(self, rows: NDArray[np.bool_]) -> "Quantised":
+        """Some of the images (`n`)."""
+        place = np.cumsum(rows) - 1
+        columns = [
+            (place[image[mine]].astype(np.uint16), symbols[mine], frequencies[mine])
             for image, symbols, frequencies in self.columns
             for mine in [rows[image]]
         ]
+        return Quantised(self.samples[rows], self.bits[rows], columns)
 
     def split(self, counts: Sequence[int]) -> list["Quantised"]:
         """The first so many images, the next so many, and so on, each as if they had been quantised alone."""

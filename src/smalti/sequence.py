@@ -12,7 +12,7 @@ import numpy as np
 
 from smalti.archive import BlockReader
 from smalti.bundle import find_model, load_model
-from smalti.codec import Pixels, decode_blocks, together
+from smalti.codec import Pixels, decode_blocks, describe_block, together
 from smalti.control import Progress
 from smalti.errors import CorruptError, ModelError, UnknownModelError
 from smalti.images import describe
@@ -144,5 +144,6 @@ def describe_file(blocks: BlockReader) -> dict[str, Any]:
         "model_id": header.model_id.hex(),
         "blocks": len(blocks.index.blocks),
         "images_a_block": header.block_images,
+        "first_block": describe_block(blocks.read(0), blocks.images_in(0)) if images else None,
         "named": blocks.index.names is not None,
     }

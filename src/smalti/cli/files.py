@@ -134,14 +134,14 @@ def info(
 
     smalti info scans.smalti --json
     """
+    import contextlib
     import json
 
     from smalti.archive import BlockReader
     from smalti.sequence import describe_file
 
-    blocks = BlockReader(file)
-    facts = describe_file(blocks)
-    blocks.close()
+    with contextlib.closing(BlockReader(file)) as blocks:
+        facts = describe_file(blocks)
     if as_json:
         typer.echo(json.dumps(facts))
         return

@@ -124,7 +124,7 @@ def _figure(x: "Pixels", model: "Model", quality: int, path: Path, *, force: boo
 
     with progress("coding") as advance:
         block = code_images(x, model.ladder.of_quality(quality), model, EFFORTS[DEMO_EFFORT])
-        x_hat = reconstruct(block, model)
+        x_hat = reconstruct(block, x.shape, model)
         advance(len(x), len(x))
     found = sizes(block, model)
     measured = f"{found.mean():.1f} bytes an image (payload), {psnr(mse(x, x_hat)):.2f} dB"

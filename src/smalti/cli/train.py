@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from smalti.training.task import Task
 
 
-CODEC_STEPS, PIXEL_STEPS = 3000, 2500
+CODEC_STEPS, PIXEL_STEPS = 2000, 1500
 CODEC_BATCH, PIXEL_BATCH = 192, 32
 SHOWN_QUALITIES = (1, *range(10, 101, 10))
 
@@ -82,7 +82,7 @@ def model_info(
     facts = {
         "name": loaded.name,
         "id": loaded.id.hex(),
-        "images": describe(loaded.image_shape) + (" (without loss: of any size)" if loaded.pixels else ""),
+        "images": describe(loaded.image_shape) + (" (coded by pixels: of any size)" if loaded.pixels else ""),
         "bundle_bytes": loaded.size,
         "latents": loaded.latents,
         "cells": loaded.cells,

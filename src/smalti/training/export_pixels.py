@@ -85,7 +85,7 @@ def _measure(model: Model, x: NDArray[np.uint8], error: int) -> Rung:
     for part in (x[i : i + step] for i in range(0, len(x), step)):
         block = code_images(part, rung, model, EFFORTS[FAST_EFFORT])
         size += float(sizes(block, model).sum())
-        left += mse(part, reconstruct(block, model)) * len(part)
+        left += mse(part, reconstruct(block, part.shape, model)) * len(part)
     return replace(rung, bytes=round(size / len(x), 3), psnr=round(psnr(max(left / len(x), 1e-9)), 3))
 
 

@@ -140,7 +140,7 @@ class Graph:
         def named(part: str) -> str:
             return name and f"{name}.{part}"
 
-        scale = np.exp2(-layer.s.astype(np.float32))
+        scale = np.ldexp(np.float32(1), -layer.s.astype(np.int32))
         weights = self.add("Cast", [self.constant(layer.w, named("w"))], to=TensorProto.FLOAT)
         weights = self.add(
             "Mul", [weights, self.constant(scale.reshape(-1, *[1] * (layer.w.ndim - 1)), named("scale"))]
