@@ -33,6 +33,8 @@ SPEED_IMAGES = 400
 SMALTI_SPEED_IMAGES = 4096
 """smalti is too fast for so few: it works in blocks of 256."""
 LOSSLESS_SPEED_IMAGES = 2048
+SPEED_QUALITIES = (15, 20, 50)
+"""Coded by latents, and by pixels."""
 MAX_ERRORS = (0, 1, 2, 5)
 QUALITIES = (1, 15, 29, 40, 50, 60, 70, 85, 100)
 SEARCHED_QUALITIES = (10, 20, 30, 40, 50, 65, 80, 100)
@@ -178,9 +180,13 @@ def _smalti(x: Pixels, name: str, efforts: Sequence[int]) -> Iterator[Row]:
             for quality in QUALITIES if effort <= FAST_EFFORT else SEARCHED_QUALITIES:
                 packed = smalti.pack(x, path, model=model, quality=quality, effort=effort, force=True)
                 x_hat = smalti.unpack(path, model=model).pixels
-                timed = quality == 50
+                timed = quality in SPEED_QUALITIES
                 images = SMALTI_SPEED_IMAGES if effort <= FAST_EFFORT else SPEED_IMAGES
-                speeds = _smalti_speeds(x, name, path, images, partial(smalti.pack, effort=effort)) if timed else ()
+                speeds = (
+                    _smalti_speeds(x, name, path, images, partial(smalti.pack, quality=quality, effort=effort))
+                    if timed
+                    else ()
+                )
                 settings = f"{model.name}, effort {effort}"
                 yield Row("smalti", "archive", settings, quality, packed.rate, psnr(mse(x, x_hat)), *speeds)
 

@@ -77,6 +77,9 @@ def _write(rows: list[dict[str, Any]], steps: int, output: Path) -> None:
     for row in rows:
         place = row["products_a_sample"], row["bytes_an_image"]
         axes.annotate(f" {row['size']}: {row['decode']:,} images/s", place, va="bottom", fontsize=9)
+    ticks = [row["products_a_sample"] for row in rows]
+    axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
+    axes.minorticks_off()
     axes.set(
         xlabel="weights (products a sample, log scale)",
         ylabel="bytes an image, payload",
