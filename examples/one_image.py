@@ -7,6 +7,6 @@ from smalti.samples import draw_digits
 image = draw_digits(4)[3]  # h w, uint8
 data = smalti.encode(image, quality=40)
 x_hat = smalti.decode(data)
-print(f"{image.size} pixels in {len(data)} bytes; in a file of many images it would be about 12")
+print(f"{image.size} pixels in {len(data)} bytes; in a file of many images it would be about 20")
 assert x_hat.shape == image.shape
 assert len(data) < 120

@@ -14,7 +14,10 @@ ModelOption = Annotated[
 ]
 Quality = Annotated[int, typer.Option("--quality", "-q", help="1 (fewest bytes) to 100 (best).")]
 Effort = Annotated[
-    int, typer.Option("--effort", "-e", help="1 to 3 (fast, no search) up to 9 (fewest bytes); decoding is as fast.")
+    int,
+    typer.Option(
+        "--effort", "-e", help="Of searching latents: 1 to 3 (none) up to 9 (fewest bytes); high qualities need none."
+    ),
 ]
 
 
@@ -52,7 +55,7 @@ def pack(
     Examples:
     smalti pack scans/ -o scans.smalti
 
-    smalti pack t10k-images-idx3-ubyte.gz -o test.smalti --psnr 28 --effort 8
+    smalti pack t10k-images-idx3-ubyte.gz -o test.smalti --psnr 24 --effort 8
 
     smalti pack scans/ -o scans.smalti --min-psnr 30
 
