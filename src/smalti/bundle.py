@@ -280,6 +280,8 @@ def _told(manifest: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
 def _measured(known: list[Mapping[str, Any]], members: Mapping[str, bytes]) -> tuple[Rung, ...]:
     """Ways to code: none of a part that there is not, and some of the latents, if there are any."""
     rungs = tuple(_rung(way) for way in known)
+    if not rungs:
+        raise ValueError("it names no way to code")
     if any(rung.pixels for rung in rungs) and PIXELS not in members:
         raise ValueError("it names ways to code by pixels, which it has not")
     if any(not rung.pixels for rung in rungs) != (SYNTHESIS in members):
