@@ -8,12 +8,13 @@ import torch
 from onnx import numpy_helper
 
 import smalti
-from smalti.codec import analyse, synthesise
 from smalti.errors import TrainingError
 from smalti.images import read_images
+from smalti.latentcoder import analyse, synthesise
 from smalti.local import local_latents
 from smalti.masked import ACTIVATION_MAX, POINTS, SUBSTEPS, anchor_weights
-from smalti.model import FEATURES, SYNTHESIS
+from smalti.model import DEQUANTISER, FEATURES, SYNTHESIS
+from smalti.pixels import MAX_ERROR, SAMPLE_MAX
 from smalti.prior import LATENT_MAX, to_latents
 from smalti.search import EFFORTS
 from smalti.training.bounds import check_bounds
@@ -37,7 +38,7 @@ def engine(data: bytes, inputs: dict[str, np.ndarray], *, optimise: bool, thread
     options.graph_optimization_level = levels.ORT_ENABLE_ALL if optimise else levels.ORT_DISABLE_ALL
     session = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     parts = []
-    for i in range(0, len(inputs["anchors"]), batch):
+    for i in range(0, len(next(iter(inputs.values()))), batch):
         part = {name: values[i : i + batch].astype(np.float32) for name, values in inputs.items()}
         parts.append(session.run(None, part)[0])
     return np.concatenate(parts)
@@ -63,13 +64,25 @@ def check_all(data: bytes, inputs: dict[str, np.ndarray], *, plain: int | None =
                 some = {name: values[:n] for name, values in inputs.items()}
                 got = engine(data, some, optimise=optimise, threads=threads, batch=batch)
                 assert (got == expected[:n]).all(), (optimise, threads, batch)
-    assert expected.min() >= 0
     return expected
 
 
 @pytest.fixture(params=[*MODELS, "toy"])
 def any_model(request, toy):
     return toy if request.param == "toy" else smalti.load_model(request.param)
+
+
+@pytest.mark.parametrize("name", ["mnist", "fashion"])
+def test_every_engine_dequantises_alike_at_all_extremes(name):
+    rng = np.random.default_rng(4)
+    x = rng.integers(0, SAMPLE_MAX + 1, (60, 4, 14, 13))
+    x[::2] = rng.choice([0, SAMPLE_MAX], x[::2].shape)
+    data = smalti.load_model(name).networks[DEQUANTISER]
+    corrections = check_all(data, {"x": x, "errors": rng.integers(0, MAX_ERROR + 1, 60)}, plain=20)
+    assert corrections.min() < 0 < corrections.max()
+    check_bounds(data, {"x": SAMPLE_MAX, "errors": MAX_ERROR})
+    with pytest.raises(TrainingError, match="beyond"):
+        check_bounds(data, {"x": SAMPLE_MAX << 8, "errors": MAX_ERROR})
 
 
 def test_every_engine_gives_the_same_pixels_at_all_extremes(any_model):
@@ -80,10 +93,11 @@ def test_every_engine_gives_the_same_pixels_at_all_extremes(any_model):
         features = check_all(model.networks[FEATURES], inputs)
         assert features.max() <= ACTIVATION_MAX
         u = extreme((n, *model.local_shape), LATENT_MAX, -LATENT_MAX)
-        check_all(model.networks[SYNTHESIS], {"features": features, "u": u, "anchors": anchors})
+        assert check_all(model.networks[SYNTHESIS], {"features": features, "u": u, "anchors": anchors}).min() >= 0
         features = extreme(features.shape, ACTIVATION_MAX, 0)
         inputs = {"features": features, "u": u[::-1], "anchors": anchors}
-    assert check_all(model.networks[SYNTHESIS], inputs).max() <= 255
+    pixels = check_all(model.networks[SYNTHESIS], inputs)
+    assert 0 <= pixels.min() <= pixels.max() <= 255
 
 
 def test_every_engine_gives_the_same_pixels_on_the_test_set(mnist, model):
