@@ -248,6 +248,9 @@ def _parse(members: Mapping[str, bytes], size: int, threads: int) -> Model:
     name, training = _told(manifest)
     decoding = [json.dumps(decoder, sort_keys=True).encode()]
     decoding += [members[name] for name in DECODING if name in members]
+    pixels = _pixels(_arrays(members[PIXELS])) if PIXELS in members else None
+    if pixels is not None and pixels.window.channels not in (1, c):
+        raise ValueError(f"a network for pixels of {pixels.window.channels} channels beside images of {c}")
     return Model(
         name=name,
         id=hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in decoding)).digest()[:8],
@@ -260,7 +263,7 @@ def _parse(members: Mapping[str, bytes], size: int, threads: int) -> Model:
         training=training,
         networks={name: members[name] for name in NETWORKS if name in members},
         local=local,
-        pixels=_pixels(_arrays(members[PIXELS])) if PIXELS in members else None,
+        pixels=pixels,
         sites=sites,
         size=size,
         threads=threads,

@@ -100,4 +100,4 @@ def _all_points(measured: Sequence[Rung]) -> list[Rung]:
     known, points = [rung.setting for rung in measured], range(POINTS)
     rates = np.interp(points, known, [rung.bytes for rung in measured])
     decibels = np.interp(points, known, [rung.psnr for rung in measured])
-    return [Rung(False, i, float(rates[i]), float(decibels[i])) for i in points]  # noqa: FBT003 - its first field
+    return [Rung(pixels=False, setting=i, bytes=float(rates[i]), psnr=float(decibels[i])) for i in points]
