@@ -86,7 +86,7 @@ def run(
         for effort in efforts:
             for quality in QUALITIES:
                 packed = smalti.pack(x, path, model=model, quality=quality, effort=effort, force=True)
-                add(f"smalti, effort {effort}", quality, packed.rate, smalti.unpack(path, model=model).pixels)
+                add(f"smalti, effort {effort}", quality, packed.rate, smalti.load(path, model=model).pixels)
     for name, (encode, qualities) in RIVALS.items():
         for quality in qualities:
             sheet = encode(mosaic(x), quality)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from smalti.codec import Pixels
 from smalti.datasets import fetch
-from smalti.images import read_images
+from smalti.exchange.sources import read_images
 from smalti.samples import draw_digits
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"

@@ -59,7 +59,7 @@ def _smalti(model: Model, x: Pixels, quality: int, effort: int) -> tuple[float, 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "x.smalti"
         packed = smalti.pack(x, path, model=model, quality=quality, effort=effort)
-        return psnr(mse(x, smalti.unpack(path, model=model).pixels)), packed.rate
+        return psnr(mse(x, smalti.load(path, model=model).pixels)), packed.rate
 
 
 def _at(points: np.ndarray, decibel: float) -> float:

@@ -179,7 +179,7 @@ def _smalti(x: Pixels, name: str, efforts: Sequence[int]) -> Iterator[Row]:
         for effort in efforts:
             for quality in QUALITIES if effort <= FAST_EFFORT else SEARCHED_QUALITIES:
                 packed = smalti.pack(x, path, model=model, quality=quality, effort=effort, force=True)
-                x_hat = smalti.unpack(path, model=model).pixels
+                x_hat = smalti.load(path, model=model).pixels
                 timed = quality in SPEED_QUALITIES
                 images = SMALTI_SPEED_IMAGES if effort <= FAST_EFFORT else SPEED_IMAGES
                 speeds = (
@@ -200,7 +200,7 @@ def _smalti_lossless(x: Pixels, name: str) -> Iterator[Row]:
         path = Path(folder) / "x.smalti"
         for max_error in MAX_ERRORS:
             packed = smalti.pack(x, path, model=model, max_error=max_error, force=True)
-            x_hat = smalti.unpack(path, model=model).pixels
+            x_hat = smalti.load(path, model=model).pixels
             if np.abs(x_hat.astype(int) - x).max() > max_error:
                 raise AssertionError(f"smalti is off by more than {max_error}")
             pack = partial(smalti.pack, max_error=max_error)
@@ -215,7 +215,7 @@ def _smalti_speeds(x: Pixels, name: str, path: Path, images: int, pack: Callable
     for threads in (1, 2):
         model = smalti.load_model(name, threads=threads)
         pack(x[:8], path, model=model, force=True)  # the engine starts up
-        smalti.unpack(path, model=model)
+        smalti.load(path, model=model)
         encoding = _seconds(partial(pack, x, path, model=model, force=True))
         decoding = _seconds(partial(smalti.unpack, path, model=model))
         speeds.append((len(x) / encoding, len(x) / decoding))

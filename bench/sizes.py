@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from rich.console import Console
 
-from smalti.codec import Pixels, decode_blocks
+from smalti.codec import Pixels, decode_blocks, encode_block
 from smalti.exact import exact_blocks
 from smalti.model import Model
 from smalti.training.export_pixels import integer_pixels
@@ -43,7 +43,7 @@ def run(model: Model, x_train: Pixels, x: Pixels, steps: int, output: Path) -> N
         products = sum(w.size for w in prior.weights)
         parts = [x[i : i + BLOCK] for i in range(0, len(x), BLOCK)]
         start = time.perf_counter()
-        payloads = exact_blocks(parts, 0, of)
+        payloads = [encode_block(block, of) for block in exact_blocks(parts, 0, of)]
         middle = time.perf_counter()
         blocks = [(payload, len(part)) for payload, part in zip(payloads, parts, strict=True)]
         back = decode_blocks(blocks, (*x.shape[1:], 1), of)

@@ -30,7 +30,7 @@ def run(x: Pixels, name: str, decibels: Sequence[float], efforts: Sequence[int],
                 start = time.perf_counter()
                 rate = smalti.pack(x, path, model=model, psnr=decibel, effort=effort, force=True).rate
                 middle = time.perf_counter()
-                reached = psnr(mse(x, smalti.unpack(path, model=model).pixels))
+                reached = psnr(mse(x, smalti.load(path, model=model).pixels))
                 seconds = middle - start, time.perf_counter() - middle
                 line = f"| {decibel:g} | {effort} | {rate:.2f} | {reached:.2f} | {seconds[0]:.0f} | {seconds[1]:.1f} |"
                 lines.append(line)

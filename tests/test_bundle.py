@@ -10,10 +10,21 @@ import pytest
 from onnx import numpy_helper
 
 import smalti
-from smalti.bundle import DECODER, LOCAL, MANIFEST, MEMBERS, bundle_bytes, load_model, model_paths
-from smalti.errors import ModelError, SourceError, UnknownModelError
+from smalti.bundle import (
+    DECODER,
+    LOCAL,
+    MANIFEST,
+    MEMBERS,
+    bundle_bytes,
+    decoding_bytes,
+    load_model,
+    model_paths,
+    parse_bundle,
+)
+from smalti.errors import ModelError, SourceError, UnknownModelError, UsageError
 from smalti.masked import ACTIVATION_MAX
 from smalti.model import ANALYSIS, FEATURES, SYNTHESIS
+from smalti.zips import read_npz, zip_bytes
 
 
 @pytest.fixture
@@ -192,8 +203,9 @@ def test_a_damaged_bundle_on_the_search_path_hides_no_other(tmp_path, monkeypatc
     (tmp_path / "b.model").mkdir()
     monkeypatch.setenv("SMALTI_MODEL_PATH", str(tmp_path))
     monkeypatch.setattr("smalti.bundle._BUILT_IN", tmp_path / "nothing")
+    monkeypatch.setattr("smalti.bundle.BUILT_IN_IDS", {})
     with pytest.raises(UnknownModelError, match="SMALTI_MODEL_PATH"):
-        smalti.unpack(packed)
+        smalti.load(packed)
 
 
 def test_files_that_are_no_bundles_are_refused(tmp_path):
@@ -208,12 +220,72 @@ def test_networks_that_do_not_fit_are_a_model_error(tmp_path, toy):
     features, points = np.zeros((1, 16, 7, 7), np.float32), np.zeros(1, np.int64)
     local = np.zeros((1, *toy.local_shape), np.int64)
     swapped = replace(toy, networks=toy.networks | {SYNTHESIS: toy.networks[ANALYSIS]})
-    (tmp_path / "x.model").write_bytes(bundle_bytes(swapped))
-    with pytest.raises(ModelError, match=r"synthesis.onnx does not fit its manifest"):
-        smalti.load_model(tmp_path / "x.model").synthesise(features, local, points)
-    (tmp_path / "x.model").write_bytes(bundle_bytes(replace(toy, image_shape=(28, 14, 1))))
+    narrow = replace(toy, image_shape=(28, 14, 1))
+    for wrong, message in ((swapped, "no rule to prove Relu exact"), (narrow, r"takes or gives .*\(1, 1, 28, 28\)")):
+        (tmp_path / "x.model").write_bytes(bundle_bytes(wrong))
+        with pytest.raises(ModelError, match=f"synthesis.onnx:? {message}"):
+            smalti.load_model(tmp_path / "x.model")
+    with pytest.raises(ModelError, match=r"synthesis.onnx does not fit its manifest"):  # as one that nobody checked
+        parse_bundle(bundle_bytes(swapped)).synthesise(features, local, points)
     with pytest.raises(ModelError, match=r"synthesis.onnx gives \(1, 1, 28, 28\), not \(1, 1, 28, 14\)"):
-        smalti.load_model(tmp_path / "x.model").synthesise(features, local, points)
+        parse_bundle(bundle_bytes(narrow)).synthesise(features, local, points)
+
+
+@pytest.mark.parametrize("name", ["mnist", "mnist-autoencoder"])
+def test_a_model_without_what_the_encoder_needs_decodes_the_same(tmp_path, name, digits):
+    model = load_model(name)
+    data = decoding_bytes(model)
+    (tmp_path / "x.model").write_bytes(data)
+    half = load_model(tmp_path / "x.model")
+    assert len(data) < 0.8 * model.size
+    assert half.id == model.id
+    assert model.can_encode
+    assert not half.can_encode
+    assert decoding_bytes(half) == data
+    packed = smalti.encode(digits[0], model=model, quality=10)
+    assert (smalti.decode(packed, model=half) == smalti.decode(packed, model=model)).all()
+    with pytest.raises(UsageError, match=f"model {name} can only decode: .* analysis.onnx"):
+        smalti.encode(digits[0], model=half, quality=10)
+
+
+def test_a_model_that_is_not_what_its_id_says_is_not_halved(toy):
+    with pytest.raises(ModelError, match="not what its id says"):
+        decoding_bytes(replace(toy, cells=2))
+
+
+def test_a_hostile_zip_file_is_refused(members):
+    def refuse(message: str, change, method: int = zipfile.ZIP_DEFLATED) -> None:
+        file = io.BytesIO()
+        with zipfile.ZipFile(file, "w", method) as bundle:
+            given = {MANIFEST: members[MANIFEST]}
+            for name, data in given.items():
+                bundle.writestr(name, data)
+            change(bundle)
+        with pytest.raises(ModelError, match=message):
+            parse_bundle(file.getvalue(), trusted=False)
+
+    many, empty = [f"{i}" for i in range(300)], b""
+    refuse("more than 64 members", lambda bundle: [bundle.writestr(name, empty) for name in many[:100]])
+    refuse("too many members", lambda bundle: [bundle.writestr(name, empty) for name in many])
+    refuse("neither stored nor deflated", lambda _: None, zipfile.ZIP_LZMA)
+    refuse("members of", lambda bundle: bundle.writestr(LOCAL, bytes(65 << 20)))
+    with pytest.warns(UserWarning, match="Duplicate name"):
+        refuse("two of one name", lambda bundle: bundle.writestr(MANIFEST, empty))
+    for data in (b"", b"PK", bytes(100)):
+        with pytest.raises(ModelError, match="damaged"):
+            parse_bundle(data, trusted=False)
+
+
+def test_arrays_that_claim_more_than_there_is_are_refused():
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(file, {"descr": "<f8", "fortran_order": False, "shape": (1 << 40,)})
+    with pytest.raises(ValueError, match="claims to be of shape"):
+        read_npz(zip_bytes({"w.npy": file.getvalue()}))
+
+
+def test_members_of_other_names_are_not_read(tmp_path, members, model):
+    write(tmp_path / "x.model", members | {"notes": bytes(65 << 20)})
+    assert smalti.load_model(tmp_path / "x.model").id == model.id
 
 
 def test_a_model_on_the_search_path_is_found_by_name_and_by_id(tmp_path, monkeypatch, model, digits, packed):
@@ -223,12 +295,12 @@ def test_a_model_on_the_search_path_is_found_by_name_and_by_id(tmp_path, monkeyp
     (folder / "mine.model").write_bytes(bundle_bytes(replace(model, name="mine", grid=grid)))
     smalti.pack(digits, tmp_path / "x.smalti", model=folder / "mine.model")
     with pytest.raises(UnknownModelError, match="SMALTI_MODEL_PATH"):
-        smalti.unpack(tmp_path / "x.smalti")
+        smalti.load(tmp_path / "x.smalti")
     with pytest.raises(ModelError, match="was packed with model"):
-        smalti.unpack(packed, model=folder / "mine.model")
+        smalti.load(packed, model=folder / "mine.model")
     monkeypatch.setenv("SMALTI_MODEL_PATH", str(folder))
     assert smalti.load_model("mine").name == "mine"
-    assert len(smalti.unpack(tmp_path / "x.smalti").pixels) == 20
+    assert len(smalti.load(tmp_path / "x.smalti").pixels) == 20
 
 
 @pytest.mark.parametrize("name", ["mnist", "fashion", "mnist-autoencoder"])

@@ -1,150 +1,216 @@
+"""The file's fields, from the specification's tables to the last flipped byte."""
+
 import io
 import re
 import struct
-import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-import smalti
-from smalti import codec
+from smalti import codec, single
 from smalti import format as fmt
-from smalti.archive import BlockReader, BlockWriter
+from smalti.archive import ArchiveReader, ArchiveWriter
 from smalti.errors import CorruptError, FormatError, NotSmaltiError, TruncatedError, VersionError
+from smalti.storage import Memory
 
-HEADER = fmt.Header(bytes(range(8)), 28, 28, 1, 2)
+SPECIFICATION = (Path(__file__).parents[1] / "docs" / "format.md").read_text(encoding="utf-8")
+ID = bytes(range(8))
+GRAY, RGB = fmt.Kind(0, 1, 28, 28), fmt.Kind(0, 3, 5, 6)
+PIXELS = b"hash of."
 
 
-def small_file(names=("a", "b/ü", "c")) -> bytes:
+def write(*, rgb: bool = True, metadata: bytes | None = b"") -> bytes:
+    """An archive whose payloads are no images."""
     file = io.BytesIO()
-    writer = BlockWriter(file, HEADER)
-    writer.add(b"first block")
-    writer.add(b"second")
-    writer.finish(3, names)
+    writer = ArchiveWriter.start(file, ID)
+    writer.block(GRAY, 2, PIXELS, b"first block")
+    if rgb:
+        writer.block(RGB, 1, PIXELS, b"second")
+    writer.block(GRAY, 1, PIXELS, b"third")
+    writer.order([0, 1, 0, 0] if rgb else [0, 0, 0])
+    if metadata is not None:
+        writer.section(fmt.METADATA, 0, b"\x03\x00")
+    writer.finish()
     return file.getvalue()
 
 
+def read(data: bytes) -> ArchiveReader:
+    reader = ArchiveReader(Memory(data))
+    for block in range(len(reader.index.blocks)):
+        reader.block(block)
+    for code in fmt.SECTIONS:
+        reader.sections(code)
+    return reader
+
+
 def test_what_was_written_is_read():
-    reader = BlockReader(small_file())
-    assert reader.header == HEADER
-    assert reader.index.names == ("a", "b/ü", "c")
-    assert [reader.read(i) for i in (1, 0)] == [b"second", b"first block"]
-    assert [reader.images_in(i) for i in (0, 1)] == [2, 1]
-    assert reader.payload_size == 17
+    reader = read(write())
+    assert (reader.model_id, reader.count) == (ID, 4)
+    assert reader.index.kinds == (GRAY, RGB)
+    assert [reader.block(i)[1] for i in (2, 0, 1)] == [b"third", b"first block", b"second"]
+    assert [reader.block(i)[0].first for i in range(3)] == [0, 0, 2]
 
 
-def test_no_names_cost_no_bytes():
-    assert len(small_file(None)) == 23 + 17 + 16 + 2 * 8 + 16
-    assert BlockReader(small_file(None)).index.names is None
+def test_what_has_nothing_to_say_costs_nothing():
+    fixed = fmt.HEADER.size + fmt.INDEX.size + fmt.MODEL_ENTRY.size + fmt.KIND_ENTRY.size + fmt.TRAILER.size
+    each = fmt.BLOCK.size + fmt.BLOCK_ENTRY.size
+    assert len(write(rgb=False, metadata=None)) == fixed + 2 * each + len(b"first block" + b"third")
 
 
 def test_every_prefix_is_refused():
-    data = small_file()
+    data = write()
     for end in range(len(data)):
         with pytest.raises((TruncatedError, NotSmaltiError)):
-            BlockReader(data[:end])
+            read(data[:end])
 
 
 def test_every_flipped_bit_is_noticed():
-    data = small_file()
+    data = write()
     for at in range(len(data)):
         for bit in range(8):
             flipped = bytearray(data)
             flipped[at] ^= 1 << bit
-            with pytest.raises(FormatError):  # noqa: PT012 - either may be the one
-                reader = BlockReader(bytes(flipped))
-                for block in range(2):
-                    reader.read(block)
+            with pytest.raises(FormatError):
+                read(bytes(flipped))
 
 
-def test_a_damaged_block_costs_that_block_alone():
-    data = bytearray(small_file())
-    data[fmt.HEADER.size] ^= 1
-    reader = BlockReader(bytes(data))
-    assert reader.read(1) == b"second"
-    with pytest.raises(CorruptError, match="block 0"):
-        reader.read(0)
-
-
-def test_appended_bytes_are_noticed():
-    with pytest.raises(FormatError):
-        BlockReader(small_file() + b"x")
-
-
-def sealed(header: bytes, body: bytes) -> bytes:
-    """A file of no blocks whose checksum is right, whatever it says."""
-    return header + body + fmt.TRAILER.pack(len(body), zlib.crc32(header + body), fmt.END_MAGIC)
+def resealed(change) -> bytes:
+    """An archive with a changed index whose checksums are right."""
+    reader = read(write())
+    data = write()[: reader.end - fmt.TRAILER.size]
+    records = data[: data.rindex(fmt.INDEX_MARK)]
+    index = fmt.Index(**{**vars(reader.index), **change(reader.index)})
+    return records + fmt.pack_index(index)
 
 
 @pytest.mark.parametrize(
-    ("body", "message"),
+    ("change", "words"),
     [
-        (fmt.INDEX.pack(2**63, 0, 0), "cannot hold"),
-        (fmt.INDEX.pack(2**63, 2**31, 0), "cannot hold"),
-        (fmt.INDEX.pack(3, 2, 0), "does not fit its 2 blocks"),
-        (fmt.INDEX.pack(3, 2, 0) + fmt.BLOCK.pack(2**32 - 1, 0) * 2, "do not add up"),
-        (fmt.INDEX.pack(0, 0, 5) + b"names", "names"),
-        (fmt.INDEX.pack(0, 0, 12) + zlib.compress(b"abcd"), "names"),
+        (lambda i: {"models": ()}, "does not fit the header"),
+        (lambda i: {"models": (fmt.ModelEntry(bytes(8), 0),)}, "does not fit the header"),
+        (lambda i: {"models": (*i.models, *i.models)}, "are the same"),
+        (lambda i: {"models": (fmt.ModelEntry(ID, 1 << 62),)}, "outside of the file"),
+        (lambda i: {"kinds": (i.kinds[0], i.kinds[0])}, "are the same"),
+        (lambda i: {"kinds": (i.kinds[0], i.kinds[1]._replace(model=7))}, "a model that there is not"),
+        (lambda i: {"kinds": (i.kinds[0], i.kinds[1]._replace(mode=2))}, "impossible image shape"),
+        (lambda i: {"kinds": (i.kinds[0]._replace(height=65535, width=65535), i.kinds[1])}, "impossible image shape"),
+        (lambda i: {"kinds": i.kinds[:1]}, "a kind that there is not"),
+        (lambda i: {"blocks": (i.blocks[0]._replace(images=0), *i.blocks[1:])}, "number of images"),
+        (lambda i: {"blocks": (i.blocks[0]._replace(images=4097), *i.blocks[1:])}, "number of images"),
+        (lambda i: {"blocks": (i.blocks[0]._replace(offset=5), *i.blocks[1:])}, "outside of the file"),
+        (lambda i: {"blocks": (i.blocks[0]._replace(size=2**32 - 1), *i.blocks[1:])}, "outside of the file"),
+        (lambda i: {"blocks": (i.blocks[0], i.blocks[0], i.blocks[2])}, "a kind|same bytes"),
+        (lambda i: {"sections": i.sections[1:]}, "have no order"),
+        (lambda i: {"sections": (i.sections[0]._replace(images=9), *i.sections[1:])}, "do not fit"),
+        (lambda i: {"sections": (i.sections[0]._replace(code=77), *i.sections[1:])}, "unknown code"),
+        (lambda i: {"sections": (i.sections[0], i.sections[1]._replace(images=4))}, "do not fit"),
     ],
 )
-def test_lying_counts_and_sizes_are_refused_before_they_cost_memory(body, message):
-    with pytest.raises(CorruptError, match=message):
-        BlockReader(sealed(fmt.pack_header(HEADER), body))
+def test_an_index_that_lies_is_refused(change, words):
+    with pytest.raises(CorruptError, match=words):
+        read(resealed(change))
 
 
-def test_names_that_inflate_without_end_are_refused():
-    names = zlib.compress(bytes(50_000_000), 9)
-    body = fmt.INDEX.pack(1, 1, len(names)) + fmt.BLOCK.pack(0, 0) + names
-    with pytest.raises(CorruptError, match="names"):
-        BlockReader(sealed(fmt.pack_header(HEADER), body))
+def test_counts_beyond_all_measure_are_refused_before_they_cost_memory():
+    body = fmt.INDEX.pack(fmt.INDEX_MARK, 2**63, 2**32 - 1, 1, 1, 0)
+    data = fmt.pack_header(ID) + body + fmt.TRAILER.pack(len(body), fmt.hash64(body), fmt.END_MAGIC)
+    with pytest.raises(CorruptError, match="does not fit its 4294967295 blocks"):
+        read(data)
+    with pytest.raises(CorruptError, match="claims an index of"):
+        read(data[:-16] + fmt.TRAILER.pack(2**32 - 1, bytes(8), fmt.END_MAGIC))
 
 
-@pytest.mark.parametrize("change", [{"channels": 2}, {"height": 0}, {"width": 0}, {"block_images": 5000}])
-def test_impossible_headers_are_refused(change):
-    header = fmt.pack_header(fmt.Header(**{**vars(HEADER), **change}))
-    with pytest.raises(CorruptError, match="impossible"):
-        BlockReader(sealed(header, fmt.INDEX.pack(0, 0, 0)))
+def test_a_block_that_is_another_than_the_index_says_is_refused():
+    blocks = read(write()).index.blocks
+    first, last = blocks[0]._replace(images=1), blocks[2]._replace(images=2)
+    swapped = resealed(lambda i: {"blocks": (last, i.blocks[1], first)})
+    with pytest.raises(CorruptError, match="not the one that the index says"):
+        read(swapped)
+
+
+def test_what_lies_behind_the_end_counts_for_nothing():
+    data = write()
+    ended = fmt.pack_header(ID, len(data)) + data[fmt.HEADER.size :]
+    assert read(ended + b"an append that was interrupted" * 9).count == 4
+    with pytest.raises(TruncatedError, match="bytes of"):
+        read(ended[:-1])
+    with pytest.raises(CorruptError, match="header"):
+        read(ended[:5] + bytes([ended[5] ^ 1]) + ended[6:])
 
 
 def test_other_files_and_versions_are_told_apart():
     with pytest.raises(NotSmaltiError):
-        BlockReader(b"\x89PNG\r\n\x1a\n" + bytes(100))
+        read(b"\x89PNG\r\n\x1a\n" + bytes(100))
     with pytest.raises(NotSmaltiError):
-        BlockReader(b"")
-    data = bytearray(small_file())
-    data[4:6] = struct.pack("<H", 7)
+        read(b"")
+    data = bytearray(write())
+    data[4] = 7
     with pytest.raises(VersionError, match="version 7"):
-        BlockReader(bytes(data))
+        read(bytes(data))
+    data[4] = 0
+    with pytest.raises(VersionError, match="early draft"):
+        read(bytes(data))
 
 
 LAYOUTS = (
-    *(("Header", fmt.HEADER), ("Range", codec.RANGE), ("Count", codec.COUNT)),
-    *(("Index", fmt.INDEX), ("Block", fmt.BLOCK), ("Trailer", fmt.TRAILER)),
+    *(("Header", fmt.HEADER), ("Block", fmt.BLOCK), ("Model record", fmt.MODEL), ("Section", fmt.SECTION)),
+    *(("Index", fmt.INDEX), ("Model entry", fmt.MODEL_ENTRY), ("Kind entry", fmt.KIND_ENTRY)),
+    *(("Block entry", fmt.BLOCK_ENTRY), ("Section entry", fmt.SECTION_ENTRY), ("Trailer", fmt.TRAILER)),
+    *(("Single file", single.SINGLE), ("Sides", single.SIDES), ("Range", codec.RANGE), ("Count", codec.COUNT)),
 )
 
 
-def test_the_specification_has_the_fields_of_the_code():
+def section(name: str) -> str:
+    """The part of the specification under that heading."""
+    return re.search(rf"^#+ {name}$.*?(?=^#|\Z)", SPECIFICATION, re.M | re.S)[0]
+
+
+@pytest.mark.parametrize(("name", "layout"), LAYOUTS)
+def test_the_specification_has_the_fields_of_the_code(name, layout):
     """Offsets and sizes in the tables of docs/format.md are those of the structs in format.py."""
-    text = (Path(__file__).parents[1] / "docs" / "format.md").read_text(encoding="utf-8")
-    for name, layout in LAYOUTS:
-        section = re.search(rf"^#+ {name}$.*?(?=^#|\Z)", text, re.M | re.S)[0]
-        fields = [(int(at), int(size)) for at, size in re.findall(r"^\| (\d+) \| (\d+) \|", section, re.M)]
-        codes = re.findall(r"\d*s|[A-Z]", layout.format)
-        sizes = [struct.calcsize("<" + code) for code in codes]
-        assert fields == list(zip(np.cumsum([0, *sizes[:-1]]).tolist(), sizes, strict=True)), name
+    fields = [(int(at), int(size)) for at, size in re.findall(r"^\| (\d+) \| (\d+) \|", section(name), re.M)]
+    sizes = [struct.calcsize("<" + code) for code in re.findall(r"\d*s|[A-Z]", layout.format)]
+    assert fields == list(zip(np.cumsum([0, *sizes[:-1]]).tolist(), sizes, strict=True))
 
 
-def test_a_whole_file_survives_no_flip(packed: Path):
-    """As above, on a real file and through the whole decoder: our error or the right pixels."""
-    data = packed.read_bytes()
-    right = smalti.unpack(packed).pixels
-    for at in range(0, len(data), 3):
-        flipped = bytearray(data)
-        flipped[at] ^= 0x55
-        packed.write_bytes(flipped)
-        try:
-            pixels = smalti.unpack(packed).pixels
-        except smalti.SmaltiError:
-            continue
-        assert (pixels == right).all()
+def test_the_specification_has_the_marks_and_codes_of_the_code():
+    marks = {"Block": fmt.BLOCK_MARK, "Model record": fmt.MODEL_MARK, "Section": fmt.SECTION_MARK}
+    for name, mark in (marks | {"Index": fmt.INDEX_MARK, "Header": fmt.MAGIC, "Trailer": fmt.END_MAGIC}).items():
+        assert f"`{mark.hex(' ').upper()}`" in section(name), name
+    codes = dict(re.findall(r"^\| (\d+) \| (\w+) \|", section("Sections"), re.M))
+    assert codes == {
+        str(getattr(fmt, name.upper())): name for name in ("order", "names", "labels", "metadata", "carriers")
+    }
+    assert f"| 4 | 1 | form | {fmt.VERSION}:" in section("Header")
+    for name, limit in (
+        ("Block", fmt.MAX_BLOCK_IMAGES),
+        ("Section", fmt.MAX_SECTION_IMAGES),
+        ("Index", fmt.MAX_MODELS),
+    ):
+        assert f" {limit}" in section(name), name
+
+
+@given(st.integers(0, 2**63 - 1), st.binary(max_size=5))
+def test_a_varint_comes_back(value, rest):
+    data = fmt.varint(value)
+    assert fmt.read_varint(b"x" + data + rest, 1) == (value, 1 + len(data))
+
+
+@given(
+    mode=st.sampled_from([0, 1, 3, 4]),
+    sides=st.tuples(st.integers(1, 4096), st.integers(1, 1024)),
+    name=st.none() | st.text(min_size=1, max_size=50).filter(lambda text: "\0" not in text),
+    payload=st.binary(max_size=50),
+)
+def test_a_single_file_says_what_it_must_in_16_bytes(mode, sides, name, payload):
+    data = single.pack_single(ID, mode, sides if mode else None, name, payload, PIXELS)
+    told = single.unpack_single(data)
+    assert (told.model, told.mode, told.sides, told.name) == (ID[:3], mode, sides if mode else None, name)
+    assert data[told.size :] == payload
+    assert single.single_check(data, PIXELS) == told.check
+    assert single.single_check(data, b"others..") != told.check
+    if name is None:
+        assert len(data) - len(payload) <= 16

@@ -13,7 +13,7 @@ FILES = sorted((Path(__file__).parent / "golden").glob("*.smalti"))
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_a_golden_file_decodes_to_the_same_pixels(path):
     with np.load(path.with_suffix(".npz")) as expected:
-        assert (smalti.unpack(path).pixels == expected["pixels"]).all()
+        assert (smalti.load(path).pixels == expected["pixels"]).all()
 
 
 def test_there_are_golden_files_of_each_kind():

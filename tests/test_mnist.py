@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 import smalti
-from smalti.codec import decode_block
+from smalti.codec import decode_block, seal
 from smalti.exact import exact_blocks
-from smalti.images import read_images
+from smalti.exchange.sources import read_images
 from smalti.least import squared_errors
 from smalti.metrics import mse, psnr
 
@@ -21,7 +21,7 @@ def test_set(mnist) -> np.ndarray:
 
 def rate_and_psnr(path, x, **asked) -> tuple[float, float]:
     packed = smalti.pack(x, path, force=True, **asked)
-    return packed.rate, psnr(mse(x, smalti.unpack(path, model=asked.get("model")).pixels))
+    return packed.rate, psnr(mse(x, smalti.load(path, model=asked.get("model")).pixels))
 
 
 @pytest.mark.parametrize(("decibel", "most"), [(22.0, 8.0), (27.8, 16.5), (32.0, 24.0), (40.0, 40.0)])
@@ -76,7 +76,7 @@ def test_a_least_psnr_of_30_db_holds_for_every_one_of_500_images(tmp_path, test_
     else:
         x = {"digits": test_set[:500], "blank": np.zeros_like(test_set[:500]), "inverted": 255 - test_set[:500]}[kind]
     packed = smalti.pack(x, tmp_path / "x.smalti", min_psnr=30, effort=3)
-    errors = squared_errors(x, smalti.unpack(tmp_path / "x.smalti").pixels)
+    errors = squared_errors(x, smalti.load(tmp_path / "x.smalti").pixels)
     assert errors.max() <= 1e-3
     assert packed.rate < {"digits": 75, "fashion": 190, "noise": 420, "blank": 10, "inverted": 120}[kind]
 
@@ -101,7 +101,7 @@ def test_no_pixel_is_off_and_no_image_takes_more_than_raw_and_two_bytes(kind, ma
     else:
         x = of_any_size()[kind]
     for images in (x, x[:1]):
-        payload = exact_blocks([images], max_error, model)[0]
+        payload, _ = seal(exact_blocks([images], max_error, model)[0], images, model)
         y = decode_block(payload, len(images), (*images.shape[1:], 1)[:3], model)
         assert np.abs(y.astype(int) - images).max() <= max_error
         assert len(payload) <= images.nbytes + 2 * len(images)
@@ -109,7 +109,7 @@ def test_no_pixel_is_off_and_no_image_takes_more_than_raw_and_two_bytes(kind, ma
 
 def test_lossless_digits_take_less_than_105_bytes_and_a_largest_error_saves_a_quarter(tmp_path, test_set):
     exact = smalti.pack(test_set, tmp_path / "x.smalti", max_error=0).rate
-    assert (smalti.unpack(tmp_path / "x.smalti").pixels == test_set).all()
+    assert (smalti.load(tmp_path / "x.smalti").pixels == test_set).all()
     near = smalti.pack(test_set, tmp_path / "x.smalti", max_error=2, force=True).rate
     assert exact <= 105
     assert near <= 0.75 * exact

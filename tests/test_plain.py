@@ -64,5 +64,5 @@ def test_damage_is_our_error_or_an_image():
         decode_plain(record, 0, (9, 8))
     with pytest.raises(CorruptError, match="impossible"):
         decode_plain(bytes([0, 3]) + b"ab", 0, (9, 9))
-    with pytest.raises(CorruptError, match="no size"):
+    with pytest.raises(CorruptError, match="does not end"):
         decode_plain(bytes([0]) + b"\xff" * 9, 0, (9, 9))

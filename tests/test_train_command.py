@@ -72,7 +72,7 @@ def test_a_lossless_part_joins_a_model(tmp_path):
     assert (decode_block(payloads[0], 48, (28, 28, 1), model) == decode_block(payloads[0], 48, (28, 28, 1), base)).all()
     done = run("pack", source, "-o", tmp_path / "x.smalti", "--model", tmp_path / "x.model", "--lossless")
     assert done.returncode == 0, done.stderr
-    assert (smalti.unpack(tmp_path / "x.smalti", model=model).pixels == x).all()
+    assert (smalti.load(tmp_path / "x.smalti", model=model).pixels == x).all()
 
 
 def test_the_command_goes_on_from_a_model(tmp_path):
@@ -86,7 +86,7 @@ def test_the_command_goes_on_from_a_model(tmp_path):
     model = smalti.load_model(tmp_path / "x.model")
     assert model.training["pixels"]["from"] == f"mnist {smalti.load_model().id.hex()}"
     assert model.training["from"] == f"mnist {smalti.load_model().id.hex()}"
-    assert psnr(mse(draw_digits(48), smalti.unpack(packed_with(model, tmp_path), model=model).pixels)) > 18
+    assert psnr(mse(draw_digits(48), smalti.load(packed_with(model, tmp_path), model=model).pixels)) > 18
 
 
 def packed_with(model, folder):

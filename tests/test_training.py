@@ -224,17 +224,17 @@ def test_an_exported_model_packs_images(kind, trained, images, tmp_path, monkeyp
     if kind == "pixels":
         assert model.training["pixels"]["note"] == 1
         size = smalti.pack(images, tmp_path / "x.smalti", model=model, max_error=0).bytes
-        assert (smalti.unpack(tmp_path / "x.smalti", model=model).pixels == images).all()
+        assert (smalti.load(tmp_path / "x.smalti", model=model).pixels == images).all()
         assert size < 0.6 * images.nbytes
         lossy = smalti.pack(images, tmp_path / "y.smalti", model=model, quality=50).bytes
-        assert smalti.unpack(tmp_path / "y.smalti", model=model).pixels.shape == images.shape
+        assert smalti.load(tmp_path / "y.smalti", model=model).pixels.shape == images.shape
         assert lossy < 0.8 * size
         assert smalti.encode(np.zeros((5, 4, 3), np.uint8), model=model)  # of another size and colour
         return
     assert model.training["note"] == 1
     assert len(model.measured) == 17
     smalti.pack(images, tmp_path / "x.smalti", model=model, quality=90)
-    assert smalti.unpack(tmp_path / "x.smalti", model=model).pixels.shape == images.shape
+    assert smalti.load(tmp_path / "x.smalti", model=model).pixels.shape == images.shape
 
 
 @pytest.mark.parametrize(

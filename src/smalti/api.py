@@ -5,23 +5,27 @@ import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
-from smalti.archive import BlockReader, BlockWriter
+from smalti.archive import ArchiveWriter
 from smalti.atomic import atomic_write
-from smalti.bundle import DEFAULT_MODEL
-from smalti.codec import Pixels, block_images
-from smalti.control import DEFAULT_EFFORT, Aim, Progress, encode_blocks
+from smalti.bundle import DEFAULT_MODEL, decoding_bytes
+from smalti.codec import Pixels
+from smalti.contents import ModelName, Place, as_model
+from smalti.control import DEFAULT_EFFORT, Aim, Progress, encode_parts
 from smalti.errors import SourceError, UsageError
-from smalti.format import BLOCK, HEADER, INDEX, MAX_BLOCK_SAMPLES, MAX_SIDE, TRAILER, Header
-from smalti.images import ImageSet, describe, read_images
+from smalti.exchange.sources import open_source
+from smalti.exchange.targets import check_target, write_images
+from smalti.images import ImageSet, OnBad, Source, check_name, parts_of
+from smalti.intake import Intake, check_size
 from smalti.model import Model
-from smalti.sequence import Archive, ModelName, as_model
-from smalti.targets import check_target, write_images
+from smalti.packing import Overhead, Packing, write_packed
+from smalti.sequence import CACHE_BYTES, Archive
+from smalti.single import pack_single
 
-Source = Path | str | Pixels | ImageSet
+Images = Path | str | Pixels | ImageSet | Source | Sequence[Path | str] | Sequence[Pixels]
 
 
 @dataclass(frozen=True)
@@ -37,9 +41,17 @@ class Packed:
         return self.bytes / self.images
 
 
+@dataclass(frozen=True)
+class Unpacked:
+    """What `unpack` wrote."""
+
+    images: int
+    left_out: str  # what the target cannot hold, in words; empty if that is nothing
+
+
 def pack(
-    source: Source | Sequence[Path | str],
-    path: Path | str,
+    source: Images,
+    path: Path | str | BinaryIO,
     *,
     model: ModelName = DEFAULT_MODEL,
     quality: int | None = None,
@@ -48,52 +60,61 @@ def pack(
     bytes_an_image: float | None = None,
     max_error: int | None = None,
     effort: int = DEFAULT_EFFORT,
+    packing: Packing = Packing(),  # noqa: B008 - frozen
+    on_bad: OnBad | None = None,
     force: bool = False,
     progress: Progress | None = None,
 ) -> Packed:
     """Pack images into the smalti file `path`; at most one of quality to max_error may be given.
 
+    Images that the model's latents do not suit are coded by pixels or without the model. Images are taken as they
+    are needed, but for an aim at a mean (psnr, bytes_an_image), which needs all of them at once.
+
     Args:
-        source: an array (uint8, `n h w` or `n h w 3`), or paths of folders, images, idx or npz files.
-        path: the file to write; it appears whole or not at all.
+        source: an array (uint8, `n h w`, `n h w 3` or `n h w 4`), a list of arrays of any sizes, or paths: folders,
+            images, idx, npz, npy, tar, zip and parquet files.
+        path: the file to write, whole or not at all; or a binary stream.
         model: a name, the path of a bundle, or a loaded model.
         quality: 1 (fewest bytes) to 100 (best); 50 if nothing else is asked.
         psnr: dB that all images together shall have: of the squared error averaged over all of them.
         min_psnr: dB that each single image shall have; what the model cannot do so well is coded without it.
-        bytes_an_image: that the file shall take at most, names apart.
-        max_error: that a pixel (0 to 255) may be off by, at most; 0 is lossless. Images may be of any size and colour.
+        bytes_an_image: that the file shall take at most, names and labels apart.
+        max_error: that a pixel (0 to 255) may be off by, at most; 0 is lossless.
         effort: 1 (fast) to 9 (fewest bytes); decoding takes the same time.
+        packing: how the file is made: images a block, the model within, unordered, metadata.
+        on_bad: told of an image that cannot be read; if it returns, the image is left out. It raises if not given.
         force: replace `path` if it exists.
-        progress: called with the number of images just done, and of all.
+        progress: called with the number of images just done, and of all (None if that is not known).
 
     Raises:
-        SourceError: the images cannot be read or do not suit the model.
+        SourceError: the images cannot be read.
         UsageError: no such model or quality, `path` exists, or the model cannot do what is asked.
         OutputError: `path` cannot be written.
     """
     aim = Aim(quality, psnr, min_psnr, bytes_an_image, max_error, effort)
     loaded = as_model(model)
-    images = _images(source)
-    check_fit(images, loaded, lossless=max_error is not None)
-    with atomic_write(_path(path), force=force) as file:
-        _write(images, file, loaded, aim, progress)
-        size = file.tell()
-    return Packed(len(images.pixels), size)
+    check_model(loaded, aim)
+    images = as_source(source, on_bad)
+    if not isinstance(path, str | Path):
+        return _write(images, path, loaded, aim, packing, progress)
+    with atomic_write(as_path(path), force=force) as file:
+        return _write(images, file, loaded, aim, packing, progress)
 
 
 def unpack(
-    path: Path | str,
-    target: Path | str | None = None,
+    path: Place,
+    target: Path | str,
     *,
     model: ModelName | None = None,
     force: bool = False,
     progress: Progress | None = None,
-) -> ImageSet:
-    """Decode all images of the smalti file `path`; write them to `target` if one is given.
+) -> Unpacked:
+    """Decode all images of a smalti file and write them to `target`.
 
     Args:
-        path: the file to read.
-        target: `*.npz`, `*-idx3-ubyte[.gz]`, else a folder of PNG files; whole or not at all.
+        path: the file to read: a path, a URL, or its bytes.
+        target: `*.npz`, `*.npy`, `*.tar[.gz]`, `*.zip`, `*.parquet`, `*-idx3-ubyte[.gz]`, else a folder of PNG files;
+            whole or not at all.
         model: where to find the model, if it is not built in.
         force: replace what exists at `target`.
         progress: called with the number of images just done, and of all.
@@ -101,15 +122,26 @@ def unpack(
     Raises:
         FormatError: the file is damaged or not a smalti file.
         UnknownModelError: its model is not known here.
-        OutputError, UsageError: `target` cannot be written.
+        OutputError, UsageError: `target` cannot be written, or cannot hold such images.
     """
-    with open_archive(path, model=model) as archive:
-        if target is not None:
-            check_target(Path(target), gray=archive.image_shape[2] == 1, force=force)
-        images = ImageSet(archive.decode_all(progress), archive.names)
-    if target is not None:
-        write_images(images, Path(target), force=force)
-    return images
+    with Archive(path, model) as archive:
+        about = archive.about
+        left_out = check_target(Path(target), about, force=force)
+        write_images(archive.parts(progress), about, Path(target), force=force)
+        return Unpacked(about.count, left_out)
+
+
+def load(path: Place, *, model: ModelName | None = None, progress: Progress | None = None) -> ImageSet:
+    """All images of a smalti file in one array, with names and labels.
+
+    Raises:
+        FormatError, UnknownModelError: as `unpack`.
+        UsageError: they are of several shapes, or there are none; use `smalti.open`.
+    """
+    with Archive(path, model) as archive:
+        _ = archive.image_shape
+        x = np.concatenate([part.pixels for part in archive.parts(progress)])
+        return ImageSet(x, archive.names, archive.labels)
 
 
 def encode(
@@ -121,23 +153,22 @@ def encode(
     max_error: int | None = None,
     effort: int = DEFAULT_EFFORT,
 ) -> bytes:
-    """One image (uint8, `h w` or `h w 3`) to the bytes of a smalti file. For many images, `pack` takes far fewer.
+    """One image (uint8, `h w`, `h w 3` or `h w 4`) to the bytes of a smalti file.
 
-    Arguments and errors are those of `pack`.
+    For many images, `pack` takes far fewer. Arguments and errors are those of `pack`.
 
     >>> image = np.zeros((28, 28), np.uint8)
     >>> decode(encode(image)).shape
     (28, 28)
     """
-    loaded, images = as_model(model), ImageSet(np.asarray(image)[None])
-    check_fit(images, loaded, lossless=max_error is not None)
     file = io.BytesIO()
-    _write(images, file, loaded, Aim(quality, min_psnr=min_psnr, max_error=max_error, effort=effort), None)
+    x = ImageSet(np.asarray(image)[None])
+    pack(x, file, model=model, quality=quality, min_psnr=min_psnr, max_error=max_error, effort=effort)
     return file.getvalue()
 
 
 def decode(data: bytes | bytearray | memoryview, *, model: ModelName | None = None) -> Pixels:
-    """The bytes of a smalti file of one image to the image (`h w` or `h w 3`).
+    """The bytes of a smalti file of one image to the image.
 
     Raises:
         FormatError: `data` is damaged.
@@ -145,71 +176,112 @@ def decode(data: bytes | bytearray | memoryview, *, model: ModelName | None = No
     """
     if not isinstance(data, bytes | bytearray | memoryview):
         raise UsageError("decode takes the bytes of a file; to read a file use smalti.open")
-    with Archive(BlockReader(bytes(data)), model) as archive:
+    with Archive(bytes(data), model) as archive:
         if len(archive) != 1:
             raise UsageError(f"the data holds {len(archive)} images; decode takes one: write a file and open it")
         return archive[0]
 
 
-def _write(images: ImageSet, file: BinaryIO, model: Model, aim: Aim, progress: Progress | None) -> None:
-    x = images.pixels
-    block = block_images(images.shape)
-    parts = [x[i : i + block] for i in range(0, len(x), block)]
-    writer = BlockWriter(file, Header(model.id, *images.shape, block))
-    overhead = HEADER.size + INDEX.size + BLOCK.size * len(parts) + TRAILER.size
-    for part, payload in zip(parts, encode_blocks(parts, model, aim, overhead), strict=True):
-        writer.add(payload)
-        if progress:
-            progress(len(part), len(x))
-    writer.finish(len(x), images.names)
-
-
-def open_archive(path: Path | str, *, model: ModelName | None = None) -> Archive:
+def open_archive(path: Place, *, model: ModelName | None = None, cache_bytes: int = CACHE_BYTES) -> Archive:
     """Open a smalti file as a sequence of images; `smalti.open` is this function.
+
+    Args:
+        path: a path, a URL that fsspec knows (`https://`, `s3://`, ...; `pip install "smalti[remote]"`), or bytes.
+        model: where to find the model, if it is not built in.
+        cache_bytes: of decoded pixels that are kept.
 
     Raises:
         SourceError, FormatError, UnknownModelError: the file cannot be read, is damaged, or its model is not known.
     """
-    return Archive(BlockReader(_path(path)), model)
+    if not isinstance(path, str | Path | bytes):
+        raise UsageError(f"a file is named by a path, not by {path!r}")
+    return Archive(path, model, cache_bytes)
 
 
-def _path(path: Path | str) -> Path:
+def _write(
+    images: Source, file: BinaryIO, model: Model, aim: Aim, packing: Packing, progress: Progress | None
+) -> Packed:
+    first, images = _peeked(images)
+    lonely = first is not None and not images.labelled and not packing.embed and packing.metadata is None
+    if lonely and first is not None:
+        data = _single(first, model, aim)
+        file.write(data)
+        if progress:
+            progress(1, 1)
+        return Packed(1, len(data))
+    writer = ArchiveWriter.start(file, model.id)
+    number = writer.model(model.id, decoding_bytes(model) if packing.embed else None)
+    intake = Intake(images, number, packing.block_images, writer)
+    write_packed(intake, model, aim, packing, progress)
+    if not intake.count:
+        raise SourceError("there are no images to pack; nothing is written")
+    return Packed(intake.count, writer.finish())
+
+
+def _peeked(images: Source) -> tuple[ImageSet | None, Source]:
+    """The only image, if there is no other, and all images still to be taken."""
+    parts = iter(images.parts)
+    first = next(parts, None)
+    second = next(parts, None) if first is not None and len(first) == 1 else None
+    seen = [part for part in (first, second) if part is not None]
+    whole = Source(_chained(seen, parts), images.total, named=images.named, labelled=images.labelled)
+    return (first if first is not None and len(first) == 1 and second is None else None), whole
+
+
+def _chained(seen: Sequence[ImageSet], rest: Iterable[ImageSet]) -> Iterable[ImageSet]:
+    yield from seen
+    yield from rest
+
+
+def _single(image: ImageSet, model: Model, aim: Aim) -> bytes:
+    check_size(image.shape)
+    (block,) = encode_parts([image.pixels], model, aim, Overhead(model.image_shape))
+    h, w, c = image.shape
+    name = None if image.names is None else image.names[0]
+    if name is not None:
+        check_name(name)
+    mode, sides = (0, None) if image.shape == model.image_shape else (c, (h, w))
+    return pack_single(model.id, mode, sides, name, block.payload, block.pixels)
+
+
+def as_path(path: Path | str) -> Path:
+    """A path from what should be one.
+
+    Raises:
+        UsageError: it is none.
+    """
     if not isinstance(path, str | Path):
         raise UsageError(f"a file is named by a path, not by {path!r}")
     return Path(path)
 
 
-def _images(source: Source | Sequence[Path | str]) -> ImageSet:
-    if isinstance(source, ImageSet):
-        return source
-    if isinstance(source, np.ndarray):
-        return ImageSet(source)
-    paths = [source] if isinstance(source, str | Path) or not isinstance(source, Iterable) else list(source)
-    if not all(isinstance(path, str | Path) for path in paths):
-        raise SourceError("a source is one array of all images (n h w), or paths; stack the arrays with numpy.stack")
-    return read_images(*paths)
-
-
-def check_fit(images: ImageSet, model: Model, *, lossless: bool = False) -> None:
-    """Refuse images whose size or colour `model` does not take. Lossless coding takes all, but wants a part for it.
+def as_source(source: Images, on_bad: OnBad | None = None) -> Source:
+    """Where images come from.
 
     Raises:
-        SourceError: they do not suit, or are larger than a file can hold.
-        UsageError: the model has no part for what is asked.
+        SourceError: they cannot be had.
     """
-    h, w, c = images.shape
-    if max(h, w) > MAX_SIDE or h * w * c > MAX_BLOCK_SAMPLES:
-        raise SourceError(f"the images are {describe(images.shape)}, more than a file can hold; cut them into tiles")
-    if lossless and model.pixels is None:
+    if isinstance(source, Source):
+        return source
+    if isinstance(source, np.ndarray):
+        source = ImageSet(source)
+    if isinstance(source, ImageSet):
+        return Source([source], len(source), named=source.names is not None, labelled=source.labels is not None)
+    every: list[Any] = [source] if isinstance(source, str | Path) or not isinstance(source, Iterable) else list(source)
+    if every and all(isinstance(image, np.ndarray) for image in every):
+        return Source(parts_of(every), len(every), named=False, labelled=False)
+    if not all(isinstance(path, str | Path) for path in every):
+        raise SourceError("a source is an array of images (n h w), a list of arrays (h w each), or paths")
+    return open_source(*every) if on_bad is None else open_source(*every, on_bad=on_bad)
+
+
+def check_model(model: Model, aim: Aim) -> None:
+    """Refuse a model that cannot do what is asked.
+
+    Raises:
+        UsageError: it has no part for it.
+    """
+    if aim.max_error is not None and model.pixels is None:
         raise UsageError(
             f"model {model.name} cannot code by pixels; take another, or train one: smalti train --lossless"
-        )
-    if lossless or not model.has_latents:  # sizes do not matter then
-        if model.pixels_for(c) is None:
-            raise SourceError(f"the images are gray, but model {model.name} is for RGB ones; convert them")
-        return
-    if images.shape != model.image_shape:
-        raise SourceError(
-            f"the images are {describe(images.shape)}, but model {model.name} takes {describe(model.image_shape)};"
-            " convert them, pack them with a largest error or lossless, or train a model: smalti train"
         )

@@ -19,19 +19,21 @@ A model that codes by pixels has, beside all this or instead of all but the mani
 pixels.npz           integers: the network that says how likely each sample is
 dequantiser.onnx     samples as their levels say (integers, as float32, `n 4c h/2 w/2`) and largest errors (`n`) to
                      corrections of them, in steps of a level over 256
+
+What is for the encoder alone may be missing; such a model can only decode. A bundle that did not come with smalti is
+checked before anything of it runs: `networks.py`.
 """
 
 import contextlib
 import functools
 import hashlib
-import io
 import json
 import math
 import os
-import zipfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,15 +45,18 @@ from smalti.local import LocalPrior
 from smalti.masked import ACTIVATION_MAX, ANCHORS, POINTS, MaskedMLP
 from smalti.mixture import CDF_RANGE, CDF_STEPS, SCALES, WEIGHT_RANGE, Logistics
 from smalti.model import ANALYSIS, DEQUANTISER, FEATURES, LOCAL_ANALYSIS, NETWORKS, SYNTHESIS, Model
+from smalti.networks import check_networks
 from smalti.pixels import MAX_ERROR, PixelPrior, Window
 from smalti.prior import LATENT_MAX, Grid, Prior
+from smalti.zips import npz_bytes, read_npz, unzip, zip_bytes
 
 VERSION = 2
 SUFFIX = ".model"
 DEFAULT_MODEL = "mnist"
 SEARCH_PATH = "SMALTI_MODEL_PATH"
 """Environment variable: folders to look for models in, besides the built-in one."""
-MAX_MEMBER_BYTES = 64 << 20
+MAX_BUNDLE_BYTES = 64 << 20
+MAX_MANIFEST_BYTES = 1 << 20
 MAX_NAME = 255
 MAX_LATENTS = 1 << 10
 MAX_CELLS = 1 << 8
@@ -61,7 +66,9 @@ MANIFEST = "manifest.json"
 DECODER, LOCAL, PIXELS = "decoder.npz", "local.npz", "pixels.npz"
 DECODING = (SYNTHESIS, DECODER, FEATURES, LOCAL, PIXELS, DEQUANTISER)
 """Members on which decoding depends, those that there are."""
-MEMBERS = (*DECODING, ANALYSIS, LOCAL_ANALYSIS)
+ENCODING = (ANALYSIS, LOCAL_ANALYSIS)
+"""Members for the encoder alone; a bundle may do without them."""
+MEMBERS = (*DECODING, *ENCODING)
 GRID, TABLES = ("steps", "low", "high"), ("cdf", "weights", "inverse")
 MLP = tuple(f"{part}{layer}" for layer in "123" for part in "wbqs")
 LOCAL_ARRAYS = ("tables", "steps", "octaves", "active")
@@ -72,6 +79,12 @@ WINDOW = ("channels", "above", "reach", "left")
 MAX_LAYERS = 8
 """Of the network of pixels."""
 _BUILT_IN = Path(__file__).parent / "models"
+BUILT_IN_IDS = {
+    bytes.fromhex("e8fc90d26a234f18"): "mnist",
+    bytes.fromhex("f39a117797b9fbe4"): "fashion",
+    bytes.fromhex("93777c499c413d86"): "mnist-autoencoder",
+}
+"""Names of built-in models by their ids, so that a file's model is found without loading any other."""
 
 
 def bundle_bytes(model: Model) -> bytes:
@@ -80,14 +93,14 @@ def bundle_bytes(model: Model) -> bytes:
     if model.has_latents:
         grid = {name: getattr(model.grid, name).astype(np.int16) for name in GRID}
         tables = {name: getattr(model.prior.logistics, name) for name in TABLES}
-        members[DECODER] = _npz(grid | _mlp_arrays(model.prior.mlp) | tables)
+        members[DECODER] = npz_bytes(grid | _mlp_arrays(model.prior.mlp) | tables)
     decoder: dict[str, Any] = {"image_shape": model.image_shape, "cells": model.cells}
     if model.local is not None:
         decoder["sites"] = model.sites
         local = {name: getattr(model.local, name) for name in LOCAL_ARRAYS}
-        members[LOCAL] = _npz(local | _mlp_arrays(model.local.mlp))
+        members[LOCAL] = npz_bytes(local | _mlp_arrays(model.local.mlp))
     if model.pixels is not None:
-        members[PIXELS] = _npz(_pixel_arrays(model.pixels))
+        members[PIXELS] = npz_bytes(_pixel_arrays(model.pixels))
     members |= model.networks
     manifest = {
         "smalti_model": VERSION,
@@ -99,7 +112,7 @@ def bundle_bytes(model: Model) -> bytes:
         "training": dict(model.training),
     }
     in_order = {name: members[name] for name in MEMBERS if name in members}
-    return _zip({MANIFEST: json.dumps(manifest, indent=1).encode()} | in_order)
+    return zip_bytes({MANIFEST: json.dumps(manifest, indent=1).encode()} | in_order)
 
 
 def _mlp_arrays(mlp: MaskedMLP) -> dict[str, NDArray[Any]]:
@@ -115,22 +128,17 @@ def _pixel_arrays(prior: PixelPrior) -> dict[str, NDArray[Any]]:
     return arrays | {name: getattr(prior.logistics, name) for name in TABLES}
 
 
-def _npz(arrays: Mapping[str, NDArray[Any]]) -> bytes:
-    """As `numpy.savez`, but without the time of day."""
-    members = {}
-    for name, array in arrays.items():
-        file = io.BytesIO()
-        np.save(file, array, allow_pickle=False)
-        members[f"{name}.npy"] = file.getvalue()
-    return _zip(members, zipfile.ZIP_STORED)
+def decoding_bytes(model: Model) -> bytes:
+    """The bundle of a model without what only its encoder needs; of the same id.
 
-
-def _zip(members: Mapping[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w", method) as bundle:
-        for member, data in members.items():
-            bundle.writestr(zipfile.ZipInfo(member), data, method, 9)
-    return file.getvalue()
+    Raises:
+        ModelError: the model is not as it was loaded, so its id is of another one.
+    """
+    kept = {name: data for name, data in model.networks.items() if name not in ENCODING}
+    data = bundle_bytes(replace(model, networks=kept))
+    if parse_bundle(data).id != model.id:
+        raise ModelError(f"model {model.name} is not what its id says; load it from a bundle of its own")
+    return data
 
 
 def load_model(name: str | Path = DEFAULT_MODEL, threads: int = 0) -> Model:
@@ -162,15 +170,32 @@ def find_model(model_id: bytes, threads: int = 0) -> Model:
     Raises:
         UnknownModelError: it is neither built in nor on `SMALTI_MODEL_PATH`.
     """
+    if is_known(model_id):
+        return _load(_BUILT_IN / f"{BUILT_IN_IDS[model_id]}{SUFFIX}", threads)
+    found = find_by_prefix(model_id, threads)
+    if not found:
+        raise UnknownModelError(
+            f"the file needs model {model_id.hex()}, which is not built in; name its bundle with --model,"
+            f" or put it in a folder named by {SEARCH_PATH}"
+        )
+    return found[0]
+
+
+def find_by_prefix(start: bytes, threads: int = 0) -> list[Model]:
+    """All models, built in or on the search path, whose id starts so."""
+    found = [_load(_BUILT_IN / f"{name}{SUFFIX}", threads) for i, name in BUILT_IN_IDS.items() if i.startswith(start)]
     for path in model_paths():
-        with contextlib.suppress(ModelError, SourceError):  # another bundle's damage is not our concern
-            model = _load(path, threads)
-            if model.id == model_id:
-                return model
-    raise UnknownModelError(
-        f"the file needs model {model_id.hex()}, which is not built in; name its bundle with --model,"
-        f" or put it in a folder named by {SEARCH_PATH}"
-    )
+        if path.parent != _BUILT_IN:
+            with contextlib.suppress(ModelError, SourceError):  # another bundle's damage is not our concern
+                model = _load(path, threads)
+                if model.id.startswith(start):
+                    found.append(model)
+    return found
+
+
+def is_known(model_id: bytes) -> bool:
+    """Whether a model is built in; none is loaded to say so."""
+    return model_id in BUILT_IN_IDS
 
 
 def model_paths() -> list[Path]:
@@ -188,38 +213,52 @@ def _load(path: Path, threads: int) -> Model:
 
 @functools.lru_cache(maxsize=16)
 def _load_once(path: Path, threads: int, _changed: int) -> Model:
-    """Read a bundle, anew only if the file has changed."""
+    """Read a bundle, anew only if the file has changed; check it unless it came with smalti."""
     try:
         with path.open("rb") as file:
-            return _read(file, path.stat().st_size, threads)
+            data = file.read(MAX_BUNDLE_BYTES + 1)
+        model = _read(data, threads)
+        if path.parent != _BUILT_IN.resolve():
+            check_networks(model)
     except Exception as exc:
         raise ModelError(f"{path} is not a model bundle, or a damaged one ({exc}); export or copy it again") from exc
+    return model
 
 
-def parse_bundle(data: bytes) -> Model:
-    """The model of a bundle's bytes, which nobody has damaged."""
-    return _read(io.BytesIO(data), len(data), 0)
+def parse_bundle(data: bytes, *, trusted: bool = True) -> Model:
+    """The model of a bundle's bytes.
+
+    trusted: nobody has damaged it, and it was proven at export; else it is checked before any of it can run.
+
+    Raises:
+        ModelError: it is not trusted, and is damaged or not a bundle.
+    """
+    if trusted:
+        return _read(data, 0)
+    try:
+        model = _read(data, 0)
+        check_networks(model)
+    except Exception as exc:
+        raise ModelError(f"a model bundle is damaged, or not one ({exc}); use another") from exc
+    return model
 
 
-def _read(file: BinaryIO, size: int, threads: int) -> Model:
-    with zipfile.ZipFile(file) as bundle:
-        there = bundle.namelist()
-        names = [MANIFEST, *([PIXELS] if PIXELS in there else [])]
-        names += [DEQUANTISER] if DEQUANTISER in there else []
-        if set(there) - {MANIFEST, PIXELS, DEQUANTISER} or PIXELS not in there:
-            names += [SYNTHESIS, DECODER, ANALYSIS]
-        if FEATURES in there:
-            names += [FEATURES, LOCAL, LOCAL_ANALYSIS]
-        members = {name: _member(bundle, name) for name in names}
-    return _parse(members, size, threads)
-
-
-def _member(bundle: zipfile.ZipFile, name: str) -> bytes:
-    info = bundle.getinfo(name)
-    if info.file_size > MAX_MEMBER_BYTES:
-        raise ValueError(f"{name} claims {info.file_size} bytes")
-    with bundle.open(info) as file:
-        return file.read(MAX_MEMBER_BYTES)
+def _read(data: bytes, threads: int) -> Model:
+    if len(data) > MAX_BUNDLE_BYTES:
+        raise ValueError(f"it has more than {MAX_BUNDLE_BYTES} bytes")
+    found = unzip(data, {MANIFEST, *MEMBERS})
+    names = [MANIFEST, *([PIXELS] if PIXELS in found else [])]
+    names += [DEQUANTISER] if DEQUANTISER in found else []
+    if set(found) - set(names) or PIXELS not in found:
+        names += [SYNTHESIS, DECODER, *([ANALYSIS] if ANALYSIS in found else [])]
+    if FEATURES in found:
+        names += [FEATURES, LOCAL, *([LOCAL_ANALYSIS] if LOCAL_ANALYSIS in found else [])]
+    missing = [name for name in names if name not in found]
+    if missing:
+        raise ValueError(f"it lacks {', '.join(missing)}")
+    if len(found[MANIFEST]) > MAX_MANIFEST_BYTES:
+        raise ValueError(f"a manifest of more than {MAX_MANIFEST_BYTES} bytes")
+    return _parse({name: found[name] for name in names}, len(data), threads)
 
 
 def _parse(members: Mapping[str, bytes], size: int, threads: int) -> Model:
@@ -234,10 +273,10 @@ def _parse(members: Mapping[str, bytes], size: int, threads: int) -> Model:
     cells = int(decoder["cells"])
     if c not in (1, 3) or not (1 <= h <= MAX_SIDE and 1 <= w <= MAX_SIDE) or not 1 <= cells <= MAX_CELLS:
         raise ValueError(f"images of shape {(h, w, c)} in {cells} cells")
-    grid, prior = _latents(_arrays(members[DECODER])) if DECODER in members else no_latents()
+    grid, prior = _latents(read_npz(members[DECODER])) if DECODER in members else no_latents()
     local, sites = None, (0, 0)
     if FEATURES in members:
-        local = _local(_arrays(members[LOCAL]))
+        local = _local(read_npz(members[LOCAL]))
         rows, columns = (int(n) for n in decoder["sites"])
         sites = rows, columns
         if not (1 <= rows <= MAX_SIDE and 1 <= columns <= MAX_SIDE and rows * columns <= MAX_SITES):
@@ -248,7 +287,7 @@ def _parse(members: Mapping[str, bytes], size: int, threads: int) -> Model:
     name, training = _told(manifest)
     decoding = [json.dumps(decoder, sort_keys=True).encode()]
     decoding += [members[name] for name in DECODING if name in members]
-    pixels = _pixels(_arrays(members[PIXELS])) if PIXELS in members else None
+    pixels = _pixels(read_npz(members[PIXELS])) if PIXELS in members else None
     if pixels is not None and pixels.window.channels not in (1, c):
         raise ValueError(f"a network for pixels of {pixels.window.channels} channels beside images of {c}")
     return Model(
@@ -350,12 +389,3 @@ def _pixels(arrays: Mapping[str, NDArray[Any]]) -> PixelPrior:
     tables = Logistics(**{name: arrays[name] for name in TABLES})
     rows, columns, errors = (arrays[name] for name in ("rows", "columns", "errors"))
     return PixelPrior(window, weights, biases, shifts, rows, columns, errors, tables)
-
-
-def _arrays(data: bytes) -> dict[str, NDArray[Any]]:
-    """The arrays of an npz file, none larger than a member may be."""
-    with zipfile.ZipFile(io.BytesIO(data)) as file:
-        if sum(info.file_size for info in file.infolist()) > MAX_MEMBER_BYTES:
-            raise ValueError("arrays larger than allowed")
-    with np.load(io.BytesIO(data), allow_pickle=False) as file:
-        return {name: file[name] for name in file.files}

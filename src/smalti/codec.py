@@ -29,7 +29,7 @@ from smalti.masked import POINTS
 from smalti.model import Model
 from smalti.pixelcoder import Quantised, decode_samples, quantise
 from smalti.pixels import MAX_ERROR
-from smalti.plain import decode_plain, encode_plain
+from smalti.plain import decode_plain, encode_plain, plain_raw
 from smalti.search import Effort
 from smalti.tables import Ints, uniform
 
@@ -47,10 +47,16 @@ Pixels = NDArray[np.uint8]
 Shape = tuple[int, int, int]
 
 
-def block_images(shape: Shape) -> int:
-    """Images a block of `shape` (h w c)."""
+def shape_of(x: Pixels) -> Shape:
+    """Of each of the images `x` (`n h w` or `n h w c`): h w c."""
+    _, h, w, *c = x.shape
+    return h, w, c[0] if c else 1
+
+
+def block_images(shape: Shape, most: int = BLOCK_IMAGES) -> int:
+    """Images a block of `shape` (h w c), at most `most`."""
     h, w, c = shape
-    return max(1, min(BLOCK_IMAGES, BLOCK_SAMPLES // (h * w * c)))
+    return max(1, min(most, BLOCK_SAMPLES // (h * w * c)))
 
 
 def together(shape: Shape) -> int:
@@ -76,7 +82,7 @@ def code_parts(parts: Sequence[Pixels], rung: Rung, model: Model, effort: Effort
 def quantise_parts(parts: Sequence[Pixels], error: int, dearness: float, model: Model) -> list[Quantised]:
     """Each of `parts` quantised, all together. As `pixelcoder.quantise`."""
     x = np.concatenate(parts)
-    prior = model.pixels_for(x.shape[3] if x.ndim == 4 else 1)
+    prior = model.pixels_for(shape_of(x)[2])
     assert prior is not None
     return quantise(x, np.full(len(x), error), prior, dearness).split([len(part) for part in parts])
 
@@ -97,25 +103,25 @@ def unlike(image: Pixels, size: float) -> bool:
     return size > image.size / 2 or len(zlib.compress(image.tobytes(), 1)) < 1.3 * size + 20
 
 
-def join(one: Block, two: Block, first: int, model: Model) -> Block:
-    """The first images of a block as in `one`, the others as in `two`."""
-    rows = np.arange(len(one.points)) < first
-    points, errors = np.where(rows, one.points, two.points), np.where(rows, one.errors, two.errors)
-    codes, samples, plain = list[Code](), list[Pixels](), dict[int, bytes]()
-    for block, mine in ((one, rows), (two, ~rows)):
-        plain |= {i: record for i, record in block.plain.items() if mine[i]}
-        if block.code is not None:
-            codes.append(block.code.pick(mine[block.points != ABSENT]))
-        if block.quantised is not None:
-            samples.append(block.quantised.samples[mine[block.errors != ABSENT]])
-    quantised = None
-    if (errors != ABSENT).any():
-        x = np.concatenate(samples)
-        prior = model.pixels_for(x.shape[3] if x.ndim == 4 else 1)
+def pick(blocks: Sequence[Block], rows: Ints, model: Model) -> Block:
+    """A block of some images of `blocks`, numbered as if they were one, in the order of `rows`."""
+    points = np.concatenate([block.points for block in blocks])
+    errors = np.concatenate([block.errors for block in blocks])
+    starts = np.cumsum([0, *(len(block.points) for block in blocks)])
+    plain = {int(starts[b]) + i: record for b, block in enumerate(blocks) for i, record in block.plain.items()}
+    code = quantised = None
+    if (mine := points[rows] != ABSENT).any():
+        places = np.cumsum(points != ABSENT) - 1
+        code = Code.join([block.code for block in blocks if block.code is not None]).pick(places[rows[mine]])
+    if (mine := errors[rows] != ABSENT).any():
+        places = np.cumsum(errors != ABSENT) - 1
+        x = np.concatenate([block.quantised.samples for block in blocks if block.quantised is not None])
+        x = x[places[rows[mine]]]
+        prior = model.pixels_for(shape_of(x)[2])
         assert prior is not None
-        quantised = quantise(x, errors[errors != ABSENT], prior, 0)
-    code = Code.join(codes) if (points != ABSENT).any() else None
-    return Block(points, errors, code, quantised, plain, smooth=one.smooth or two.smooth)
+        quantised = quantise(x, errors[rows[mine]], prior, 0)
+    records = {i: plain[row] for i, row in enumerate(rows.tolist()) if row in plain}
+    return Block(points[rows], errors[rows], code, quantised, records, any(block.smooth for block in blocks))
 
 
 def reconstruct(block: Block, shape: tuple[int, ...], model: Model) -> Pixels:
@@ -167,9 +173,12 @@ def encode_block(block: Block, model: Model) -> bytes:
     return bytes([flags]) + head + records + encode_symbols(symbols)
 
 
-def raw_block(x: Pixels) -> bytes:
-    """Images as they are, as a block."""
-    return bytes([RAW]) + x.tobytes()
+def seal(block: Block, x: Pixels, model: Model) -> tuple[bytes, Pixels]:
+    """The payload of a block of images `x`, and what it decodes to; as they are where that takes fewer bytes."""
+    payload = encode_block(block, model)
+    if len(payload) > x.size:
+        return bytes([RAW]) + x.tobytes(), x
+    return payload, reconstruct(block, x.shape, model)
 
 
 def decode_block(payload: bytes, n: int, shape: Shape, model: Model) -> Pixels:
@@ -189,6 +198,22 @@ def decode_blocks(blocks: Sequence[tuple[bytes, int]], shape: Shape, model: Mode
     Raises:
         CorruptError: one is no such block.
     """
+    return [part.images for part in _decoded(blocks, shape, model)]
+
+
+def decode_code(payload: bytes, n: int, shape: Shape, model: Model) -> Block:
+    """The bytes of a block to what `pick` needs to code some of its `n` images once more, bit for bit as they are.
+
+    Raises:
+        CorruptError: they are no such block.
+    """
+    (part,) = _decoded([(payload, n)], shape, model)
+    quantised = None if part.samples is None else Quantised(part.samples, np.zeros(len(part.samples)), [])
+    plain = dict(zip(np.flatnonzero(part.plain).tolist(), part.records, strict=True))
+    return Block(part.points, part.errors, part.code, quantised, plain, part.smooth)
+
+
+def _decoded(blocks: Sequence[tuple[bytes, int]], shape: Shape, model: Model) -> "list[_Part]":
     parts = [_Part(payload, n, shape) for payload, n in blocks]
     for part in parts:
         part.decode_latents(model)
@@ -200,7 +225,7 @@ def decode_blocks(blocks: Sequence[tuple[bytes, int]], shape: Shape, model: Mode
         _decode_pixels(mine, least, shape, model)
     for part in parts:
         part.finish()
-    return [part.images for part in parts]
+    return parts
 
 
 def _decode_pixels(parts: "Sequence[_Part]", least: int, shape: Shape, model: Model) -> None:
@@ -214,6 +239,7 @@ def _decode_pixels(parts: "Sequence[_Part]", least: int, shape: Shape, model: Mo
     samples = decode_samples(decoders, counts, (sum(counts), *of_image), errors, least, prior)
     ends = np.cumsum(counts)
     for part, found, of_part in zip(parts, np.split(samples, ends[:-1]), np.split(errors, ends[:-1]), strict=True):
+        part.samples = found
         part.images[part.by_pixels] = model.dequantise(found, of_part) if part.smooth else found
 
 
@@ -243,25 +269,35 @@ class _Part:
         h, w, c = shape
         of_image = (h, w) if c == 1 else (h, w, c)
         self._shape, self.decoder = shape, None
-        self.errors = self._points = np.full(n, ABSENT)
+        self.errors = self.points = np.full(n, ABSENT)
         self.smooth, self.least = False, 0
+        self.code: Code | None = None
+        self.samples: Pixels | None = None  # of those by pixels, as their levels say
         if payload[:1] == bytes([RAW]) and len(payload) == 1 + n * h * w * c:
             self.images = np.frombuffer(payload[1:], np.uint8).reshape(n, *of_image)
+            self.records = [plain_raw(image) for image in self.images]
             return
         head = _Head(payload, n)
         self.smooth, self.least = bool(head.flags & SMOOTH), head.errors.start
         self.images = np.empty((n, *of_image), np.uint8)
-        records, at = [], head.end
+        self.records, images, at = list[bytes](), [], head.end
         for _ in range(head.plain):
-            image, at = decode_plain(payload, at, of_image)
-            records.append(image)
+            image, end = decode_plain(payload, at, of_image)
+            self.records.append(payload[at:end])
+            images.append(image)
+            at = end
         self.decoder = SymbolDecoder(payload[at:])
-        self._points, self.errors = head.split(self.decoder.take(uniform(n, head.ways)))
-        plain = (self._points == ABSENT) & (self.errors == ABSENT)
-        if plain.sum() != head.plain:
+        self.points, self.errors = head.split(self.decoder.take(uniform(n, head.ways)))
+        if self.plain.sum() != head.plain:
             raise CorruptError("a block does not hold the plain images that it claims; the file is damaged")
         if head.plain:
-            self.images[plain] = records
+            self.images[self.plain] = images
+
+    @property
+    def plain(self) -> NDArray[np.bool_]:
+        """Which images are coded so (`n`)."""
+        result: NDArray[np.bool_] = (self.points == ABSENT) & (self.errors == ABSENT)
+        return result
 
     @property
     def by_pixels(self) -> NDArray[np.bool_]:
@@ -271,13 +307,13 @@ class _Part:
 
     def decode_latents(self, model: Model) -> None:
         """The images that are coded so."""
-        mine = self._points != ABSENT
+        mine = self.points != ABSENT
         if not mine.any():
             return
         if self._shape != model.image_shape or not model.has_latents:
             raise CorruptError("a block is of images that its model does not take; the file is damaged")
         assert self.decoder is not None
-        self.images[mine] = decode_latents(self.decoder, self._points[mine], model)
+        self.code, self.images[mine] = decode_latents(self.decoder, self.points[mine], model)
 
     def finish(self) -> None:
         """Say that all images are there."""

@@ -6,19 +6,31 @@ neighbouring rungs, and as many images at the lower one as may be. A least PSNR 
 lowest rung that keeps it, or is coded without the model. A largest error holds for every pixel.
 """
 
+import itertools
 import operator
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from smalti.code import Block
-from smalti.codec import Pixels, code_parts, encode_block, join, reconstruct, spare, together
+from smalti.codec import (
+    Pixels,
+    Shape,
+    code_parts,
+    encode_block,
+    pick,
+    reconstruct,
+    seal,
+    shape_of,
+    spare,
+    together,
+)
 from smalti.errors import UsageError
 from smalti.exact import exact_blocks
+from smalti.format import hash64
 from smalti.ladder import Rung, check_quality
 from smalti.least import block_of_least, squared_errors
 from smalti.model import Model
@@ -32,9 +44,8 @@ SEARCHED_SAMPLE_IMAGES = 128
 DEFAULT_QUALITY = 50
 DEFAULT_EFFORT = 5
 
-T = TypeVar("T")
-Progress = Callable[[int, int], None]
-"""Called with the number of images just done, and of all."""
+Progress = Callable[[int, int | None], None]
+"""Called with the number of images just done, and of all, if that is known."""
 
 
 @dataclass(frozen=True)
@@ -88,52 +99,89 @@ def _check_error(max_error: int) -> None:
         )
 
 
-def encode_blocks(parts: list[Pixels], model: Model, aim: Aim, overhead: int) -> Iterator[bytes]:
-    """A block for each of `parts` (images, `n h w` or `n h w c`), as asked.
+@dataclass(frozen=True, eq=False)
+class Sealed:
+    """Images that are coded."""
 
-    overhead: bytes of the file besides the blocks, for an aim in bytes.
+    shape: Shape  # of each: h w c
+    images: int
+    payload: bytes  # of their block
+    pixels: bytes  # hash of what it decodes to
+
+
+def encode_parts(
+    parts: Iterable[Pixels], model: Model, aim: Aim, overhead: Callable[[Sequence[Pixels]], int]
+) -> Iterator[Sealed]:
+    """A block for each of `parts` (images, `n h w` or `n h w c`; shapes may change from part to part), as asked.
+
+    They are taken as they are needed; for an aim at a mean, all at once.
+
+    overhead: bytes of the file besides the payloads of such parts, for an aim in bytes.
 
     Raises:
         UsageError: what is asked cannot be had.
     """
+    if aim.psnr is None and aim.bytes is None:
+        for x, block in code_blocks(parts, model, aim):
+            yield sealed(block, x, model)
+        return
+    every = list(parts)
+    yield from _to_a_mean(every, model, aim, EFFORTS[aim.effort], overhead(every))
+
+
+def sealed(block: Block, x: Pixels, model: Model) -> Sealed:
+    """A block of images `x`, coded."""
+    payload, x_hat = seal(block, x, model)
+    return Sealed(shape_of(x), len(x), payload, hash64(np.ascontiguousarray(x_hat).data))
+
+
+def code_blocks(parts: Iterable[Pixels], model: Model, aim: Aim) -> Iterator[tuple[Pixels, Block]]:
+    """Each of `parts` (images, `n h w` or `n h w c`) and its block, as asked; not for an aim at a mean."""
     effort = EFFORTS[aim.effort]
     if aim.max_error is not None:
         max_error = operator.index(aim.max_error)
-        for blocks in _several(lambda some: exact_blocks(some, max_error, model), parts, model):
-            yield from blocks
-    elif aim.min_psnr is not None:
-        for part in parts:
-            yield encode_block(block_of_least(part, model, aim.min_psnr, effort), model)
-    elif aim.psnr is not None or aim.bytes is not None:
-        yield from _to_a_mean(parts, model, aim, effort, overhead)
-    else:
-        rung = model.ladder.of_quality(DEFAULT_QUALITY if aim.quality is None else aim.quality)
-        for block in _coded(parts, rung, model, effort):
-            yield encode_block(block, model)
+        return _several(lambda some: exact_blocks(some, max_error, model), parts, model)
+    if aim.min_psnr is not None:
+        least = aim.min_psnr
+        return ((part, block_of_least(part, model, least, effort)) for part in parts)
+    rung = model.ladder.of_quality(DEFAULT_QUALITY if aim.quality is None else aim.quality)
+    return _coded(parts, rung, model, effort)
 
 
-def _coded(parts: Sequence[Pixels], rung: Rung, model: Model, effort: Effort) -> Iterator[Block]:
-    """A block of each of `parts`, all coded in that way, but for images that are better off plain."""
+def _coded(parts: Iterable[Pixels], rung: Rung, model: Model, effort: Effort) -> Iterator[tuple[Pixels, Block]]:
+    """Each of `parts` and its block, all coded in that way, but for images that are better off plain or do not suit."""
 
     def work(some: Sequence[Pixels]) -> list[Block]:
-        coded = code_parts(some, rung, model, effort)
+        fitting = model.fitting(rung, shape_of(some[0]))
+        if fitting is None:
+            return exact_blocks(some, 0, model)
+        coded = code_parts(some, fitting, model, effort)
         return [spare(part, block, model) for part, block in zip(some, coded, strict=True)]
 
     if not rung.pixels:  # the search has threads of its own
-        yield from (block for part in parts for block in work([part]))
-        return
-    for blocks in _several(work, parts, model):
-        yield from blocks
+        return ((part, block) for part in parts for block in work([part]))
+    return _several(work, parts, model)
 
 
-def _several(work: Callable[[Sequence[Pixels]], T], parts: Sequence[Pixels], model: Model) -> Iterator[T]:
+def _several(
+    work: Callable[[Sequence[Pixels]], list[Block]], parts: Iterable[Pixels], model: Model
+) -> Iterator[tuple[Pixels, Block]]:
     """`work` of a few of `parts` at a time, on all cores."""
-    step = together((*parts[0].shape[1:], 1)[:3])
-    step = min(step, max(1, -(-len(parts) // (model.threads or os.cpu_count() or 1))))
-    return in_order(work, [parts[i : i + step] for i in range(0, len(parts), step)], model.threads)
+    threads = model.threads or os.cpu_count() or 1
+    done = in_order(lambda some: list(zip(some, work(some), strict=True)), _bundles(parts, threads), threads)
+    return itertools.chain.from_iterable(done)
 
 
-def _to_a_mean(parts: list[Pixels], model: Model, aim: Aim, effort: Effort, overhead: int) -> Iterator[bytes]:
+def _bundles(parts: Iterable[Pixels], threads: int) -> Iterator[list[Pixels]]:
+    """Neighbours of one shape, as many together as are best coded at a time, or fewer if threads would else be idle."""
+    for shape, alike in itertools.groupby(parts, shape_of):
+        step = together(shape)
+        while some := list(itertools.islice(alike, step * threads)):
+            each = max(1, -(-len(some) // threads)) if len(some) < step * threads else step
+            yield from (some[i : i + each] for i in range(0, len(some), each))
+
+
+def _to_a_mean(parts: list[Pixels], model: Model, aim: Aim, effort: Effort, overhead: int) -> Iterator[Sealed]:
     """Blocks at two neighbouring rungs: the first ones at the higher one, as many as it takes or as may be."""
     tried = _Tried(parts, model, aim, effort, overhead)
     rung = tried.first_enough()
@@ -144,20 +192,20 @@ def _to_a_mean(parts: list[Pixels], model: Model, aim: Aim, effort: Effort, over
                 f"model {model.name} reaches {best:.2f} dB on these images, not {aim.psnr:g}; ask for less,"
                 " for a largest error, or for min_psnr, which codes without the model where it must"
             )
-        yield from tried.payloads(tried.top)
+        yield from tried.sealed(tried.top)
         return
     if rung == 0:
         if aim.bytes is not None:
             least = (tried.value(0).sum() + overhead) / tried.n
             raise UsageError(f"these images take {least:.2f} bytes each at the lowest quality; allow that or more")
-        yield from tried.payloads(0)
+        yield from tried.sealed(0)
         return
     above, below = tried.value(rung), tried.value(rung - 1)
     mixed = np.concatenate([[0], above.cumsum()]) + np.concatenate([below[::-1].cumsum()[::-1], [0]])
     split = int(np.argmax([tried.enough(float(total), tried.n) for total in mixed])) - 1
-    yield from tried.payloads(rung)[:split]
+    yield from tried.sealed(rung)[:split]
     yield tried.between(rung, split, float(mixed[split] - below[split]))
-    yield from tried.payloads(rung - 1)[split + 1 :]
+    yield from tried.sealed(rung - 1)[split + 1 :]
 
 
 class _Tried:
@@ -167,9 +215,9 @@ class _Tried:
         self.parts, self.model, self.aim, self.effort, self.overhead = parts, model, aim, effort, overhead
         self.n, self.rungs = sum(map(len, parts)), model.ladder.all
         self.top = len(self.rungs) - 1
-        self._rungs: dict[int, tuple[list[bytes], NDArray[np.float64]]] = {}
+        self._rungs: dict[int, tuple[list[Sealed], NDArray[np.float64]]] = {}
 
-    def payloads(self, rung: int) -> list[bytes]:
+    def sealed(self, rung: int) -> list[Sealed]:
         """The blocks."""
         return self._rung(rung)[0]
 
@@ -187,11 +235,14 @@ class _Tried:
     def first_enough(self) -> int | None:
         """The lowest rung that is enough, looked for on a sample first."""
         every = max(1, -(-self.n // (SEARCHED_SAMPLE_IMAGES if self.effort.passes else SAMPLE_IMAGES)))
-        sample = np.concatenate([part[::every] for part in self.parts])
-        low, high = 0, self.top
+        by_shape: dict[Shape, list[Pixels]] = {}
+        for part in self.parts:
+            by_shape.setdefault(shape_of(part), []).append(part[::every])
+        sample = [np.concatenate(some) for some in by_shape.values()]
+        low, high, n = 0, self.top, sum(map(len, sample))
         while low < high:
             middle = (low + high) // 2
-            if self.enough(float(self._code([sample], middle)[1].sum()), len(sample)):
+            if self.enough(float(self._code(sample, middle)[1].sum()), n):
                 high = middle
             else:
                 low = middle + 1
@@ -201,39 +252,41 @@ class _Tried:
             low -= 1
         return low if self.enough(self.value(low).sum(), self.n) else None
 
-    def between(self, rung: int, block: int, others: float) -> bytes:
+    def between(self, rung: int, block: int, others: float) -> Sealed:
         """A block whose first images are at the rung and whose others are below, as it takes or as may be.
 
         others: the value of all other blocks.
         """
         part = self.parts[block]
-        ways = [next(_coded([part], self.rungs[r], self.model, self.effort)) for r in (rung, rung - 1)]
+        ways = [next(_coded([part], self.rungs[r], self.model, self.effort))[1] for r in (rung, rung - 1)]
         errors = [squared_errors(part, reconstruct(way, part.shape, self.model)) for way in ways]
-        low, high = 0, len(part)  # with `high` of them it is enough, with `low` not
-        payload = self._rung(rung - 1 if self.aim.psnr is None else rung)[0][block]
+        low, high, n = 0, len(part), len(part)  # with `high` of them it is enough, with `low` not
+        best = self._rung(rung - 1 if self.aim.psnr is None else rung)[0][block]
         while high - low > 1:
             first = (low + high) // 2
-            mixed = encode_block(join(ways[0], ways[1], first, self.model), self.model)
-            value = len(mixed) if self.aim.psnr is None else errors[0][:first].sum() + errors[1][first:].sum()
-            if self.enough(others + float(value), self.n):
+            mixed = pick(ways, np.concatenate([np.arange(first), np.arange(n + first, 2 * n)]), self.model)
+            value = float(errors[0][:first].sum() + errors[1][first:].sum())
+            if self.aim.psnr is None:
+                value = len(encode_block(mixed, self.model))
+            if self.enough(others + value, self.n):
                 high = first
             else:
                 low = first
             if (self.aim.psnr is not None and high == first) or (self.aim.psnr is None and low == first):
-                payload = mixed
-        return payload
+                best = sealed(mixed, part, self.model)
+        return best
 
-    def _rung(self, rung: int) -> tuple[list[bytes], NDArray[np.float64]]:
+    def _rung(self, rung: int) -> tuple[list[Sealed], NDArray[np.float64]]:
         if rung not in self._rungs:
             self._rungs[rung] = self._code(self.parts, rung)
         return self._rungs[rung]
 
-    def _code(self, parts: list[Pixels], rung: int) -> tuple[list[bytes], NDArray[np.float64]]:
-        payloads, values = [], []
-        for part, block in zip(parts, _coded(parts, self.rungs[rung], self.model, self.effort), strict=True):
-            payloads.append(encode_block(block, self.model))
+    def _code(self, parts: list[Pixels], rung: int) -> tuple[list[Sealed], NDArray[np.float64]]:
+        found, values = [], []
+        for part, block in _coded(parts, self.rungs[rung], self.model, self.effort):
+            found.append(sealed(block, part, self.model))
             if self.aim.psnr is None:
-                values.append(float(len(payloads[-1])))
+                values.append(float(len(found[-1].payload)))
             else:
                 values.append(float(squared_errors(part, reconstruct(block, part.shape, self.model)).sum()))
-        return payloads, np.array(values)
+        return found, np.array(values)

@@ -6,22 +6,22 @@ from collections.abc import Sequence
 import numpy as np
 
 from smalti.code import ABSENT, Block
-from smalti.codec import Pixels, encode_block, quantise_parts, raw_block, unlike
+from smalti.codec import Pixels, quantise_parts, unlike
 from smalti.model import Model
 from smalti.pixelcoder import Quantised
 from smalti.plain import encode_plain
 
 
-def exact_blocks(parts: Sequence[Pixels], max_error: int, model: Model) -> list[bytes]:
-    """Each of `parts` (images, `n h w` or `n h w c`) to the bytes of a block."""
+def exact_blocks(parts: Sequence[Pixels], max_error: int, model: Model) -> list[Block]:
+    """A block of each of `parts` (images, `n h w` or `n h w c`)."""
     channels = parts[0].shape[3] if parts[0].ndim == 4 else 1
     if model.pixels_for(channels) is None:
-        return [_block(x, max_error, None, model) for x in parts]
+        return [_block(x, max_error, None) for x in parts]
     quantised = quantise_parts(parts, max_error, 0, model)
-    return [_block(x, max_error, q, model) for x, q in zip(parts, quantised, strict=True)]
+    return [_block(x, max_error, q) for x, q in zip(parts, quantised, strict=True)]
 
 
-def _block(x: Pixels, max_error: int, quantised: Quantised | None, model: Model) -> bytes:
+def _block(x: Pixels, max_error: int, quantised: Quantised | None) -> Block:
     n = len(x)
     bits = np.full(n, np.inf) if quantised is None else quantised.bits
     plain = {}
@@ -31,5 +31,4 @@ def _block(x: Pixels, max_error: int, quantised: Quantised | None, model: Model)
             if 8 * len(record) < bits[i]:
                 plain[i] = record
     absent = np.full(n, ABSENT)
-    block = Block(absent, absent if quantised is None else np.full(n, max_error), quantised=quantised).without(plain)
-    return min(raw_block(x), encode_block(block, model), key=len)
+    return Block(absent, absent if quantised is None else np.full(n, max_error), quantised=quantised).without(plain)

@@ -1,138 +1,372 @@
 # SPDX-License-Identifier: MIT
-"""The smalti file, version 0 (unstable): fields, limits, pack and unpack. `docs/format.md` is the specification.
+"""The smalti file, version 1: fields, limits, pack and unpack. `docs/format.md` is the specification.
 
-    header | block, block, ... | index (with names) | trailer
+    archive: header | record, record, ... | index | trailer        record: a model, a block, or a section
+    single:  header | payload of a block                           one image in the fewest bytes
 
 Standard library only. Everything is little-endian; nothing is allocated before its size is checked.
 """
 
+import hashlib
+import itertools
 import struct
-import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from smalti.errors import CorruptError, NotSmaltiError, TruncatedError, VersionError
 
-MAGIC = b"\x89SML"
-END_MAGIC = b"LMS\x89"
-VERSION = 0
+MAGIC, END_MAGIC = b"\x89SML", b"LMS\x89"
+BLOCK_MARK, MODEL_MARK, SECTION_MARK, INDEX_MARK = b"\xb1SBK", b"\xb1SMO", b"\xb1SSE", b"\xb1SIX"
+VERSION = 1
+SINGLE_FLAG = 0x10
+"""In the form: the file is a single one, see `single.py`."""
+MODES = {1: "gray", 3: "RGB", 4: "RGBA"}
+"""Codes of modes: the number of channels."""
+ORDER, NAMES, LABELS, METADATA, CARRIERS = 1, 2, 3, 4, 5
+"""Codes of sections."""
+SECTIONS = (ORDER, NAMES, LABELS, METADATA, CARRIERS)
+OF_IMAGES = (ORDER, NAMES, LABELS)
+"""Sections that say something of each image."""
+
 MAX_BLOCK_IMAGES = 4096
-MAX_NAME_BYTES = 4096
 MAX_SIDE = (1 << 16) - 1
 """Of an image, in pixels."""
-MAX_BLOCK_SAMPLES = 1 << 28
+MAX_BLOCK_SAMPLES = 1 << 24
 """Height * width * channels * images of a block: what a reader may have to hold at once."""
+MAX_MODELS, MAX_KINDS = 1 << 8, 1 << 16
+MAX_MODEL_BYTES = 1 << 26
+MAX_SECTION_IMAGES, MAX_SECTION_BYTES = 1 << 16, 1 << 24
+"""Images that a section speaks of, and what it may take before it is deflated; so do all names that it says."""
+MAX_SECTION_NUMBERS = 1 << 20
+"""In all lists that are labels of a section."""
 
-HEADER = struct.Struct("<4sH8sBHHI")
-INDEX = struct.Struct("<QII")
-BLOCK = struct.Struct("<II")
-TRAILER = struct.Struct("<QI4s")
+HEADER = struct.Struct("<4sB6s2s8s")
+BLOCK = struct.Struct("<4sIHIHBBHH8s8s")
+MODEL = struct.Struct("<4sBI8s")
+SECTION = struct.Struct("<4sBIII8s")
+INDEX = struct.Struct("<4sQIHHH")
+MODEL_ENTRY = struct.Struct("<8sQ")
+KIND_ENTRY = struct.Struct("<BBHH")
+BLOCK_ENTRY = struct.Struct("<QIHH")
+SECTION_ENTRY = struct.Struct("<BQII")
+TRAILER = struct.Struct("<I8s4s")
+HASH_BYTES = 8
 
 
-@dataclass(frozen=True)
-class Header:
-    """What holds for every image of the file."""
+class Kind(NamedTuple):
+    """What the images of a block have in common."""
 
-    model_id: bytes  # 8 bytes
-    height: int  # pixels, 1 to 65535
-    width: int  # pixels, 1 to 65535
-    channels: int  # 1 gray, 3 RGB
-    block_images: int  # images a block, 1 to 4096; the last block may have fewer
+    model: int  # number of a model of the file
+    mode: int  # one of MODES
+    height: int  # pixels
+    width: int  # pixels
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Of an image: h w c."""
+        return self.height, self.width, self.mode
+
+
+class BlockEntry(NamedTuple):
+    """Where a block lies."""
+
+    offset: int  # of its record, in bytes; 0 if carried by the order of images
+    size: int  # of its record, in bytes
+    images: int
+    kind: int  # number of its kind
+
+
+class SectionEntry(NamedTuple):
+    """Where a section lies."""
+
+    code: int  # one of SECTIONS
+    offset: int  # of its record, in bytes
+    size: int  # of its record, in bytes
+    images: int
+
+
+class ModelEntry(NamedTuple):
+    """A model of the file."""
+
+    id: bytes  # 8 bytes
+    offset: int  # of its record, in bytes; 0 if the file does not hold it
+
+
+class BlockHead(NamedTuple):
+    """What stands before the payload of a block."""
+
+    kind: Kind
+    number: int  # of the kind
+    images: int
+    first: int  # number of the first one among all images of this kind
+    pixels: bytes  # hash of the decoded pixels
 
 
 @dataclass(frozen=True)
 class Index:
-    """What is known only when all images are written."""
+    """What is known only when all is written."""
 
-    count: int  # images
-    blocks: tuple[tuple[int, int], ...]  # of each block: bytes, CRC-32
-    names: tuple[str, ...] | None  # of each image, or none at all
+    models: tuple[ModelEntry, ...]
+    kinds: tuple[Kind, ...]
+    blocks: tuple[BlockEntry, ...]
+    sections: tuple[SectionEntry, ...]
 
-
-def pack_header(header: Header) -> bytes:
-    """The first 23 bytes of the file."""
-    return HEADER.pack(
-        MAGIC,
-        VERSION,
-        header.model_id,
-        header.channels,
-        header.height,
-        header.width,
-        header.block_images,
-    )
+    @property
+    def count(self) -> int:
+        """Images in the file."""
+        return sum(block.images for block in self.blocks)
 
 
-def unpack_header(data: bytes) -> Header:
-    """Read the header from the first bytes of a file.
+def hash64(*parts: bytes | memoryview) -> bytes:
+    """The file's checksum of `parts` in a row: BLAKE2b (RFC 7693) of 8 bytes."""
+    state = hashlib.blake2b(digest_size=HASH_BYTES)
+    for part in parts:
+        state.update(part)
+    return state.digest()
+
+
+def pack_header(model_id: bytes, end: int = 0) -> bytes:
+    """The first 21 bytes of an archive.
+
+    end: bytes of the archive proper, if something may follow; 0: all there is.
+    """
+    size = end.to_bytes(6, "little")
+    return HEADER.pack(MAGIC, VERSION, size, hash64(size)[:2], model_id)
+
+
+def check_start(data: bytes) -> int:
+    """The form of a file, from its first bytes.
 
     Raises:
-        NotSmaltiError, VersionError, TruncatedError, CorruptError: as their names say.
+        NotSmaltiError, VersionError, TruncatedError: as their names say.
     """
     if not data.startswith(MAGIC[: max(1, len(data))]):
         raise NotSmaltiError("not a smalti file: it does not start with the bytes 89 53 4D 4C")
+    if len(data) <= len(MAGIC):
+        raise TruncatedError(f"the file ends after {len(data)} bytes, within its header; copy or download it again")
+    form = data[len(MAGIC)]
+    if form & 0x0F != VERSION:
+        what = "of an early draft of smalti" if form & 0x0F == 0 else f"of format version {form & 0x0F}"
+        raise VersionError(f"the file is {what}; this release reads version {VERSION}; install another smalti")
+    return form
+
+
+def unpack_header(data: bytes, file_size: int) -> tuple[bytes, int]:
+    """The id of an archive's first model, and where the archive ends, from the first 21 bytes of a file.
+
+    Raises:
+        TruncatedError, CorruptError: as their names say.
+    """
     if len(data) < HEADER.size:
-        raise TruncatedError(f"the file ends after {len(data)} bytes, within its header")
-    _, version, model_id, channels, height, width, block_images = HEADER.unpack_from(data)
-    if version != VERSION:
-        raise VersionError(f"format version {version}; this release reads version {VERSION}; install a newer smalti")
-    possible = channels in (1, 3) and height and width and 1 <= block_images <= MAX_BLOCK_IMAGES
-    if not possible or height * width * channels * block_images > MAX_BLOCK_SAMPLES:
-        raise CorruptError("the header has an impossible image shape or block size; the file is damaged")
-    return Header(model_id, height, width, channels, block_images)
+        raise TruncatedError(f"the file ends after {len(data)} bytes, within its header; copy or download it again")
+    _, form, size, check, model_id = HEADER.unpack_from(data)
+    end = int.from_bytes(size, "little")
+    if form != VERSION or hash64(size)[:2] != check:
+        raise CorruptError("the header has an impossible field; the file is damaged")
+    if end > file_size:
+        raise TruncatedError(f"the file has {file_size} bytes of {end}; copy or download it again")
+    return model_id, end or file_size
 
 
-def pack_index(header: Header, index: Index) -> bytes:
-    """Index and trailer: all that follows the blocks."""
-    names = b"" if index.names is None else zlib.compress("\0".join(index.names).encode(), 9)
-    body = INDEX.pack(index.count, len(index.blocks), len(names))
-    body += b"".join(BLOCK.pack(size, crc) for size, crc in index.blocks) + names
-    return body + TRAILER.pack(len(body), zlib.crc32(pack_header(header) + body), END_MAGIC)
+def pack_block(head: BlockHead, payload: bytes) -> bytes:
+    """A record: the images of one entropy-coded stream."""
+    fields = (len(payload), head.images, head.first, head.number, *head.kind, head.pixels)
+    data = BLOCK.pack(BLOCK_MARK, *fields, bytes(HASH_BYTES))[:-HASH_BYTES]
+    return data + hash64(data, payload) + payload
 
 
-def unpack_trailer(data: bytes, file_size: int) -> tuple[int, int]:
-    """The index's bytes and the CRC-32 of header and index, from the last 16 bytes of a file of `file_size` bytes.
+def unpack_block(record: bytes) -> tuple[BlockHead, bytes]:
+    """Head and payload of a block.
 
     Raises:
-        TruncatedError: the end of the file is not there.
+        CorruptError: it is no block, or a damaged one.
     """
-    room = file_size - HEADER.size - TRAILER.size
+    if len(record) < BLOCK.size or not record.startswith(BLOCK_MARK):
+        raise CorruptError("a block does not start as one; the file is damaged")
+    _, size, count, first, number, model, mode, height, width, pixels, check = BLOCK.unpack_from(record)
+    if len(record) != BLOCK.size + size or hash64(record[: BLOCK.size - HASH_BYTES], record[BLOCK.size :]) != check:
+        raise CorruptError("the checksum of a block is wrong; the file is damaged")
+    kind = Kind(model, mode, height, width)
+    check_kind(kind, count)
+    return BlockHead(kind, number, count, first, pixels), record[BLOCK.size :]
+
+
+def check_kind(kind: Kind, count: int) -> None:
+    """Refuse images that no block may hold.
+
+    Raises:
+        CorruptError: they are too many, too large, or of no known mode.
+    """
+    possible = kind.mode in MODES and kind.height and kind.width and 1 <= count <= MAX_BLOCK_IMAGES
+    if not possible or kind.height * kind.width * kind.mode * count > MAX_BLOCK_SAMPLES:
+        raise CorruptError("a block has an impossible image shape or number of images; the file is damaged")
+
+
+def pack_model(number: int, bundle: bytes) -> bytes:
+    """A record: a model that the file holds."""
+    head = MODEL.pack(MODEL_MARK, number, len(bundle), bytes(HASH_BYTES))[:-HASH_BYTES]
+    return head + hash64(head, bundle) + bundle
+
+
+def unpack_model(record: bytes) -> tuple[int, bytes]:
+    """Number and bundle of a model.
+
+    Raises:
+        CorruptError: it is no model, or a damaged one.
+    """
+    if len(record) < MODEL.size or not record.startswith(MODEL_MARK):
+        raise CorruptError("a model does not start as one; the file is damaged")
+    _, number, size, check = MODEL.unpack_from(record)
+    if len(record) != MODEL.size + size or hash64(record[: MODEL.size - HASH_BYTES], record[MODEL.size :]) != check:
+        raise CorruptError("the checksum of a model is wrong; the file is damaged")
+    return number, record[MODEL.size :]
+
+
+def pack_section(code: int, first: int, count: int, data: bytes) -> bytes:
+    """A record: something of `count` images, from image `first` on."""
+    head = SECTION.pack(SECTION_MARK, code, first, count, len(data), bytes(HASH_BYTES))[:-HASH_BYTES]
+    return head + hash64(head, data) + data
+
+
+def unpack_section(record: bytes) -> tuple[int, int, int, bytes]:
+    """Code, number of the first image, number of images and data of a section.
+
+    Raises:
+        CorruptError: it is no section, or a damaged one.
+    """
+    if len(record) < SECTION.size or not record.startswith(SECTION_MARK):
+        raise CorruptError("a section does not start as one; the file is damaged")
+    _, code, first, count, size, check = SECTION.unpack_from(record)
+    data = record[SECTION.size :]
+    if len(data) != size or hash64(record[: SECTION.size - HASH_BYTES], data) != check:
+        raise CorruptError("the checksum of a section is wrong; the file is damaged")
+    return code, first, count, data
+
+
+def pack_index(index: Index) -> bytes:
+    """Index and trailer: the end of an archive."""
+    counts = (len(index.blocks), len(index.models), len(index.kinds), len(index.sections))
+    body = INDEX.pack(INDEX_MARK, index.count, *counts)
+    for layout, entries in _tables(index):
+        body += b"".join(layout.pack(*entry) for entry in entries)
+    return body + TRAILER.pack(len(body), hash64(body), END_MAGIC)
+
+
+def _tables(index: Index) -> Sequence[tuple[struct.Struct, Sequence[tuple[int | bytes, ...]]]]:
+    return (
+        (MODEL_ENTRY, index.models),
+        (KIND_ENTRY, index.kinds),
+        (BLOCK_ENTRY, index.blocks),
+        (SECTION_ENTRY, index.sections),
+    )
+
+
+def unpack_trailer(data: bytes, end: int) -> tuple[int, bytes]:
+    """The index's bytes and hash, from the last 16 bytes of an archive that ends at byte `end`.
+
+    Raises:
+        TruncatedError: the end of the archive is not there.
+        CorruptError: the index cannot be so large.
+    """
+    room = end - HEADER.size - TRAILER.size
     if room < INDEX.size or not data.endswith(END_MAGIC):
-        raise TruncatedError("the file's end is missing; copy or download it again")
-    index_size, crc, _ = TRAILER.unpack(data)
+        raise TruncatedError("the file's end is missing; copy or download it again, or try: smalti repair")
+    index_size, check, _ = TRAILER.unpack(data)
     if not INDEX.size <= index_size <= room:
-        raise CorruptError(f"the trailer claims an index of {index_size} bytes in a file of {file_size}")
-    return index_size, crc
+        raise CorruptError(f"the trailer claims an index of {index_size} bytes; the file is damaged")
+    return index_size, check
 
 
-def unpack_index(header: Header, data: bytes, crc: int, file_size: int) -> Index:
-    """Read the index (`data`, without the trailer) of a file of `file_size` bytes.
+def unpack_index(data: bytes, check: bytes, model_id: bytes, at: int) -> Index:
+    """The index (`data`, without the trailer) that starts at byte `at`.
 
     Raises:
-        CorruptError: a checksum, a count or a size does not fit.
+        CorruptError: a checksum, a count or a place does not fit.
     """
-    if zlib.crc32(pack_header(header) + data) != crc:
-        raise CorruptError("the checksum of header and index is wrong; the file is damaged")
-    count, n_blocks, names_size = INDEX.unpack_from(data)
-    if n_blocks != -(-count // header.block_images):
-        raise CorruptError(f"{n_blocks} blocks of {header.block_images} cannot hold {count} images")
-    if len(data) != INDEX.size + BLOCK.size * n_blocks + names_size:
+    if hash64(data) != check or not data.startswith(INDEX_MARK):
+        raise CorruptError("the checksum of the index is wrong; the file is damaged; try: smalti repair")
+    _, count, n_blocks, n_models, n_kinds, n_sections = INDEX.unpack_from(data)
+    lengths = (n_models, n_kinds, n_blocks, n_sections)
+    layouts = (MODEL_ENTRY, KIND_ENTRY, BLOCK_ENTRY, SECTION_ENTRY)
+    if len(data) != INDEX.size + sum(n * layout.size for n, layout in zip(lengths, layouts, strict=True)):
         raise CorruptError(f"the index is {len(data)} bytes long, which does not fit its {n_blocks} blocks")
-    at = INDEX.size + BLOCK.size * n_blocks
-    blocks = tuple(BLOCK.iter_unpack(data[INDEX.size : at]))
-    if HEADER.size + sum(size for size, _ in blocks) + len(data) + TRAILER.size != file_size:
-        raise CorruptError(f"the blocks do not add up to the file's {file_size} bytes")
-    return Index(count, blocks, _unpack_names(data[at:], count) if names_size else None)
+    tables, start = [], INDEX.size
+    for n, layout in zip(lengths, layouts, strict=True):
+        tables.append(list(layout.iter_unpack(data[start : start + n * layout.size])))
+        start += n * layout.size
+    index = Index(
+        tuple(map(ModelEntry._make, tables[0])),
+        tuple(map(Kind._make, tables[1])),
+        tuple(map(BlockEntry._make, tables[2])),
+        tuple(map(SectionEntry._make, tables[3])),
+    )
+    _check_index(index, count, model_id, at)
+    return index
 
 
-def _unpack_names(data: bytes, count: int) -> tuple[str, ...]:
-    if not count:
-        raise CorruptError("the file has names, but no images; it is damaged")
-    decompressor = zlib.decompressobj()
-    try:
-        text = decompressor.decompress(data, count * (MAX_NAME_BYTES + 1)).decode()
-    except (zlib.error, UnicodeDecodeError) as exc:
-        raise CorruptError("the names of the images cannot be read; the file is damaged") from exc
-    names = tuple(text.split("\0")) if text.count("\0") == count - 1 else ()
-    whole = decompressor.eof and not decompressor.unused_data and len(names) == count
-    if not whole or len(set(names)) < count or not all(1 <= len(n.encode()) <= MAX_NAME_BYTES for n in names):
-        raise CorruptError(f"the names do not fit the {count} images")
-    return names
+def _check_index(index: Index, count: int, model_id: bytes, at: int) -> None:
+    if not 1 <= len(index.models) <= MAX_MODELS or index.models[0].id != model_id or index.count != count:
+        raise CorruptError("the index does not fit the header or its own blocks; the file is damaged")
+    if len(set(index.kinds)) < len(index.kinds) or len({model.id for model in index.models}) < len(index.models):
+        raise CorruptError("two models or kinds of the index are the same; the file is damaged")
+    for kind in index.kinds:
+        check_kind(kind, 1)
+        if kind.model >= len(index.models):
+            raise CorruptError("the index names a model that there is not; the file is damaged")
+    for block in index.blocks:
+        if block.kind >= len(index.kinds):
+            raise CorruptError("the index names a kind that there is not; the file is damaged")
+        check_kind(index.kinds[block.kind], block.images)
+    _check_places(index, at)
+    _check_sections(index, count)
+
+
+def _check_places(index: Index, at: int) -> None:
+    """Records must lie between the header and the index, and not over each other."""
+    places = [(entry.offset, entry.size, BLOCK.size) for entry in index.blocks if entry.offset]
+    places += [(entry.offset, entry.size, SECTION.size) for entry in index.sections]
+    places += [(entry.offset, MODEL.size, MODEL.size) for entry in index.models if entry.offset]
+    if any(offset < HEADER.size or size < least or offset + size > at for offset, size, least in places):
+        raise CorruptError("the index names something outside of the file; it is damaged")
+    if any(here[0] + here[1] > after[0] for here, after in itertools.pairwise(sorted(places))):
+        raise CorruptError("two entries of the index name the same bytes; the file is damaged")
+
+
+def _check_sections(index: Index, count: int) -> None:
+    told = dict.fromkeys(SECTIONS, 0)
+    for section in index.sections:
+        if section.code not in SECTIONS:
+            raise CorruptError(f"the index names a section of the unknown code {section.code}; the file is damaged")
+        told[section.code] += section.images
+    if any(told[code] not in (0, count) for code in OF_IMAGES) or told[METADATA] or told[CARRIERS]:
+        raise CorruptError(f"the names, labels or order do not fit the {count} images; the file is damaged")
+    if told[ORDER] != (count if len(index.kinds) > 1 else 0):
+        raise CorruptError("the images are of several kinds and have no order, or the reverse; the file is damaged")
+
+
+def varint(value: int) -> bytes:
+    """Seven bits a byte, the lowest first; all but the last byte have the eighth set.
+
+    >>> varint(300).hex()
+    'ac02'
+    """
+    data = bytearray()
+    while value > 0x7F:
+        data.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*data, value])
+
+
+def read_varint(data: bytes, at: int) -> tuple[int, int]:
+    """The number at `at`, and where it ends.
+
+    Raises:
+        CorruptError: there is none of at most 63 bits.
+    """
+    value = 0
+    for i, byte in enumerate(data[at : at + 9]):
+        value |= (byte & 0x7F) << 7 * i
+        if byte < 0x80:
+            return value, at + i + 1
+    raise CorruptError("a number does not end; the file is damaged")

@@ -63,6 +63,11 @@ class Ladder:
         self.all = self.rungs if top is None else (*self.rungs, *(replace(top, setting=e) for e in FINEST))
         """Those and finer ones than any quality asks for, the last of them lossless."""
 
+    @property
+    def first_by_pixels(self) -> int | None:
+        """Place of the lowest of `all` that codes by pixels, if any does."""
+        return next((i for i, rung in enumerate(self.all) if rung.pixels), None)
+
     def _cheapest(self, multiplier: float) -> Rung:
         return min(self._ways, key=lambda rung: 8 * rung.bytes + multiplier * self._samples * rung.error)
 

@@ -77,14 +77,15 @@ def _local_columns(code: Code, model: Model) -> list[tuple[Ints, Ints]]:
     return columns
 
 
-def decode_latents(decoder: SymbolDecoder, points: Ints, model: Model) -> Pixels:
-    """The images at operating points (`n`)."""
+def decode_latents(decoder: SymbolDecoder, points: Ints, model: Model) -> tuple[Code, Pixels]:
+    """The code at operating points (`n`), and its images."""
     symbols = _decode_cells(decoder, points, model)
     features = _features(symbols, points, model)
     local = np.zeros((len(points), *model.local_shape), np.int64)
     if model.local is not None and model.local.active[points].any():
         local = _decode_local(decoder, points, features, model)
-    return _pixels(Code(points, symbols, local), features, model)
+    code = Code(points, symbols, local)
+    return code, _pixels(code, features, model)
 
 
 def _decode_cells(decoder: SymbolDecoder, points: Ints, model: Model) -> Ints:

@@ -5,7 +5,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smalti.code import ABSENT, Block, Code
-from smalti.codec import Pixels, code_images, reconstruct, sizes
+from smalti.codec import Pixels, code_images, reconstruct, shape_of, sizes
 from smalti.model import Model
 from smalti.pixelcoder import quantise
 from smalti.plain import encode_plain
@@ -23,10 +23,14 @@ def block_of_least(x: Pixels, model: Model, psnr: float, effort: Effort) -> Bloc
     does so near the rung that is found without.
     """
     n, limit = len(x), 10 ** (-psnr / 10)
-    found = _Found(x, model, limit)
+    found, shape = _Found(x, model, limit), shape_of(x)
+    latents = model.has_latents and shape == model.image_shape
+    first = 0 if latents else model.ladder.first_by_pixels
+    if first is None or (not latents and model.pixels_for(shape[2]) is None):
+        return found.block({i: encode_plain(image, largest_mse=limit) for i, image in enumerate(x)})
     highest = np.full(n, len(model.ladder.all) - 1)
-    found.bisect(np.zeros(n, np.int64), highest.copy(), EFFORTS[FAST_EFFORT])
-    if effort.passes:
+    found.bisect(np.full(n, first), highest.copy(), EFFORTS[FAST_EFFORT])
+    if effort.passes and latents:
         highest = np.where(found.rungs == ABSENT, highest, found.rungs)
         lowest = (highest - SEARCH_GAIN).clip(0)
         by_latents = np.array([not rung.pixels for rung in model.ladder.all])

@@ -5,15 +5,16 @@ Networks are ONNX graphs; what goes in and out is told by the methods that run t
 """
 
 import functools
+import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from smalti.errors import ModelError
+from smalti.errors import ModelError, UsageError
 from smalti.ladder import Ladder, Rung
 from smalti.local import LocalPrior
 from smalti.masked import ACTIVATION_MAX, EXACT, anchor_weights
@@ -61,6 +62,12 @@ class Model:
         """Whether it can code by latents."""
         return SYNTHESIS in self.networks
 
+    @property
+    def can_encode(self) -> bool:
+        """Whether nothing is missing that the encoder needs; what needs no latents it can encode in any case."""
+        needed = {ANALYSIS} if self.local is None else {ANALYSIS, LOCAL_ANALYSIS}
+        return not self.has_latents or needed <= self.networks.keys()
+
     @functools.cached_property
     def ladder(self) -> Ladder:
         """Ways to code an image, from the fewest bytes on."""
@@ -79,6 +86,15 @@ class Model:
     def pixels_for(self, channels: int) -> PixelPrior | None:
         """What codes pixels of images of so many channels, if it can; one for gray takes channel by channel."""
         return self.pixels if self.pixels is not None and self.pixels.window.channels in (1, channels) else None
+
+    def fitting(self, rung: Rung, shape: tuple[int, int, int]) -> Rung | None:
+        """`rung`, or the lowest one by pixels where latents do not suit images of `shape` (h w c); None if neither."""
+        if not rung.pixels and self.has_latents and shape == self.image_shape:
+            return rung
+        lowest = self.ladder.first_by_pixels
+        if self.pixels_for(shape[2]) is None or lowest is None:
+            return None
+        return rung if rung.pixels else self.ladder.all[lowest]
 
     def dequantise(self, x: NDArray[np.uint8], errors: Ints) -> NDArray[np.uint8]:
         """Images (`n h w` or `n h w c`), as their levels say, with their largest errors (`n`) to likelier ones."""
@@ -110,7 +126,14 @@ class Model:
         """g_a: images (`n h w` or `n h w c`), each for its operating point (`n`), to latents (`n*cells l`).
 
         And what it found at the sites, for `analyse_local`.
+
+        Raises:
+            UsageError: the model came without what the encoder needs.
         """
+        if not self.can_encode:
+            raise UsageError(
+                f"model {self.name} can only decode: it came without {ANALYSIS}; encode with its whole bundle"
+            )
         x = pixels.reshape(-1, *self.image_shape).transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255)  # n c h w
         steps = self.grid.steps[points.repeat(self.cells)].astype(np.float32)
         y, *sites = self._run(ANALYSIS, {"x": x, "anchors": _anchors(points), "steps": steps})
@@ -149,7 +172,7 @@ class Model:
     def _run(self, network: str, inputs: Mapping[str, Floats]) -> list[Floats]:
         """The results of a network, a few images at a time; an input has one or `cells` rows an image."""
         try:
-            session = self._sessions[network]
+            session = self._sessions(os.getpid())[network]
             known = {i.name for i in session.get_inputs()}
             n = len(next(iter(inputs.values()))) if "anchors" not in inputs else len(inputs["anchors"])
             parts = []
@@ -169,8 +192,18 @@ class Model:
         if not (np.abs(result) <= EXACT).all():  # nor is NaN
             raise ModelError(f"model {self.name}: {network} gives impossible numbers; use another bundle")
 
-    @functools.cached_property
-    def _sessions(self) -> dict[str, ort.InferenceSession]:
+    def __getstate__(self) -> dict[str, Any]:
+        """What is pickled: all but the engine and what is derived."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    def _sessions(self, process: int) -> dict[str, ort.InferenceSession]:
+        """The engine, anew in a forked process, for its threads do not come along."""
+        if self.__dict__.get("_engine", (0, {}))[0] != process:
+            self.__dict__["_engine"] = (process, self._start())
+        engine: dict[str, ort.InferenceSession] = self.__dict__["_engine"][1]
+        return engine
+
+    def _start(self) -> dict[str, ort.InferenceSession]:
         options = ort.SessionOptions()
         options.intra_op_num_threads = self.threads
         options.log_severity_level = 3

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Images that no model suits: pixels in even steps, a filter, deflate. Each image by itself.
 
-A record is the step (1 is lossless) and the filter in one byte, the size in one to five bytes and the deflate stream
+A record is the step (1 is lossless) and the filter in one byte, the size as a varint and the deflate stream
 (RFC 1951); or, with filter 3, that one byte and the levels as they are.
 """
 
@@ -11,14 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smalti.errors import CorruptError
+from smalti.format import read_varint, varint
 
 MAX_STEP = 64
 FILTERS = 3
 """0: none, 1: less the left neighbour, 2: less the upper neighbour; of the levels, modulo 256."""
 RAW = 3
 """In the place of a filter: levels that are not deflated."""
-SIZE_BYTES = 5
-"""At most, seven bits each."""
 
 Pixels = NDArray[np.uint8]
 
@@ -34,9 +33,14 @@ def encode_plain(image: Pixels, *, largest_mse: float = 0.0, max_error: int = 0)
     levels = _levels(image, step)
     streams = [_deflate(_filter(levels, kind).tobytes()) for kind in range(FILTERS)]
     kind = min(range(FILTERS), key=lambda k: len(streams[k]))
-    record = bytes([_head(step, kind)]) + _size(len(streams[kind])) + streams[kind]
+    record = bytes([_head(step, kind)]) + varint(len(streams[kind])) + streams[kind]
     raw = bytes([_head(step, RAW)]) + levels.tobytes()
     return min(raw, record, key=len)
+
+
+def plain_raw(image: Pixels) -> bytes:
+    """An image (`h w` or `h w c`) as a record of its pixels."""
+    return bytes([_head(1, RAW)]) + image.tobytes()
 
 
 def decode_plain(data: bytes, at: int, shape: tuple[int, ...]) -> tuple[Pixels, int]:
@@ -49,7 +53,7 @@ def decode_plain(data: bytes, at: int, shape: tuple[int, ...]) -> tuple[Pixels, 
         raise CorruptError("a block ends within the record of a plain image; the file is damaged")
     step, kind = data[at] // (RAW + 1) + 1, data[at] % (RAW + 1)
     count = int(np.prod(shape))
-    start, size = (at + 1, count) if kind == RAW else _read_size(data, at + 1)
+    size, start = (count, at + 1) if kind == RAW else read_varint(data, at + 1)
     end = start + size
     if end > len(data):
         raise CorruptError("the record of a plain image has an impossible field; the file is damaged")
@@ -67,25 +71,6 @@ def decode_plain(data: bytes, at: int, shape: tuple[int, ...]) -> tuple[Pixels, 
 
 def _head(step: int, kind: int) -> int:
     return (step - 1) * (RAW + 1) + kind
-
-
-def _size(size: int) -> bytes:
-    """Seven bits a byte, the lowest first; all but the last byte have the eighth set."""
-    data = bytearray()
-    while size > 0x7F:
-        data.append(size & 0x7F | 0x80)
-        size >>= 7
-    return bytes([*data, size])
-
-
-def _read_size(data: bytes, at: int) -> tuple[int, int]:
-    """Where the size that is at `at` ends, and the size."""
-    size = 0
-    for i, byte in enumerate(data[at : at + SIZE_BYTES]):
-        size |= (byte & 0x7F) << 7 * i
-        if byte < 0x80:
-            return at + i + 1, size
-    raise CorruptError("the record of a plain image has no size; the file is damaged")
 
 
 def _levels(image: Pixels, step: int) -> Pixels:

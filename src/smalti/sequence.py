@@ -1,117 +1,263 @@
 # SPDX-License-Identifier: MIT
 """A smalti file as a sequence of images, decoded when asked for."""
 
+import functools
 import operator
 import os
-from collections.abc import Iterator
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, overload
 
 import numpy as np
+from numpy.typing import NDArray
 
-from smalti.archive import BlockReader
-from smalti.bundle import find_model, load_model
-from smalti.codec import Pixels, decode_blocks, describe_block, together
+from smalti.codec import Pixels
+from smalti.columns import Label
+from smalti.contents import Contents, ModelName, Place
 from smalti.control import Progress
-from smalti.errors import CorruptError, ModelError, UnknownModelError
-from smalti.images import describe
-from smalti.model import Model
-from smalti.threads import in_order
+from smalti.errors import UsageError
+from smalti.images import About, ImageSet, Shape, describe
+from smalti.tables import Ints
 
-ModelName = Model | Path | str
+CACHE_BYTES = 1 << 26
+"""Of decoded pixels that are kept, those last asked for."""
+CHUNK_IMAGES = 256
+"""Decoded at a time where images are of several sizes."""
+
+Wanted = slice | Sequence[int] | Sequence[bool] | NDArray[Any]
 
 
 class Archive:
-    """The images of a smalti file, decoded when asked for, a block at a time; the last block is kept.
+    """The images of a smalti file, decoded when asked for, a block at a time; blocks last used are kept.
 
-    It behaves as a sequence, but for slices: they give one array (`n h w` or `n h w 3`).
+    It behaves as a sequence. Threads may share it; it can be pickled, and used in forks, unless it is of bytes that
+    cannot. Images are uint8, `h w`, `h w 3` or `h w 4`.
+
+    >>> import smalti
+    >>> from smalti.samples import draw_digits
+    >>> archive = Archive(smalti.encode(draw_digits(1)[0]))
+    >>> len(archive), archive[0].shape, archive[:1].shape, archive.names
+    (1, (28, 28), (1, 28, 28), None)
     """
 
-    def __init__(self, blocks: BlockReader, model: ModelName | None = None) -> None:
-        self._blocks = blocks
-        header = blocks.header
-        try:
-            self._model = find_model(header.model_id) if model is None else as_model(model)
-            if self._model.id != header.model_id:
-                raise ModelError(
-                    f"{blocks.where} was packed with model {header.model_id.hex()}, not with"
-                    f" {self._model.name} ({self._model.id.hex()}); name the right bundle"
-                )
-            if self.image_shape != self._model.image_shape and self._model.pixels is None:
-                raise CorruptError(f"{blocks.where}: the header does not fit its model; the file is damaged")
-        except BaseException:
-            blocks.close()
-            raise
-        self._last: tuple[int, Pixels] | None = None
+    def __init__(self, place: Place, model: ModelName | None = None, cache_bytes: int = CACHE_BYTES) -> None:
+        """place: a path, a URL that fsspec knows, or the bytes; model: where to find it, if it is not built in.
+
+        Raises:
+            SourceError, FormatError, UnknownModelError: it cannot be read, is damaged, or its model is not known.
+        """
+        local = isinstance(place, Path) or (isinstance(place, str) and "://" not in place)
+        self._place = Path(str(place)).absolute() if local else place  # so that a pickle means the same file elsewhere
+        self._model, self._contents, self._cache = model, Contents(place, model), _Cache(cache_bytes)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Archive, (self._place, self._model, self._cache.room)
 
     @property
+    def contents(self) -> Contents:
+        """Blocks and what is said of images: for those who need more than a sequence."""
+        return self._contents
+
+    @functools.cached_property
     def names(self) -> tuple[str, ...] | None:
         """The images' names, if they have any."""
-        return self._blocks.index.names
+        return self._contents.names()
+
+    @functools.cached_property
+    def labels(self) -> tuple[Label, ...] | None:
+        """The images' labels, if they have any."""
+        return self._contents.labels()
+
+    @functools.cached_property
+    def metadata(self) -> dict[str, Any]:
+        """What was said of the file when it was packed."""
+        return self._contents.metadata()
+
+    @functools.cached_property
+    def _by_name(self) -> dict[str, int]:
+        return {name: i for i, name in enumerate(self.names or ())}
+
+    def find(self, name: str) -> int:
+        """The number of the image of that name.
+
+        Raises:
+            UsageError: there is none.
+        """
+        if name not in self._by_name:
+            raise UsageError(f"{self._contents.storage.where} holds no image named {name!r}")
+        return self._by_name[name]
 
     @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """Of each image: h w c."""
-        header = self._blocks.header
-        return header.height, header.width, header.channels
+    def shapes(self) -> frozenset[Shape]:
+        """All shapes of images, h w c, that there are."""
+        return frozenset(kind.shape for kind in self._contents.index.kinds)
+
+    @property
+    def image_shape(self) -> Shape:
+        """Of each image, h w c, if all are alike.
+
+        Raises:
+            UsageError: they are not, or there are none.
+        """
+        if len(self.shapes) != 1:
+            raise UsageError(f"the images are of {len(self.shapes)} shapes; look at each, or at `shapes`")
+        return next(iter(self.shapes))
+
+    @property
+    def about(self) -> About:
+        """What there is to know before the images are written elsewhere."""
+        return About(len(self), self.shapes, self.names is not None, self.labels is not None)
 
     def __len__(self) -> int:
-        return self._blocks.index.count
+        return self._contents.reader.count
 
     @overload
     def __getitem__(self, index: int) -> Pixels: ...
     @overload
-    def __getitem__(self, index: slice) -> Pixels: ...
-    def __getitem__(self, index: int | slice) -> Pixels:
-        """An image (`h w` or `h w 3`), or for a slice all of them in one array."""
+    def __getitem__(self, index: Wanted) -> Any: ...
+    def __getitem__(self, index: int | Wanted) -> Any:
+        """An image; for a slice, numbers or a mask, an array of them, or a list if the file has several shapes."""
         if isinstance(index, slice):
-            wanted = range(*index.indices(len(self)))
-            return np.stack([self[i] for i in wanted]) if wanted else self._nothing()
-        i = operator.index(index)
+            return self._stacked(np.arange(len(self))[index])
+        if isinstance(index, list | tuple | np.ndarray):
+            return self._stacked(self._rows(index))
+        try:
+            i = operator.index(index)  # type: ignore[arg-type]
+        except TypeError as exc:
+            raise TypeError(f"images are numbered by whole numbers, slices, lists or masks, not by {index!r}") from exc
         if not -len(self) <= i < len(self):
             raise IndexError(f"image {i} of {len(self)}")
-        block, offset = divmod(i % len(self), self._blocks.header.block_images)
-        image: Pixels = self._block(block)[offset]
+        block, row = self._place_of(i % len(self))
+        image: Pixels = self._block(block)[row]
         return image.copy()
 
     def __iter__(self) -> Iterator[Pixels]:
-        for block in range(len(self._blocks.index.blocks)):
-            yield from self._block(block).copy()
+        for part in self.parts():
+            yield from part.pixels.copy()
 
-    def decode_all(self, progress: Progress | None = None) -> Pixels:
-        """All images in one array."""
-        n, parts = len(self._blocks.index.blocks), list[Pixels]()
-        step = min(together(self.image_shape), max(1, -(-n // (self._model.threads or os.cpu_count() or 1))))
-        jobs = ([self._job(block) for block in range(i, min(i + step, n))] for i in range(0, n, step))
-        for images in in_order(self._decode, jobs, self._model.threads):
-            for pixels in images:
-                parts.append(pixels)
-                if progress:
-                    progress(len(pixels), len(self))
-        return np.concatenate(parts) if parts else self._nothing()
+    def parts(self, progress: Progress | None = None) -> Iterator[ImageSet]:
+        """All images in order, with names and labels, some at a time.
+
+        progress: called with the number of images just decoded, and of all.
+        """
+        start = 0
+        for pixels in self._every():
+            rows = slice(start, start + len(pixels))
+            start = rows.stop
+            names = None if self.names is None else self.names[rows]
+            labels = None if self.labels is None else self.labels[rows]
+            yield ImageSet(pixels, names, labels)
+            if progress:
+                progress(len(pixels), len(self))
+
+    def _every(self) -> Iterator[Pixels]:
+        if self._places is None:
+            yield from (pixels for _, pixels in self._contents.decode(range(len(self._contents.index.blocks))))
+            return
+        for start in range(0, len(self), CHUNK_IMAGES):
+            images = self._gathered(np.arange(start, min(start + CHUNK_IMAGES, len(self))))
+            first = 0
+            for i in range(1, len(images) + 1):
+                if i == len(images) or images[i].shape != images[first].shape:
+                    yield np.stack(images[first:i])
+                    first = i
+
+    def _rows(self, wanted: Sequence[Any] | NDArray[Any]) -> Ints:
+        """Numbers or a mask to numbers from 0 on."""
+        rows = np.asarray(wanted)
+        if rows.dtype == np.bool_:
+            if rows.shape != (len(self),):
+                raise IndexError(f"a mask of shape {rows.shape} for {len(self)} images")
+            return np.flatnonzero(rows)
+        if not rows.size:
+            rows = rows.astype(np.int64)
+        if rows.ndim != 1 or not np.issubdtype(rows.dtype, np.integer):
+            raise TypeError(f"a list of images is one of whole numbers, not of {rows.dtype} in {rows.ndim} dimensions")
+        rows = rows.astype(np.int64)
+        if len(rows) and not (-len(self) <= rows.min() and rows.max() < len(self)):
+            raise IndexError(f"images {rows.min()} to {rows.max()} of {len(self)}")
+        return rows % max(len(self), 1)
+
+    def _stacked(self, rows: Ints) -> Pixels | list[Pixels]:
+        if len(self.shapes) > 1:
+            return self._gathered(rows)
+        if not len(rows):
+            h, w, c = next(iter(self.shapes), (0, 0, 1))
+            return np.empty((0, h, w) if c == 1 else (0, h, w, c), np.uint8)
+        blocks, offsets = self.places(rows)
+        found: Pixels | None = None
+        order = np.argsort(blocks, kind="stable")
+        several, starts = np.unique(blocks[order], return_index=True)
+        where = dict(zip(several.tolist(), np.split(order, starts[1:]), strict=True))
+        for block, pixels in self._blocks(several.tolist()):
+            if found is None:
+                found = np.empty((len(rows), *pixels.shape[1:]), np.uint8)
+            mine = where[block]
+            found[mine] = pixels[offsets[mine]]
+        assert found is not None
+        return found
+
+    def _gathered(self, rows: Ints) -> list[Pixels]:
+        blocks, offsets = self.places(rows)
+        found = [np.empty(0, np.uint8)] * len(rows)
+        for block, pixels in self._blocks(np.unique(blocks).tolist()):
+            for i in np.flatnonzero(blocks == block).tolist():
+                found[i] = pixels[offsets[i]].copy()
+        return found
+
+    @functools.cached_property
+    def _places(self) -> tuple[Ints, Ints] | None:
+        """Of each image, its block and its place there; None if images are in the order of the blocks."""
+        order = self._contents.order()
+        if order is None:
+            return None
+        kinds = np.array(order)
+        blocks, offsets = np.empty(len(kinds), np.int64), np.empty(len(kinds), np.int64)
+        for kind in range(len(self._contents.index.kinds)):
+            mine = [(i, block.images) for i, block in enumerate(self._contents.index.blocks) if block.kind == kind]
+            rows = np.flatnonzero(kinds == kind)
+            blocks[rows] = np.repeat([i for i, _ in mine], [count for _, count in mine])
+            offsets[rows] = np.concatenate([np.arange(count) for _, count in mine])
+        return blocks, offsets
+
+    @functools.cached_property
+    def _starts(self) -> Ints:
+        """Of each block, the number of its first image, where images are in the order of the blocks."""
+        return np.cumsum([0, *(block.images for block in self._contents.index.blocks)])
+
+    def places(self, rows: Ints) -> tuple[Ints, Ints]:
+        """Of each of those images, its block and its place there."""
+        if self._places is not None:
+            return self._places[0][rows], self._places[1][rows]
+        blocks = np.searchsorted(self._starts, rows, "right") - 1
+        return blocks, rows - self._starts[blocks]
+
+    def _place_of(self, i: int) -> tuple[int, int]:
+        blocks, offsets = self.places(np.array([i]))
+        return int(blocks[0]), int(offsets[0])
 
     def _block(self, block: int) -> Pixels:
-        last = self._last  # another thread may put its own there meanwhile
-        if last is None or last[0] != block:
-            last = block, self._decode([self._job(block)])[0]
-            self._last = last
-        return last[1]
+        return next(self._blocks([block]))[1]
 
-    def _job(self, block: int) -> tuple[bytes, int]:
-        """A block's bytes and number of images."""
-        return self._blocks.read(block), self._blocks.images_in(block)
-
-    def _decode(self, jobs: list[tuple[bytes, int]]) -> list[Pixels]:
-        return decode_blocks(jobs, self.image_shape, self._model)
-
-    def _nothing(self) -> Pixels:
-        h, w, c = self.image_shape
-        return np.empty((0, h, w) if c == 1 else (0, h, w, c), np.uint8)
+    def _blocks(self, blocks: Iterable[int]) -> Iterator[tuple[int, Pixels]]:
+        """Decoded blocks, not in order: those that are kept first."""
+        missing = []
+        for block in blocks:
+            pixels = self._cache.get(block)
+            if pixels is None:
+                missing.append(block)
+            else:
+                yield block, pixels
+        for block, pixels in self._contents.decode(missing) if missing else ():
+            self._cache.put(block, pixels)
+            yield block, pixels
 
     def close(self) -> None:
         """Close the file."""
-        self._blocks.close()
+        self._contents.storage.close()
 
     def __enter__(self) -> "Archive":
         return self
@@ -121,29 +267,37 @@ class Archive:
     ) -> None:
         self.close()
 
+    def __repr__(self) -> str:
+        shapes = ", ".join(describe(shape) for shape in sorted(self.shapes)[:3])
+        more = ", ..." if len(self.shapes) > 3 else ""
+        return f"<Archive of {len(self)} images ({shapes}{more}): {self._contents.storage.where}>"
 
-def as_model(model: ModelName) -> Model:
-    """A model from its name, its path or itself."""
-    return model if isinstance(model, Model) else load_model(model)
 
+class _Cache:
+    """Decoded blocks, those last used, up to `room` bytes."""
 
-def describe_file(blocks: BlockReader) -> dict[str, Any]:
-    """What can be said of a smalti file without decoding it; the model is None if it is not known here."""
-    header, images = blocks.header, blocks.index.count
-    try:
-        model = find_model(header.model_id)
-    except UnknownModelError:
-        model = None
-    return {
-        "images": images,
-        "size": describe((header.height, header.width, header.channels)),
-        "bytes": blocks.size,
-        "bytes_an_image": round(blocks.size / images, 3) if images else None,
-        "payload_bytes": blocks.payload_size,
-        "model": model.name if model else None,
-        "model_id": header.model_id.hex(),
-        "blocks": len(blocks.index.blocks),
-        "images_a_block": header.block_images,
-        "first_block": describe_block(blocks.read(0), blocks.images_in(0)) if images else None,
-        "named": blocks.index.names is not None,
-    }
+    def __init__(self, room: int) -> None:
+        self.room = room
+        self._clear()
+
+    def _clear(self) -> None:
+        self._pid, self._lock = os.getpid(), threading.Lock()
+        self._kept: OrderedDict[int, Pixels] = OrderedDict()
+        self._bytes = 0
+
+    def get(self, block: int) -> Pixels | None:
+        if self._pid != os.getpid():  # another thread may have held the lock when this process was forked
+            self._clear()
+        with self._lock:
+            if block in self._kept:
+                self._kept.move_to_end(block)
+            return self._kept.get(block)
+
+    def put(self, block: int, pixels: Pixels) -> None:
+        with self._lock:
+            if block not in self._kept:
+                self._kept[block] = pixels
+                self._bytes += pixels.nbytes
+            while self._bytes > self.room and len(self._kept) > 1:
+                _, old = self._kept.popitem(last=False)
+                self._bytes -= old.nbytes

@@ -8,6 +8,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from smalti import __version__
+from smalti.cli.assemble import append, merge, repair, select, verify
 from smalti.cli.data import data
 from smalti.cli.files import info, pack, unpack
 from smalti.cli.show import demo, figure
@@ -21,7 +22,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (pack, unpack, info, figure, demo, models, train, data):
+for command in (pack, unpack, info, append, merge, select, verify, repair, figure, demo, models, train, data):
     app.command()(command)
 app.add_typer(model_app)
 

@@ -4,7 +4,7 @@
 import contextlib
 from collections.abc import Callable, Iterator
 
-Advance = Callable[[int, int], None]
+Advance = Callable[[int, int | None], None]
 
 
 @contextlib.contextmanager

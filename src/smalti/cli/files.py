@@ -1,87 +1,120 @@
 # SPDX-License-Identifier: MIT
 """smalti pack, unpack, info."""
 
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from smalti.cli.console import progress, size
 
+if TYPE_CHECKING:
+    from smalti.images import OnBad, Source
+
+STANDARD = "-"
+"""In the place of a file: standard input or output."""
 Force = Annotated[bool, typer.Option("--force", "-f", help="Replace what is there already.")]
 ModelOption = Annotated[
     str | None, typer.Option("--model", "-m", help="Name of a model, or the path of a bundle.", show_default=False)
 ]
 Quality = Annotated[int, typer.Option("--quality", "-q", help="1 (fewest bytes) to 100 (best).")]
+AskedQuality = Annotated[
+    int | None, typer.Option("--quality", "-q", help="1 (fewest bytes) to 100 (best).", show_default="50")
+]
+MinPsnr = Annotated[
+    float | None, typer.Option(metavar="DB", help="Instead: a PSNR for every single image.", show_default=False)
+]
+Lossless = Annotated[bool, typer.Option("--lossless", help="Instead: keep every pixel.")]
+MaxError = Annotated[
+    int | None,
+    typer.Option(metavar="N", help="Instead: no pixel (0 to 255) is off by more than N.", show_default=False),
+]
 Effort = Annotated[
     int,
     typer.Option(
         "--effort", "-e", help="Of searching latents: 1 to 3 (none) up to 9 (fewest bytes); high qualities need none."
     ),
 ]
+Sources = Annotated[
+    list[str],
+    typer.Argument(metavar="SRC", help="Folders, images, idx, npz, npy, tar, zip or parquet files; FILE.npz#KEY."),
+]
+Labels = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Labels of the images: an idx or npy file.", show_default=False)
+]
+NoNames = Annotated[bool, typer.Option("--no-names", help="Leave out the names of the images.")]
+NoLabels = Annotated[bool, typer.Option("--no-labels", help="Leave out their labels.")]
+Metadata = Annotated[Path | None, typer.Option(metavar="FILE", help="JSON to keep with the file.", show_default=False)]
+OnError = Annotated[
+    Literal["stop", "skip"], typer.Option("--on-error", help="What to do with an image that cannot be read.")
+]
+BlockImages = Annotated[
+    int, typer.Option(metavar="N", help="Images a block, at most: fewer are read sooner, and take more bytes.")
+]
 
 
 def pack(
-    sources: Annotated[
-        list[str], typer.Argument(metavar="SRC", help="Folders, images, idx files (gzipped or not) or npz files.")
+    sources: Sources,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="The smalti file to write; - for standard output.")
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The smalti file to write.")],
     model: ModelOption = None,
-    quality: Annotated[
-        int | None, typer.Option("--quality", "-q", help="1 (fewest bytes) to 100 (best).", show_default="50")
-    ] = None,
+    quality: AskedQuality = None,
     psnr: Annotated[
         float | None, typer.Option(metavar="DB", help="Instead: a PSNR for all images together.", show_default=False)
     ] = None,
-    min_psnr: Annotated[
-        float | None, typer.Option(metavar="DB", help="Instead: a PSNR for every single image.", show_default=False)
-    ] = None,
+    min_psnr: MinPsnr = None,
     bytes_an_image: Annotated[
         float | None,
         typer.Option("--bytes", metavar="N", help="Instead: at most N bytes an image, on average.", show_default=False),
     ] = None,
-    lossless: Annotated[
-        bool, typer.Option("--lossless", help="Instead: keep every pixel. Any size, gray or RGB.")
-    ] = False,
-    max_error: Annotated[
-        int | None,
-        typer.Option(metavar="N", help="Instead: no pixel (0 to 255) is off by more than N.", show_default=False),
-    ] = None,
+    lossless: Lossless = False,
+    max_error: MaxError = None,
     effort: Effort = 5,
+    labels: Labels = None,
+    no_names: NoNames = False,
+    no_labels: NoLabels = False,
+    metadata: Metadata = None,
+    embed: Annotated[bool, typer.Option("--embed", help="Keep what decodes of the model in the file.")] = False,
+    unordered: Annotated[
+        bool, typer.Option("--unordered", help="Let go of the order of the images, to save what it takes.")
+    ] = False,
+    block_images: BlockImages = 256,
+    on_error: OnError = "stop",
     force: Force = False,
 ) -> None:
-    """Pack images into one smalti file.
+    """Pack images into one smalti file. Sizes and colours may differ from image to image.
 
     Examples:
     smalti pack scans/ -o scans.smalti
 
-    smalti pack t10k-images-idx3-ubyte.gz -o test.smalti --psnr 24 --effort 8
+    smalti pack t10k-images-idx3-ubyte.gz --labels t10k-labels-idx1-ubyte.gz -o test.smalti --psnr 24 --effort 8
 
     smalti pack scans/ -o scans.smalti --min-psnr 30
 
-    smalti pack scans/ -o scans.smalti --lossless
+    smalti pack scans.tar -o scans.smalti --lossless --on-error skip
 
-    smalti pack data.npz#train_images -o train.smalti --model my.model
+    smalti pack data.npz#train_images -o train.smalti --model my.model --embed
     """
     from smalti.api import pack as pack_images
     from smalti.atomic import refuse_existing
     from smalti.bundle import DEFAULT_MODEL, load_model
     from smalti.control import Aim
-    from smalti.errors import UsageError
-    from smalti.images import read_images
+    from smalti.packing import Packing
 
-    refuse_existing(output, force=force)
-    if lossless and max_error is not None:
-        raise UsageError("--lossless is --max-error 0; give one of them")
-    if lossless:
-        max_error = 0
+    piped = str(output) == STANDARD
+    if not piped:
+        refuse_existing(output, force=force)
+    max_error = lossless_error(lossless=lossless, max_error=max_error)
     Aim(quality, psnr, min_psnr, bytes_an_image, max_error, effort)  # a wrong one is refused before anything is read
-    loaded = load_model(model or DEFAULT_MODEL)
-    images = read_images(*sources)
+    packing = Packing(block_images, embed=embed, unordered=unordered, metadata=read_metadata(metadata))
+    loaded, skipped = load_model(model or DEFAULT_MODEL), Skipped()
+    images = read_sources(sources, labels, skipped.on_bad(on_error), no_names=no_names, no_labels=no_labels)
     with progress("packing") as advance:
         packed = pack_images(
             images,
-            output,
+            sys.stdout.buffer if piped else output,
             model=loaded,
             quality=quality,
             psnr=psnr,
@@ -89,22 +122,26 @@ def pack(
             bytes_an_image=bytes_an_image,
             max_error=max_error,
             effort=effort,
+            packing=packing,
             force=force,
             progress=advance,
         )
-    raw = images.pixels.nbytes
-    typer.echo(
-        f"{output}: {packed.images} images, {size(packed.bytes)}, {packed.rate:.2f} bytes an image"
-        f" (raw pixels {raw / packed.images:.0f}, {raw / packed.bytes:.1f} times as much)"
-    )
+    told = f"{output}: {packed.images} images, {size(packed.bytes)}, {packed.rate:.2f} bytes an image"
+    typer.echo(told, err=piped)
+    skipped.report()
 
 
 def unpack(
-    file: Annotated[Path, typer.Argument(metavar="FILE", readable=False, help="The smalti file to read.")],
+    file: Annotated[
+        str, typer.Argument(metavar="FILE", help="The smalti file to read: a path, a URL, or - for standard input.")
+    ],
     output: Annotated[
         Path,
         typer.Option(
-            "--output", "-o", metavar="TARGET", help="A folder (PNG files), FILE.npz or FILE-idx3-ubyte[.gz]."
+            "--output",
+            "-o",
+            metavar="TARGET",
+            help="A folder (PNG files), or FILE.npz, .npy, .tar, .tar.gz, .zip, .parquet, FILE-idx3-ubyte[.gz].",
         ),
     ],
     model: ModelOption = None,
@@ -117,17 +154,21 @@ def unpack(
 
     smalti unpack test.smalti -o test.npz
 
-    smalti unpack test.smalti -o test-images-idx3-ubyte.gz
+    smalti unpack https://example.org/test.smalti -o test.tar
     """
     from smalti.api import unpack as unpack_images
+    from smalti.storage import spool
 
+    place = spool(sys.stdin.buffer) if file == STANDARD else file
     with progress("unpacking") as advance:
-        images = unpack_images(file, output, model=model, force=force, progress=advance)
-    typer.echo(f"{output}: {len(images.pixels)} images")
+        done = unpack_images(place, output, model=model, force=force, progress=advance)
+    typer.echo(f"{output}: {done.images} images")
+    if done.left_out:
+        typer.echo(f"smalti: {done.left_out}", err=True)
 
 
 def info(
-    file: Annotated[Path, typer.Argument(metavar="FILE", readable=False, help="The smalti file to look at.")],
+    file: Annotated[str, typer.Argument(metavar="FILE", help="The smalti file to look at: a path or a URL.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Say what a smalti file holds, without decoding it.
@@ -137,18 +178,73 @@ def info(
 
     smalti info scans.smalti --json
     """
-    import contextlib
     import json
 
-    from smalti.archive import BlockReader
-    from smalti.sequence import describe_file
+    from smalti.describe import describe_file
 
-    with contextlib.closing(BlockReader(file)) as blocks:
-        facts = describe_file(blocks)
+    facts = describe_file(file)
     if as_json:
         typer.echo(json.dumps(facts))
         return
     width = max(map(len, facts))
     for key, value in facts.items():
         shown = {"None": "unknown", "True": "yes", "False": "no"}.get(str(value), str(value))
+        if isinstance(value, list):
+            shown = "; ".join(value) or "none"
         typer.echo(f"{key.replace('_', ' '):{width}}  {shown}")
+
+
+def lossless_error(*, lossless: bool, max_error: int | None) -> int | None:
+    """The largest error that is asked."""
+    from smalti.errors import UsageError
+
+    if lossless and max_error is not None:
+        raise UsageError("--lossless is --max-error 0; give one of them")
+    return 0 if lossless else max_error
+
+
+def read_metadata(path: Path | None) -> dict[str, Any] | None:
+    """What a JSON file says."""
+    import json
+
+    from smalti.errors import SourceError
+
+    if path is None:
+        return None
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as exc:
+        raise SourceError(f"cannot read {path} as JSON: {exc}; check it") from exc
+    if not isinstance(found, dict):
+        raise SourceError(f"{path} holds no JSON object; write one, in braces")
+    return found
+
+
+def read_sources(
+    sources: list[str], labels: Path | None, on_bad: "OnBad", *, no_names: bool, no_labels: bool
+) -> "Source":
+    """The images that are named on the command line."""
+    from smalti.exchange.sources import open_source
+
+    return open_source(*sources, labels=labels, on_bad=on_bad).without(names=no_names, labels=no_labels)
+
+
+class Skipped:
+    """Images that could not be read."""
+
+    def __init__(self) -> None:
+        self._said = list[str]()
+
+    def on_bad(self, on_error: Literal["stop", "skip"]) -> "OnBad":
+        """What is to be told of them."""
+        from smalti.images import raise_it
+
+        return raise_it if on_error == "stop" else lambda error: self._said.append(str(error))
+
+    def report(self) -> None:
+        """List them, and end with exit code 1 if there are any."""
+        for line in self._said:
+            typer.echo(f"smalti: skipped: {line}", err=True)
+        if self._said:
+            typer.echo(f"smalti: {len(self._said)} images were skipped", err=True)
+            raise typer.Exit(1)

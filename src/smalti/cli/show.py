@@ -35,18 +35,21 @@ def figure(
 
     smalti figure scans/ -o pairs.png --quality 20 --images 40
     """
-    from smalti.api import check_fit
     from smalti.atomic import refuse_existing
     from smalti.bundle import DEFAULT_MODEL, load_model
     from smalti.errors import UsageError
-    from smalti.images import read_images
+    from smalti.exchange.sources import read_images
+    from smalti.images import describe
 
     if output.suffix.lower() != ".png":
         raise UsageError(f"{output}: give the picture a name that ends in .png")
     refuse_existing(output, force=force)
     loaded = load_model(model or DEFAULT_MODEL)
     source = read_images(*sources)
-    check_fit(source, loaded)
+    if source.shape != loaded.image_shape:
+        raise UsageError(
+            f"the images are {describe(source.shape)}, model {loaded.name} takes {describe(loaded.image_shape)}"
+        )
     typer.echo(_figure(source.pixels[:images], loaded, quality, output, force=force))
 
 
@@ -84,19 +87,19 @@ def _compare(x: "Pixels", model: "Model", quality: int, path: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from smalti.api import pack, unpack
+    from smalti.api import load, pack
+    from smalti.exchange.pictures import png_bytes
     from smalti.metrics import mse, psnr
     from smalti.rivals import cut, jpeg, lowest_quality, mosaic, webp
-    from smalti.targets import png_bytes
 
     with progress("packing") as advance:
         packed = pack(x, path, model=model, quality=quality, effort=DEMO_EFFORT, force=True, progress=advance)
     with progress("unpacking") as advance:
-        error = mse(x, unpack(path, model=model, progress=advance).pixels)
+        error = mse(x, load(path, model=model, progress=advance).pixels)
     exact = path.with_name("digits-lossless.smalti")
     with progress("packing") as advance:
         lossless = pack(x, exact, model=model, max_error=0, force=True, progress=advance)
-    left = mse(x, unpack(exact, model=model).pixels)
+    left = mse(x, load(exact, model=model).pixels)
     n, h, w = x.shape
     rows = [("raw pixels", h * w, 0.0), ("PNG, a file each", sum(len(png_bytes(image)) for image in x) / n, 0.0)]
     for name, encode in (("JPEG", jpeg), ("WebP", webp)):

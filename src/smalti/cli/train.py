@@ -179,7 +179,7 @@ def train(
     from smalti.atomic import atomic_write, refuse_existing
     from smalti.bundle import SUFFIX, load_model
     from smalti.errors import MissingExtraError, UsageError
-    from smalti.images import read_images
+    from smalti.exchange.sources import read_images
 
     if output.suffix != SUFFIX:
         raise UsageError(f"{output}: give the model a name that ends in {SUFFIX}")

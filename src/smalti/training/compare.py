@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smalti import rivals
-from smalti.api import pack, unpack
+from smalti.api import load, pack
 from smalti.atomic import atomic_write
 from smalti.bundle import load_model
 from smalti.codec import Pixels
@@ -71,7 +71,7 @@ def _lossy(folder: Path, model: Model, x: Pixels, progress: Callable[[int, int],
         path = Path(scratch) / "x.smalti"
         some = x[:FIGURE_IMAGES]
         rate = pack(some, path, model=model, quality=FIGURE_QUALITY).rate
-        x_hat = unpack(path, model=model).pixels
+        x_hat = load(path, model=model).pixels
     title = f"{model.name}, quality {FIGURE_QUALITY}: {rate:.1f} bytes an image, {psnr(mse(some, x_hat)):.2f} dB"
     with atomic_write(folder / "pairs.png", force=True) as file:
         draw_pairs(some, x_hat, [rate] * len(some), title).save(file, "PNG")
@@ -96,7 +96,7 @@ def _lossless(folder: Path, model: Model, x: Pixels) -> list[str]:
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         path = Path(scratch) / "x.smalti"
         ours = pack(x, path, model=model, max_error=0).bytes
-        same = bool((unpack(path, model=model).pixels == x).all())
+        same = bool((load(path, model=model).pixels == x).all())
     rows = {
         "smalti, one file": ours,
         "PNG, a file each": sum(len(rivals.png(image)) for image in x),
@@ -122,7 +122,7 @@ def _smalti(x: Pixels, model: Model, quality: int) -> Point:
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "x.smalti"
         rate = pack(x, path, model=model, quality=quality).rate
-        return rate, psnr(mse(x, unpack(path, model=model).pixels))
+        return rate, psnr(mse(x, load(path, model=model).pixels))
 
 
 def _sheet(x: Pixels, encode: Callable[[Pixels, int], bytes], quality: int) -> Point:

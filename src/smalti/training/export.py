@@ -32,6 +32,7 @@ from smalti.mixture import (
     Logistics,
 )
 from smalti.model import ANALYSIS, DEQUANTISER, FEATURES, LOCAL_ANALYSIS, SYNTHESIS, Model
+from smalti.networks import check_networks
 from smalti.prior import COMPONENTS, LATENT_MAX, Grid, Prior
 from smalti.search import EFFORTS, nearest, total_cost
 from smalti.tables import TOTAL
@@ -235,7 +236,20 @@ def assemble(
         measured.append(_measure(model, some, point))
         if progress:
             progress(1, 2 * len(EVERY))
-    return bundle_bytes(replace(model, measured=(*measured, *model.measured)))
+    return proven_bundle(replace(model, measured=(*measured, *model.measured)))
+
+
+def proven_bundle(model: Model) -> bytes:
+    """The bundle of a model that whoever loads it will not refuse.
+
+    Raises:
+        TrainingError: a network is not exact, or too large.
+    """
+    try:
+        check_networks(model)
+    except ValueError as exc:
+        raise TrainingError(f"{exc}; train with other sizes") from exc
+    return bundle_bytes(model)
 
 
 def _local_pays(x: NDArray[np.uint8], code: Code, model: Model) -> bool:

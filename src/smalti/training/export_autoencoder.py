@@ -14,14 +14,13 @@ import torch
 from numpy.typing import NDArray
 
 from smalti.errors import TrainingError
-from smalti.masked import ANCHORS, POINTS, SUBSTEPS
+from smalti.masked import ANCHORS, POINTS
 from smalti.model import ANALYSIS, SYNTHESIS
 from smalti.prior import LATENT_MAX
 from smalti.training.autoencoder import Autoencoder, Conv, Pool, Transform, Upsample
-from smalti.training.bounds import check_bounds
 from smalti.training.export import Progress, assemble, draft_model, integer_prior
 from smalti.training.fit import fit_prior
-from smalti.training.graph import Graph, whole_layer
+from smalti.training.graph import Graph, prove, whole_layer
 from smalti.training.integers import weight_shift
 from smalti.training.network import lagrangian
 
@@ -139,5 +138,5 @@ def _synthesis_onnx(g_s: Transform, y: torch.Tensor, side: tuple[int, int], one:
     table = np.rint(255 * np.tanh(np.arange(TANH_MAX + 1) / TANH_ONE)).astype(np.float32)
     x = graph.add("Gather", [graph.constant(table), graph.add("Cast", [x], to=7)])  # int64
     data = graph.bytes([("v", ["r", h * w // 16]), ("anchors", ["n", ANCHORS])], (x, ["n", 1, h, w]))
-    check_bounds(data, {"v": LATENT_MAX, "anchors": SUBSTEPS})
+    prove(data)
     return data

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from smalti.bundle import bundle_bytes, no_latents
+from smalti.bundle import no_latents
 from smalti.codec import block_images, code_images, reconstruct, sizes
 from smalti.errors import TrainingError
 from smalti.ladder import Rung
@@ -24,10 +24,9 @@ from smalti.metrics import mse, psnr
 from smalti.model import DEQUANTISER, Model
 from smalti.pixels import MAX_ERROR, SAMPLE_MAX, PixelPrior, Window
 from smalti.search import EFFORTS, FAST_EFFORT
-from smalti.training.bounds import check_bounds
 from smalti.training.dequantiser import SAMPLE_ONE, Dequantiser, error_anchors
-from smalti.training.export import Progress, hold_engines, logistics
-from smalti.training.graph import Graph, Port, Whole, to_numpy, whole_layer
+from smalti.training.export import Progress, hold_engines, logistics, proven_bundle
+from smalti.training.graph import Graph, Port, Whole, prove, to_numpy, whole_layer
 from smalti.training.integers import ACTIVATION_ONE, LATENT_ONE, LOGIT_ONE, NARROWEST, WIDTHS_AN_OCTAVE, weight_shift
 from smalti.training.pixels import UNIT_ONE, WEIGHT_MAX, PixelCodec, PixelNet
 from smalti.training.settle import settle
@@ -70,7 +69,7 @@ def export_pixels(
         if progress:
             progress(1, len(ERRORS))
     own = {"bytes_an_image": round(lossless, 3), "size": asdict(codec.size), **training}
-    return bundle_bytes(replace(draft, measured=tuple(rungs), training={**draft.training, "pixels": own}))
+    return proven_bundle(replace(draft, measured=tuple(rungs), training={**draft.training, "pixels": own}))
 
 
 def _only_pixels(name: str, shape: tuple[int, ...]) -> Model:
@@ -113,7 +112,7 @@ def dequantiser_onnx(network: Dequantiser) -> bytes:
             x = graph.clip(y if i == 0 else graph.add("Add", [y, x]), ACTIVATION_MAX)
     inputs: list[Port] = [("x", ["n", ends, "h", "w"]), ("errors", ["n"])]
     data = graph.bytes(inputs, (y, ["n", ends, "h", "w"]))
-    check_bounds(data, {"x": SAMPLE_MAX, "errors": MAX_ERROR})
+    prove(data)
     return data
 
 

@@ -15,12 +15,10 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor
 
+from smalti.bounds import check_bounds
 from smalti.errors import TrainingError
 from smalti.masked import ANCHORS, EXACT, SUBSTEPS
-
-OPSET = 17
-IR_VERSION = 8
-"""Old enough for every onnxruntime that smalti's range admits."""
+from smalti.onnxfile import IR_VERSION, OPSET, read_onnx
 
 BIAS_SHARE = 0.07
 """Of what float32 can count to, for the biases of an output; the weights leave a tenth."""
@@ -87,6 +85,18 @@ def whole_layer(
     bias = np.rint(b * one) + offset * np.exp2(shift) + np.floor(np.exp2(shift - 1.0))
     anchors = np.zeros((ANCHORS, len(b))) if q is None else np.rint(q * one / SUBSTEPS)
     return Whole(whole, bias.astype(np.int32), anchors.astype(np.int32), shift.astype(np.uint8))
+
+
+def prove(data: bytes, cells: int = 1) -> None:
+    """Prove that a network that decodes is exact, for as many cells an image.
+
+    Raises:
+        TrainingError: a sum could leave what float32 holds exactly.
+    """
+    try:
+        check_bounds(read_onnx(data), cells)
+    except ValueError as exc:
+        raise TrainingError(f"{exc}; train with smaller weights") from exc
 
 
 class Graph:

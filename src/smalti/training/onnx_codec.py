@@ -6,8 +6,7 @@ from torch import Tensor, nn
 
 from smalti.masked import ACTIVATION_MAX, ANCHORS, SUBSTEPS
 from smalti.prior import LATENT_MAX
-from smalti.training.bounds import check_bounds
-from smalti.training.graph import Graph, Port, Whole, to_numpy, whole_layer
+from smalti.training.graph import Graph, Port, Whole, prove, to_numpy, whole_layer
 from smalti.training.integers import ACTIVATION_ONE, LATENT_ONE, PIXEL_ONE, weight_shift
 from smalti.training.transforms import LOCAL_GAIN, SITE, Analysis, LocalAnalysis, Size, Synthesis
 
@@ -50,7 +49,7 @@ def features_onnx(g_s: Synthesis) -> bytes:
     x = graph.clip(graph.add("Add", [_conv(graph, g_s, 0, x), x]), ACTIVATION_MAX)
     inputs: list[Port] = [("v", ["r", size.latents]), ("anchors", ["n", ANCHORS])]
     data = graph.bytes(inputs, (x, ["n", quarter, *size.sites]))
-    check_bounds(data, {"v": LATENT_MAX, "anchors": SUBSTEPS})
+    prove(data, rows * columns)
     return data
 
 
@@ -77,7 +76,7 @@ def synthesis_onnx(g_s: Synthesis) -> bytes:
         ("anchors", ["n", ANCHORS]),
     ]
     data = graph.bytes(inputs, (x, ["n", c, h, w]))
-    check_bounds(data, {"features": ACTIVATION_MAX, "u": LATENT_MAX, "anchors": SUBSTEPS})
+    prove(data)
     return data
 
 

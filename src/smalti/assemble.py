@@ -1,0 +1,261 @@
+# SPDX-License-Identifier: MIT
+"""Smalti files from smalti files: append to one, merge several, select some images; blocks are copied as they are."""
+
+import contextlib
+import fnmatch
+import itertools
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from smalti.api import Images, Packed, as_path, as_source, check_model
+from smalti.archive import ArchiveReader, ArchiveWriter
+from smalti.atomic import atomic_write
+from smalti.codec import decode_code, encode_block, pick
+from smalti.columns import MAX_NAME_BYTES, Label, pack_labels, pack_names
+from smalti.contents import Contents, ModelName, Place, as_model
+from smalti.control import DEFAULT_EFFORT, Aim, Progress
+from smalti.errors import SourceError, UsageError
+from smalti.format import LABELS, MAX_SECTION_BYTES, MAX_SECTION_IMAGES, METADATA, NAMES, hash64
+from smalti.grow import grow
+from smalti.images import OnBad, Source
+from smalti.intake import Intake
+from smalti.model import Model
+from smalti.packing import Packing, metadata_bytes, write_packed
+from smalti.sequence import Archive
+from smalti.tables import Ints
+
+
+def append(
+    path: Path | str,
+    source: Images,
+    *,
+    model: ModelName | None = None,
+    quality: int | None = None,
+    min_psnr: float | None = None,
+    max_error: int | None = None,
+    effort: int = DEFAULT_EFFORT,
+    packing: Packing = Packing(),  # noqa: B008 - frozen
+    on_bad: OnBad | None = None,
+    progress: Progress | None = None,
+) -> Packed:
+    """Add images to the smalti file `path`, behind those that are there; how they are coded is asked as in `pack`.
+
+    What was there is readable at every moment, whatever happens. Metadata, if given, takes the place of the old.
+
+    Args:
+        model: to code with; the file's first one if not given.
+
+    Raises:
+        SourceError: the images cannot be read, or only they, or only those of the file, have names or labels.
+        FormatError: `path` is damaged or not a smalti file.
+        OutputError, UsageError: it cannot be written, or what is asked cannot be had.
+    """
+    place, aim = as_path(path), Aim(quality, min_psnr=min_psnr, max_error=max_error, effort=effort)
+    with Archive(place, model) as archive:
+        loaded = archive.contents.model(0) if model is None else as_model(model)
+        check_model(loaded, aim)
+        images, named, labelled = as_source(source, on_bad), archive.names is not None, archive.labels is not None
+        for what, has, wanted in (("names", images.named, named), ("labels", images.labelled, labelled)):
+            if has != wanted:
+                raise SourceError(
+                    f"the images to append have {what if has else f'no {what}'}, those of {place} have"
+                    f" {what if wanted else f'no {what}'}; append images that have the same"
+                )
+        reader = archive.contents.reader
+        if isinstance(reader, ArchiveReader):
+            with grow(place, reader) as writer:
+                added = _add(writer, archive, images, loaded, aim, packing, progress)
+            return Packed(added, writer.at)
+        with atomic_write(place, force=True) as file:  # a file of one image has no room for more
+            writer = ArchiveWriter.start(file, archive.contents.index.models[0].id)
+            say(writer, _copy(writer, archive, range(1)), archive.names, None)
+            added = _add(writer, archive, images, loaded, aim, packing, progress)
+            return Packed(added, writer.finish())
+
+
+def _add(
+    writer: ArchiveWriter,
+    archive: Archive,
+    images: Source,
+    model: Model,
+    aim: Aim,
+    packing: Packing,
+    progress: Progress | None,
+) -> int:
+    intake = Intake(images, writer.model(model.id), packing.block_images, writer, seen=set(archive.names or ()))
+    if archive.labels:
+        intake.label_kind = type(archive.labels[0])
+    write_packed(intake, model, aim, packing, progress)
+    if not intake.count:
+        raise SourceError("there are no images to append; the file is as it was")
+    return intake.count
+
+
+def merge(
+    paths: Sequence[Path | str],
+    target: Path | str,
+    *,
+    model: ModelName | None = None,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> Packed:
+    """All images of several smalti files in one, in order; blocks are copied, whatever their models.
+
+    Metadata are joined; of what two files say, the later counts.
+
+    Raises:
+        SourceError: some files have names or labels and others not, or a name is there twice.
+        FormatError: a file is damaged.
+        OutputError, UsageError: `target` cannot be written.
+    """
+    if not paths:
+        raise UsageError("no file to merge was given")
+    with contextlib.ExitStack() as stack:
+        archives = [stack.enter_context(Archive(path, model)) for path in paths]
+        total = sum(map(len, archives))
+        with atomic_write(as_path(target), force=force) as file:
+            writer = ArchiveWriter.start(file, archives[0].contents.index.models[0].id)
+            kinds, metadata = list[int](), dict[str, Any]()
+            for archive in archives:
+                kinds += _copy(writer, archive, range(len(archive)), lambda n: progress(n, total) if progress else None)
+                metadata |= archive.metadata
+            names, labels = _joined(archives, "names"), _joined(archives, "labels")
+            say(writer, kinds, names, labels)
+            say_metadata(writer, metadata)
+            return Packed(total, writer.finish())
+
+
+def _joined(archives: Sequence[Archive], what: str) -> tuple[Any, ...] | None:
+    columns = [getattr(archive, what) for archive in archives if len(archive)]
+    if all(column is None for column in columns):
+        return None
+    if any(column is None for column in columns):
+        raise SourceError(f"some of the files have {what} and others not; give files of one kind")
+    joined = tuple(itertools.chain.from_iterable(columns))
+    if what == "names" and len(set(joined)) < len(joined):
+        twice = next(name for name, n in Counter(joined).items() if n > 1)
+        raise SourceError(f"two images are named {twice!r}; pack one of them under another name")
+    if len({type(entry) for entry in joined}) > 1:
+        raise SourceError(f"the {what} of the files are of several kinds; give files of one kind")
+    return joined
+
+
+def select(
+    path: Place,
+    target: Path | str,
+    rows: Sequence[int],
+    *,
+    model: ModelName | None = None,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> Packed:
+    """Some images of a smalti file in a file of their own, in their order; blocks of which all are wanted are copied.
+
+    Of other blocks the wanted symbols are entropy-coded once more: no pixel changes.
+
+    Args:
+        rows: numbers of images; `matching` finds them.
+
+    Raises:
+        FormatError, UnknownModelError: the file is damaged, or its model is not known.
+        OutputError, UsageError: `target` cannot be written, or no image is wanted.
+    """
+    with Archive(path, model) as archive:
+        wanted = sorted(set(rows))
+        if not wanted or not 0 <= wanted[0] <= wanted[-1] < len(archive):
+            raise UsageError(f"of {len(archive)} images none is wanted, or some that there are not; give others")
+        with atomic_write(as_path(target), force=force) as file:
+            writer = ArchiveWriter.start(file, archive.contents.index.models[0].id)
+            told = _copy(writer, archive, wanted, lambda n: progress(n, len(wanted)) if progress else None)
+            names = None if archive.names is None else [archive.names[i] for i in wanted]
+            labels = None if archive.labels is None else [archive.labels[i] for i in wanted]
+            say(writer, told, names, labels)
+            say_metadata(writer, archive.metadata)
+            return Packed(len(wanted), writer.finish())
+
+
+def matching(
+    archive: Archive, *, start: int = 0, stop: int | None = None, name: str | None = None, label: str | None = None
+) -> list[int]:
+    """Numbers of the images from `start` on, before `stop`, whose name fits a glob and whose label reads so.
+
+    Raises:
+        UsageError: names or labels are asked for where there are none.
+    """
+    found: Iterable[int] = range(*slice(start, stop).indices(len(archive)))
+    for what, asked, column in (("names", name, archive.names), ("labels", label, archive.labels)):
+        if asked is not None and column is None:
+            raise UsageError(f"{archive.contents.storage.where} has no {what}; choose in another way")
+    if name is not None and archive.names is not None:
+        names, fits = archive.names, re.compile(fnmatch.translate(name)).match
+        found = [i for i in found if fits(names[i])]
+    if label is not None and archive.labels is not None:
+        labels = archive.labels
+        found = [i for i in found if _reads(labels[i]) == label]
+    return list(found)
+
+
+def _reads(label: Label) -> str:
+    return ",".join(map(str, label)) if isinstance(label, tuple) else str(label)
+
+
+def _copy(
+    writer: ArchiveWriter, archive: Archive, rows: Sequence[int], done: Callable[[int], None] = lambda _: None
+) -> list[int]:
+    """Write blocks of those images (rising numbers); the new number of the kind of each."""
+    contents, models = archive.contents, {}
+    for number, entry in enumerate(contents.index.models):
+        models[number] = writer.model(entry.id, contents.reader.model(number))
+    blocks, offsets = archive.places(np.array(rows))
+    order, kinds = np.argsort(blocks, kind="stable"), dict[int, int]()
+    several, starts = np.unique(blocks[order], return_index=True)
+    for block, mine in zip(several.tolist(), np.split(order, starts[1:]), strict=True):
+        entry = contents.index.blocks[block]
+        kind = contents.index.kinds[entry.kind]
+        payload, pixels = _some(contents, block, np.sort(offsets[mine]))
+        kind = kind._replace(model=models[kind.model])
+        kinds[entry.kind] = writer.kind(kind)
+        writer.block(kind, len(mine), pixels, payload)
+        done(len(mine))
+    return [kinds[contents.index.blocks[block].kind] for block in blocks.tolist()]
+
+
+def _some(contents: Contents, block: int, rows: Ints) -> tuple[bytes, bytes]:
+    """Payload of some images of a block, and hash of their pixels."""
+    head, payload = contents.reader.block(block, contents.record(block))
+    if len(rows) == head.images and head.pixels:
+        return payload, head.pixels
+    ((_, pixels),) = contents.decode([block])
+    digest = hash64(np.ascontiguousarray(pixels[rows]).data)
+    if len(rows) == head.images:
+        return payload, digest
+    model = contents.model(head.kind.model)
+    code = decode_code(payload, head.images, head.kind.shape, model)
+    return encode_block(pick([code], rows, model), model), digest
+
+
+def say(
+    writer: ArchiveWriter, kinds: Sequence[int], names: Sequence[str] | None, labels: Sequence[Label] | None
+) -> None:
+    """Write sections that say of which kind images are, and how they are called and labelled."""
+    long = names is not None and sum(map(len, names)) > MAX_SECTION_BYTES // 8
+    step = MAX_SECTION_BYTES // (4 * MAX_NAME_BYTES) if long else MAX_SECTION_IMAGES
+    for i in range(0, len(kinds), step):
+        rows = slice(i, i + step)
+        writer.order(kinds[rows])
+        if names is not None:
+            writer.section(NAMES, len(kinds[rows]), pack_names(names[rows]))
+        if labels is not None:
+            writer.section(LABELS, len(kinds[rows]), pack_labels(labels[rows]))
+
+
+def say_metadata(writer: ArchiveWriter, metadata: Mapping[str, Any]) -> None:
+    """Write a section of metadata, if there are any."""
+    data = metadata_bytes(metadata) if metadata else None
+    if data is not None:
+        writer.section(METADATA, 0, data)

@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: MIT
+"""smalti append, merge, select, verify, repair: files from files."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from smalti.cli.console import progress, size
+from smalti.cli.files import (
+    AskedQuality,
+    BlockImages,
+    Effort,
+    Force,
+    Labels,
+    Lossless,
+    MaxError,
+    Metadata,
+    MinPsnr,
+    ModelOption,
+    NoLabels,
+    NoNames,
+    OnError,
+    Skipped,
+    Sources,
+    lossless_error,
+    read_metadata,
+    read_sources,
+)
+
+File = Annotated[Path, typer.Argument(metavar="FILE", help="A smalti file.")]
+Output = Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The smalti file to write.")]
+
+
+def append(
+    file: File,
+    sources: Sources,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "-m", help="Name of a model, or the path of a bundle.", show_default="the file's"),
+    ] = None,
+    quality: AskedQuality = None,
+    min_psnr: MinPsnr = None,
+    lossless: Lossless = False,
+    max_error: MaxError = None,
+    effort: Effort = 5,
+    labels: Labels = None,
+    no_names: NoNames = False,
+    no_labels: NoLabels = False,
+    metadata: Metadata = None,
+    block_images: BlockImages = 256,
+    on_error: OnError = "stop",
+) -> None:
+    """Add images to a smalti file. What is there is not written anew, and stays readable whatever happens.
+
+    Examples:
+    smalti append scans.smalti more-scans/
+
+    smalti append scans.smalti more-scans/ --lossless
+    """
+    from smalti.assemble import append as append_images
+    from smalti.packing import Packing
+
+    skipped = Skipped()
+    packing = Packing(block_images, metadata=read_metadata(metadata))
+    images = read_sources(sources, labels, skipped.on_bad(on_error), no_names=no_names, no_labels=no_labels)
+    with progress("appending") as advance:
+        done = append_images(
+            file,
+            images,
+            model=model,
+            quality=quality,
+            min_psnr=min_psnr,
+            max_error=lossless_error(lossless=lossless, max_error=max_error),
+            effort=effort,
+            packing=packing,
+            progress=advance,
+        )
+    typer.echo(f"{file}: {done.images} images more, {size(done.bytes)} in all")
+    skipped.report()
+
+
+def merge(
+    files: Annotated[list[str], typer.Argument(metavar="FILE", help="Smalti files: paths or URLs.")],
+    output: Output,
+    model: ModelOption = None,
+    force: Force = False,
+) -> None:
+    """Put the images of several smalti files into one, in order; no pixel changes.
+
+    Examples:
+    smalti merge one.smalti two.smalti -o both.smalti
+    """
+    from smalti.assemble import merge as merge_files
+
+    with progress("merging") as advance:
+        done = merge_files(files, output, model=model, force=force, progress=advance)
+    typer.echo(f"{output}: {done.images} images, {size(done.bytes)}")
+
+
+def select(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="A smalti file: a path or a URL.")],
+    output: Output,
+    start: Annotated[int, typer.Option(metavar="N", help="From this image on; negative: from the end.")] = 0,
+    stop: Annotated[
+        int | None, typer.Option(metavar="N", help="Up to the one before this.", show_default="the end")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(metavar="GLOB", help="Whose name fits, such as 'train/7/*'.", show_default=False)
+    ] = None,
+    label: Annotated[str | None, typer.Option(metavar="LABEL", help="Whose label is this.", show_default=False)] = None,
+    model: ModelOption = None,
+    force: Force = False,
+) -> None:
+    """Put some images of a smalti file into one of their own; no pixel changes.
+
+    Examples:
+    smalti select scans.smalti -o first.smalti --stop 100
+
+    smalti select digits.smalti -o sevens.smalti --label 7
+
+    smalti select scans.smalti -o letters.smalti --name 'letters/*.png'
+    """
+    from smalti.assemble import matching
+    from smalti.assemble import select as select_images
+    from smalti.sequence import Archive
+
+    with Archive(file, model) as archive:
+        rows = matching(archive, start=start, stop=stop, name=name, label=label)
+    with progress("selecting") as advance:
+        done = select_images(file, output, rows, model=model, force=force, progress=advance)
+    typer.echo(f"{output}: {done.images} images, {size(done.bytes)}")
+
+
+def verify(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="A smalti file: a path or a URL.")],
+    deep: Annotated[bool, typer.Option("--deep", help="Also decode all images, and compare their checksums.")] = False,
+    model: ModelOption = None,
+) -> None:
+    """Say whether a smalti file is whole; exit code 1 if it is not.
+
+    Examples:
+    smalti verify scans.smalti
+
+    smalti verify scans.smalti --deep
+    """
+    from smalti.mend import verify as verify_file
+
+    with progress("verifying") as advance:
+        wrong = verify_file(file, deep=deep, model=model, progress=advance)
+    for line in wrong:
+        typer.echo(f"smalti: {line}", err=True)
+    if wrong:
+        typer.echo(f"smalti: {file} is damaged; save what is whole: smalti repair", err=True)
+        raise typer.Exit(1)
+    typer.echo(f"{file} is whole" + (", and decodes to what was packed" if deep else ""))
+
+
+def repair(
+    file: File,
+    output: Output,
+    model: ModelOption = None,
+    force: Force = False,
+) -> None:
+    """Save every undamaged block of a damaged smalti file, also where the index is gone.
+
+    Examples:
+    smalti repair damaged.smalti -o saved.smalti
+    """
+    from smalti.mend import repair as repair_file
+
+    with progress("repairing") as advance:
+        done = repair_file(file, output, model=model, force=force, progress=advance)
+    for note in done.notes:
+        typer.echo(note)
+    typer.echo(f"{output}: {done.images} images")

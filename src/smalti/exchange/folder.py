@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: MIT
+"""Folders of image files, searched in depth; labels in `metadata.jsonl` or `metadata.csv` at the top."""
+
+import contextlib
+import os
+import secrets
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from smalti.atomic import output_error
+from smalti.errors import OutputExistsError, SourceError
+from smalti.exchange.labels import METADATA, lines_of, metadata_labels, metadata_line
+from smalti.exchange.names import file_name
+from smalti.exchange.parts import Parts, Single, damage, grouped
+from smalti.exchange.pictures import SUFFIXES, png_bytes, read_picture
+from smalti.images import About, ImageSet, Label, OnBad, Source
+
+
+def open_folder(folder: Path, on_bad: OnBad) -> Source:
+    """The images of a folder in the order of their paths; what is hidden, and links to folders, are passed over.
+
+    Raises:
+        SourceError: it cannot be read, holds no images, or labels only some of them.
+    """
+    with damage(folder, "a folder that can be read"):
+        names = _find(folder)
+    if not names:
+        raise SourceError(f"{folder} holds no images; give a folder of PNG, JPEG, WebP, ... files")
+    labels = _labels(folder, names)
+    parts = Parts(lambda: grouped(_singles(folder, names, labels, on_bad)))
+    return Source(parts, len(names), named=True, labelled=labels is not None)
+
+
+def _find(folder: Path) -> list[str]:
+    def fail(error: OSError) -> None:
+        raise error
+
+    found: list[str] = []
+    for parent, folders, files in os.walk(folder, onerror=fail):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        paths = [Path(parent, file) for file in files if not file.startswith(".")]
+        images = [path for path in paths if path.suffix.lower() in SUFFIXES and not path.is_dir()]
+        found.extend(path.relative_to(folder).as_posix() for path in images)
+    return sorted(found)
+
+
+def _labels(folder: Path, names: Sequence[str]) -> tuple[Label, ...] | None:
+    for kind in METADATA:
+        if (folder / kind).is_file():
+            with damage(folder, f"a folder with {kind}"), (folder / kind).open("rb") as file:
+                return metadata_labels(lines_of(file), folder, kind, names)
+    return None
+
+
+def _singles(folder: Path, names: Sequence[str], labels: Sequence[Label] | None, on_bad: OnBad) -> Iterator[Single]:
+    for i, name in enumerate(names):
+        path = folder / name
+        if (pixels := read_picture(path, name, str(path), on_bad)) is not None:
+            yield Single(pixels, name, None if labels is None else labels[i])
+
+
+def check_folder(folder: Path, *, force: bool) -> None:
+    """Raise, before any work is done, if `write_folder` would refuse `folder`.
+
+    Raises:
+        OutputExistsError: it is a file, or holds something and `force` is false.
+        OutputError: the operating system does not even let us look.
+    """
+    try:
+        if folder.is_dir():
+            if any(folder.iterdir()) and not force:
+                raise OutputExistsError(f"{folder} is not empty; choose another folder or add --force to add to it")
+        elif os.path.lexists(folder):
+            raise OutputExistsError(f"{folder} is a file; to write one, end its name with .npz, .tar, .zip, .parquet")
+    except (OSError, ValueError) as exc:
+        raise output_error(folder, exc) from exc
+
+
+def write_folder(parts: Iterable[ImageSet], about: About, folder: Path) -> None:
+    """All files to a hidden folder beside the new one, or within the one that is there; then into place.
+
+    Raises:
+        CorruptError: a name leads outside of the folder.
+        OutputExistsError: a folder, or a link to one, is where a file should go.
+        OutputError: the disk is full, not writable, ...; the target is as it was.
+    """
+    there = folder.is_dir()
+    temporary = (folder if there else folder.parent) / f".{folder.name[:60]}.{secrets.token_hex(4)}.part"
+    try:
+        temporary.mkdir(parents=True)
+        names = _write_files(parts, about, temporary, folder)
+        if there:
+            _move_into(temporary, names, folder)
+        else:
+            temporary.replace(folder)
+    except (OSError, ValueError) as exc:
+        raise output_error(folder, exc) from exc
+    finally:
+        with contextlib.suppress(OSError, ValueError):
+            shutil.rmtree(temporary)
+
+
+def _write_files(parts: Iterable[ImageSet], about: About, temporary: Path, folder: Path) -> list[str]:
+    """The files' names, `metadata.jsonl` the last if there are labels."""
+    digits = len(str(about.count - 1))
+    names: list[str] = []
+    lines: list[str] = []
+    for part in parts:
+        for i, image in enumerate(part.pixels):
+            name = file_name(part.names[i] if part.names else f"{len(names):0{digits}d}", str(folder))
+            path = temporary / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("xb") as file:  # "x": two names must never be one file
+                file.write(png_bytes(image))
+            names.append(name)
+            if part.labels is not None:
+                lines.append(metadata_line(name, part.labels[i]))
+    if lines:
+        with (temporary / METADATA[0]).open("x", encoding="utf-8", newline="\n") as file_of_labels:
+            file_of_labels.writelines(lines)
+        names.append(METADATA[0])
+    return names
+
+
+def _move_into(temporary: Path, names: Sequence[str], folder: Path) -> None:
+    """Move files over those of a folder that is there; what could fail is tried before the first is moved."""
+    for parent in dict.fromkeys(Path(name).parent for name in names):
+        _refuse_links(folder, parent)
+        (folder / parent).mkdir(parents=True, exist_ok=True)
+    for name in names:
+        if (folder / name).is_dir():
+            raise OutputExistsError(f"{folder / name} is a folder where a file should go; choose another target")
+    for name in names:
+        (temporary / name).replace(folder / name)
+
+
+def _refuse_links(folder: Path, parent: Path) -> None:
+    """What a link leads to is not the target's to write."""
+    if os.path.normcase((folder / parent).resolve()) != os.path.normcase(folder.resolve() / parent):
+        raise OutputExistsError(f"{folder / parent} leads elsewhere by a link; choose another target")

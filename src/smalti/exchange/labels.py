@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: MIT
+"""Labels as text, as lines of a metadata file, as an array; and back."""
+
+import csv
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from smalti.errors import SourceError, UsageError
+from smalti.exchange.parts import damage
+from smalti.images import Label
+
+METADATA = ("metadata.jsonl", "metadata.csv")
+"""Beside images: their labels, as Hugging Face's ImageFolder reads them. The first that is there counts."""
+MAX_LINE = 1 << 20
+_INT = re.compile(r"-?(0|[1-9][0-9]{0,18})")
+_INTS = re.compile(rf"(?:{_INT.pattern})(?:,(?:{_INT.pattern}))*,?")
+
+
+def label_text(label: Label) -> str:
+    """A label as the text of a `.cls` file: `7`, `cat`, `1,0,1`; quoted as in JSON where it would be misread.
+
+    >>> [label_text(label) for label in (7, "cat", (1, 0), (1,), "7", "")]
+    ['7', 'cat', '1,0', '1,', '"7"', '""']
+
+    Raises:
+        UsageError: it is a number of more than 19 digits.
+    """
+    if isinstance(label, str):
+        plain = label.isprintable() and bool(label.strip()) and parse_label(label) == label
+        return label if plain else json.dumps(label, ensure_ascii=_broken(label))
+    text = ",".join(map(str, label)) + "," * (len(label) < 2) if isinstance(label, tuple) else str(int(label))
+    if parse_label(text) != label:
+        raise UsageError(
+            f"the label {text[:40]} is beyond what this kind of target holds; give an npz file or a folder"
+        )
+    return text
+
+
+def _broken(text: str) -> bool:
+    return any("\ud800" <= c <= "\udfff" for c in text)
+
+
+def parse_label(text: str) -> Label:
+    """What `label_text` wrote; any other text is a word.
+
+    Raises:
+        SourceError: there is no text.
+    """
+    text = text.strip()
+    if not text:
+        raise SourceError("there is no label; write a number, several with commas between, or a word")
+    if _INT.fullmatch(text):
+        return int(text)
+    if text == "," or _INTS.fullmatch(text):
+        return tuple(int(number) for number in text.split(",") if number)
+    if text.startswith('"'):
+        try:
+            word = json.loads(text)
+        except (ValueError, RecursionError):
+            return text
+        return word if isinstance(word, str) else text
+    return text
+
+
+def label_of(value: object) -> Label:
+    """A label from what JSON or a table holds: an int, a word, or a list of ints.
+
+    Raises:
+        SourceError: it is something else.
+    """
+    if isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool)):
+        return value
+    if isinstance(value, list) and all(isinstance(item, int) and not isinstance(item, bool) for item in value):
+        return tuple(value)
+    raise SourceError(f"the label {str(value)[:40]!r} is neither an int, a word nor a list of ints; leave it out")
+
+
+def metadata_line(file: str, label: Label) -> str:
+    """A line of `metadata.jsonl`."""
+    return json.dumps({"file_name": file, "label": label}) + "\n"
+
+
+def metadata_labels(lines: Iterable[str], where: Path, kind: str, names: Sequence[str]) -> tuple[Label, ...] | None:
+    """The labels of the images `names` by the `lines` of `metadata.jsonl` or `metadata.csv` (`kind`); None without.
+
+    Raises:
+        SourceError: it is damaged, or labels some of the images but not all.
+    """
+    with damage(where, f"a folder or archive with {kind}"):
+        rows = _csv_labels(lines) if kind.endswith(".csv") else _json_labels(lines, kind)
+        labels: dict[str, Label] = {}
+        for file, label in rows:
+            if labels.setdefault(file, label) != label:
+                raise SourceError(f"{where}: {kind} gives {file!r} two labels; leave one")
+    if not labels:
+        return None
+    if (bare := next((name for name in names if name not in labels), None)) is not None:
+        raise SourceError(f"{where}: {kind} labels some images, but not {bare!r}; label all, or remove {kind}")
+    return tuple(labels[name] for name in names)
+
+
+def _json_labels(lines: Iterable[str], kind: str) -> Iterator[tuple[str, Label]]:
+    for i, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except RecursionError as exc:
+            raise ValueError(f"line {i} of {kind} is nested too deep") from exc
+        if not isinstance(row, dict) or not isinstance(row.get("file_name"), str):
+            raise ValueError(f'line {i} of {kind} is no object with "file_name"')
+        if row.get("label") is not None:
+            yield row["file_name"], label_of(row["label"])
+
+
+def _csv_labels(lines: Iterable[str]) -> Iterator[tuple[str, Label]]:
+    rows = list(csv.DictReader(lines))
+    if rows and "file_name" not in rows[0]:
+        raise ValueError('metadata.csv has no column "file_name"')
+    found = [(row["file_name"], row["label"]) for row in rows if row["file_name"] and row.get("label")]
+    numbers = all(_INT.fullmatch(label) for _, label in found)
+    return ((file, int(label) if numbers else label) for file, label in found)
+
+
+def lines_of(text: Iterable[bytes]) -> Iterator[str]:
+    """The lines of a file in UTF-8, a mark at its start passed over.
+
+    Raises:
+        ValueError: it is not UTF-8, or a line is absurdly long.
+    """
+    for i, line in enumerate(text):
+        if len(line) > MAX_LINE:
+            raise ValueError(f"line {i + 1} has more than {MAX_LINE} bytes")
+        yield line.decode("utf-8-sig" if i == 0 else "utf-8")
+
+
+def int_array(labels: Sequence[Label]) -> NDArray[np.uint8] | NDArray[np.int64]:
+    """Ints as an array `n`, lists of them as `n k`, of uint8 where they fit, else int64.
+
+    Raises:
+        UsageError: they are of several kinds or lengths, or beyond 64 bits.
+    """
+    lengths = {len(label) if isinstance(label, tuple) else None for label in labels}
+    if lengths == {0}:
+        raise UsageError("the labels hold no numbers, which no array tells from none; give a folder, tar or zip")
+    if len(lengths) > 1 or any(isinstance(label, str) for label in labels):
+        raise UsageError("the labels are of several kinds, which no array holds; give a folder, tar or zip")
+    try:
+        numbers = np.array(labels, np.int64)
+    except OverflowError as exc:
+        raise UsageError("a label has more than 64 bits, which no array holds; give a folder") from exc
+    small = not numbers.size or (numbers.min() >= 0 and numbers.max() <= 255)
+    return numbers.astype(np.uint8) if small else numbers

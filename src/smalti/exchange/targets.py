@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: MIT
+"""Where images go to: a folder, or one file of any kind that is read. Whole or not at all."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from smalti.atomic import atomic_write, refuse_existing
+from smalti.errors import SourceError, UsageError
+from smalti.exchange.folder import check_folder, write_folder
+from smalti.exchange.idx import IDX, labels_path, write_idx
+from smalti.exchange.names import unsafe_name
+from smalti.exchange.numpy_files import write_npy, write_npz
+from smalti.exchange.parquet import load_pyarrow, write_parquet
+from smalti.exchange.pictures import png_bytes
+from smalti.exchange.tar import write_tar
+from smalti.exchange.zips import write_zip
+from smalti.images import About, ImageSet
+
+__all__ = ["check_target", "png_bytes", "unsafe_name", "write_images"]
+
+_KINDS = ("npz", "npy", "tar", "tgz", "zip", "parquet")
+_NOT_WRITTEN = (".gz", ".png", ".jpg", ".jpeg", ".webp", ".smalti")
+_ALL = "give a folder, or a name that ends with .npz, .npy, .tar, .tar.gz, .zip, .parquet or -idx3-ubyte[.gz]"
+
+
+def check_target(target: Path, about: About, *, force: bool) -> str:
+    """Raise, before any work is done, if `write_images` would refuse `target`; else say what is left out, or "".
+
+    Raises:
+        OutputExistsError: it exists and `force` is false.
+        UsageError: it is a kind of file that does not hold these images, or one that is not written.
+        MissingExtraError: it is a parquet file, and pyarrow is not installed.
+        OutputError: the operating system does not even let us look.
+    """
+    kind = _kind(target)
+    if kind == "folder":
+        if target.suffix.lower() in _NOT_WRITTEN:
+            raise UsageError(f"{target.name} is no kind of file that images are written to; {_ALL}")
+        check_folder(target, force=force)
+        return ""
+    if kind == "idx" and any(c != 1 for _, _, c in about.shapes):
+        raise UsageError(f"{target.name}: idx files hold gray images only; unpack to a folder, .npz, .tar or .zip")
+    if kind in ("idx", "npz", "npy") and len(about.shapes) != 1:
+        raise UsageError(f"{target.name} holds images of one size and colour only; give a folder, tar, zip or parquet")
+    if kind == "parquet":
+        load_pyarrow()
+    refuse_existing(target, force=force)
+    beside = labels_path(target) if kind == "idx" and about.labelled else None
+    if beside is not None:
+        refuse_existing(beside, force=force)
+    return _note(kind, about, beside) if kind in ("idx", "npy") else ""
+
+
+def _kind(target: Path) -> str:
+    name = target.name.lower()
+    if IDX.search(name):
+        return "idx"
+    if name.endswith(".tar.gz"):
+        return "tgz"
+    suffix = target.suffix.lower()[1:]
+    return suffix if suffix in _KINDS else "folder"
+
+
+def _note(kind: str, about: About, beside: Path | None) -> str:
+    lost = [what for what, there in (("names", about.named), ("labels", about.labelled and beside is None)) if there]
+    notes = [f"{' and '.join(lost)} are left out: {kind} files hold pixels alone"] if lost else []
+    if beside is not None:
+        notes.append(f"labels go to {beside.name} if all are 0 to 255, else they are left out")
+    return "; ".join(notes)
+
+
+def write_images(parts: Iterable[ImageSet], about: About, target: Path, *, force: bool = False) -> None:
+    """Write images to `target`: a file by the end of its name (see `check_target`), else a folder of PNG files.
+
+    Files in a folder, a tar or a zip file are called by the images' names, with .png added where it is not there, or
+    by number. With `force`, a file is replaced; in a folder, files of the same names are, one by one, once all are
+    written.
+
+    Raises:
+        OutputExistsError, UsageError, MissingExtraError: see `check_target`; or the target cannot hold the labels.
+        OutputError: the disk is full, not writable, ...; the target is as it was.
+        CorruptError: a name leads outside of the folder.
+        SourceError: the images are not what `about` says.
+    """
+    check_target(target, about, force=force)
+    parts = _checked(parts, about)
+    kind = _kind(target)
+    if kind == "folder":
+        write_folder(parts, about, target)
+        return
+    if kind == "idx":
+        write_idx(parts, about, target, force=force)
+        return
+    with atomic_write(target, force=force) as file:
+        match kind:
+            case "npz":
+                write_npz(parts, about, file, target.parent)
+            case "npy":
+                write_npy(parts, about, file)
+            case "tar" | "tgz":
+                write_tar(parts, about, file, target)
+            case "zip":
+                write_zip(parts, about, file, str(target))
+            case _:
+                write_parquet(parts, file)
+
+
+def _checked(parts: Iterable[ImageSet], about: About) -> Iterator[ImageSet]:
+    """The parts, as long as they are what they were said to be."""
+    count = 0
+    for part in parts:
+        count += len(part)
+        what = (part.shape in about.shapes, (part.names is not None) == about.named)
+        if not all(what) or (part.labels is not None) != about.labelled or count > about.count:
+            raise SourceError("the images are not as announced: another shape or number, or names or labels amiss")
+        yield part
+    if count != about.count:
+        raise SourceError(f"there are {count} images, {about.count} were announced")

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: MIT
+"""Append to an archive where it lies: what was there stays readable at every moment.
+
+The header first says where the archive ends now; all that is new goes behind; then the header says where it ends then.
+Whatever interrupts this, what lies behind the end counts for nothing, and the next one who appends writes over it.
+"""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from smalti.archive import ArchiveReader, ArchiveWriter
+from smalti.atomic import output_error
+from smalti.errors import OutputError
+from smalti.format import pack_header
+
+
+@contextlib.contextmanager
+def grow(path: Path, reader: ArchiveReader) -> Iterator[ArchiveWriter]:
+    """A writer of what comes behind the archive `path`, which `reader` has read; it counts when the block ends well.
+
+    Raises:
+        OutputError: the file cannot be written, or somebody else is appending to it.
+    """
+    old, model_id = reader.end, reader.model_id
+    try:
+        with path.open("r+b") as file:
+            _lock(file, path)
+            if file.seek(0, os.SEEK_END) != reader.storage.size:
+                raise OutputError(f"{path} has changed since it was opened; try again")
+            _say_end(file, model_id, old)
+            file.truncate(old)
+            file.seek(old)
+            try:
+                writer = ArchiveWriter.resume(file, reader.index, old)
+                yield writer
+                new = writer.finish()
+                _sync(file)
+            except BaseException:
+                with contextlib.suppress(OSError):  # not needed: nothing there counts
+                    file.flush()
+                with contextlib.suppress(OSError):
+                    file.truncate(old)
+                raise
+            _say_end(file, model_id, new)
+    except OSError as exc:
+        raise output_error(path, exc) from exc
+
+
+def _say_end(file: BinaryIO, model_id: bytes, end: int) -> None:
+    file.seek(0)
+    file.write(pack_header(model_id, end))
+    _sync(file)
+
+
+def _sync(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _lock(file: BinaryIO, path: Path) -> None:
+    """Keep others from appending at the same time, where the operating system has such locks."""
+    try:
+        import fcntl
+    except ModuleNotFoundError:
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as exc:
+        raise OutputError(f"{path} is being written by another process; wait for it") from exc

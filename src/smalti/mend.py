@@ -1,0 +1,251 @@
+# SPDX-License-Identifier: MIT
+"""Verify that a smalti file is whole, and repair one that is not."""
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from smalti.archive import ArchiveReader, ArchiveWriter
+from smalti.assemble import say, say_metadata
+from smalti.atomic import atomic_write
+from smalti.bundle import find_by_prefix, find_model, parse_bundle
+from smalti.codec import decode_block
+from smalti.columns import Label, unpack_labels, unpack_names, unpack_numbers
+from smalti.contents import Contents, ModelName, as_model, parse_metadata
+from smalti.control import Progress
+from smalti.errors import CorruptError, FormatError, ModelError, SmaltiError, UnknownModelError
+from smalti.format import LABELS, METADATA, NAMES, ORDER, BlockHead, Index, hash64, unpack_block
+from smalti.model import Model
+from smalti.scan import Found, first_record, scan
+from smalti.single import SingleReader
+from smalti.storage import storage_of
+from smalti.unordered import spoken
+
+
+@dataclass(frozen=True)
+class Repaired:
+    """What `repair` saved."""
+
+    images: int
+    notes: tuple[str, ...]  # what was found, line by line
+
+
+def verify(
+    path: Path | str, *, deep: bool = False, model: ModelName | None = None, progress: Progress | None = None
+) -> list[str]:
+    """What is wrong with a smalti file, a line each; nothing if it is whole.
+
+    Checksums are compared; names, labels and order are read. `deep` also decodes all images and compares them with
+    what was packed, as is always done with a file of one image.
+
+    Raises:
+        SourceError, UnknownModelError: it cannot be read, or not be decoded here.
+    """
+    try:
+        contents = Contents(path, model, models=deep)
+    except FormatError as exc:
+        return [str(exc)]
+    wrong = list[str]()
+
+    def note(work: Callable[[], object]) -> None:
+        try:
+            work()
+        except (FormatError, ModelError) as exc:
+            wrong.append(str(exc))
+
+    try:
+        deep = deep or isinstance(contents.reader, SingleReader)
+        for what in (contents.names, contents.labels, contents.metadata, contents.order, contents.sets):
+            note(what)
+        for number in range(len(contents.index.models)):
+            note(lambda number=number: contents.reader.model(number))  # type: ignore[misc]
+        for block, entry in enumerate(contents.index.blocks):
+            if deep:
+                note(lambda block=block: list(contents.decode([block])))  # type: ignore[misc]
+            elif entry.offset:
+                note(lambda block=block: contents.reader.block(block))  # type: ignore[misc]
+            if progress:
+                progress(entry.images, contents.reader.count)
+    finally:
+        contents.storage.close()
+    return wrong
+
+
+def repair(
+    path: Path | str,
+    target: Path | str,
+    *,
+    model: ModelName | None = None,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> Repaired:
+    """Write all that is whole of a damaged archive to `target`: every block whose checksum is right, index or not.
+
+    Names and labels that are lost are replaced: `lost-0000042`, -1 or nothing.
+
+    Args:
+        model: of the file's images, if that cannot be told any more.
+
+    Raises:
+        SourceError: it cannot be read.
+        CorruptError: nothing can be saved.
+        UnknownModelError: a model is not known here.
+        OutputError, UsageError: `target` cannot be written.
+    """
+    storage = storage_of(path)
+    try:
+        index = None
+        with contextlib.suppress(FormatError):  # it is done without
+            index = ArchiveReader(storage).index
+        saved = _Saved(scan(storage), index, None if model is None else as_model(model), str(path))
+    finally:
+        storage.close()
+    with atomic_write(Path(target), force=force) as file:
+        saved.write(ArchiveWriter.start(file, saved.ids[min(saved.ids)]), progress)
+    return Repaired(len(saved.numbers), tuple(saved.notes))
+
+
+class _Saved:
+    """What was found, and where it belongs."""
+
+    def __init__(self, found: Found, index: Index | None, given: Model | None, where: str) -> None:
+        self.found, self.index, self.given, self.where = found, index, given, where
+        self.notes = ["the index is whole" if index else "the index is lost; blocks were looked for"]
+        self.ids: dict[int, bytes] = {}
+        self._models: dict[int, Model] = {}
+        blocks = {(head.number, head.first): (head, payload) for head, payload in [*found.blocks, *self._carried()]}
+        self.blocks = [blocks[place] for place in sorted(blocks)]
+        if not self.blocks:
+            raise CorruptError(f"{where}: no block of it is whole; nothing can be saved")
+        for head, payload in self.blocks:
+            self._model(head, payload)
+        self.numbers, self.kinds = self._places()
+        total = index.count if index else max(first + count for _, first, count, _ in [*found.sections, (0, 0, 0, b"")])
+        total = max(total, int(self.numbers.max()) + 1)
+        self.notes.append(f"{len(self.numbers)} of {total} images are saved")
+
+    def _model(self, head: BlockHead, payload: bytes) -> Model | None:
+        """The model of a block; None where its id is known, but nothing else."""
+        number = head.kind.model
+        if number in self.ids:
+            return self._models.get(number)
+        known = self.index.models[number].id if self.index and number < len(self.index.models) else None
+        known = self.found.model_id if known is None and number == 0 else known
+        tried = [] if self.given is None else [self.given]
+        if number in self.found.models:
+            tried.append(parse_bundle(self.found.models[number], trusted=False))
+        if known is not None:
+            self.ids[number] = known
+            tried = [model for model in tried if model.id == known]
+            try:
+                tried.append(find_model(known))
+            except UnknownModelError:
+                if not tried:
+                    return None
+        else:
+            tried += find_by_prefix(b"")
+            tried = [model for model in tried if _decodes(model, head, payload)]
+            if not tried:
+                raise UnknownModelError(f"{self.where}: it cannot be told which model it needs; name it with --model")
+            self.ids[number] = tried[0].id
+        self._models[number] = tried[0]
+        return tried[0]
+
+    def _carried(self) -> list[tuple[BlockHead, bytes]]:
+        """Blocks that the order of others carries, where all of those are there."""
+        found = []
+        for end, data in self.found.carriers:
+            try:
+                _, opened, count = unpack_numbers(data, 3, 1 << 32)
+                mine, keys = self.found.blocks[max(0, end - opened) : end], list[bytes]()
+                after = mine[0][0].first if mine else 0
+                for head, payload in mine:
+                    model = self._model(head, payload)
+                    if head.first != after or model is None:
+                        raise CorruptError("an open block is missing")
+                    after += head.images
+                    keys += [x.tobytes() for x in decode_block(payload, head.images, head.kind.shape, model)]
+                if len(mine) != opened:
+                    raise CorruptError("an open block is missing")
+                message = spoken(keys, None)
+                for _ in range(count):
+                    record = first_record(message)
+                    found.append(unpack_block(record))
+                    message = message[len(record) :]
+            except SmaltiError as exc:
+                self.notes.append(f"images that the order of others carried are lost: {exc}")
+        return found
+
+    def _places(self) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        """Of all saved images, in their order: their number in the file, and the number of their kind."""
+        ranks = {
+            n: np.concatenate([_ranks(h) for h, _ in self.blocks if h.number == n]) for n in self._numbers_of_kinds()
+        }
+        kinds = np.concatenate([np.full(len(mine), n) for n, mine in ranks.items()])
+        parts = sorted((first, count, data) for code, first, count, data in self.found.sections if code == ORDER)
+        if not parts:
+            if len(ranks) > 1:
+                self.notes.append("the order of the images is lost; they are sorted by their sizes")
+                return np.arange(len(kinds)), kinds
+            return np.concatenate(list(ranks.values())), kinds
+        order = np.concatenate([unpack_numbers(data, count, 1 << 16) for _, count, data in parts])
+        if any(mine.max() >= (order == n).sum() for n, mine in ranks.items()):
+            self.notes.append("the order of the images is lost; they are sorted by their sizes")
+            return np.arange(len(kinds)), kinds
+        numbers = np.concatenate([np.flatnonzero(order == n)[mine] for n, mine in ranks.items()])
+        sort = np.argsort(numbers)
+        return numbers[sort], kinds[sort]
+
+    def _numbers_of_kinds(self) -> list[int]:
+        return sorted({head.number for head, _ in self.blocks})
+
+    def _column(self, code: int, unpack: Callable[[bytes, int], tuple[Any, ...]]) -> dict[int, Any] | None:
+        """What sections of that code say, by number of image; None if there is none."""
+        parts = [(first, count, data) for told, first, count, data in self.found.sections if told == code]
+        if not parts and not (self.index and any(entry.code == code for entry in self.index.sections)):
+            return None
+        return {first + i: entry for first, count, data in parts for i, entry in enumerate(unpack(data, count))}
+
+    def write(self, writer: ArchiveWriter, progress: Progress | None) -> None:
+        """Write all that is saved."""
+        models = {}
+        for number in sorted(self.ids):
+            models[number] = writer.model(self.ids[number], self.found.models.get(number))
+        kinds = {}
+        for head, payload in self.blocks:
+            kind = head.kind._replace(model=models[head.kind.model])
+            kinds[head.number] = writer.kind(kind)
+            writer.block(kind, head.images, head.pixels, payload)
+            if progress:
+                progress(head.images, len(self.numbers))
+        names, labels = self._column(NAMES, unpack_names), self._column(LABELS, unpack_labels)
+        say(
+            writer,
+            [kinds[kind] for kind in self.kinds.tolist()],
+            None if names is None else [names.get(i, f"lost-{i:07d}") for i in self.numbers.tolist()],
+            None if labels is None else self._labels(labels),
+        )
+        metadata = [data for code, _, _, data in self.found.sections if code == METADATA]
+        if metadata:
+            say_metadata(writer, parse_metadata(metadata[-1]))
+        writer.finish()
+
+    def _labels(self, labels: dict[int, Label]) -> list[Label]:
+        missing: Label = {int: -1, str: "", tuple: ()}[type(next(iter(labels.values()), 0))]  # type: ignore[assignment]
+        return [labels.get(i, missing) for i in self.numbers.tolist()]
+
+
+def _ranks(head: BlockHead) -> np.ndarray[Any, Any]:
+    return np.arange(head.first, head.first + head.images)
+
+
+def _decodes(model: Model, head: BlockHead, payload: bytes) -> bool:
+    try:
+        pixels = decode_block(payload, head.images, head.kind.shape, model)
+    except (CorruptError, ModelError):
+        return False
+    return hash64(np.ascontiguousarray(pixels).data) == head.pixels

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: MIT
+"""Images to an archive: gathered into blocks of one kind, coded as asked, written with what is said of each."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from smalti.codec import BLOCK_IMAGES, Pixels, shape_of
+from smalti.columns import pack_text
+from smalti.control import Aim, Progress, Sealed, encode_parts
+from smalti.errors import UsageError
+from smalti.format import (
+    BLOCK,
+    BLOCK_ENTRY,
+    HEADER,
+    INDEX,
+    KIND_ENTRY,
+    MAX_BLOCK_IMAGES,
+    METADATA,
+    MODEL_ENTRY,
+    TRAILER,
+    Kind,
+)
+from smalti.intake import Intake
+from smalti.model import Model
+from smalti.sets import write_sets
+from smalti.single import SIDES, SINGLE
+
+
+@dataclass(frozen=True)
+class Packing:
+    """How a file is made, the images apart.
+
+    Raises:
+        UsageError: something out of range.
+    """
+
+    block_images: int = BLOCK_IMAGES  # at most, in a block: fewer are read sooner, and take more bytes
+    embed: bool = False  # whether the file brings its model along
+    unordered: bool = False  # whether the order of the images may be lost, to save what it takes
+    metadata: Mapping[str, Any] | None = None  # of the file, JSON
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.block_images <= MAX_BLOCK_IMAGES:
+            raise UsageError(f"{self.block_images} images a block were asked; give 1 to {MAX_BLOCK_IMAGES}")
+        metadata_bytes(self.metadata)
+
+
+def metadata_bytes(metadata: Mapping[str, Any] | None) -> bytes | None:
+    """The data of a section.
+
+    Raises:
+        UsageError: it is nothing that JSON can hold.
+    """
+    if metadata is None:
+        return None
+    try:
+        if not isinstance(metadata, Mapping):
+            raise TypeError("it must be an object, with names for what it holds")
+        return pack_text(json.dumps(dict(metadata), ensure_ascii=False, allow_nan=False))
+    except (TypeError, ValueError) as exc:
+        raise UsageError(f"the metadata cannot be kept as JSON: {exc}") from exc
+
+
+def write_packed(intake: Intake, model: Model, aim: Aim, packing: Packing, progress: Progress | None) -> None:
+    """Code all images that `intake` takes, and write them, to be followed by the end of the archive.
+
+    Raises:
+        SourceError, UsageError: the images cannot be read, or what is asked cannot be had.
+    """
+    if packing.unordered:
+        write_sets(intake, model, aim, progress)
+    else:
+        _write_blocks(intake, encode_parts(intake.parts(), model, aim, Overhead(model.image_shape)), progress)
+    intake.flush(end=True)
+    data = metadata_bytes(packing.metadata)
+    if data is not None:
+        intake.writer.section(METADATA, 0, data)
+
+
+def _write_blocks(intake: Intake, blocks: Iterable[Sealed], progress: Progress | None) -> None:
+    for block in blocks:
+        write_sealed(intake, block)
+        intake.places.popleft()
+        intake.flush()
+        if progress:
+            progress(block.images, intake.source.total)
+
+
+def write_sealed(intake: Intake, block: Sealed) -> None:
+    """Write a block."""
+    h, w, c = block.shape
+    intake.writer.block(Kind(intake.model, c, h, w), block.images, block.pixels, block.payload)
+
+
+@dataclass(frozen=True)
+class Overhead:
+    """Of a file of blocks."""
+
+    single: tuple[int, int, int]  # shape whose file of one image says no size
+
+    def __call__(self, parts: Sequence[Pixels]) -> int:
+        """In bytes, of a file of those blocks."""
+        if len(parts) == 1 and len(parts[0]) == 1:
+            return SINGLE.size + (0 if shape_of(parts[0]) == self.single else SIDES.size)
+        kinds = len({shape_of(part) for part in parts})
+        fixed = HEADER.size + INDEX.size + TRAILER.size + MODEL_ENTRY.size
+        return fixed + kinds * KIND_ENTRY.size + len(parts) * (BLOCK.size + BLOCK_ENTRY.size)

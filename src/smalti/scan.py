@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: MIT
+"""Find the records of a damaged archive without its index: by their marks, each proven by its hash."""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from smalti.errors import CorruptError, FormatError
+from smalti.format import (
+    BLOCK,
+    BLOCK_MARK,
+    CARRIERS,
+    HEADER,
+    MAX_MODEL_BYTES,
+    MAX_SECTION_BYTES,
+    MODEL,
+    MODEL_MARK,
+    SECTION,
+    SECTION_MARK,
+    BlockHead,
+    unpack_block,
+    unpack_header,
+    unpack_model,
+    unpack_section,
+)
+from smalti.storage import Storage
+
+WINDOW = 1 << 22
+"""Bytes looked at together for marks."""
+MAX_PAYLOAD = 1 << 28
+_LAYOUTS = {BLOCK_MARK: (BLOCK, 1, MAX_PAYLOAD), MODEL_MARK: (MODEL, 2, MAX_MODEL_BYTES)}
+_LAYOUTS |= {SECTION_MARK: (SECTION, 4, 2 * MAX_SECTION_BYTES)}
+"""Of each mark: its head, the place of the size among its fields, and the largest size to believe."""
+
+
+@dataclass
+class Found:
+    """What there is, in the order of the file."""
+
+    model_id: bytes | None = None  # of the header, if that is whole
+    blocks: list[tuple[BlockHead, bytes]] = field(default_factory=list)  # with payloads
+    models: dict[int, bytes] = field(default_factory=dict)  # bundles
+    sections: list[tuple[int, int, int, bytes]] = field(default_factory=list)  # code, first, count, data
+    carriers: list[tuple[int, bytes]] = field(default_factory=list)  # blocks found before it, data
+
+
+def scan(storage: Storage) -> Found:
+    """All records that are whole.
+
+    Raises:
+        SourceError: the file cannot be read.
+    """
+    found, end = Found(), storage.size
+    with contextlib.suppress(FormatError):  # the records say the rest
+        found.model_id, end = unpack_header(storage.read(0, HEADER.size), storage.size)
+    for mark, record in _records(storage, end):
+        if mark == BLOCK_MARK:
+            found.blocks.append(unpack_block(record))
+        elif mark == MODEL_MARK:
+            number, bundle = unpack_model(record)
+            found.models[number] = bundle
+        else:
+            code, first, count, data = unpack_section(record)
+            if code == CARRIERS:
+                found.carriers.append((len(found.blocks), data))
+            else:
+                found.sections.append((code, first, count, data))
+    return found
+
+
+def first_record(data: bytes) -> bytes:
+    """The record of a block at the start of `data`, filled up with zero bytes if its last ones are missing."""
+    size = int(BLOCK.unpack(data[: BLOCK.size].ljust(BLOCK.size, b"\0"))[1])
+    return data[: BLOCK.size + size].ljust(BLOCK.size + size if size <= MAX_PAYLOAD else 0, b"\0")
+
+
+def _records(storage: Storage, end: int) -> Iterator[tuple[bytes, bytes]]:
+    """Marks and records, one behind the other."""
+    at = 0
+    while at < end:
+        window = storage.read(at, min(WINDOW, end - at))
+        places = sorted((window.find(mark), mark) for mark in _LAYOUTS if mark in window)
+        if not places:
+            at += max(1, len(window) - len(BLOCK_MARK) + 1)
+            continue
+        place, mark = places[0]
+        record = _record(storage, at + place, mark)
+        if record is not None:
+            yield mark, record
+        at += place + (len(record) if record is not None else 1)
+
+
+def _record(storage: Storage, at: int, mark: bytes) -> bytes | None:
+    layout, field_of_size, most = _LAYOUTS[mark]
+    head = storage.read(at, layout.size)
+    if len(head) < layout.size:
+        return None
+    size = int(layout.unpack(head)[field_of_size])
+    if size > most or at + layout.size + size > storage.size:
+        return None
+    record = storage.read(at, layout.size + size)
+    try:
+        {BLOCK_MARK: unpack_block, MODEL_MARK: unpack_model, SECTION_MARK: unpack_section}[mark](record)
+    except CorruptError:
+        return None
+    return record

@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: MIT
+"""Where the bytes of a file lie: on a disk, in memory, behind a URL. Threads may read at any place at once."""
+
+import io
+import os
+import tempfile
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
+
+from smalti.errors import MissingExtraError, SourceError
+
+COPY_BYTES = 1 << 20
+
+
+class Storage(Protocol):
+    """Bytes that can be read at any place."""
+
+    where: str  # for messages
+    size: int  # bytes
+
+    def read(self, at: int, size: int) -> bytes:
+        """At most `size` bytes from byte `at` on.
+
+        Raises:
+            SourceError: they cannot be read.
+        """
+        ...
+
+    def close(self) -> None:
+        """Reading afterwards is an error."""
+        ...
+
+
+class Memory:
+    """Bytes that are there."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data, self.size = data, len(data)
+        self.where = f"{len(data)} bytes in memory"
+
+    def read(self, at: int, size: int) -> bytes:
+        return self._data[at : at + size]
+
+    def close(self) -> None:
+        """There is nothing to close."""
+
+
+class LocalFile:
+    """A file of this machine. It has no place of its own in the file, so threads and forks may share it.
+
+    Raises:
+        SourceError: it cannot be opened.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.where, self._lock = str(path), threading.Lock()
+        try:
+            self._file: BinaryIO = path.open("rb")
+        except (OSError, ValueError) as exc:  # ValueError: a zero byte in the path
+            raise SourceError(f"cannot open {path}: {getattr(exc, 'strerror', None) or exc}; check it") from exc
+        try:
+            self.size = self._file.seek(0, io.SEEK_END)
+        except OSError as exc:
+            self._file.close()
+            raise SourceError(f"{path} cannot be read in any order; save it to a file first, or give - for it") from exc
+
+    def read(self, at: int, size: int) -> bytes:
+        try:
+            if hasattr(os, "pread"):
+                return self._whole(lambda done: os.pread(self._file.fileno(), size - done, at + done))
+            with self._lock:
+                self._file.seek(at)
+                return self._file.read(size)
+        except (OSError, ValueError) as exc:  # ValueError: closed
+            raise SourceError(
+                f"cannot read {self.where}: {getattr(exc, 'strerror', None) or exc}; open it again"
+            ) from exc
+
+    @staticmethod
+    def _whole(read: Callable[[int], bytes]) -> bytes:
+        """One call gives no more than 2 GiB."""
+        parts, done = [], 0
+        while part := read(done):
+            parts.append(part)
+            done += len(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class Remote:
+    """What fsspec finds behind a URL, read by ranges.
+
+    Raises:
+        MissingExtraError: fsspec is not installed, or what it needs for such a URL.
+        SourceError: there is nothing to read.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.where = url
+        self._whole: bytes | None = None  # all of it, if it comes in no smaller parts
+        try:
+            import fsspec
+        except ModuleNotFoundError as exc:
+            raise MissingExtraError("reading URLs", "remote") from exc
+        try:
+            files, self._path = fsspec.core.url_to_fs(url)
+            self._files: Any = files
+            self.size = int(files.size(self._path))
+        except ImportError as exc:
+            raise SourceError(f"cannot open {url}: {exc}") from exc
+        except Exception as exc:  # whatever the file system raises
+            raise SourceError(f"cannot open {url}: {exc}; check it") from exc
+
+    def read(self, at: int, size: int) -> bytes:
+        end = min(at + size, self.size)
+        if self._whole is not None or at >= end:
+            return b"" if self._whole is None else self._whole[at:end]
+        try:
+            data: bytes = self._files.cat_file(self._path, start=at, end=end)
+        except Exception as exc:  # as above
+            raise SourceError(f"cannot read {self.where}: {exc}; try again") from exc
+        if len(data) == self.size:  # there are servers that know nothing of ranges
+            self._whole = data
+            return data[at:end]
+        if len(data) != end - at:
+            raise SourceError(f"{self.where} gave {len(data)} bytes where {end - at} were asked; try again")
+        return data
+
+    def close(self) -> None:
+        """There is nothing to close."""
+
+
+def storage_of(place: Path | str | bytes) -> Storage:
+    """Where the bytes of `place` lie: a path, a URL with `://`, or the bytes themselves.
+
+    Raises:
+        SourceError, MissingExtraError: they cannot be had.
+    """
+    if isinstance(place, bytes):
+        return Memory(place)
+    if isinstance(place, str) and "://" in place:
+        return Remote(place)
+    return LocalFile(Path(place))
+
+
+def spool(stream: BinaryIO) -> Storage:
+    """All that a pipe gives, kept in a temporary file while it is read.
+
+    Raises:
+        SourceError: the pipe or the temporary file fails.
+    """
+    file = tempfile.TemporaryFile()  # noqa: SIM115 - it is closed with what is returned
+    try:
+        while part := stream.read(COPY_BYTES):
+            file.write(part)
+        file.flush()
+        return _Spooled(file)
+    except OSError as exc:
+        file.close()
+        raise SourceError(f"cannot read standard input: {exc.strerror or exc}; save it to a file first") from exc
+
+
+class _Spooled(LocalFile):
+    def __init__(self, file: Any) -> None:
+        self.where, self._file, self._lock = "standard input", file, threading.Lock()
+        self.size = file.tell()
