@@ -1,0 +1,179 @@
+"""Append, merge, select: files from files, and nothing coded twice that need not be."""
+
+import numpy as np
+import pytest
+
+import smalti
+from smalti.assemble import matching
+from smalti.errors import OutputError, SourceError, UsageError
+from smalti.grow import grow
+
+rng = np.random.default_rng(4)
+RGB = rng.integers(0, 256, (3, 5, 6, 3), dtype=np.uint8)
+
+
+def named(x, first=0, label=None):
+    names = tuple(f"{i % 10}/{i:04d}.png" for i in range(first, first + len(x)))
+    return smalti.ImageSet(x, names, tuple(i % 10 for i in range(first, first + len(x))) if label is None else label)
+
+
+def records(path):
+    """The records of blocks, as they lie in the file."""
+    data = path.read_bytes()
+    with smalti.open(path) as archive:
+        return [data[b.offset : b.offset + b.size] for b in archive.contents.index.blocks]
+
+
+def read(path):
+    with smalti.open(path) as archive:
+        return list(archive)
+
+
+def same(x, y):
+    return len(x) == len(y) and all(a.shape == b.shape and (a == b).all() for a, b in zip(x, y, strict=True))
+
+
+@pytest.fixture
+def path(tmp_path, digits):
+    """Twelve digits with names and labels, in blocks of five."""
+    smalti.pack(named(digits[:12]), tmp_path / "x.smalti", max_error=0, packing=smalti.Packing(5, metadata={"a": 1}))
+    return tmp_path / "x.smalti"
+
+
+def test_appending_leaves_what_was_there_where_it_was(path, digits):
+    before = path.read_bytes()
+    smalti.append(path, named(digits[12:], 12), max_error=0)
+    after = path.read_bytes()
+    assert after[21 : len(before)] == before[21:]
+    with smalti.open(path) as archive:
+        assert (archive[:] == digits).all()
+        assert archive.names == named(digits).names
+        assert archive.labels == named(digits).labels
+        assert archive.metadata == {"a": 1}
+    assert smalti.verify(path, deep=True) == []
+    parts = [smalti.ImageSet(RGB, ("r", "s", "t"), (1, 2, 3))]
+    smalti.append(
+        path, smalti.Source(parts, 3, named=True, labelled=True), quality=90, packing=smalti.Packing(metadata={})
+    )
+    with smalti.open(path) as archive:
+        assert archive.find("t") == 22
+        assert archive[22].shape == (5, 6, 3)
+        assert (np.stack(archive[:20]) == digits).all()
+        assert archive.metadata == {}
+
+
+def test_an_append_that_is_cut_off_at_any_byte_loses_nothing(path, digits):
+    old = path.read_bytes()
+    smalti.append(path, named(digits[12:14], 12), quality=10, effort=1)
+    new = path.read_bytes()
+    headers = {"old": old[:21], "said": None, "new": new[:21]}
+    from smalti.format import pack_header
+
+    headers["said"] = pack_header(old[13:21], len(old))
+    for end in range(len(old), len(new)):
+        path.write_bytes(headers["said"] + new[21:end])
+        with smalti.open(path) as archive:
+            assert len(archive) == 12
+            assert archive.names == named(digits[:12]).names
+    path.write_bytes(headers["said"] + new[21:])
+    assert (smalti.load(path).pixels == digits[:12]).all()
+    smalti.append(path, named(digits[12:14], 12), quality=10, effort=1)
+    assert path.read_bytes() == new
+    for end in range(len(old), len(new)):  # a copy that is cut off is another matter
+        path.write_bytes(new[:end])
+        with pytest.raises(smalti.SmaltiError, match=r"bytes of"):
+            smalti.open(path)
+
+
+def test_an_append_that_fails_leaves_the_file_as_it_was(path, digits, monkeypatch):
+    old = path.read_bytes()
+
+    def parts():
+        yield named(digits[12:14], 12)
+        raise SourceError("the disk of the source is gone")
+
+    with pytest.raises(SourceError, match="is gone"):
+        smalti.append(path, smalti.Source(parts(), None, named=True, labelled=True), max_error=0)
+    assert path.stat().st_size == len(old)
+    assert (smalti.load(path).pixels == digits[:12]).all()
+    for images, words in (
+        (digits[12:], "have no names"),
+        (smalti.ImageSet(digits[:1], ("x",)), "have no labels"),
+        (named(digits[:1], 0), "two images are named"),
+        (named(digits[:1], 99, label=("seven",)), "several kinds"),
+    ):
+        with pytest.raises(SourceError, match=words):
+            smalti.append(path, images, max_error=0)
+    assert path.read_bytes()[21:] == old[21:]
+
+
+def test_two_cannot_append_at_once(path, digits):
+    pytest.importorskip("fcntl", reason="needs the locks of Unix")
+    wrong = pytest.raises(OutputError, match="another process")
+    with smalti.open(path) as archive, grow(path, archive.contents.reader), wrong:
+        smalti.append(path, named(digits[12:], 12), max_error=0)
+
+
+def test_a_file_of_one_image_grows_too(tmp_path, digits):
+    path = tmp_path / "one.smalti"
+    assert smalti.pack(digits[:1], path, quality=20, effort=1).bytes < 60
+    first = smalti.load(path).pixels
+    smalti.append(path, digits[1:4], max_error=0)
+    x = smalti.load(path).pixels
+    assert (x[0] == first).all()
+    assert (x[1:] == digits[1:4]).all()
+    assert smalti.verify(path, deep=True) == []
+
+
+def test_merging_copies_blocks(tmp_path, path, digits, toy):
+    other, both = tmp_path / "y.smalti", tmp_path / "both.smalti"
+    parts = [named(digits[12:], 12), smalti.ImageSet(RGB, ("r", "s", "t"), (1, 2, 3))]
+    source = smalti.Source(parts, 11, named=True, labelled=True)
+    smalti.pack(source, other, model=toy, quality=80, packing=smalti.Packing(embed=True, metadata={"a": 2, "b": 3}))
+    expected = read(path) + read(other)
+    smalti.merge([path, other], both)
+    assert same(read(both), expected)
+    assert [r[38:] for r in records(both)] == [r[38:] for r in records(path) + records(other)]
+    with smalti.open(both) as archive:
+        assert archive.metadata == {"a": 2, "b": 3}
+        assert archive.find("s") == 21
+        assert archive.labels[-1] == 3
+    assert smalti.verify(both, deep=True) == []
+    with pytest.raises(SourceError, match="two images are named"):
+        smalti.merge([path, path], tmp_path / "z.smalti")
+    smalti.pack(digits[:3], tmp_path / "bare.smalti")
+    with pytest.raises(SourceError, match="have names and others not"):
+        smalti.merge([path, tmp_path / "bare.smalti"], tmp_path / "z.smalti")
+    with pytest.raises(UsageError, match="no file to merge"):
+        smalti.merge([], tmp_path / "z.smalti")
+    assert not (tmp_path / "z.smalti").exists()
+
+
+@pytest.mark.parametrize(
+    "asked", [{"max_error": 0}, {"quality": 10, "effort": 1}, {"quality": 60}, {"min_psnr": 26, "effort": 1}]
+)
+def test_what_is_selected_keeps_its_pixels(tmp_path, digits, asked):
+    x = digits.copy()
+    x[7] = rng.integers(0, 256, (28, 28))
+    smalti.pack(named(x), tmp_path / "x.smalti", packing=smalti.Packing(5), **asked)
+    whole, rows = read(tmp_path / "x.smalti"), [0, 1, 2, 3, 4, 7, 9, 19]
+    smalti.select(tmp_path / "x.smalti", tmp_path / "some.smalti", rows[::-1])
+    with smalti.open(tmp_path / "some.smalti") as some:
+        assert same(list(some), [whole[i] for i in rows])
+        assert some.names == tuple(named(x).names[i] for i in rows)
+        assert some.labels == tuple(i % 10 for i in rows)
+    assert records(tmp_path / "some.smalti")[0][38:] == records(tmp_path / "x.smalti")[0][38:]
+    assert smalti.verify(tmp_path / "some.smalti", deep=True) == []
+
+
+def test_images_are_found_by_range_name_and_label(path, tmp_path, digits):
+    with smalti.open(path) as archive:
+        assert matching(archive, start=-3) == [9, 10, 11]
+        assert matching(archive, name="[01]/*") == [0, 1, 10, 11]
+        assert matching(archive, start=2, stop=11, name="[01]/*", label="0") == [10]
+    smalti.pack(digits, tmp_path / "bare.smalti")
+    with smalti.open(tmp_path / "bare.smalti") as archive, pytest.raises(UsageError, match="no labels"):
+        matching(archive, label="1")
+    for rows in ([], [20], [-1]):
+        with pytest.raises(UsageError, match="none is wanted"):
+            smalti.select(path, tmp_path / "z.smalti", rows)

@@ -1,0 +1,115 @@
+"""Verify and repair."""
+
+import numpy as np
+import pytest
+
+import smalti
+from smalti.errors import CorruptError
+
+rng = np.random.default_rng(5)
+SHAPES = [(7, 9), (5, 6, 3), (7, 9), (4, 4, 4), (7, 9)] * 4
+MIXED = [rng.integers(0, 256, shape, dtype=np.uint8) // 9 for shape in SHAPES]
+NAMES = tuple(f"a/{i}.png" for i in range(20))
+
+
+@pytest.fixture
+def path(tmp_path):
+    """Twenty images of three kinds, in blocks of three, with names and labels."""
+    parts = [smalti.ImageSet(x[None], (name,), (i,)) for i, (x, name) in enumerate(zip(MIXED, NAMES, strict=True))]
+    source = smalti.Source(parts, 20, named=True, labelled=True)
+    smalti.pack(source, tmp_path / "x.smalti", max_error=0, packing=smalti.Packing(3, metadata={"a": 1}))
+    return tmp_path / "x.smalti"
+
+
+def check_saved(saved, lost=()):
+    """All images but the lost ones are there, in order, with their names and labels."""
+    left = [i for i in range(20) if i not in lost]
+    with smalti.open(saved) as archive:
+        assert archive.names == tuple(NAMES[i] for i in left)
+        assert archive.labels == tuple(left)
+        assert archive.metadata == {"a": 1}
+        for x, i in zip(archive, left, strict=True):
+            assert x.shape == MIXED[i].shape
+            assert (x == MIXED[i]).all()
+    assert smalti.verify(saved, deep=True) == []
+
+
+def images_of(path, block):
+    with smalti.open(path) as archive:
+        blocks, _ = archive.places(np.arange(20))
+        return np.flatnonzero(blocks == block).tolist()
+
+
+def test_a_whole_file_has_nothing_wrong(path, tmp_path):
+    assert smalti.verify(path) == smalti.verify(path, deep=True) == []
+    smalti.repair(path, tmp_path / "y.smalti")
+    check_saved(tmp_path / "y.smalti")
+
+
+@pytest.mark.parametrize("cut", [1, 10, 30, 150])
+def test_all_is_saved_without_trailer_and_index(path, tmp_path, cut):
+    path.write_bytes(path.read_bytes()[:-cut])
+    assert len(smalti.verify(path)) == 1
+    done = smalti.repair(path, tmp_path / "y.smalti")
+    assert done.images == 20
+    check_saved(tmp_path / "y.smalti")
+
+
+@pytest.mark.parametrize("with_index", [True, False])
+@pytest.mark.parametrize("block", range(8))
+def test_a_damaged_block_costs_its_images_alone(path, tmp_path, block, with_index):
+    lost = images_of(path, block)
+    data = bytearray(path.read_bytes())
+    with smalti.open(path) as archive:
+        entry = archive.contents.index.blocks[block]
+    data[entry.offset + entry.size - 1] ^= 1
+    path.write_bytes(data if with_index else data[:-9])
+    if with_index:
+        assert [f"block {block}" in line for line in smalti.verify(path)] == [True]
+    smalti.repair(path, tmp_path / "y.smalti")
+    check_saved(tmp_path / "y.smalti", lost)
+
+
+def test_a_damaged_header_costs_nothing(path, tmp_path):
+    data = path.read_bytes()
+    path.write_bytes(bytes(40 - 19) + data[21:])
+    smalti.repair(path, tmp_path / "y.smalti")
+    check_saved(tmp_path / "y.smalti")
+
+
+def test_lost_names_are_replaced(path, tmp_path):
+    data = bytearray(path.read_bytes())
+    with smalti.open(path) as archive:
+        names = next(entry for entry in archive.contents.index.sections if entry.code == 2)
+    data[names.offset + names.size - 1] ^= 1
+    path.write_bytes(data)
+    assert len(smalti.verify(path)) == 1
+    smalti.repair(path, tmp_path / "y.smalti")
+    with smalti.open(tmp_path / "y.smalti") as archive:
+        assert archive.names == tuple(f"lost-{i:07d}" for i in range(20))
+        assert archive.labels == tuple(range(20))
+
+
+def test_what_holds_nothing_is_one_error(tmp_path):
+    (tmp_path / "x.smalti").write_bytes(rng.bytes(5000))
+    with pytest.raises(CorruptError, match="nothing can be saved"):
+        smalti.repair(tmp_path / "x.smalti", tmp_path / "y.smalti")
+    assert not (tmp_path / "y.smalti").exists()
+    assert len(smalti.verify(tmp_path / "x.smalti")) == 1
+
+
+def test_only_a_deep_look_sees_pixels_that_are_not_what_was_packed(path, tmp_path, monkeypatch):
+    import smalti.control
+
+    real = smalti.control.hash64
+    monkeypatch.setattr(smalti.control, "hash64", lambda *parts: real(*parts, b"another"))
+    smalti.pack(MIXED, tmp_path / "y.smalti", max_error=0)
+    assert smalti.verify(tmp_path / "y.smalti") == []
+    assert len(smalti.verify(tmp_path / "y.smalti", deep=True)) == 3
+
+
+def test_a_file_of_one_image_is_verified_too(tmp_path):
+    (tmp_path / "x.smalti").write_bytes(data := smalti.encode(MIXED[1], max_error=0))
+    assert smalti.verify(tmp_path / "x.smalti") == []
+    (tmp_path / "x.smalti").write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    assert len(smalti.verify(tmp_path / "x.smalti")) == 1
