@@ -1,4 +1,4 @@
-"""Files written by earlier commits of this format version decode to the pixels that they decoded to then."""
+"""Files of format version 1 decode for ever to what they decoded to when they were written."""
 
 from pathlib import Path
 
@@ -6,16 +6,90 @@ import numpy as np
 import pytest
 
 import smalti
+from independent_reader import SpecError, carried, read, single_check
+from smalti.contents import Contents
+from smalti.format import hash64
 
 FILES = sorted((Path(__file__).parent / "golden").glob("*.smalti"))
+golden = pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def expected(path):
+    with np.load(path.with_suffix(".npz")) as arrays:
+        return [arrays[f"arr_{i}"] for i in range(len(arrays))]
+
+
+@golden
 def test_a_golden_file_decodes_to_the_same_pixels(path):
-    with np.load(path.with_suffix(".npz")) as expected:
-        assert (smalti.load(path).pixels == expected["pixels"]).all()
+    with smalti.open(path) as archive:
+        images = list(archive)
+    assert len(images) == len(expected(path))
+    for x, y in zip(images, expected(path), strict=True):
+        assert x.shape == y.shape
+        assert (x == y).all()
+    assert smalti.verify(path, deep=True) == []
 
 
-def test_there_are_golden_files_of_each_kind():
+@golden
+def test_a_reader_that_knows_the_specification_alone_reads_the_same(path):
+    """Header, index, checksums, names, labels, metadata and what the order of images carries."""
+    data = path.read_bytes()
+    file = read(data)
+    contents = Contents(path)
+    index = contents.index
+    assert file.count == len(expected(path))
+    assert file.names == (contents.names() or ())
+    contents.storage.close()
+    if file.single is not None:
+        assert single_check(data, expected(path)[0].tobytes())
+        return
+    assert [model for model, _ in file.models] == [model.id for model in index.models]
+    assert [bundle is not None for _, bundle in file.models] == [model.offset > 0 for model in index.models]
+    assert file.kinds == tuple(map(tuple, index.kinds))
+    assert [tuple(block.entry) for block in file.blocks] == list(map(tuple, index.blocks))
+    with smalti.open(path) as archive:
+        assert file.labels == (archive.labels or ())
+        assert (file.metadata or {}) == archive.metadata
+        blocks, _ = archive.places(np.arange(file.count))
+        assert [file.kinds[i] for i in file.order] == [
+            tuple(index.kinds[index.blocks[block].kind]) for block in blocks.tolist() if file.order
+        ]
+        for number, block in enumerate(file.blocks):
+            images = [x for x, mine in zip(expected(path), blocks.tolist(), strict=True) if mine == number]
+            if block.entry.offset:
+                assert block.pixels == hash64(b"".join(x.tobytes() for x in images))
+        for first, opened, count in file.carriers:
+            keys = [
+                x.tobytes() for x, mine in zip(expected(path), blocks.tolist(), strict=True) if mine < first + opened
+            ]
+            numbers = range(first + opened, first + opened + count)
+            records = carried(keys, [file.blocks[i].entry.size for i in numbers])
+            assert records == [archive.contents.record(i) for i in numbers]
+
+
+def test_the_independent_reader_notices_damage():
+    data = next(path for path in FILES if path.stem.endswith("mixed-texts")).read_bytes()
+    for at in range(0, len(data), 3):
+        with pytest.raises(SpecError):
+            read(data[:at] + bytes([data[at] ^ 0x10]) + data[at + 1 :])
+
+
+def test_there_are_golden_files_of_each_feature():
     kinds = {path.stem.partition("-")[2] for path in FILES}
-    assert kinds >= {"latents", "pixels", "mixed", "lossless", "largest-error"}
+    assert kinds >= {"latents", "pixels", "fallback", "lossless", "largest-error", "noise", "embedded", "unordered"}
+    assert kinds >= {"mixed-texts", "mixed-numbers", "mixed-lists", "appended", "merged", "single", "single-named"}
+
+
+def test_the_independent_reader_is_short_and_knows_nothing_of_smalti():
+    source = (Path(__file__).parent / "independent_reader.py").read_text(encoding="utf-8")
+    assert len(source.splitlines()) < 300
+    assert "import smalti" not in source
+    assert "from smalti" not in source
+
+
+@pytest.mark.parametrize("name", ["v1-noise", "v1-single"])
+def test_the_hexadecimal_dumps_of_the_specification_are_the_golden_files(name):
+    text = (Path(__file__).parents[1] / "docs" / "format.md").read_text(encoding="utf-8")
+    dump = text.partition(f"`tests/golden/{name}.smalti`")[2].split("```")[1]
+    lines = [line for line in dump.strip().splitlines() if not line.startswith("#")]
+    assert bytes.fromhex("".join(line[:47] for line in lines)) == (FILES[0].parent / f"{name}.smalti").read_bytes()

@@ -5,8 +5,8 @@
     unpack:  file -> block -> entropy-decode: symbols -> by latents or by pixels -> write
 
 Few bytes are best spent on latents (`latentcoder.py`), more on the pixels themselves (`pixelcoder.py`); what no model
-suits is plain (`plain.py`). The ends of it, reading and writing, are in `images.py`, `targets.py` and `archive.py`;
-`control.py` chooses for each image, `api.py` ties them together.
+suits is plain (`plain.py`). The ends of it, reading and writing, are in `exchange/` and `archive.py`; `intake.py` makes
+batches, `control.py` chooses for each image, `packing.py` and `sequence.py` tie them together.
 
 A block is a head, the plain images, and one entropy-coded stream: how each image is coded, then those by latents, then
 those by pixels.

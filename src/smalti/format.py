@@ -26,6 +26,8 @@ MODES = {1: "gray", 3: "RGB", 4: "RGBA"}
 ORDER, NAMES, LABELS, METADATA, CARRIERS = 1, 2, 3, 4, 5
 """Codes of sections."""
 SECTIONS = (ORDER, NAMES, LABELS, METADATA, CARRIERS)
+FREE_SECTIONS = 128
+"""Codes from here on are for what later releases may say: a reader that does not know them passes over them."""
 OF_IMAGES = (ORDER, NAMES, LABELS)
 """Sections that say something of each image."""
 
@@ -336,6 +338,8 @@ def _check_places(index: Index, at: int) -> None:
 def _check_sections(index: Index, count: int) -> None:
     told = dict.fromkeys(SECTIONS, 0)
     for section in index.sections:
+        if section.code >= FREE_SECTIONS:
+            continue
         if section.code not in SECTIONS:
             raise CorruptError(f"the index names a section of the unknown code {section.code}; the file is damaged")
         told[section.code] += section.images

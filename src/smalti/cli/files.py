@@ -188,9 +188,9 @@ def info(
         return
     width = max(map(len, facts))
     for key, value in facts.items():
-        shown = {"None": "unknown", "True": "yes", "False": "no"}.get(str(value), str(value))
+        shown = {"None": "none", "True": "yes", "False": "no"}.get(str(value), str(value))
         if isinstance(value, list):
-            shown = "; ".join(value) or "none"
+            shown = "; ".join(value)
         typer.echo(f"{key.replace('_', ' '):{width}}  {shown}")
 
 
