@@ -25,7 +25,7 @@ def bench(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 def compared(tmp_path_factory):
     """The folder of a comparison of all containers on a few images, and what it said."""
     folder = tmp_path_factory.mktemp("archive")
-    done = bench(folder, "--images", "30", "--synthetic", "0")
+    done = bench(folder, "--images", "300", "--synthetic", "0", "--together")
     assert done.returncode == 0, done.stderr
     return folder, done.stderr
 
@@ -77,6 +77,6 @@ def test_synthetic_images_are_shifted_originals_and_the_same_for_the_same_seed()
     made = np.concatenate(parts)
     assert (len(parts), made.shape) == (2, (5000, 28, 28))
     np.testing.assert_array_equal(made, np.concatenate(list(jitter(x, source))))
-    assert len(np.unique(made, axis=0)) > 4800
+    assert len(np.unique(made, axis=0)) > 4500
     light = made.sum((1, 2), dtype=np.int64) / x[source].sum((1, 2), dtype=np.int64)
     assert 0.9 < light.min() <= light.max() <= 1

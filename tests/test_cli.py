@@ -1,8 +1,10 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ from smalti.exchange.pictures import png_bytes
 from smalti.exchange.sources import read_images
 from smalti.format import hash64
 from smalti.metrics import mse, psnr
+from smalti.samples import draw_digits
 
 FORCING_COLOUR = {"FORCE_COLOR", "PY_COLORS", "GITHUB_ACTIONS", "TTY_COMPATIBLE", "TTY_INTERACTIVE"}
 COMMANDS = (
@@ -179,6 +182,22 @@ def test_damaged_files_and_existing_targets_are_left_as_they_are(tmp_path, packe
     fails(2, "pack", source, "-o", packed, words="--force")
     fails(2, "pack", source, "-o", tmp_path, words="is a folder")
     assert packed.read_bytes() == data
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there is no such signal there")
+def test_a_command_that_is_told_to_end_leaves_nothing_behind(tmp_path):
+    source = write_idx(tmp_path / "x-idx3-ubyte", draw_digits(3000))
+    command = [sys.executable, "-m", "smalti", "pack", str(source), "-o", str(tmp_path / "x.smalti"), "--lossless"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        while len(list(tmp_path.iterdir())) == 1 and process.poll() is None:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 143
+    assert [path.name for path in tmp_path.iterdir()] == ["x-idx3-ubyte"]
+
+
+def test_a_smalti_file_is_no_source_of_images(tmp_path, packed):
+    fails(1, "pack", packed, "-o", tmp_path / "y.smalti", words="smalti merge")
 
 
 def test_unknown_options_and_commands_are_usage_errors():

@@ -3,7 +3,6 @@
 
 import itertools
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from smalti.format import CARRIERS, HEADER, LABELS, METADATA, NAMES, ORDER, SING
 from smalti.model import Model
 from smalti.single import SingleReader
 from smalti.storage import Storage, storage_of
-from smalti.threads import in_order
+from smalti.threads import bundles, in_order
 from smalti.unordered import spoken
 
 Place = Path | str | bytes | Storage
@@ -175,15 +174,8 @@ class Contents:
         Raises:
             CorruptError: a block is damaged, or decodes to other pixels than it should.
         """
-        yield from itertools.chain.from_iterable(in_order(self._decode, self._jobs(blocks)))
-
-    def _jobs(self, blocks: Iterable[int]) -> Iterator[list[int]]:
-        threads = os.cpu_count() or 1
-        for number, alike in itertools.groupby(blocks, lambda block: self.index.blocks[block].kind):
-            step = together(self.index.kinds[number].shape)
-            while some := list(itertools.islice(alike, step * threads)):
-                each = max(1, -(-len(some) // threads)) if len(some) < step * threads else step
-                yield from (some[i : i + each] for i in range(0, len(some), each))
+        jobs = bundles(blocks, lambda b: self.index.blocks[b].kind, lambda kind: together(self.index.kinds[kind].shape))
+        yield from itertools.chain.from_iterable(in_order(self._decode, jobs))
 
     def _decode(self, blocks: Sequence[int]) -> list[tuple[int, Pixels]]:
         kind: Kind = self.index.kinds[self.index.blocks[blocks[0]].kind]

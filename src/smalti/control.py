@@ -8,7 +8,6 @@ lowest rung that keeps it, or is coded without the model. A largest error holds 
 
 import itertools
 import operator
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -36,7 +35,7 @@ from smalti.least import block_of_least, squared_errors
 from smalti.model import Model
 from smalti.pixels import MAX_ERROR
 from smalti.search import EFFORTS, Effort
-from smalti.threads import in_order
+from smalti.threads import bundles, in_order
 
 SAMPLE_IMAGES = 1024
 SEARCHED_SAMPLE_IMAGES = 128
@@ -167,18 +166,9 @@ def _several(
     work: Callable[[Sequence[Pixels]], list[Block]], parts: Iterable[Pixels], model: Model
 ) -> Iterator[tuple[Pixels, Block]]:
     """`work` of a few of `parts` at a time, on all cores."""
-    threads = model.threads or os.cpu_count() or 1
-    done = in_order(lambda some: list(zip(some, work(some), strict=True)), _bundles(parts, threads), threads)
+    some = bundles(parts, shape_of, together, model.threads)
+    done = in_order(lambda some: list(zip(some, work(some), strict=True)), some, model.threads)
     return itertools.chain.from_iterable(done)
-
-
-def _bundles(parts: Iterable[Pixels], threads: int) -> Iterator[list[Pixels]]:
-    """Neighbours of one shape, as many together as are best coded at a time, or fewer if threads would else be idle."""
-    for shape, alike in itertools.groupby(parts, shape_of):
-        step = together(shape)
-        while some := list(itertools.islice(alike, step * threads)):
-            each = max(1, -(-len(some) // threads)) if len(some) < step * threads else step
-            yield from (some[i : i + each] for i in range(0, len(some), each))
 
 
 def _to_a_mean(parts: list[Pixels], model: Model, aim: Aim, effort: Effort, overhead: int) -> Iterator[Sealed]:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Work on several things at a time, results in order. It pays where numpy does the work, and lets others run."""
 
+import itertools
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -9,6 +10,7 @@ from typing import TypeVar
 
 S = TypeVar("S")
 T = TypeVar("T")
+K = TypeVar("K")
 
 
 def in_order(work: Callable[[S], T], items: Iterable[S], threads: int = 0) -> Iterator[T]:
@@ -32,3 +34,19 @@ def in_order(work: Callable[[S], T], items: Iterable[S], threads: int = 0) -> It
     finally:  # what Ctrl-C interrupts does not go on
         pool.shutdown(cancel_futures=True)
         alone.restore_original_limits()
+
+
+def bundles(
+    items: Iterable[S], kind: Callable[[S], K], step: Callable[[K], int], threads: int = 0
+) -> Iterator[list[S]]:
+    """Neighbours of one kind, `step` of them together, or fewer where threads would else have nothing to do.
+
+    >>> list(bundles("aaaaab", str, lambda _: 4, threads=2))
+    [['a', 'a', 'a'], ['a', 'a'], ['b']]
+    """
+    threads = threads or os.cpu_count() or 1
+    for key, alike in itertools.groupby(items, kind):
+        most = step(key)
+        while some := list(itertools.islice(alike, most * threads)):
+            each = most if len(some) == most * threads else max(1, -(-len(some) // threads))
+            yield from (some[i : i + each] for i in range(0, len(some), each))

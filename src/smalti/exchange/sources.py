@@ -21,6 +21,7 @@ from smalti.exchange.tar import open_tar
 from smalti.exchange.zips import ZIP, open_zip
 from smalti.images import ImageSet, Label, OnBad, Source, describe, raise_it
 
+SMALTI = b"\x89SML"
 _TAR_MAGIC = slice(257, 262)
 
 
@@ -117,6 +118,8 @@ def _kind(path: Path) -> str:
     name = path.name.lower()
     with damage(path, "a source of images"), path.open("rb") as file:
         head = file.read(512)
+    if head.startswith(SMALTI):
+        raise SourceError(f"{path} is a smalti file already; see smalti merge and select, or unpack it first")
     if head.startswith(ZIP):
         return "npz" if name.endswith(".npz") or _holds_arrays(path) else "zip"
     if head.startswith(GZIP) and not name.endswith((".tgz", ".tar.gz")):
