@@ -134,6 +134,35 @@ def classify(
     run(load_model(model), train, test, effort, output)
 
 
+@app.command()
+def archive(
+    data: Annotated[Literal["mnist", "fashion-mnist", "drawn"], typer.Option(help="Train and test images.")] = "mnist",
+    output: Output = Path("bench-out"),
+    images: Annotated[int | None, typer.Option(min=0, help="Only so many images, from the first.")] = None,
+    synthetic: Annotated[int, typer.Option(min=0, help="Images that are made of them, for a second table.")] = 10**6,
+    only: Annotated[list[str], typer.Option(help="Name of a container; may be given more than once.")] = [],  # noqa: B006 - as above
+    seconds: Annotated[float, typer.Option(min=0.01, help="At most, for random reads of each kind.")] = 5,
+    together: Annotated[bool, typer.Option(help="One process for all of a container: fast, but less fair.")] = False,
+) -> None:
+    """Bytes, speed, random access and memory of smalti and of the containers that people use instead."""
+    from bench.archive import Plan, run
+
+    run(output, data, Plan(images, synthetic, only, seconds, together))
+
+
+@app.command()
+def overhead(
+    data: Annotated[Literal["mnist", "fashion-mnist"], typer.Option(help="Test images.")] = "mnist",
+    output: Output = Path("bench-out"),
+    images: Annotated[int | None, typer.Option(min=4, help="Only so many images, from the first.")] = None,
+    model: Annotated[str, typer.Option(help="Name or path of the model.")] = DEFAULT_MODEL,
+) -> None:
+    """What a file takes beside its payloads, and what its order costs."""
+    from bench.overhead import run
+
+    run(test_images(data)[:images], labels(data, "t10k")[:images].tolist(), model, output, data)
+
+
 def main() -> None:
     """Run the command line."""
     try:

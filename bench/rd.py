@@ -217,7 +217,7 @@ def _smalti_speeds(x: Pixels, name: str, path: Path, images: int, pack: Callable
         pack(x[:8], path, model=model, force=True)  # the engine starts up
         smalti.load(path, model=model)
         encoding = _seconds(partial(pack, x, path, model=model, force=True))
-        decoding = _seconds(partial(smalti.unpack, path, model=model))
+        decoding = _seconds(partial(smalti.load, path, model=model))
         speeds.append((len(x) / encoding, len(x) / decoding))
     return speeds[0][0], speeds[1][0], speeds[0][1], speeds[1][1]
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 import smalti
-from smalti.codec import decode_block, encode_block
+from smalti.codec import code_images, decode_block, encode_block, spare
 from smalti.control import Aim
 from smalti.errors import UsageError
 from smalti.ladder import Ladder, Rung, multiplier_of
@@ -177,3 +177,14 @@ def test_without_pixels_a_quality_is_an_operating_point():
 
 def test_a_finer_step_is_worth_more_bits():
     assert multiplier_of(1) > multiplier_of(2) > multiplier_of(60)
+
+
+def test_blank_images_among_digits_by_latents_are_coded_by_pixels(model, digits):
+    x = digits.copy()
+    x[3:12] = 0
+    few = code_images(x, Rung(pixels=False, setting=16, bytes=0, psnr=0), model, EFFORTS[1])
+    block = spare(x, few, model)
+    assert (block.errors[3:12] == 0).all()
+    assert (block.points[12:] == 16).all()
+    assert (decode_block(encode_block(block, model), 20, model.image_shape, model)[3:12] == 0).all()
+    assert len(encode_block(block, model)) < len(encode_block(few, model)) - 20

@@ -61,6 +61,16 @@ class Block:
             quantised = quantised.pick(modelled[self.errors != ABSENT]) if (errors != ABSENT).any() else None
         return Block(points, errors, code, quantised, self.plain | plain, self.smooth)
 
+    def exactly(self, rows: Ints, quantised: Quantised) -> "Block":
+        """The same, but for images that were coded by latents, as all others, and are now coded by pixels, exactly."""
+        assert self.code is not None
+        assert self.quantised is None
+        left = self.points != ABSENT
+        points, errors = self.points.copy(), self.errors.copy()
+        points[rows], errors[rows] = ABSENT, 0
+        code = self.code.pick((points != ABSENT)[left]) if (points != ABSENT).any() else None
+        return Block(points, errors, code, quantised, self.plain, self.smooth)
+
 
 def by_latents(code: Code) -> Block:
     """A block of images all coded so."""

@@ -88,14 +88,25 @@ def quantise_parts(parts: Sequence[Pixels], error: int, dearness: float, model: 
 
 
 def spare(x: Pixels, block: Block, model: Model) -> Block:
-    """`block`, but images (`n h w` or `n h w c`) that take fewer bytes exactly as they are become plain."""
+    """`block`, but images (`n h w` or `n h w c`) that take fewer bytes exactly as they are are kept so.
+
+    They become plain, or are coded by pixels without an error where latents had been tried.
+    """
     found = sizes(block, model)
-    plain = {}
-    for i in np.flatnonzero([unlike(image, size) for image, size in zip(x, found, strict=True)]):
-        record = encode_plain(x[i])
-        if len(record) < found[i]:
-            plain[int(i)] = record
-    return block.without(plain) if plain else block
+    rows = np.flatnonzero([unlike(image, size) for image, size in zip(x, found, strict=True)])
+    if not len(rows):
+        return block
+    exact = None
+    if block.quantised is None and model.pixels_for(shape_of(x)[2]) is not None:
+        exact = quantise_parts([x[rows]], 0, 0, model)[0]
+    bits = np.full(len(rows), np.inf) if exact is None else exact.bits
+    records = [encode_plain(x[i]) for i in rows]
+    best = np.minimum([len(record) for record in records], bits / 8) < found[rows]
+    plain = {int(i): r for i, r, b, good in zip(rows, records, bits, best, strict=True) if good and 8 * len(r) <= b}
+    by_pixels = best & ~np.isin(rows, list(plain))
+    if plain:
+        block = block.without(plain)
+    return block if exact is None or not by_pixels.any() else block.exactly(rows[by_pixels], exact.pick(by_pixels))
 
 
 def unlike(image: Pixels, size: float) -> bool:

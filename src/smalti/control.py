@@ -157,7 +157,7 @@ def _coded(parts: Iterable[Pixels], rung: Rung, model: Model, effort: Effort) ->
         coded = code_parts(some, fitting, model, effort)
         return [spare(part, block, model) for part, block in zip(some, coded, strict=True)]
 
-    if not rung.pixels:  # the search has threads of its own
+    if not rung.pixels and effort.passes:  # the search has threads of its own
         return ((part, block) for part in parts for block in work([part]))
     return _several(work, parts, model)
 
