@@ -174,6 +174,50 @@ def test_images_are_found_by_range_name_and_label(path, tmp_path, digits):
     smalti.pack(digits, tmp_path / "bare.smalti")
     with smalti.open(tmp_path / "bare.smalti") as archive, pytest.raises(UsageError, match="no labels"):
         matching(archive, label="1")
-    for rows in ([], [20], [-1]):
-        with pytest.raises(UsageError, match="none is wanted"):
+    with pytest.raises(UsageError, match="is wanted"):
+        smalti.select(path, tmp_path / "z.smalti", [])
+    for rows in ([20], [0.5], "a"):
+        with pytest.raises((IndexError, TypeError)):
             smalti.select(path, tmp_path / "z.smalti", rows)
+    mask = [i in (3, 11) for i in range(12)]
+    smalti.select(path, tmp_path / "z.smalti", mask)
+    assert same(read(tmp_path / "z.smalti"), [read(path)[i] for i in (3, 11)])
+
+
+def test_long_labels_are_cut_into_sections(tmp_path):
+    x = np.zeros((300, 2, 2), np.uint8)
+    for labels in (tuple(f"{i}" * 9000 for i in range(300)), tuple((i,) * 1000 for i in range(300))):
+        images, path = smalti.ImageSet(x, None, labels), tmp_path / "x.smalti"
+        smalti.pack(images, path, max_error=0, force=True)
+        smalti.merge([path], tmp_path / "y.smalti", force=True)
+        for file in (path, tmp_path / "y.smalti"):
+            assert smalti.load(file).labels == labels
+    with pytest.raises(SourceError, match="are allowed"):
+        smalti.pack(smalti.ImageSet(x[:2], None, ("a" * 70_000, "b")), tmp_path / "z.smalti")
+    with pytest.raises(SourceError, match="not Unicode"):
+        smalti.pack(smalti.ImageSet(x[:2], None, ("\ud800", "b")), tmp_path / "z.smalti")
+    with pytest.raises(UsageError, match="longer than"):
+        smalti.pack(x, tmp_path / "z.smalti", packing=smalti.Packing(metadata={"a": "b" * (1 << 24)}))
+
+
+def test_names_and_labels_may_be_arrays(tmp_path, digits):
+    images = smalti.ImageSet(digits, np.array([f"{i}" for i in range(20)]), np.arange(20))
+    smalti.pack(images, tmp_path / "x.smalti", quality=20, effort=1)
+    assert smalti.load(tmp_path / "x.smalti").labels == tuple(range(20))
+
+
+def test_what_is_appended_to_must_be_what_was_opened(tmp_path, path, digits):
+    with smalti.open(path) as archive:
+        smalti.pack(named(digits), path, max_error=0, force=True)
+        with pytest.raises(OutputError, match="has changed"), grow(path, archive.contents.reader):
+            pass
+    assert len(smalti.load(path)) == 20
+
+
+def test_more_kinds_and_sections_than_an_index_holds_are_refused(path, monkeypatch):
+    import smalti.archive
+
+    monkeypatch.setattr(smalti.archive, "MAX_SECTIONS", 3)
+    with pytest.raises(SourceError, match="smalti merge"):
+        smalti.append(path, named(RGB[..., 0], 50), max_error=0)
+    assert len(smalti.load(path)) == 12

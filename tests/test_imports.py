@@ -11,7 +11,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "smalti"
 
 LAYERS = [
     *["errors", "threads", "atomic", "images", "exchange", "tables", "entropy"],
-    *["format", "columns", "storage", "archive", "single", "scan", "grow", "plain", "masked"],
+    *["format", "columns", "storage", "archive", "sections", "single", "scan", "grow", "plain", "masked"],
     *["mixture", "pixels", "prior", "local", "ladder", "zips", "onnxfile", "shapes", "bounds", "model", "networks"],
     *["bundle", "pixelcoder", "code", "search"],
     *["latentcoder", "codec", "exact", "least", "control", "metrics", "unordered"],

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 import smalti
-from smalti.errors import CorruptError
+from smalti import format as fmt
+from smalti.errors import CorruptError, NotSmaltiError
 
 rng = np.random.default_rng(5)
 SHAPES = [(7, 9), (5, 6, 3), (7, 9), (4, 4, 4), (7, 9)] * 4
@@ -95,7 +96,8 @@ def test_what_holds_nothing_is_one_error(tmp_path):
     with pytest.raises(CorruptError, match="nothing can be saved"):
         smalti.repair(tmp_path / "x.smalti", tmp_path / "y.smalti")
     assert not (tmp_path / "y.smalti").exists()
-    assert len(smalti.verify(tmp_path / "x.smalti")) == 1
+    with pytest.raises(NotSmaltiError):
+        smalti.verify(tmp_path / "x.smalti")
 
 
 def test_only_a_deep_look_sees_pixels_that_are_not_what_was_packed(path, tmp_path, monkeypatch):
@@ -113,3 +115,48 @@ def test_a_file_of_one_image_is_verified_too(tmp_path):
     assert smalti.verify(tmp_path / "x.smalti") == []
     (tmp_path / "x.smalti").write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
     assert len(smalti.verify(tmp_path / "x.smalti")) == 1
+
+
+def damage(path, code, which=0):
+    """Flip a bit in one of the sections of that code."""
+    data = bytearray(path.read_bytes())
+    with smalti.open(path) as archive:
+        entry = [entry for entry in archive.contents.index.sections if entry.code == code][which]
+    data[entry.offset + entry.size - 1] ^= 1
+    path.write_bytes(data)
+
+
+def test_no_image_gets_the_name_of_another_when_the_order_is_lost(path, tmp_path):
+    damage(path, fmt.ORDER)
+    done = smalti.repair(path, tmp_path / "y.smalti")
+    assert any("order of the images is lost" in note for note in done.notes)
+    with smalti.open(tmp_path / "y.smalti") as archive:
+        assert len(archive) == 20
+        assert all(name.startswith("lost-") for name in archive.names)
+        assert set(archive.labels) == {-1}
+
+
+def test_an_order_with_a_gap_counts_up_to_the_gap(path, tmp_path):
+    parts = [smalti.ImageSet(x[None], (f"b/{i}.png",), (i,)) for i, x in enumerate(MIXED)]
+    smalti.append(path, smalti.Source(parts, 20, named=True, labelled=True), max_error=0)
+    damage(path, fmt.ORDER, 0)
+    smalti.repair(path, tmp_path / "y.smalti")
+    with smalti.open(tmp_path / "y.smalti") as archive:
+        assert all(name.startswith("lost-") for name in archive.names)
+
+
+def test_names_that_stand_in_for_lost_ones_are_new(path, tmp_path):
+    damage(path, fmt.NAMES)
+    smalti.repair(path, tmp_path / "y.smalti")
+    parts = [smalti.ImageSet(MIXED[0][None], ("x",), (1,))]
+    smalti.append(tmp_path / "y.smalti", smalti.Source(parts, 1, named=True, labelled=True), max_error=0)
+    damage(tmp_path / "y.smalti", fmt.NAMES, 1)
+    smalti.repair(tmp_path / "y.smalti", tmp_path / "z.smalti")
+    with smalti.open(tmp_path / "z.smalti") as archive:
+        assert len(set(archive.names)) == 21
+
+
+def test_a_whole_file_of_one_image_is_not_for_repair(tmp_path):
+    (tmp_path / "x.smalti").write_bytes(smalti.encode(MIXED[1], max_error=0))
+    with pytest.raises(CorruptError, match="smalti verify"):
+        smalti.repair(tmp_path / "x.smalti", tmp_path / "y.smalti")

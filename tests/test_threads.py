@@ -40,3 +40,18 @@ def test_an_error_comes_out_and_nothing_goes_on():
     with pytest.raises(ValueError, match="two"):
         list(results)
     assert threading.active_count() < 20
+
+
+def test_numpy_has_its_threads_again_whoever_ends_first():
+    from threadpoolctl import threadpool_info
+
+    def threads():
+        return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+
+    before = threads()
+    one, two = in_order(abs, [1, 2, 3]), in_order(abs, [4, 5, 6])
+    assert [next(one), next(two)] == [1, 4]
+    assert threads() == before
+    one.close()
+    assert list(two) == [5, 6]
+    assert threads() == before

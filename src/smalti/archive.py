@@ -11,7 +11,9 @@ from smalti.format import (
     HEADER,
     MAX_KINDS,
     MAX_MODEL_BYTES,
+    MAX_MODELS,
     MAX_SECTION_IMAGES,
+    MAX_SECTIONS,
     MODEL,
     ORDER,
     SINGLE_FLAG,
@@ -79,6 +81,8 @@ class ArchiveWriter:
         """The number of a model; it is new, or there; its bundle is written if one is given and none is there."""
         known = [entry.id for entry in self.models]
         number = known.index(model_id) if model_id in known else len(known)
+        if number == MAX_MODELS:
+            raise SourceError(f"the images are coded by more than {MAX_MODELS} models; make several files")
         if number == len(known):
             self.models.append(ModelEntry(model_id, 0))
         if bundle is not None and not self.models[number].offset:
@@ -129,6 +133,8 @@ class ArchiveWriter:
 
     def section(self, code: int, count: int, data: bytes) -> None:
         """Append a section that speaks of the next `count` images of which none of that code has spoken."""
+        if len(self.sections) == MAX_SECTIONS:
+            raise SourceError("the file was appended to too often; put it together anew: smalti merge FILE -o NEW")
         first = sum(entry.images for entry in self.sections if entry.code == code)
         record = pack_section(code, first, count, data)
         self.sections.append(SectionEntry(code, self._write(record), len(record), count))

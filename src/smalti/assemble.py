@@ -6,26 +6,28 @@ import fnmatch
 import itertools
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from smalti.api import Images, Packed, as_path, as_source, check_model
 from smalti.archive import ArchiveReader, ArchiveWriter
 from smalti.atomic import atomic_write
 from smalti.codec import decode_code, encode_block, pick
-from smalti.columns import MAX_NAME_BYTES, Label, pack_labels, pack_names
+from smalti.columns import Label
 from smalti.contents import Contents, ModelName, Place, as_model
 from smalti.control import DEFAULT_EFFORT, Aim, Progress
 from smalti.errors import SourceError, UsageError
-from smalti.format import LABELS, MAX_SECTION_BYTES, MAX_SECTION_IMAGES, METADATA, NAMES, hash64
-from smalti.grow import grow
+from smalti.format import hash64
+from smalti.grow import alone, grow
 from smalti.images import OnBad, Source
 from smalti.intake import Intake
 from smalti.model import Model
-from smalti.packing import Packing, metadata_bytes, write_packed
+from smalti.packing import Packing, write_packed
+from smalti.sections import write_metadata, write_sections
 from smalti.sequence import Archive
 from smalti.tables import Ints
 
@@ -71,9 +73,9 @@ def append(
             with grow(place, reader) as writer:
                 added = _add(writer, archive, images, loaded, aim, packing, progress)
             return Packed(added, writer.at)
-        with atomic_write(place, force=True) as file:  # a file of one image has no room for more
+        with alone(place, reader.storage), atomic_write(place, force=True) as file:  # it has no room for more
             writer = ArchiveWriter.start(file, archive.contents.index.models[0].id)
-            say(writer, _copy(writer, archive, range(1)), archive.names, None)
+            write_sections(writer, _copy(writer, archive, range(1)), archive.names, None)
             added = _add(writer, archive, images, loaded, aim, packing, progress)
             return Packed(added, writer.finish())
 
@@ -125,8 +127,8 @@ def merge(
                 kinds += _copy(writer, archive, range(len(archive)), lambda n: progress(n, total) if progress else None)
                 metadata |= archive.metadata
             names, labels = _joined(archives, "names"), _joined(archives, "labels")
-            say(writer, kinds, names, labels)
-            say_metadata(writer, metadata)
+            write_sections(writer, kinds, names, labels)
+            write_metadata(writer, metadata or None)
             return Packed(total, writer.finish())
 
 
@@ -148,34 +150,35 @@ def _joined(archives: Sequence[Archive], what: str) -> tuple[Any, ...] | None:
 def select(
     path: Place,
     target: Path | str,
-    rows: Sequence[int],
+    rows: Sequence[int] | Sequence[bool] | NDArray[Any],
     *,
     model: ModelName | None = None,
     force: bool = False,
     progress: Progress | None = None,
 ) -> Packed:
-    """Some images of a smalti file in a file of their own, in their order; blocks of which all are wanted are copied.
+    """Some images of a smalti file in a file of their own, in the order of that file.
 
-    Of other blocks the wanted symbols are entropy-coded once more: no pixel changes.
+    Blocks of which all images are wanted are copied; of others the wanted symbols are entropy-coded once more. No pixel
+    changes.
 
     Args:
-        rows: numbers of images; `matching` finds them.
+        rows: numbers of images, in any order and from the end if negative, or a mask; `matching` finds them.
 
     Raises:
         FormatError, UnknownModelError: the file is damaged, or its model is not known.
         OutputError, UsageError: `target` cannot be written, or no image is wanted.
     """
     with Archive(path, model) as archive:
-        wanted = sorted(set(rows))
-        if not wanted or not 0 <= wanted[0] <= wanted[-1] < len(archive):
-            raise UsageError(f"of {len(archive)} images none is wanted, or some that there are not; give others")
+        wanted = sorted(set(archive.rows(rows).tolist()))
+        if not wanted:
+            raise UsageError(f"none of the {len(archive)} images of {archive.contents.storage.where} is wanted")
         with atomic_write(as_path(target), force=force) as file:
             writer = ArchiveWriter.start(file, archive.contents.index.models[0].id)
             told = _copy(writer, archive, wanted, lambda n: progress(n, len(wanted)) if progress else None)
             names = None if archive.names is None else [archive.names[i] for i in wanted]
             labels = None if archive.labels is None else [archive.labels[i] for i in wanted]
-            say(writer, told, names, labels)
-            say_metadata(writer, archive.metadata)
+            write_sections(writer, told, names, labels)
+            write_metadata(writer, archive.metadata or None)
             return Packed(len(wanted), writer.finish())
 
 
@@ -237,25 +240,3 @@ def _some(contents: Contents, block: int, rows: Ints) -> tuple[bytes, bytes]:
     model = contents.model(head.kind.model)
     code = decode_code(payload, head.images, head.kind.shape, model)
     return encode_block(pick([code], rows, model), model), digest
-
-
-def say(
-    writer: ArchiveWriter, kinds: Sequence[int], names: Sequence[str] | None, labels: Sequence[Label] | None
-) -> None:
-    """Write sections that say of which kind images are, and how they are called and labelled."""
-    long = names is not None and sum(map(len, names)) > MAX_SECTION_BYTES // 8
-    step = MAX_SECTION_BYTES // (4 * MAX_NAME_BYTES) if long else MAX_SECTION_IMAGES
-    for i in range(0, len(kinds), step):
-        rows = slice(i, i + step)
-        writer.order(kinds[rows])
-        if names is not None:
-            writer.section(NAMES, len(kinds[rows]), pack_names(names[rows]))
-        if labels is not None:
-            writer.section(LABELS, len(kinds[rows]), pack_labels(labels[rows]))
-
-
-def say_metadata(writer: ArchiveWriter, metadata: Mapping[str, Any]) -> None:
-    """Write a section of metadata, if there are any."""
-    data = metadata_bytes(metadata) if metadata else None
-    if data is not None:
-        writer.section(METADATA, 0, data)

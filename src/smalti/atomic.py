@@ -23,7 +23,7 @@ def atomic_write(path: Path, *, force: bool = False) -> Iterator[BinaryIO]:
     """
     refuse_existing(path, force=force)
     path = Path(os.path.realpath(path))  # a link stays a link: what it leads to is replaced
-    temporary = path.parent / f".{path.name[:100]}.{secrets.token_hex(4)}.part"
+    temporary = path.parent / f".smalti.{secrets.token_hex(6)}.part"
     try:
         with temporary.open("xb") as file:
             yield file
@@ -31,7 +31,7 @@ def atomic_write(path: Path, *, force: bool = False) -> Iterator[BinaryIO]:
             os.fsync(file.fileno())
         refuse_existing(path, force=force)
         temporary.replace(path)
-    except (OSError, UnicodeEncodeError) as exc:
+    except OSError as exc:
         raise output_error(path, exc) from exc
     finally:
         with contextlib.suppress(OSError):

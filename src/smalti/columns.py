@@ -235,6 +235,7 @@ def _streams(data: bytes) -> Iterator[bytes]:
 
 
 def _deflate(data: bytes) -> bytes:
+    assert len(data) <= MAX_SECTION_BYTES, "more than a section may say"
     return min(_streams(data), key=len)
 
 

@@ -24,7 +24,6 @@ from smalti.unordered import spoken
 Place = Path | str | bytes | Storage
 """Of a file: a path, a URL, or its bytes."""
 ModelName = Model | Path | str
-MAX_SETS = 1 << 20
 
 
 def as_model(model: ModelName) -> Model:

@@ -36,7 +36,7 @@ MAX_SIDE = (1 << 16) - 1
 """Of an image, in pixels."""
 MAX_BLOCK_SAMPLES = 1 << 24
 """Height * width * channels * images of a block: what a reader may have to hold at once."""
-MAX_MODELS, MAX_KINDS = 1 << 8, 1 << 16
+MAX_MODELS, MAX_KINDS, MAX_SECTIONS = 1 << 8, (1 << 16) - 1, (1 << 16) - 1
 MAX_MODEL_BYTES = 1 << 26
 MAX_SECTION_IMAGES, MAX_SECTION_BYTES = 1 << 16, 1 << 24
 """Images that a section speaks of, and what it may take before it is deflated; so do all names that it says."""
@@ -243,6 +243,8 @@ def unpack_section(record: bytes) -> tuple[int, int, int, bytes]:
     data = record[SECTION.size :]
     if len(data) != size or hash64(record[: SECTION.size - HASH_BYTES], data) != check:
         raise CorruptError("the checksum of a section is wrong; the file is damaged")
+    if count > MAX_SECTION_IMAGES:
+        raise CorruptError(f"a section speaks of {count} images, {MAX_SECTION_IMAGES} are allowed; the file is damaged")
     return code, first, count, data
 
 

@@ -15,6 +15,7 @@ from smalti.archive import ArchiveReader, ArchiveWriter
 from smalti.atomic import output_error
 from smalti.errors import OutputError
 from smalti.format import pack_header
+from smalti.storage import Storage
 
 
 @contextlib.contextmanager
@@ -27,9 +28,7 @@ def grow(path: Path, reader: ArchiveReader) -> Iterator[ArchiveWriter]:
     old, model_id = reader.end, reader.model_id
     try:
         with path.open("r+b") as file:
-            _lock(file, path)
-            if file.seek(0, os.SEEK_END) != reader.storage.size:
-                raise OutputError(f"{path} has changed since it was opened; try again")
+            _lock(file, path, reader.storage)
             _say_end(file, model_id, old)
             file.truncate(old)
             file.seek(old)
@@ -39,10 +38,8 @@ def grow(path: Path, reader: ArchiveReader) -> Iterator[ArchiveWriter]:
                 new = writer.finish()
                 _sync(file)
             except BaseException:
-                with contextlib.suppress(OSError):  # not needed: nothing there counts
-                    file.flush()
-                with contextlib.suppress(OSError):
-                    file.truncate(old)
+                with contextlib.suppress(OSError):  # what is left there counts for nothing, but takes room
+                    os.ftruncate(file.fileno(), old)
                 raise
             _say_end(file, model_id, new)
     except OSError as exc:
@@ -60,13 +57,31 @@ def _sync(file: BinaryIO) -> None:
     os.fsync(file.fileno())
 
 
-def _lock(file: BinaryIO, path: Path) -> None:
+@contextlib.contextmanager
+def alone(path: Path, storage: Storage) -> Iterator[None]:
+    """Nobody else appends to the file meanwhile, which is still what was opened as `storage`.
+
+    Raises:
+        OutputError: somebody does, or it is another one by now, or cannot be written.
+    """
+    try:
+        with path.open("r+b") as file:
+            _lock(file, path, storage)
+            yield
+    except OSError as exc:
+        raise output_error(path, exc) from exc
+
+
+def _lock(file: BinaryIO, path: Path, storage: Storage) -> None:
     """Keep others from appending at the same time, where the operating system has such locks."""
     try:
         import fcntl
-    except ModuleNotFoundError:
-        return
-    try:
+
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except ModuleNotFoundError:
+        pass
     except OSError as exc:
         raise OutputError(f"{path} is being written by another process; wait for it") from exc
+    now = os.fstat(file.fileno())
+    if (now.st_dev, now.st_ino, now.st_size) != (*getattr(storage, "identity", ()), storage.size):
+        raise OutputError(f"{path} has changed since it was opened; try again")

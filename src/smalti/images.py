@@ -6,6 +6,7 @@ Where they come from and go to is the matter of `exchange/`.
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,7 +47,13 @@ class ImageSet:
     labels: tuple[Label, ...] | None = None  # of each image
 
     def __post_init__(self) -> None:
+        for what in ("names", "labels"):  # arrays and lists are as good
+            column = getattr(self, what)
+            if column is not None:
+                object.__setattr__(self, what, _as_column(column, what))
         x = self.pixels
+        if not isinstance(x, np.ndarray):
+            raise SourceError(f"images are one array (uint8, n h w), not {type(x).__name__}; see numpy.stack")
         if x.dtype != np.uint8 or not (x.ndim == 3 or (x.ndim == 4 and x.shape[3] in COLOURS and x.shape[3] > 1)):
             raise SourceError(
                 f"images must be uint8 of shape n h w, n h w 3 or n h w 4, not {x.dtype} of shape {x.shape}"
@@ -73,6 +80,18 @@ class ImageSet:
             None if self.names is None else self.names[rows],
             None if self.labels is None else self.labels[rows],
         )
+
+
+def _as_column(column: Any, what: str) -> tuple[Any, ...]:
+    try:
+        entries = column.tolist() if isinstance(column, np.ndarray) else list(column)
+    except TypeError as exc:
+        raise SourceError(f"{what} are a sequence, one entry an image, not {column!r:.40}") from exc
+    entries = [entry.item() if isinstance(entry, np.generic) else entry for entry in entries]
+    entries = [tuple(entry) if isinstance(entry, list) else entry for entry in entries]
+    if what == "names" and not all(isinstance(entry, str) for entry in entries):
+        raise SourceError("names are texts; give each image one, or none at all")
+    return tuple(entries)
 
 
 @dataclass(frozen=True, eq=False)

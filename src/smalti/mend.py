@@ -10,17 +10,30 @@ from typing import Any
 import numpy as np
 
 from smalti.archive import ArchiveReader, ArchiveWriter
-from smalti.assemble import say, say_metadata
 from smalti.atomic import atomic_write
 from smalti.bundle import find_by_prefix, find_model, parse_bundle
 from smalti.codec import decode_block
 from smalti.columns import Label, unpack_labels, unpack_names, unpack_numbers
 from smalti.contents import Contents, ModelName, as_model, parse_metadata
 from smalti.control import Progress
-from smalti.errors import CorruptError, FormatError, ModelError, SmaltiError, UnknownModelError
-from smalti.format import LABELS, METADATA, NAMES, ORDER, BlockHead, Index, hash64, unpack_block
+from smalti.errors import CorruptError, FormatError, ModelError, NotSmaltiError, SmaltiError, UnknownModelError
+from smalti.format import (
+    HEADER,
+    LABELS,
+    MAGIC,
+    METADATA,
+    NAMES,
+    ORDER,
+    SINGLE_FLAG,
+    BlockHead,
+    Index,
+    check_start,
+    hash64,
+    unpack_block,
+)
 from smalti.model import Model
 from smalti.scan import Found, first_record, scan
+from smalti.sections import write_metadata, write_sections
 from smalti.single import SingleReader
 from smalti.storage import storage_of
 from smalti.unordered import spoken
@@ -44,9 +57,12 @@ def verify(
 
     Raises:
         SourceError, UnknownModelError: it cannot be read, or not be decoded here.
+        NotSmaltiError: it does not even start as a smalti file.
     """
     try:
         contents = Contents(path, model, models=deep)
+    except NotSmaltiError:
+        raise
     except FormatError as exc:
         return [str(exc)]
     wrong = list[str]()
@@ -58,21 +74,24 @@ def verify(
             wrong.append(str(exc))
 
     try:
-        deep = deep or isinstance(contents.reader, SingleReader)
         for what in (contents.names, contents.labels, contents.metadata, contents.order, contents.sets):
             note(what)
         for number in range(len(contents.index.models)):
             note(lambda number=number: contents.reader.model(number))  # type: ignore[misc]
         for block, entry in enumerate(contents.index.blocks):
-            if deep:
-                note(lambda block=block: list(contents.decode([block])))  # type: ignore[misc]
-            elif entry.offset:
-                note(lambda block=block: contents.reader.block(block))  # type: ignore[misc]
+            note(lambda block=block: _look(contents, block, deep=deep))  # type: ignore[misc]
             if progress:
                 progress(entry.images, contents.reader.count)
     finally:
         contents.storage.close()
     return wrong
+
+
+def _look(contents: Contents, block: int, *, deep: bool) -> None:
+    if deep or isinstance(contents.reader, SingleReader):
+        list(contents.decode([block]))
+    elif contents.index.blocks[block].offset:
+        contents.reader.block(block)
 
 
 def repair(
@@ -98,7 +117,9 @@ def repair(
     """
     storage = storage_of(path)
     try:
-        index = None
+        head, index = storage.read(0, HEADER.size), None
+        if head.startswith(MAGIC) and check_start(head) & SINGLE_FLAG:
+            raise CorruptError(f"{path} is a file of a single image, which is whole or lost: smalti verify says which")
         with contextlib.suppress(FormatError):  # it is done without
             index = ArchiveReader(storage).index
         saved = _Saved(scan(storage), index, None if model is None else as_model(model), str(path))
@@ -116,6 +137,7 @@ class _Saved:
         self.found, self.index, self.given, self.where = found, index, given, where
         self.notes = ["the index is whole" if index else "the index is lost; blocks were looked for"]
         self.ids: dict[int, bytes] = {}
+        self.nameless = False  # whether names and labels cannot be given to images any more
         self._models: dict[int, Model] = {}
         blocks = {(head.number, head.first): (head, payload) for head, payload in [*found.blocks, *self._carried()]}
         self.blocks = [blocks[place] for place in sorted(blocks)]
@@ -186,19 +208,26 @@ class _Saved:
             n: np.concatenate([_ranks(h) for h, _ in self.blocks if h.number == n]) for n in self._numbers_of_kinds()
         }
         kinds = np.concatenate([np.full(len(mine), n) for n, mine in ranks.items()])
-        parts = sorted((first, count, data) for code, first, count, data in self.found.sections if code == ORDER)
-        if not parts:
-            if len(ranks) > 1:
-                self.notes.append("the order of the images is lost; they are sorted by their sizes")
-                return np.arange(len(kinds)), kinds
-            return np.concatenate(list(ranks.values())), kinds
-        order = np.concatenate([unpack_numbers(data, count, 1 << 16) for _, count, data in parts])
-        if any(mine.max() >= (order == n).sum() for n, mine in ranks.items()):
-            self.notes.append("the order of the images is lost; they are sorted by their sizes")
+        order = self._order()
+        if order is None and len(ranks) == 1:
+            return next(iter(ranks.values())), kinds
+        if order is None or any(mine.max() >= (order == n).sum() for n, mine in ranks.items()):
+            self.notes.append("the order of the images is lost, and with it whose names and labels are whose")
+            self.nameless = True
             return np.arange(len(kinds)), kinds
         numbers = np.concatenate([np.flatnonzero(order == n)[mine] for n, mine in ranks.items()])
         sort = np.argsort(numbers)
         return numbers[sort], kinds[sort]
+
+    def _order(self) -> np.ndarray[Any, Any] | None:
+        """The kind of each image, as far as sections say it without a gap; None if none does."""
+        found, parts = list[int](), sorted((f, n, data) for code, f, n, data in self.found.sections if code == ORDER)
+        for first, count, data in parts:
+            if first != len(found):
+                break
+            found += unpack_numbers(data, count, 1 << 16)
+        several = bool(parts) or (self.index is not None and len(self.index.kinds) > 1)
+        return np.array(found, np.int64) if several else None
 
     def _numbers_of_kinds(self) -> list[int]:
         return sorted({head.number for head, _ in self.blocks})
@@ -208,6 +237,8 @@ class _Saved:
         parts = [(first, count, data) for told, first, count, data in self.found.sections if told == code]
         if not parts and not (self.index and any(entry.code == code for entry in self.index.sections)):
             return None
+        if self.nameless:
+            return {}
         return {first + i: entry for first, count, data in parts for i, entry in enumerate(unpack(data, count))}
 
     def write(self, writer: ArchiveWriter, progress: Progress | None) -> None:
@@ -223,16 +254,22 @@ class _Saved:
             if progress:
                 progress(head.images, len(self.numbers))
         names, labels = self._column(NAMES, unpack_names), self._column(LABELS, unpack_labels)
-        say(
+        write_sections(
             writer,
             [kinds[kind] for kind in self.kinds.tolist()],
-            None if names is None else [names.get(i, f"lost-{i:07d}") for i in self.numbers.tolist()],
+            None if names is None else self._names(names),
             None if labels is None else self._labels(labels),
         )
         metadata = [data for code, _, _, data in self.found.sections if code == METADATA]
         if metadata:
-            say_metadata(writer, parse_metadata(metadata[-1]))
+            write_metadata(writer, parse_metadata(metadata[-1]))
         writer.finish()
+
+    def _names(self, names: dict[int, str]) -> list[str]:
+        lost, there = "lost", set(names.values())
+        while any(f"{lost}-{i:07d}" in there for i in self.numbers.tolist()):
+            lost += "-again"
+        return [names.get(i, f"{lost}-{i:07d}") for i in self.numbers.tolist()]
 
     def _labels(self, labels: dict[int, Label]) -> list[Label]:
         missing: Label = {int: -1, str: "", tuple: ()}[type(next(iter(labels.values()), 0))]  # type: ignore[assignment]

@@ -1,13 +1,11 @@
 # SPDX-License-Identifier: MIT
 """Images to an archive: gathered into blocks of one kind, coded as asked, written with what is said of each."""
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from smalti.codec import BLOCK_IMAGES, Pixels, shape_of
-from smalti.columns import pack_text
 from smalti.control import Aim, Progress, Sealed, encode_parts
 from smalti.errors import UsageError
 from smalti.format import (
@@ -17,13 +15,13 @@ from smalti.format import (
     INDEX,
     KIND_ENTRY,
     MAX_BLOCK_IMAGES,
-    METADATA,
     MODEL_ENTRY,
     TRAILER,
     Kind,
 )
 from smalti.intake import Intake
 from smalti.model import Model
+from smalti.sections import metadata_bytes, write_metadata
 from smalti.sets import write_sets
 from smalti.single import SIDES, SINGLE
 
@@ -42,25 +40,11 @@ class Packing:
     metadata: Mapping[str, Any] | None = None  # of the file, JSON
 
     def __post_init__(self) -> None:
-        if not 1 <= self.block_images <= MAX_BLOCK_IMAGES:
-            raise UsageError(f"{self.block_images} images a block were asked; give 1 to {MAX_BLOCK_IMAGES}")
+        if not isinstance(self.block_images, int) or not 1 <= self.block_images <= MAX_BLOCK_IMAGES:
+            raise UsageError(
+                f"{self.block_images!r} images a block were asked; give a whole number from 1 to {MAX_BLOCK_IMAGES}"
+            )
         metadata_bytes(self.metadata)
-
-
-def metadata_bytes(metadata: Mapping[str, Any] | None) -> bytes | None:
-    """The data of a section.
-
-    Raises:
-        UsageError: it is nothing that JSON can hold.
-    """
-    if metadata is None:
-        return None
-    try:
-        if not isinstance(metadata, Mapping):
-            raise TypeError("it must be an object, with names for what it holds")
-        return pack_text(json.dumps(dict(metadata), ensure_ascii=False, allow_nan=False))
-    except (TypeError, ValueError) as exc:
-        raise UsageError(f"the metadata cannot be kept as JSON: {exc}") from exc
 
 
 def write_packed(intake: Intake, model: Model, aim: Aim, packing: Packing, progress: Progress | None) -> None:
@@ -74,9 +58,7 @@ def write_packed(intake: Intake, model: Model, aim: Aim, packing: Packing, progr
     else:
         _write_blocks(intake, encode_parts(intake.parts(), model, aim, Overhead(model.image_shape)), progress)
     intake.flush(end=True)
-    data = metadata_bytes(packing.metadata)
-    if data is not None:
-        intake.writer.section(METADATA, 0, data)
+    write_metadata(intake.writer, packing.metadata)
 
 
 def _write_blocks(intake: Intake, blocks: Iterable[Sealed], progress: Progress | None) -> None:

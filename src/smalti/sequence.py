@@ -123,7 +123,7 @@ class Archive:
         if isinstance(index, slice):
             return self._stacked(np.arange(len(self))[index])
         if isinstance(index, list | tuple | np.ndarray):
-            return self._stacked(self._rows(index))
+            return self._stacked(self.rows(index))
         try:
             i = operator.index(index)  # type: ignore[arg-type]
         except TypeError as exc:
@@ -165,8 +165,12 @@ class Archive:
                     yield np.stack(images[first:i])
                     first = i
 
-    def _rows(self, wanted: Sequence[Any] | NDArray[Any]) -> Ints:
-        """Numbers or a mask to numbers from 0 on."""
+    def rows(self, wanted: Sequence[Any] | NDArray[Any]) -> Ints:
+        """Numbers of images, from the end if negative, or a mask, to numbers from 0 on.
+
+        Raises:
+            IndexError, TypeError: there are no such images, or they are not so named.
+        """
         rows = np.asarray(wanted)
         if rows.dtype == np.bool_:
             if rows.shape != (len(self),):
@@ -176,10 +180,9 @@ class Archive:
             rows = rows.astype(np.int64)
         if rows.ndim != 1 or not np.issubdtype(rows.dtype, np.integer):
             raise TypeError(f"a list of images is one of whole numbers, not of {rows.dtype} in {rows.ndim} dimensions")
-        rows = rows.astype(np.int64)
-        if len(rows) and not (-len(self) <= rows.min() and rows.max() < len(self)):
+        if len(rows) and not (-len(self) <= int(rows.min()) and int(rows.max()) < len(self)):
             raise IndexError(f"images {rows.min()} to {rows.max()} of {len(self)}")
-        return rows % max(len(self), 1)
+        return rows.astype(np.int64) % max(len(self), 1)
 
     def _stacked(self, rows: Ints) -> Pixels | list[Pixels]:
         if len(self.shapes) > 1:
@@ -189,10 +192,8 @@ class Archive:
             return np.empty((0, h, w) if c == 1 else (0, h, w, c), np.uint8)
         blocks, offsets = self.places(rows)
         found: Pixels | None = None
-        order = np.argsort(blocks, kind="stable")
-        several, starts = np.unique(blocks[order], return_index=True)
-        where = dict(zip(several.tolist(), np.split(order, starts[1:]), strict=True))
-        for block, pixels in self._blocks(several.tolist()):
+        several, where = _by_block(blocks)
+        for block, pixels in self._blocks(several):
             if found is None:
                 found = np.empty((len(rows), *pixels.shape[1:]), np.uint8)
             mine = where[block]
@@ -203,8 +204,9 @@ class Archive:
     def _gathered(self, rows: Ints) -> list[Pixels]:
         blocks, offsets = self.places(rows)
         found = [np.empty(0, np.uint8)] * len(rows)
-        for block, pixels in self._blocks(np.unique(blocks).tolist()):
-            for i in np.flatnonzero(blocks == block).tolist():
+        several, where = _by_block(blocks)
+        for block, pixels in self._blocks(several):
+            for i in where[block].tolist():
                 found[i] = pixels[offsets[i]].copy()
         return found
 
@@ -216,11 +218,12 @@ class Archive:
             return None
         kinds = np.array(order)
         blocks, offsets = np.empty(len(kinds), np.int64), np.empty(len(kinds), np.int64)
-        for kind in range(len(self._contents.index.kinds)):
-            mine = [(i, block.images) for i, block in enumerate(self._contents.index.blocks) if block.kind == kind]
-            rows = np.flatnonzero(kinds == kind)
-            blocks[rows] = np.repeat([i for i, _ in mine], [count for _, count in mine])
-            offsets[rows] = np.concatenate([np.arange(count) for _, count in mine])
+        known = self._contents.index.blocks
+        images = np.argsort(kinds, kind="stable")  # kind after kind, as the blocks are below
+        sort = np.argsort([block.kind for block in known], kind="stable")
+        counts = np.array([block.images for block in known], np.int64)[sort]
+        blocks[images] = np.repeat(sort, counts)
+        offsets[images] = np.arange(len(kinds)) - np.repeat(counts.cumsum() - counts, counts)
         return blocks, offsets
 
     @functools.cached_property
@@ -271,6 +274,13 @@ class Archive:
         shapes = ", ".join(describe(shape) for shape in sorted(self.shapes)[:3])
         more = ", ..." if len(self.shapes) > 3 else ""
         return f"<Archive of {len(self)} images ({shapes}{more}): {self._contents.storage.where}>"
+
+
+def _by_block(blocks: Ints) -> tuple[list[int], dict[int, Ints]]:
+    """All different numbers in `blocks`, and where each is."""
+    order = np.argsort(blocks, kind="stable")
+    several, starts = np.unique(blocks[order], return_index=True)
+    return several.tolist(), dict(zip(several.tolist(), np.split(order, starts[1:]), strict=True))
 
 
 class _Cache:

@@ -18,6 +18,8 @@ from smalti.unordered import arrange, capacity
 
 SET_IMAGES = 1 << 14
 """Whose order may carry blocks: to read a carried one, all the others must be decoded."""
+SET_SAMPLES = 1 << 26
+"""Of such images, which are held decoded until all of them are there."""
 STREAM_BYTES = 8
 """Of a block, about, besides what its images take: its head, and what the coder leaves over."""
 
@@ -39,7 +41,7 @@ def write_sets(intake: Intake, model: Model, aim: Aim, progress: Progress | None
     for x, block in code_blocks(intake.parts(), model, aim):
         mine = waiting.setdefault(shape_of(x), _Set(intake, model))
         mine.add(block, x.shape, intake.places.popleft())
-        if len(mine.places) >= SET_IMAGES:
+        if len(mine.places) >= min(SET_IMAGES, SET_SAMPLES // x[0].size):
             order += waiting.pop(shape_of(x)).write()
         if progress:
             progress(len(x), intake.source.total)

@@ -62,9 +62,11 @@ class LocalFile:
             raise SourceError(f"cannot open {path}: {getattr(exc, 'strerror', None) or exc}; check it") from exc
         try:
             self.size = self._file.seek(0, io.SEEK_END)
+            told = os.fstat(self._file.fileno())
+            self.identity = told.st_dev, told.st_ino  # another file may get the name
         except OSError as exc:
             self._file.close()
-            raise SourceError(f"{path} cannot be read in any order; save it to a file first, or give - for it") from exc
+            raise SourceError(f"{path} cannot be read in any order; save it to a file first") from exc
 
     def read(self, at: int, size: int) -> bytes:
         try:
@@ -113,7 +115,8 @@ class Remote:
         except ImportError as exc:
             raise SourceError(f"cannot open {url}: {exc}") from exc
         except Exception as exc:  # whatever the file system raises
-            raise SourceError(f"cannot open {url}: {exc}; check it") from exc
+            why = "there is no such file" if isinstance(exc, FileNotFoundError) else f"{type(exc).__name__}: {exc}"
+            raise SourceError(f"cannot open {url}: {why}; check it") from exc
 
     def read(self, at: int, size: int) -> bytes:
         end = min(at + size, self.size)

@@ -3,10 +3,11 @@
 
 import itertools
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -19,21 +20,51 @@ def in_order(work: Callable[[S], T], items: Iterable[S], threads: int = 0) -> It
     >>> list(in_order(abs, [-3, 2, -1]))
     [3, 2, 1]
     """
-    from threadpoolctl import threadpool_limits
-
     threads = threads or os.cpu_count() or 1
-    pool, alone = ThreadPoolExecutor(threads), threadpool_limits(1, "blas")  # else numpy's own threads are in the way
-    ahead: deque[Future[T]] = deque()
+    pool, ahead = ThreadPoolExecutor(threads), deque[Future[T]]()
     try:
         for item in items:
             ahead.append(pool.submit(work, item))
             if len(ahead) > threads:
-                yield ahead.popleft().result()
+                with _ALONE:
+                    result = ahead.popleft().result()
+                yield result
         while ahead:
-            yield ahead.popleft().result()
+            with _ALONE:
+                result = ahead.popleft().result()
+            yield result
     finally:  # what Ctrl-C interrupts does not go on
         pool.shutdown(cancel_futures=True)
-        alone.restore_original_limits()
+
+
+class _Alone:
+    """While anybody waits for results, numpy's own threads rest: else they are in the way of ours.
+
+    The limit is one of the whole process: the first who comes in sets it, the last who leaves lifts it.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._inside = threading.Lock(), 0
+        self._limit: Any = None
+
+    def __enter__(self) -> None:
+        from threadpoolctl import threadpool_limits
+
+        with self._lock:
+            if not self._inside:
+                self._limit = threadpool_limits(1, "blas")
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside and self._limit is not None:
+                self._limit.restore_original_limits()
+
+
+_ALONE = _Alone()
+if hasattr(os, "register_at_fork"):  # another thread may have been inside when this process was forked
+    os.register_at_fork(after_in_child=lambda: _ALONE.__init__())  # type: ignore[misc]
 
 
 def bundles(

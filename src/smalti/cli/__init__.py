@@ -2,7 +2,6 @@
 """The command line: parse, call, print. Heavy modules are imported by the command that needs them."""
 
 import os
-import signal
 import sys
 from typing import Annotated, NoReturn
 
@@ -47,7 +46,6 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # not if it is closed
             stream.reconfigure(errors="replace")  # a terminal or pipe that cannot show a character shows "?"
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that temporary files are removed
     try:
         code = app(prog_name="smalti", standalone_mode=False)
         if sys.stdout:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from smalti.atomic import output_error
-from smalti.errors import OutputExistsError, SourceError
+from smalti.errors import OutputError, OutputExistsError, SourceError
 from smalti.exchange.labels import METADATA, lines_of, metadata_labels, metadata_line
 from smalti.exchange.names import file_name
 from smalti.exchange.parts import Parts, Single, damage, grouped
@@ -86,7 +86,7 @@ def write_folder(parts: Iterable[ImageSet], about: About, folder: Path) -> None:
         OutputError: the disk is full, not writable, ...; the target is as it was.
     """
     there = folder.is_dir()
-    temporary = (folder if there else folder.parent) / f".{folder.name[:60]}.{secrets.token_hex(4)}.part"
+    temporary = (folder if there else folder.parent) / f".smalti.{secrets.token_hex(6)}.part"
     try:
         temporary.mkdir(parents=True)
         names = _write_files(parts, about, temporary, folder)
@@ -111,7 +111,11 @@ def _write_files(parts: Iterable[ImageSet], about: About, temporary: Path, folde
             name = file_name(part.names[i] if part.names else f"{len(names):0{digits}d}", str(folder))
             path = temporary / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            with path.open("xb") as file:  # "x": two names must never be one file
+            try:
+                file = path.open("xb")  # "x": two names must never be one file
+            except FileExistsError as exc:
+                raise OutputError(f"two images would be the file {name!r} in {folder}; unpack to an npz file") from exc
+            with file:
                 file.write(png_bytes(image))
             names.append(name)
             if part.labels is not None:
