@@ -156,6 +156,7 @@ def _templates(cursor: _Cursor, count: int) -> list[bytes]:
         _need(choice < len(templates), "a template that there is not")
         names.append(templates[choice][0][0])
         templates[choice][2][image] = 0  # stands for the numbers to the left
+    _need(sum(len(widths) * len(images) for _, widths, images in templates) <= 1 << 20, "too many numbers")
     for texts, widths, images in templates:
         for text, width in zip(texts[1:], widths, strict=True):
             how, before, last, lefts = cursor.take(1)[0], 0, dict[int, int](), dict[tuple[int, int], int]()
@@ -174,6 +175,7 @@ def _section(records: bytes, section: Section, first: int) -> list[Any]:
     """What a section says, of each image if it does; a label has its kind before it."""
     (code, *told), data = _record(records, section.offset, section.size, b"\xb1SSE", "BIII", 3)
     count = section.count
+    _need(section.size <= 25 + 2 * LIMIT, "a section that is too large")
     _need([code, *told] == [section.code, first, count] and count <= 65536, "not the section of the index")
     data = _Cursor(data).inflate(len(data), LIMIT)
     cursor, said = _Cursor(data), list[Any]()
@@ -204,6 +206,8 @@ def _check_carriers(carriers: list[tuple[int, int, int]], blocks: list[Block]) -
         _need(opened > 0 < hidden and len(group) == opened + hidden, "a set of blocks that there are not")
         _need(len({entry.kind for entry in group}) == 1 and all(entry.offset for entry in group[:opened]), "no set")
         _need(len(seen) < len(blocks), "blocks that several sets carry")
+        images = sum(entry.count for entry in group[:opened])
+        _need(images <= 65536 and sum(entry.size for entry in group[opened:]) <= 2 * images, "a set that says too much")
         seen.extend(range(first + opened, first + opened + hidden))
     _need(sorted(seen) == [i for i, block in enumerate(blocks) if not block.entry.offset], "other blocks are carried")
 
@@ -231,7 +235,7 @@ def _archive(data: bytes) -> File:
     for entry in entries:
         kind, block = kinds[entry.kind], Block(entry, firsts[entry.kind], b"", None, b"")
         fits = 1 <= entry.count <= 4096 and _fits(kind.height, kind.width, kind.mode, entry.count)
-        _need(fits and entry.size >= 38, "a block that cannot be")
+        _need(fits and 38 <= entry.size <= 38 + 2 * LIMIT, "a block that cannot be")
         blocks.append(_block(records, block, kind) if entry.offset else block)
         firsts[entry.kind] += entry.count
     said, spoken = {code: list[Any]() for code in range(1, 6)}, Counter[int]()
@@ -253,6 +257,7 @@ def single_check(data: bytes, pixels: bytes) -> bool:
 
 
 def _single(data: bytes) -> File:
+    _need(len(data) <= 2 * LIMIT + 8192, "too large a file of one image")
     cursor = _Cursor(data)
     form, _, model = cursor.fields("5s4s3s")
     code = form[4] >> 5 & 3

@@ -60,6 +60,7 @@ MAX_MANIFEST_BYTES = 1 << 20
 MAX_NAME = 255
 MAX_LATENTS = 1 << 10
 MAX_CELLS = 1 << 8
+MAX_GRID = POINTS * MAX_LATENTS
 MAX_SITES = 1 << 20
 
 MANIFEST = "manifest.json"
@@ -340,9 +341,9 @@ def _rung(known: Mapping[str, Any]) -> Rung:
 
 
 def _latents(arrays: Mapping[str, NDArray[Any]]) -> tuple[Grid, Prior]:
-    grid = Grid(**{name: arrays[name].astype(np.int64) for name in GRID})
-    if (latents := grid.steps.shape[1]) > MAX_LATENTS:
+    if (latents := arrays["steps"].shape[1]) > MAX_LATENTS or any(arrays[name].size > MAX_GRID for name in GRID):
         raise ValueError(f"{latents} latents")
+    grid = Grid(**{name: arrays[name].astype(np.int64) for name in GRID})
     return grid, Prior(_mlp(arrays, latents, LATENT_MAX), Logistics(**{name: arrays[name] for name in TABLES}))
 
 

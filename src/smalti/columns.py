@@ -44,7 +44,8 @@ def unpack_names(data: bytes, count: int) -> tuple[str, ...]:
     form = told.byte()
     try:
         if form == TEXT:
-            names = told.rest().decode().split("\0")
+            text = told.rest().decode()
+            names = text.split("\0", count)
         elif form == NUMBERED:
             names = _unpack_numbered(told, count)
         else:
@@ -79,7 +80,10 @@ def _pack_numbered(names: Sequence[str]) -> bytes | None:
         template = templates.setdefault((texts, width), len(templates))
         chosen.append(template)
         rows.setdefault(template, []).append(tuple(map(int, runs)))
-    if len(templates) > len(names) // 8 + 16:
+    if (
+        len(templates) > len(names) // 8 + 16
+        or sum(len(row) for mine in rows.values() for row in mine) > MAX_SECTION_NUMBERS
+    ):
         return None
     told = [varint(len(templates))]
     for texts, width in templates:
@@ -111,15 +115,12 @@ def _unpack_numbered(told: "_Bytes", count: int) -> list[str]:
         texts = [told.text() for _ in range(runs + 1)]
         templates.append((texts, [told.number(MAX_NAME_BYTES) for _ in range(runs)]))
     chosen = [told.number(len(templates) - 1) for _ in range(count)]
-    rows: list[list[tuple[int, ...]]] = []
     uses = Counter(chosen)
-    for template, (_, width) in enumerate(templates):
-        mine: list[tuple[int, ...]] = [()] * uses[template]
-        for _ in width:
-            mine = _unpack_column(told, mine)
-        rows.append(mine)
+    if sum(uses[template] * len(width) for template, (_, width) in enumerate(templates)) > MAX_SECTION_NUMBERS:
+        raise CorruptError("the names hold more numbers than a section may; the file is damaged")
+    waiting = [iter(_unpack_columns(told, uses[template], len(width))) for template, (_, width) in enumerate(templates)]
     told.finish()
-    waiting, names, room = [iter(mine) for mine in rows], [], MAX_SECTION_BYTES
+    names, room = list[str](), MAX_SECTION_BYTES
     for template in chosen:
         texts, width = templates[template]
         numbers = next(waiting[template])
@@ -131,23 +132,25 @@ def _unpack_numbered(told: "_Bytes", count: int) -> list[str]:
     return names
 
 
-def _unpack_column(told: "_Bytes", rows: list[tuple[int, ...]]) -> list[tuple[int, ...]]:
-    """`rows` with one number more each."""
-    way = told.byte()
-    if way > FROM_LIKE:
-        raise CorruptError(f"numbers are told in a way {way} that is not known; the file is damaged")
-    last: dict[tuple[int, ...], int] = {}
-    longer = []
-    for row in rows:
-        key = row if way == FROM_LIKE else ()
-        number = told.number()
-        if way != AS_IT_IS:
-            number = last.get(key, 0) + _unfold(number)
-        if not 0 <= number < 10**MAX_DIGITS:
-            raise CorruptError("a number in a name is out of range; the file is damaged")
-        last[key] = number
-        longer.append((*row, number))
-    return longer
+def _unpack_columns(told: "_Bytes", rows: int, columns: int) -> list[tuple[int, ...]]:
+    """The numbers of `rows` names, column after column."""
+    found, before = list[list[int]](), [0] * rows  # of each name, whose numbers to the left are the same
+    for _ in range(columns):
+        way, last, like = told.byte(), dict[int, int](), dict[tuple[int, int], int]()
+        if way > FROM_LIKE:
+            raise CorruptError(f"numbers are told in a way {way} that is not known; the file is damaged")
+        column = list[int]()
+        for key in before if way == FROM_LIKE else [0] * rows:
+            number = told.number()
+            if way != AS_IT_IS:
+                number = last.get(key, 0) + _unfold(number)
+            if not 0 <= number < 10**MAX_DIGITS:
+                raise CorruptError("a number in a name is out of range; the file is damaged")
+            last[key] = number
+            column.append(number)
+        before = [like.setdefault(both, len(like)) for both in zip(before, column, strict=True)]
+        found.append(column)
+    return list(zip(*found, strict=True)) if found else [()] * rows
 
 
 def pack_labels(labels: Sequence[Label]) -> bytes:

@@ -24,6 +24,8 @@ from smalti.unordered import spoken
 Place = Path | str | bytes | Storage
 """Of a file: a path, a URL, or its bytes."""
 ModelName = Model | Path | str
+MAX_SET_IMAGES, BYTES_SPOKEN = 1 << 16, 2
+"""In the open blocks of a set, and what the place of one can say at most: log2(MAX_SET_IMAGES) bits."""
 
 
 def as_model(model: ModelName) -> Model:
@@ -83,6 +85,7 @@ class Contents:
         self.index = self.reader.index
         self._models: dict[int, Model] = {}
         self._carried: dict[int, bytes] = {}
+        self._sets: list[tuple[int, int, int]] | None = None
 
     def _check_models(self) -> None:
         """Refuse at once a file whose models are not at hand."""
@@ -148,6 +151,11 @@ class Contents:
         Raises:
             CorruptError: they are impossible.
         """
+        if self._sets is None:
+            self._sets = self._find_sets()
+        return self._sets
+
+    def _find_sets(self) -> list[tuple[int, int, int]]:
         found, blocks = list[tuple[int, int, int]](), self.index.blocks
         for _, data in self.reader.sections(CARRIERS):
             first, opened, carried = unpack_numbers(data, 3, len(blocks))
@@ -155,6 +163,9 @@ class Contents:
             possible = len(mine) == opened + carried > 0 and len({block.kind for block in mine}) == 1
             if not possible or not all(bool(block.offset) == (i < opened) for i, block in enumerate(mine)):
                 raise CorruptError(f"{self.storage.where}: a set of blocks is impossible; the file is damaged")
+            images = sum(block.images for block in mine[:opened])
+            if images > MAX_SET_IMAGES or sum(block.size for block in mine[opened:]) > BYTES_SPOKEN * images:
+                raise CorruptError(f"{self.storage.where}: a set of blocks is too large; the file is damaged")
             found.append((first, opened, carried))
         return found
 

@@ -36,6 +36,8 @@ MAX_SIDE = (1 << 16) - 1
 """Of an image, in pixels."""
 MAX_BLOCK_SAMPLES = 1 << 24
 """Height * width * channels * images of a block: what a reader may have to hold at once."""
+MAX_PAYLOAD = 1 << 25
+"""Bytes: the pixels of a block as they are take half of it."""
 MAX_MODELS, MAX_KINDS, MAX_SECTIONS = 1 << 8, (1 << 16) - 1, (1 << 16) - 1
 MAX_MODEL_BYTES = 1 << 26
 MAX_SECTION_IMAGES, MAX_SECTION_BYTES = 1 << 16, 1 << 24
@@ -335,6 +337,8 @@ def _check_places(index: Index, at: int) -> None:
         raise CorruptError("the index names something outside of the file; it is damaged")
     if any(here[0] + here[1] > after[0] for here, after in itertools.pairwise(sorted(places))):
         raise CorruptError("two entries of the index name the same bytes; the file is damaged")
+    if any(not BLOCK.size <= entry.size <= BLOCK.size + MAX_PAYLOAD for entry in index.blocks):
+        raise CorruptError("the index names a block that is too small or too large; the file is damaged")
 
 
 def _check_sections(index: Index, count: int) -> None:
@@ -344,6 +348,8 @@ def _check_sections(index: Index, count: int) -> None:
             continue
         if section.code not in SECTIONS:
             raise CorruptError(f"the index names a section of the unknown code {section.code}; the file is damaged")
+        if section.images > MAX_SECTION_IMAGES or section.size > SECTION.size + 2 * MAX_SECTION_BYTES:
+            raise CorruptError("the index names a section that is too large; the file is damaged")
         told[section.code] += section.images
     if any(told[code] not in (0, count) for code in OF_IMAGES) or told[METADATA] or told[CARRIERS]:
         raise CorruptError(f"the names, labels or order do not fit the {count} images; the file is damaged")

@@ -33,6 +33,13 @@ DTYPES = {"w": np.int8, "b": np.int32, "q": np.int32, "s": np.uint8}
 Floats = NDArray[np.float32]
 
 
+def abs_sums(weights: NDArray[np.int8] | NDArray[np.int16]) -> Ints:
+    """Of each row, the sum of its absolute values; a stranger's weights may be as many as fit in memory once."""
+    step = max(1, (1 << 20) // max(1, weights.shape[1]))
+    parts = (weights[i : i + step].astype(np.int64) for i in range(0, len(weights), step))
+    return np.concatenate([np.abs(part).sum(1) for part in parts])
+
+
 @dataclass(frozen=True, eq=False)
 class Layer:
     """A layer with its shift done."""
@@ -94,7 +101,7 @@ class MaskedMLP:
                 raise ValueError(f"prior: {field.name} holds no integers of the right kind, but {array.dtype}")
         for layer, top in (("1", self.largest), ("2", ACTIVATION_MAX), ("3", ACTIVATION_MAX)):
             w, b, q, s = (getattr(self, name + layer) for name in "wbqs")
-            worst = np.abs(w.astype(np.int64)).sum(1) * top + np.abs(b.astype(np.int64))
+            worst = abs_sums(w) * top + np.abs(b.astype(np.int64))
             worst += SUBSTEPS * np.abs(q.astype(np.int64)).max(0)
             if s.max() > 24:
                 raise ValueError(f"prior: a shift of {s.max()} in layer {layer}; allowed are 0 to 24")

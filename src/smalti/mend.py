@@ -16,7 +16,15 @@ from smalti.codec import decode_block
 from smalti.columns import Label, unpack_labels, unpack_names, unpack_numbers
 from smalti.contents import Contents, ModelName, as_model, parse_metadata
 from smalti.control import Progress
-from smalti.errors import CorruptError, FormatError, ModelError, NotSmaltiError, SmaltiError, UnknownModelError
+from smalti.errors import (
+    CorruptError,
+    FormatError,
+    ModelError,
+    NotSmaltiError,
+    SmaltiError,
+    UnknownModelError,
+    UsageError,
+)
 from smalti.format import (
     HEADER,
     LABELS,
@@ -140,7 +148,7 @@ class _Saved:
         self.nameless = False  # whether names and labels cannot be given to images any more
         self._models: dict[int, Model] = {}
         blocks = {(head.number, head.first): (head, payload) for head, payload in [*found.blocks, *self._carried()]}
-        self.blocks = [blocks[place] for place in sorted(blocks)]
+        self.blocks = self._fitting([blocks[place] for place in sorted(blocks)])
         if not self.blocks:
             raise CorruptError(f"{where}: no block of it is whole; nothing can be saved")
         for head, payload in self.blocks:
@@ -149,6 +157,20 @@ class _Saved:
         total = index.count if index else max(first + count for _, first, count, _ in [*found.sections, (0, 0, 0, b"")])
         total = max(total, int(self.numbers.max()) + 1)
         self.notes.append(f"{len(self.numbers)} of {total} images are saved")
+
+    def _fitting(self, blocks: list[tuple[BlockHead, bytes]]) -> list[tuple[BlockHead, bytes]]:
+        """Those that can be of one archive: of the kind that their number has, and of images that no other holds."""
+        kinds = dict(enumerate(self.index.kinds)) if self.index else {}
+        after, fitting = dict[int, int](), list[tuple[BlockHead, bytes]]()
+        for head, payload in blocks:
+            if head.number not in kinds and head.kind not in kinds.values():
+                kinds[head.number] = head.kind
+            if kinds.get(head.number) == head.kind and head.first >= after.get(head.number, 0):
+                after[head.number] = head.first + head.images
+                fitting.append((head, payload))
+        if len(fitting) < len(blocks):
+            self.notes.append(f"{len(blocks) - len(fitting)} blocks do not fit the others, and are left out")
+        return fitting
 
     def _model(self, head: BlockHead, payload: bytes) -> Model | None:
         """The model of a block; None where its id is known, but nothing else."""
@@ -204,42 +226,51 @@ class _Saved:
 
     def _places(self) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
         """Of all saved images, in their order: their number in the file, and the number of their kind."""
-        ranks = {
-            n: np.concatenate([_ranks(h) for h, _ in self.blocks if h.number == n]) for n in self._numbers_of_kinds()
-        }
+        several: dict[int, list[np.ndarray[Any, Any]]] = {}
+        for head, _ in self.blocks:  # kinds rise
+            several.setdefault(head.number, []).append(_ranks(head))
+        ranks = {n: np.concatenate(mine) for n, mine in several.items()}
         kinds = np.concatenate([np.full(len(mine), n) for n, mine in ranks.items()])
         order = self._order()
         if order is None and len(ranks) == 1:
             return next(iter(ranks.values())), kinds
-        if order is None or any(mine.max() >= (order == n).sum() for n, mine in ranks.items()):
+        counts = np.bincount(order if order is not None else [], minlength=max(ranks) + 1)
+        if order is None or any(mine.max() >= counts[n] for n, mine in ranks.items()):
             self.notes.append("the order of the images is lost, and with it whose names and labels are whose")
             self.nameless = True
             return np.arange(len(kinds)), kinds
-        numbers = np.concatenate([np.flatnonzero(order == n)[mine] for n, mine in ranks.items()])
+        sort, starts = np.argsort(order, kind="stable"), np.cumsum(counts) - counts
+        numbers = np.concatenate([sort[starts[n] + mine] for n, mine in ranks.items()])
         sort = np.argsort(numbers)
         return numbers[sort], kinds[sort]
 
     def _order(self) -> np.ndarray[Any, Any] | None:
-        """The kind of each image, as far as sections say it without a gap; None if none does."""
+        """The kind of each image, as far as sections say it without a gap; None if there is one kind."""
         found, parts = list[int](), sorted((f, n, data) for code, f, n, data in self.found.sections if code == ORDER)
         for first, count, data in parts:
             if first != len(found):
                 break
-            found += unpack_numbers(data, count, 1 << 16)
+            try:
+                found += unpack_numbers(data, count, 1 << 16)
+            except CorruptError:
+                break
         several = bool(parts) or (self.index is not None and len(self.index.kinds) > 1)
         return np.array(found, np.int64) if several else None
-
-    def _numbers_of_kinds(self) -> list[int]:
-        return sorted({head.number for head, _ in self.blocks})
 
     def _column(self, code: int, unpack: Callable[[bytes, int], tuple[Any, ...]]) -> dict[int, Any] | None:
         """What sections of that code say, by number of image; None if there is none."""
         parts = [(first, count, data) for told, first, count, data in self.found.sections if told == code]
         if not parts and not (self.index and any(entry.code == code for entry in self.index.sections)):
             return None
+        found = dict[int, Any]()
         if self.nameless:
-            return {}
-        return {first + i: entry for first, count, data in parts for i, entry in enumerate(unpack(data, count))}
+            return found
+        for first, count, data in parts:
+            try:
+                found |= {first + i: entry for i, entry in enumerate(unpack(data, count))}
+            except CorruptError as exc:
+                self.notes.append(f"what is said of images {first} to {first + count - 1} is lost: {exc}")
+        return found
 
     def write(self, writer: ArchiveWriter, progress: Progress | None) -> None:
         """Write all that is saved."""
@@ -261,18 +292,29 @@ class _Saved:
             None if labels is None else self._labels(labels),
         )
         metadata = [data for code, _, _, data in self.found.sections if code == METADATA]
-        if metadata:
-            write_metadata(writer, parse_metadata(metadata[-1]))
+        try:
+            if metadata:
+                write_metadata(writer, parse_metadata(metadata[-1]))
+        except (CorruptError, UsageError) as exc:
+            self.notes.append(f"the metadata are lost: {exc}")
         writer.finish()
 
     def _names(self, names: dict[int, str]) -> list[str]:
-        lost, there = "lost", set(names.values())
-        while any(f"{lost}-{i:07d}" in there for i in self.numbers.tolist()):
-            lost += "-again"
-        return [names.get(i, f"{lost}-{i:07d}") for i in self.numbers.tolist()]
+        """All different, as names of an archive must be."""
+        real, found = set(names.values()), dict[str, None]()
+        for i in self.numbers.tolist():
+            name = names.get(i)
+            if name is None or name in found:
+                name = f"lost-{i:07d}"
+                while name in real:
+                    name += "-"
+            found[name] = None
+        return list(found)
 
     def _labels(self, labels: dict[int, Label]) -> list[Label]:
-        missing: Label = {int: -1, str: "", tuple: ()}[type(next(iter(labels.values()), 0))]  # type: ignore[assignment]
+        kind = type(next(iter(labels.values()), 0))
+        missing: Label = {int: -1, str: "", tuple: ()}[kind]  # type: ignore[assignment]
+        labels = {i: label for i, label in labels.items() if type(label) is kind}
         return [labels.get(i, missing) for i in self.numbers.tolist()]
 
 

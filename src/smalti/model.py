@@ -199,6 +199,7 @@ class Model:
     def _sessions(self, process: int) -> dict[str, ort.InferenceSession]:
         """The engine, anew in a forked process, for its threads do not come along."""
         if self.__dict__.get("_engine", (0, {}))[0] != process:
+            _LEFT_ALONE.append(self.__dict__.get("_engine"))
             self.__dict__["_engine"] = (process, self._start())
         engine: dict[str, ort.InferenceSession] = self.__dict__["_engine"][1]
         return engine
@@ -215,6 +216,10 @@ class Model:
             }
         except Exception as exc:  # as above
             raise ModelError(f"model {self.name}: its networks cannot be loaded; use another bundle") from exc
+
+
+_LEFT_ALONE: list[object] = []
+"""Engines of the process that this one was forked from: to end one would wait for threads that are not here."""
 
 
 def _anchors(points: Ints) -> Floats:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from smalti.masked import ACTIVATION_MAX, EXACT
+from smalti.masked import ACTIVATION_MAX, EXACT, abs_sums
 from smalti.mixture import WHOLE_BITS, Logistics, Mixture, mixture_cdf, split_outputs
 from smalti.tables import TOTAL, Ints
 
@@ -91,7 +91,7 @@ class PixelPrior:
             shapes = w.shape == (outputs, inputs) and b.shape == s.shape == (outputs,)
             if not shapes or [w.dtype, b.dtype, s.dtype] != DTYPES:
                 raise ValueError(f"pixels: layer {i + 1} is not what it should be")
-            worst = np.abs(w.astype(np.int64)).sum(1) * top + np.abs(b.astype(np.int64))
+            worst = abs_sums(w) * top + np.abs(b.astype(np.int64))
             if i == 0:
                 lengths = ROWS, COLUMNS * self.window.channels, MAX_ERROR + 1
                 for places, n in zip((self.rows, self.columns, self.errors), lengths, strict=True):

@@ -2,6 +2,7 @@
 """Find the records of a damaged archive without its index: by their marks, each proven by its hash."""
 
 import contextlib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -12,6 +13,7 @@ from smalti.format import (
     CARRIERS,
     HEADER,
     MAX_MODEL_BYTES,
+    MAX_PAYLOAD,
     MAX_SECTION_BYTES,
     MODEL,
     MODEL_MARK,
@@ -27,10 +29,12 @@ from smalti.storage import Storage
 
 WINDOW = 1 << 22
 """Bytes looked at together for marks."""
-MAX_PAYLOAD = 1 << 28
+WASTE = 16
+"""Times the size of a file: bytes of what starts as a record but is none, that are looked at in all."""
 _LAYOUTS = {BLOCK_MARK: (BLOCK, 1, MAX_PAYLOAD), MODEL_MARK: (MODEL, 2, MAX_MODEL_BYTES)}
 _LAYOUTS |= {SECTION_MARK: (SECTION, 4, 2 * MAX_SECTION_BYTES)}
 """Of each mark: its head, the place of the size among its fields, and the largest size to believe."""
+_MARK = re.compile(b"|".join(map(re.escape, _LAYOUTS)))
 
 
 @dataclass
@@ -76,31 +80,34 @@ def first_record(data: bytes) -> bytes:
 
 def _records(storage: Storage, end: int) -> Iterator[tuple[bytes, bytes]]:
     """Marks and records, one behind the other."""
-    at = 0
+    at, room = 0, WASTE * end + WINDOW
     while at < end:
-        window = storage.read(at, min(WINDOW, end - at))
-        places = sorted((window.find(mark), mark) for mark in _LAYOUTS if mark in window)
-        if not places:
-            at += max(1, len(window) - len(BLOCK_MARK) + 1)
-            continue
-        place, mark = places[0]
-        record = _record(storage, at + place, mark)
-        if record is not None:
-            yield mark, record
-        at += place + (len(record) if record is not None else 1)
+        window, done = storage.read(at, min(WINDOW, end - at)), 0
+        for found in _MARK.finditer(window):
+            if found.start() < done:
+                continue
+            mark = found.group()
+            size, record = _record(storage, at + found.start(), mark, room)
+            if record is None:
+                room -= size
+            else:
+                yield mark, record
+                done = found.start() + size
+        at += max(done, len(window) - len(BLOCK_MARK) + 1, 1)
 
 
-def _record(storage: Storage, at: int, mark: bytes) -> bytes | None:
-    layout, field_of_size, most = _LAYOUTS[mark]
+def _record(storage: Storage, at: int, mark: bytes, most: int) -> tuple[int, bytes | None]:
+    """Bytes that were looked at, and the record that they are."""
+    layout, field_of_size, largest = _LAYOUTS[mark]
     head = storage.read(at, layout.size)
     if len(head) < layout.size:
-        return None
+        return 0, None
     size = int(layout.unpack(head)[field_of_size])
-    if size > most or at + layout.size + size > storage.size:
-        return None
+    if size > min(largest, most) or at + layout.size + size > storage.size:
+        return 0, None
     record = storage.read(at, layout.size + size)
     try:
         {BLOCK_MARK: unpack_block, MODEL_MARK: unpack_model, SECTION_MARK: unpack_section}[mark](record)
     except CorruptError:
-        return None
-    return record
+        return len(record), None
+    return len(record), record

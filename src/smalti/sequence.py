@@ -192,8 +192,8 @@ class Archive:
             return np.empty((0, h, w) if c == 1 else (0, h, w, c), np.uint8)
         blocks, offsets = self.places(rows)
         found: Pixels | None = None
-        several, where = _by_block(blocks)
-        for block, pixels in self._blocks(several):
+        where = _by_value(blocks)
+        for block, pixels in self._blocks(list(where)):
             if found is None:
                 found = np.empty((len(rows), *pixels.shape[1:]), np.uint8)
             mine = where[block]
@@ -204,8 +204,8 @@ class Archive:
     def _gathered(self, rows: Ints) -> list[Pixels]:
         blocks, offsets = self.places(rows)
         found = [np.empty(0, np.uint8)] * len(rows)
-        several, where = _by_block(blocks)
-        for block, pixels in self._blocks(several):
+        where = _by_value(blocks)
+        for block, pixels in self._blocks(list(where)):
             for i in where[block].tolist():
                 found[i] = pixels[offsets[i]].copy()
         return found
@@ -216,14 +216,13 @@ class Archive:
         order = self._contents.order()
         if order is None:
             return None
-        kinds = np.array(order)
-        blocks, offsets = np.empty(len(kinds), np.int64), np.empty(len(kinds), np.int64)
-        known = self._contents.index.blocks
-        images = np.argsort(kinds, kind="stable")  # kind after kind, as the blocks are below
-        sort = np.argsort([block.kind for block in known], kind="stable")
-        counts = np.array([block.images for block in known], np.int64)[sort]
-        blocks[images] = np.repeat(sort, counts)
-        offsets[images] = np.arange(len(kinds)) - np.repeat(counts.cumsum() - counts, counts)
+        rows = np.argsort(np.array(order, np.int64), kind="stable")  # images, kind after kind
+        entries = self._contents.index.blocks
+        several = np.argsort([block.kind for block in entries], kind="stable")  # blocks likewise
+        counts = np.array([block.images for block in entries], np.int64)[several]
+        blocks, offsets = np.empty(len(rows), np.int64), np.empty(len(rows), np.int64)
+        blocks[rows] = np.repeat(several, counts)
+        offsets[rows] = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
         return blocks, offsets
 
     @functools.cached_property
@@ -276,11 +275,11 @@ class Archive:
         return f"<Archive of {len(self)} images ({shapes}{more}): {self._contents.storage.where}>"
 
 
-def _by_block(blocks: Ints) -> tuple[list[int], dict[int, Ints]]:
-    """All different numbers in `blocks`, and where each is."""
-    order = np.argsort(blocks, kind="stable")
-    several, starts = np.unique(blocks[order], return_index=True)
-    return several.tolist(), dict(zip(several.tolist(), np.split(order, starts[1:]), strict=True))
+def _by_value(values: Ints) -> dict[int, Ints]:
+    """Where each value is, the values rising."""
+    order = np.argsort(values, kind="stable")
+    several, starts = np.unique(values[order], return_index=True)
+    return dict(zip(several.tolist(), np.split(order, starts[1:]), strict=bool(len(values))))
 
 
 class _Cache:

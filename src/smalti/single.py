@@ -13,6 +13,7 @@ from smalti.columns import MAX_NAME_BYTES
 from smalti.errors import CorruptError, TruncatedError
 from smalti.format import (
     MAGIC,
+    MAX_PAYLOAD,
     SINGLE_FLAG,
     VERSION,
     BlockEntry,
@@ -33,6 +34,8 @@ MODE_SHIFT, NAMED_FLAG = 5, 0x80
 """In the form, above the version."""
 MODEL_BYTES = 3
 """Of a model id."""
+MAX_SINGLE_BYTES = MAX_PAYLOAD + (1 << 13)
+"""Of a file: its payload, and as much as its header may have."""
 SINGLE_MODES = (0, 1, 3, 4)
 """Modes by their two bits there; 0: mode and size are those of the model."""
 
@@ -103,6 +106,8 @@ class SingleReader:
 
     def __init__(self, storage: Storage) -> None:
         self.storage = storage
+        if storage.size > MAX_SINGLE_BYTES:
+            raise CorruptError(f"{storage.where} is a file of a single image, but has {storage.size} bytes")
         self._data = storage.read(0, storage.size)
         self.head = unpack_single(self._data)
         self.count, self.end = 1, storage.size

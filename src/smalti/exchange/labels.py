@@ -94,9 +94,13 @@ def metadata_labels(lines: Iterable[str], where: Path, kind: str, names: Sequenc
     with damage(where, f"a folder or archive with {kind}"):
         rows = _csv_labels(lines) if kind.endswith(".csv") else _json_labels(lines, kind)
         labels: dict[str, Label] = {}
+        wanted, numbers = set(names), kind.endswith(".csv")
         for file, label in rows:
-            if labels.setdefault(file, label) != label:
+            numbers = numbers and isinstance(label, str) and _INT.fullmatch(label) is not None
+            if file in wanted and labels.setdefault(file, label) != label:
                 raise SourceError(f"{where}: {kind} gives {file!r} two labels; leave one")
+        if numbers:
+            labels = {file: int(label) for file, label in labels.items() if isinstance(label, str)}
     if not labels:
         return None
     if (bare := next((name for name in names if name not in labels), None)) is not None:
@@ -119,12 +123,11 @@ def _json_labels(lines: Iterable[str], kind: str) -> Iterator[tuple[str, Label]]
 
 
 def _csv_labels(lines: Iterable[str]) -> Iterator[tuple[str, Label]]:
-    rows = list(csv.DictReader(lines))
-    if rows and "file_name" not in rows[0]:
-        raise ValueError('metadata.csv has no column "file_name"')
-    found = [(row["file_name"], row["label"]) for row in rows if row["file_name"] and row.get("label")]
-    numbers = all(_INT.fullmatch(label) for _, label in found)
-    return ((file, int(label) if numbers else label) for file, label in found)
+    for row in csv.DictReader(lines):
+        if "file_name" not in row:
+            raise ValueError('metadata.csv has no column "file_name"')
+        if row["file_name"] and row.get("label"):
+            yield row["file_name"], row["label"]
 
 
 def lines_of(text: Iterable[bytes]) -> Iterator[str]:

@@ -9,6 +9,8 @@ _DEVICES = frozenset(
     ("con", "prn", "aux", "nul", "conin$", "conout$", *(f"{d}{i}" for d in ("com", "lpt") for i in "0123456789¹²³"))
 )
 """Files that are devices on Windows, in every folder and with every suffix."""
+_MAX_PARTS = 100
+"""Folders in folders: beyond that, operating systems and Python itself give up."""
 
 
 def unsafe_name(name: str, *, strict: bool = os.name == "nt") -> bool:
@@ -22,7 +24,7 @@ def unsafe_name(name: str, *, strict: bool = os.name == "nt") -> bool:
     [False, True, True, True, True]
     """
     parts = name.split("/")
-    if not set(parts).isdisjoint(("", ".", "..")) or "\0" in name:
+    if not set(parts).isdisjoint(("", ".", "..")) or "\0" in name or len(parts) > _MAX_PARTS:
         return True
     return strict and any(_bad_on_windows(part) for part in parts)
 

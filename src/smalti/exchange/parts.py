@@ -15,8 +15,12 @@ from smalti.images import ImageSet, Label, Shape
 
 MAX_BYTES = 1 << 34
 """Bytes of pixels a source may claim; far above need, low enough to refuse a lying header."""
-MAX_MEMBER_BYTES = 1 << 30
-"""Bytes one image, or one file in an archive, may claim."""
+MAX_MEMBER_BYTES = 1 << 26
+"""Bytes one image, or one file in an archive, may claim: far more than the largest that can be packed."""
+MAX_PIXELS = 1 << 24
+"""Of an image that is decoded at all; no smalti file holds a larger one."""
+MAX_TEXT_BYTES = 1 << 30
+"""Bytes the labels of all images in an archive may claim; they are read line by line."""
 PART_IMAGES = 256
 """Images a part holds at most; many small ones cost little memory and keep Python out of inner loops."""
 PART_SAMPLES = 1 << 20

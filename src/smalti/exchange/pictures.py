@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from smalti.errors import SourceError
-from smalti.exchange.parts import Parts, Single, grouped
+from smalti.exchange.parts import MAX_PIXELS, Parts, Single, grouped
 from smalti.images import OnBad, Source, check_name
 
 SUFFIXES = frozenset(
@@ -75,6 +75,9 @@ def _formats() -> tuple[str, ...]:
 
 
 def _pixels(image: Image.Image, where: str) -> NDArray[np.uint8]:
+    if image.width * image.height > MAX_PIXELS:
+        size = f"{image.height}x{image.width}"
+        raise SourceError(f"{where} is an image of {size}, more than a file can hold; cut it into tiles")
     if getattr(image, "n_frames", 1) > 1:
         raise SourceError(f"{where} holds several images; save each in a file of its own")
     clear = "transparency" in image.info or image.has_transparency_data

@@ -9,7 +9,7 @@ from typing import BinaryIO
 from smalti.errors import OutputError, SourceError
 from smalti.exchange.labels import METADATA, lines_of, metadata_labels, metadata_line
 from smalti.exchange.names import file_name, unsafe_name
-from smalti.exchange.parts import MAX_MEMBER_BYTES, Parts, Single, damage, grouped, read_exactly
+from smalti.exchange.parts import MAX_MEMBER_BYTES, MAX_TEXT_BYTES, Parts, Single, damage, grouped, read_exactly
 from smalti.exchange.pictures import SUFFIXES, png_bytes, read_picture
 from smalti.images import About, ImageSet, Label, OnBad, Source
 
@@ -53,8 +53,8 @@ def _starts_as_apple_double(file: zipfile.ZipFile, member: zipfile.ZipInfo) -> b
 def _labels(file: zipfile.ZipFile, path: Path, names: Sequence[str]) -> tuple[Label, ...] | None:
     for kind in METADATA:
         if kind in file.NameToInfo:
-            if file.NameToInfo[kind].file_size > MAX_MEMBER_BYTES:
-                raise SourceError(f"{path}: {kind} claims more than {MAX_MEMBER_BYTES} bytes; it is damaged")
+            if file.NameToInfo[kind].file_size > MAX_TEXT_BYTES:
+                raise SourceError(f"{path}: {kind} claims more than {MAX_TEXT_BYTES} bytes; it is damaged")
             with file.open(kind) as stream:
                 return metadata_labels(lines_of(iter(lambda: stream.readline(1 << 21), b"")), path, kind, names)
     return None
