@@ -115,7 +115,7 @@ def _pack_smalti(images: Images, path: Path, **asked: int) -> None:
     import smalti
     from smalti.exchange.sources import open_source
 
-    smalti.pack(open_source(images.pixels, labels=images.labels), path, **asked)  # type: ignore[arg-type]
+    smalti.pack(open_source(images.pixels, labels=images.labels), path, **asked)  # type: ignore[arg-type]  # mypy takes the numbers for any argument
 
 
 def _open_smalti(path: Path) -> Opened:
@@ -245,7 +245,7 @@ def _open_tar(path: Path) -> Opened:
     with tarfile.open(path, "r:") as tar:
         while (member := tar.next()) is not None:
             places.append((member.offset_data, member.size))
-            tar.members.clear()  # type: ignore[attr-defined]
+            tar.members.clear()  # type: ignore[attr-defined]  # as above
     file = path.open("rb")
 
     def read(i: int) -> Pixels:

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-import smalti
 from attacks.build import goldens
 from attacks.cases import ATTACKS, table
 from attacks.targets import WORK
+
+import smalti
 from smalti.exchange.pictures import png_bytes
 from smalti.format import HEADER, pack_header
 from smalti.samples import draw_digits

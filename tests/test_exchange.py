@@ -1,105 +1,40 @@
-"""Sources that are bad or mixed, targets that are refused: what is said, and what is left as it was."""
+"""Sources that are bad or mixed: what is said, and what is left out."""
 
 import contextlib
 import gzip
-import io
 import os
-import struct
 import sys
 import tarfile
-import warnings
-import zipfile
-import zlib
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from sources import (
+    DIGITS,
+    IDX,
+    PNG,
+    TAR,
+    bad_sources,
+    deep_rgb_png,
+    frames,
+    idx_of,
+    image_file,
+    names_of,
+    npy_of,
+    npz_of,
+    tar_of,
+    write,
+    zip_of,
+)
 
 from smalti.errors import (
-    CorruptError,
-    MissingExtraError,
-    OutputError,
-    OutputExistsError,
-    SmaltiError,
     SourceError,
-    UsageError,
 )
 from smalti.exchange import parts as limits
-from smalti.exchange.labels import label_of, label_text, parse_label
-from smalti.exchange.names import unsafe_name
 from smalti.exchange.pictures import decode
 from smalti.exchange.sources import open_source, read_images
-from smalti.exchange.targets import check_target, png_bytes, write_images
-from smalti.images import About, ImageSet
-
-DIGITS = np.random.default_rng(0).integers(0, 256, (20, 6, 5), np.uint8)
-PNG = png_bytes(DIGITS[0])
-IDX = b"\0\0\x08\x03\0\0\0\x02\0\0\0\x02\0\0\0\x02"
-
-
-def write(images: ImageSet, target: Path, *, force: bool = False) -> None:
-    named, labelled = images.names is not None, images.labels is not None
-    write_images([images], About(len(images), frozenset({images.shape}), named, labelled), target, force=force)
-
-
-def gray(n: int = 1) -> About:
-    return About(n, frozenset({(6, 5, 1)}), named=False, labelled=False)
-
-
-def image_file(mode: str, size=(4, 4), kind="PNG", **options) -> bytes:
-    file = io.BytesIO()
-    Image.new(mode, size).save(file, kind, **options)
-    return file.getvalue()
-
-
-def idx_of(pixels: np.ndarray) -> bytes:
-    return b"\0\0\x08\x03" + struct.pack(">3I", *pixels.shape) + pixels.tobytes()
-
-
-def npy_of(shape: str, data: bytes = b"", kind: str = "|u1", order: str = "False") -> bytes:
-    header = f"{{'descr': '{kind}', 'fortran_order': {order}, 'shape': {shape}, }}".ljust(117) + "\n"
-    return b"\x93NUMPY\1\0" + struct.pack("<H", len(header)) + header.encode() + data
-
-
-def npz_of(**members: bytes) -> bytes:
-    return zip_of([(f"{key}.npy", data) for key, data in members.items()], zipfile.ZIP_DEFLATED)
-
-
-def zip_of(members: list[tuple[str, bytes]], kind: int = zipfile.ZIP_STORED) -> bytes:
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w", kind) as archive:
-        for name, data in members:
-            archive.writestr(name, data)
-    return file.getvalue()
-
-
-def tar_of(members: list[tuple[str, bytes | str]]) -> bytes:
-    """Members of text are links to what the text says."""
-    file = io.BytesIO()
-    with tarfile.open(fileobj=file, mode="w") as tar:
-        for name, data in members:
-            member = tarfile.TarInfo(name)
-            if isinstance(data, str):
-                member.type, member.linkname = tarfile.SYMTYPE, data
-            else:
-                member.size = len(data)
-            tar.addfile(member, io.BytesIO(b"" if isinstance(data, str) else data))
-    return file.getvalue()
-
-
-def parquet_of(path: Path, images: list, labels: list | None = None, column: str = "image", kind=None) -> Path:
-    arrow = pytest.importorskip("pyarrow")
-    columns = {column: arrow.array(images, kind)} | ({} if labels is None else {"label": labels})
-    pytest.importorskip("pyarrow.parquet").write_table(arrow.table(columns), path)
-    return path
-
-
-def names_of(source) -> list[str]:
-    return [name for part in source.parts for name in part.names]
-
-
-# --- reading
+from smalti.exchange.targets import png_bytes
+from smalti.images import ImageSet
 
 
 def test_every_kind_of_source_gives_the_same_images(tmp_path):
@@ -179,23 +114,6 @@ def test_colours_palettes_and_bilevel_images_are_read(tmp_path):
     assert read_images(tmp_path / "clear.png").pixels[0, 0, 0].tolist() == [0, 0, 0, 0]
 
 
-def deep_rgb_png() -> bytes:
-    """A PNG file of one RGB pixel with 16 bits a sample, which Pillow would cut to 8."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    head = struct.pack(">2I5B", 1, 1, 16, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(bytes(7))) + chunk(b"IEND", b"")
-
-
-def frames(kind: str) -> bytes:
-    file = io.BytesIO()
-    images = [Image.fromarray(digit) for digit in DIGITS[:3]]
-    images[0].save(file, kind, save_all=True, append_images=images[1:])
-    return file.getvalue()
-
-
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -227,7 +145,6 @@ def claiming(kind: bytes, size: int) -> bytes:
     return member.tobuf(tarfile.GNU_FORMAT) + bytes(1024)
 
 
-TAR = tar_of([("a.png", PNG), ("b.png", PNG)])
 ZIP = zip_of([("a.png", PNG)])
 MANY = "(99999999999, 9, 9)"
 
@@ -396,22 +313,6 @@ def test_a_claim_allocates_nothing():
     assert max(asked) <= 1 << 20
 
 
-# --- images that cannot be read, one by one
-
-
-def bad_sources(folder: Path) -> dict[str, Path]:
-    members = [("a.png", PNG), ("b.png", b"broken"), ("c.png", PNG)]
-    for name, data in members:
-        path = folder / "folder" / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(data)
-    (folder / "x.zip").write_bytes(zip_of(members))
-    (folder / "x.tar").write_bytes(tar_of(members))
-    rows = [{"bytes": data, "path": name} for name, data in members]
-    parquet_of(folder / "x.parquet", rows)
-    return {name: folder / name for name in ("folder", "x.zip", "x.tar", "x.parquet")}
-
-
 @pytest.mark.parametrize("kind", ["folder", "x.zip", "x.tar", "x.parquet"])
 def test_an_unreadable_image_is_left_out_only_where_that_is_asked_for(tmp_path, kind):
     path = bad_sources(tmp_path)[kind]
@@ -486,395 +387,3 @@ def test_what_macos_puts_beside_files_is_no_image(tmp_path):
     (tmp_path / "x.zip").write_bytes(zip_of([("a.png", PNG), ("__MACOSX/._a.png", apple)]))
     for name in ("x.tar", "x.zip"):
         assert read_images(tmp_path / name).names == ("a.png",)
-
-
-# --- labels
-
-
-LINES = '{"file_name": "a.png", "label": 3}\n{"file_name": "b.png", "label": 4}\n'
-
-
-@pytest.mark.parametrize(
-    ("kind", "text", "labels"),
-    [
-        ("metadata.jsonl", LINES, (3, 4)),
-        ("metadata.jsonl", LINES.replace("4", '"x"').replace("3", "[1, 2]"), ((1, 2), "x")),
-        ("metadata.csv", "\ufefffile_name,label\na.png,3\nb.png,4\n", (3, 4)),
-        ("metadata.csv", "x,label,file_name\n0,7,a.png\n0,07,b.png\n", ("7", "07")),
-        ("metadata.csv", "file_name,text\na.png,3\nb.png,4\n", None),
-        ("metadata.jsonl", '{"file_name": "a.png"}\n', None),
-    ],
-)
-def test_labels_of_a_folder_come_from_its_metadata(tmp_path, kind, text, labels):
-    for name in ("a.png", "b.png"):
-        (tmp_path / name).write_bytes(PNG)
-    (tmp_path / kind).write_text(text, encoding="utf-8")
-    assert read_images(tmp_path).labels == labels
-
-
-@pytest.mark.parametrize(
-    ("kind", "text", "message"),
-    [
-        ("metadata.jsonl", LINES.splitlines()[0], "but not 'b.png'"),
-        ("metadata.jsonl", LINES + LINES.replace("3", "5"), "two labels"),
-        ("metadata.jsonl", "{", "damaged"),
-        ("metadata.jsonl", "[" * 100000, "damaged"),
-        ("metadata.jsonl", "[1]", "line 1"),
-        ("metadata.jsonl", LINES.replace("4", "0.5"), "neither an int"),
-        ("metadata.jsonl", LINES.replace("4", "true"), "neither an int"),
-        ("metadata.csv", "name,label\na.png,1\n", "no column"),
-        ("metadata.csv", "file_name,label\na.png,1\n", "but not 'b.png'"),
-    ],
-)
-def test_bad_metadata_is_refused(tmp_path, kind, text, message):
-    for name in ("a.png", "b.png"):
-        (tmp_path / name).write_bytes(PNG)
-    (tmp_path / kind).write_text(text)
-    with pytest.raises(SourceError, match=message):
-        open_source(tmp_path)
-
-
-def test_labels_of_their_own_file_go_with_one_source(tmp_path):
-    images = tmp_path / "x-idx3-ubyte"
-    images.write_bytes(idx_of(DIGITS))
-    labels = tmp_path / "x-idx1-ubyte"
-    labels.write_bytes(b"\0\0\x08\x01\0\0\0\x14" + bytes(range(20)))
-    np.save(tmp_path / "labels.npy", np.arange(20, dtype=">i4"))
-    np.savez(tmp_path / "own.npz", images=DIGITS, labels=np.arange(20))
-    for file in (labels, tmp_path / "labels.npy"):
-        source = open_source(images, labels=file)
-        assert source.labelled
-        assert [label for part in source.parts for label in part.labels] == list(range(20))
-    with pytest.raises(SourceError, match="can label one source, not 2"):
-        open_source(images, images, labels=labels)
-    with pytest.raises(SourceError, match="labels of its own"):
-        open_source(tmp_path / "own.npz", labels=labels)
-    (tmp_path / "a.tar").write_bytes(TAR)
-    (tmp_path / "a.png").write_bytes(PNG)
-    with pytest.raises(SourceError, match=r"20 labels, .* 1 images"):
-        open_source(tmp_path / "a.png", labels=labels)
-    with pytest.raises(SourceError, match=r"20 labels, .* 2 images"):
-        list(open_source(tmp_path / "a.tar", labels=labels).parts)
-    np.save(tmp_path / "one.npy", np.arange(1))
-    with pytest.raises(SourceError, match=r"1 labels, .* 2 images"):
-        list(open_source(tmp_path / "a.tar", labels=tmp_path / "one.npy").parts)
-
-
-def test_an_image_left_out_does_not_shift_labels_of_their_own_file(tmp_path):
-    path = bad_sources(tmp_path)["folder"]
-    np.save(tmp_path / "labels.npy", np.arange(3))
-    with pytest.raises(SourceError, match=r"b\.png"):
-        list(open_source(path, labels=tmp_path / "labels.npy", on_bad=lambda _: None).parts)
-
-
-@pytest.mark.parametrize("kind", ["folder", "x.zip", "x.tar", "x.parquet"])
-def test_labels_stay_with_their_images_when_one_is_left_out(tmp_path, kind):
-    pytest.importorskip("pyarrow")
-    target = tmp_path / kind
-    write(ImageSet(DIGITS[:3], ("a.png", "b.png", "c.png"), (1, 2, 3)), target)
-    if target.is_dir():
-        (target / "b.png").write_text("broken")
-    else:
-        data = target.read_bytes()
-        assert data.count(png_bytes(DIGITS[1])) == 1 or kind == "x.parquet"
-        if kind == "x.parquet":
-            rows = [{"bytes": x, "path": n} for x, n in ((PNG, "a.png"), (b"broken", "b.png"), (PNG, "c.png"))]
-            parquet_of(target, rows, [1, 2, 3])
-        else:
-            bad = data.replace(png_bytes(DIGITS[1]), bytes(len(png_bytes(DIGITS[1]))))
-            target.write_bytes(bad)
-    parts = list(open_source(target, on_bad=lambda _: None).parts)
-    assert [(n, label) for p in parts for n, label in zip(p.names, p.labels, strict=True)] == [
-        ("a.png", 1),
-        ("c.png", 3),
-    ]
-
-
-@pytest.mark.parametrize(
-    "content", [b"", b"\0\0\x08\x01\0\0\0\x02\x01", b"\0\0\x08\x01\0\0\0\x01\x01\x02", IDX + bytes(8)]
-)
-def test_bad_files_of_labels_are_refused(tmp_path, content):
-    (tmp_path / "a.png").write_bytes(PNG)
-    (tmp_path / "labels").write_bytes(content)
-    with pytest.raises(SourceError, match="labels"):
-        open_source(tmp_path / "a.png", labels=tmp_path / "labels")
-    with pytest.raises(SourceError, match="No such file"):
-        open_source(tmp_path / "a.png", labels=tmp_path / "missing")
-
-
-@pytest.mark.parametrize("kind", ["<f4", "<U0", "|O"])
-def test_labels_of_other_types_are_refused(tmp_path, kind):
-    (tmp_path / "a.png").write_bytes(PNG)
-    size = {"<f4": 4, "<U0": 0, "|O": 8}[kind]
-    (tmp_path / "labels.npy").write_bytes(npy_of("(1,)", bytes(size), kind))
-    with pytest.raises(SourceError, match=r"labels"):
-        open_source(tmp_path / "a.png", labels=tmp_path / "labels.npy")
-
-
-def test_labels_as_text_come_back_as_they_were():
-    for label in (
-        0,
-        -5,
-        2**63,
-        "cat",
-        "07",
-        "7",
-        "1,2",
-        "1,",
-        ",",
-        "",
-        " ",
-        "a b",
-        '"',
-        '"q"',
-        "a\n",
-        "ü",
-        "\udc80",
-        (),
-        (1,),
-    ):
-        text = label_text(label)
-        assert parse_label(text) == label
-        assert text.encode().decode().splitlines() == [text]
-    with pytest.raises(UsageError, match="beyond"):
-        label_text(10**30)
-    with pytest.raises(SourceError, match="neither"):
-        label_of(None)
-
-
-# --- tables
-
-
-def test_a_plain_column_of_images_and_other_names_of_columns_are_read(tmp_path):
-    parquet_of(tmp_path / "x.parquet", [PNG, PNG], [["1"], ["2"]][0] * 2, column="img")
-    read = read_images(tmp_path / "x.parquet")
-    assert (len(read), read.names, read.labels) == (2, None, ("1", "1"))
-
-
-@pytest.mark.parametrize(
-    ("images", "labels", "column", "message"),
-    [
-        ([PNG], None, "picture", "has the columns picture"),
-        (["text"], None, "image", "must be bytes"),
-        ([None, PNG], None, "image", "row 0 has no bytes"),
-        ([{"bytes": PNG, "path": "a"}] * 64 + [{"bytes": PNG, "path": None}], None, "image", "row 64 has no path"),
-        ([PNG], [0.5], "image", "row 0: the label '0.5'"),
-        ([PNG], [None], "image", "row 0: the label 'None'"),
-    ],
-)
-def test_bad_tables_are_refused(tmp_path, images, labels, column, message):
-    parquet_of(tmp_path / "x.parquet", images, labels, column)
-    with pytest.raises(SourceError, match=message):
-        read_images(tmp_path / "x.parquet")
-
-
-def test_a_table_where_some_of_the_first_rows_have_no_path_has_no_names(tmp_path):
-    parquet_of(tmp_path / "x.parquet", [{"bytes": PNG, "path": "a"}, {"bytes": PNG, "path": ""}])
-    assert read_images(tmp_path / "x.parquet").names is None
-
-
-def test_a_table_without_rows_is_refused(tmp_path):
-    arrow = pytest.importorskip("pyarrow")
-    parquet_of(tmp_path / "x.parquet", [], kind=arrow.binary())
-    with pytest.raises(SourceError, match="no rows"):
-        open_source(tmp_path / "x.parquet")
-
-
-def test_without_pyarrow_parquet_files_say_what_to_install(tmp_path, monkeypatch):
-    (tmp_path / "x.parquet").write_bytes(b"PAR1")
-    monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(MissingExtraError, match=r"smalti\[parquet\]"):
-        open_source(tmp_path / "x.parquet")
-    with pytest.raises(MissingExtraError, match=r"smalti\[parquet\]"):
-        check_target(tmp_path / "y.parquet", gray(), force=False)
-
-
-# --- writing
-
-
-TARGETS = [
-    "folder",
-    "x.npz",
-    "x.npy",
-    "x-idx3-ubyte",
-    "x-idx3-ubyte.gz",
-    "x.idx",
-    "x.tar",
-    "x.tgz",
-    "x.zip",
-    "x.parquet",
-]
-
-
-@pytest.mark.parametrize("target", TARGETS)
-def test_a_target_that_is_there_is_kept_unless_forced(tmp_path, target):
-    pytest.importorskip("pyarrow")
-    write(ImageSet(DIGITS), tmp_path / target)
-    with pytest.raises(OutputExistsError, match="--force"):
-        check_target(tmp_path / target, gray(), force=False)
-    with pytest.raises(OutputExistsError, match="--force"):
-        write(ImageSet(DIGITS[:2]), tmp_path / target)
-    assert (read_images(tmp_path / target).pixels == DIGITS).all()
-    write(ImageSet(DIGITS[::-1]), tmp_path / target, force=True)
-    assert (read_images(tmp_path / target).pixels == DIGITS[::-1]).all()
-    assert not list(tmp_path.glob(".*"))
-
-
-@pytest.mark.parametrize("target", TARGETS)
-def test_a_target_is_whole_or_not_there(tmp_path, target):
-    pytest.importorskip("pyarrow")
-
-    def broken():
-        yield ImageSet(DIGITS[:3])
-        raise SourceError("the source broke")
-
-    with pytest.raises(SourceError, match="the source broke"):
-        write_images(broken(), gray(6), tmp_path / target)
-    for count in (2, 4):
-        with pytest.raises(SourceError, match="announced"):
-            write_images([ImageSet(DIGITS[:3])], gray(count), tmp_path / target)
-    with pytest.raises(SourceError, match="announced"):
-        write_images([ImageSet(DIGITS[:3, :2])], gray(3), tmp_path / target)
-    assert not list(tmp_path.iterdir())
-
-
-def test_names_become_paths_and_gain_png_where_it_is_missing(tmp_path):
-    write(ImageSet(DIGITS[:3], ("a/1.png", "a/2.jpg", "3")), tmp_path / "out")
-    written = sorted(p.relative_to(tmp_path / "out").as_posix() for p in (tmp_path / "out").rglob("*.png"))
-    assert written == ["3.png", "a/1.png", "a/2.jpg.png"]
-
-
-@pytest.mark.parametrize("target", ["folder", "x.tar", "x.zip"])
-def test_images_without_names_get_numbers_that_sort(tmp_path, target):
-    write(ImageSet(DIGITS), tmp_path / target)
-    assert names_of(open_source(tmp_path / target)) == [f"{i:02d}.png" for i in range(20)]
-
-
-def test_force_adds_to_a_folder_and_leaves_other_files(tmp_path):
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "mine.txt").write_text("mine")
-    write(ImageSet(DIGITS[:1], ("0.png",), (1,)), tmp_path / "out", force=True)
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["0.png", "metadata.jsonl", "mine.txt"]
-
-
-UNSAFE = ["../x.png", "/x.png", "a/../../x.png", "./b.png", "a//b.png", "a/", "..", "a\0.png", ""]
-
-
-@pytest.mark.parametrize("name", UNSAFE)
-@pytest.mark.parametrize("target", ["out", "x.tar", "x.zip"])
-def test_names_that_climb_out_or_mean_another_are_refused(tmp_path, name, target):
-    (tmp_path / "deep").mkdir()
-    with pytest.raises(CorruptError, match="no safe path"):
-        write(ImageSet(DIGITS[:2], ("b.png", name)), tmp_path / "deep" / target)
-    assert [p.name for p in tmp_path.rglob("*")] == ["deep"]
-
-
-WINDOWS = [
-    "a\\b",
-    "..\\b",
-    "C:b",
-    "C:/b",
-    "con",
-    "d/NUL.png",
-    "com1.x.png",
-    "LPT¹",
-    "aux .png",
-    "a.",
-    "a ",
-    "a?",
-    "a\n",
-]
-
-
-@pytest.mark.parametrize("name", WINDOWS)
-def test_what_windows_makes_of_a_name_is_refused_in_archives_everywhere(tmp_path, name):
-    assert unsafe_name(name, strict=True)
-    assert not unsafe_name(name, strict=False)
-    for target in ("x.tar", "x.zip"):
-        with pytest.raises(CorruptError, match="no safe path"):
-            write(ImageSet(DIGITS[:1], (name,)), tmp_path / target)
-
-
-@pytest.mark.parametrize("name", ["console.png", "a.con", "com10", "d.e/nul_.png", "a b.png", "ü", "..a", "a..b"])
-def test_names_that_only_look_unsafe_are_kept(name):
-    assert not unsafe_name(name, strict=True)
-
-
-@pytest.mark.parametrize("target", ["out", "x.tar", "x.zip"])
-def test_two_names_of_one_file_lose_nothing(tmp_path, target):
-    with warnings.catch_warnings(), pytest.raises(OutputError, match=r"exists|two images"):
-        write(ImageSet(DIGITS[:2], ("a.jpg", "a.jpg.png")), tmp_path / target)
-    assert not list(tmp_path.iterdir())
-
-
-def test_a_folder_in_the_way_is_found_before_anything_is_moved(tmp_path):
-    (tmp_path / "out" / "1.png").mkdir(parents=True)
-    (tmp_path / "out" / "0.png").write_text("mine")
-    with pytest.raises(OutputExistsError, match="should go"):
-        write(ImageSet(DIGITS[:2], ("0.png", "1.png")), tmp_path / "out", force=True)
-    assert (tmp_path / "out" / "0.png").read_text() == "mine"
-
-
-@pytest.mark.skipif(os.name == "nt", reason="links need a privilege there")
-@pytest.mark.parametrize("name", ["sub/1.png", "sub/deep/1.png"])
-def test_a_link_within_a_folder_is_not_written_through(tmp_path, name):
-    (tmp_path / "out").mkdir()
-    (tmp_path / "elsewhere").mkdir()
-    (tmp_path / "out" / "sub").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(OutputExistsError, match="by a link"):
-        write(ImageSet(DIGITS[:2], ("0.png", name)), tmp_path / "out", force=True)
-    assert not list((tmp_path / "elsewhere").iterdir())
-    assert [p.name for p in (tmp_path / "out").iterdir()] == ["sub"]
-
-
-@pytest.mark.skipif(os.name == "nt", reason="links need a privilege there")
-def test_the_target_itself_may_be_a_link(tmp_path):
-    (tmp_path / "real").mkdir()
-    (tmp_path / "out").symlink_to(tmp_path / "real")
-    write(ImageSet(DIGITS[:2], ("a/0.png", "1.png")), tmp_path / "out")
-    assert read_images(tmp_path / "real").names == ("1.png", "a/0.png")
-
-
-@pytest.mark.parametrize("target", ["x.png", "x.smalti", "x.GZ", "x.jpg"])
-def test_kinds_of_files_that_are_not_written_are_refused(tmp_path, target):
-    with pytest.raises(UsageError, match="give a folder"):
-        write(ImageSet(DIGITS), tmp_path / target)
-
-
-def test_what_a_kind_of_file_cannot_hold_is_refused_before_any_work(tmp_path):
-    two = About(2, frozenset({(6, 5, 1), (6, 6, 1)}), named=False, labelled=False)
-    for name in ("x-idx3-ubyte", "x.npz", "x.npy"):
-        with pytest.raises(UsageError, match="give a folder, tar, zip or parquet"):
-            check_target(tmp_path / name, two, force=False)
-    colour = About(1, frozenset({(2, 2, 3)}), named=False, labelled=False)
-    with pytest.raises(UsageError, match="gray"):
-        check_target(tmp_path / "x-idx3-ubyte", colour, force=False)
-    (tmp_path / "x-labels-idx1-ubyte").write_text("mine")
-    labelled = About(1, frozenset({(6, 5, 1)}), named=False, labelled=True)
-    with pytest.raises(OutputExistsError, match="labels-idx1"):
-        check_target(tmp_path / "x-images-idx3-ubyte", labelled, force=False)
-    (tmp_path / "file").write_text("mine")
-    with pytest.raises(OutputExistsError, match="is a file"):
-        check_target(tmp_path / "file", gray(), force=False)
-
-
-@pytest.mark.parametrize(
-    ("target", "named", "labelled", "note"),
-    [
-        ("x.idx", True, True, "names and labels are left out: idx files hold pixels alone"),
-        ("x.npy", False, True, "labels are left out: npy files hold pixels alone"),
-        ("x-images-idx3-ubyte", True, False, "names are left out: idx files hold pixels alone"),
-        ("x.npy", False, False, ""),
-        ("x.npz", True, True, ""),
-        ("folder", True, True, ""),
-    ],
-)
-def test_what_is_left_out_is_said_before(tmp_path, target, named, labelled, note):
-    about = About(1, frozenset({(6, 5, 1)}), named=named, labelled=labelled)
-    assert check_target(tmp_path / target, about, force=False) == note
-
-
-def test_every_refusal_is_one_of_our_errors(tmp_path):
-    for target in (tmp_path / "missing" / "x.npz", tmp_path / "missing" / "x.zip", tmp_path / "zero\0"):
-        with pytest.raises(SmaltiError, match="cannot write"):
-            write(ImageSet(DIGITS), target)

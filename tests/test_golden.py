@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from independent_reader import SpecError, carried, read, single_check
 
 import smalti
-from independent_reader import SpecError, carried, read, single_check
 from smalti.contents import Contents
 from smalti.format import hash64
 

@@ -11,9 +11,9 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+from attacks.build import deflate, goldens, inflate, tiny_bundle, tiny_dequantiser, tiny_synthesis
 
 import smalti
-from attacks.build import deflate, goldens, inflate, tiny_bundle, tiny_dequantiser, tiny_synthesis
 from smalti.bounds import check_bounds
 from smalti.bundle import parse_bundle
 from smalti.codec import decode_block

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: MIT
+"""What an attack is, and what many of them are made with."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from attacks.build import Torn, archive_of
+
+import smalti
+from smalti import format as fmt
+from smalti.bundle import parse_bundle
+from smalti.exchange.sources import open_source
+
+GRAY = fmt.Kind(0, 1, 5, 4)
+RAW = b"\xff"
+
+
+@dataclass(frozen=True)
+class Attack:
+    """How a file is made, what is done with it, and what smalti must answer."""
+
+    name: str
+    idea: str
+    make: Callable[[Path], Path]
+    work: Callable[[Path], object]
+    error: str  # name of the error; "": it is read as it should be
+    words: str  # in its message
+
+
+ATTACKS: list[Attack] = []
+
+
+def unpack(path: Path) -> object:
+    """To a folder that may be there."""
+    target = path.parent / "out"
+    done = smalti.unpack(path, target, force=True)
+    climbed = [p for p in path.parent.parent.rglob("*climbed*") if target not in p.parents]
+    assert not climbed, climbed
+    return done
+
+
+def unpack_tar(path: Path) -> object:
+    return smalti.unpack(path, path.parent / "out.tar")
+
+
+def repair(path: Path) -> object:
+    done = smalti.repair(path, path.parent / "saved.smalti")
+    assert smalti.verify(path.parent / "saved.smalti") == []
+    return done
+
+
+def bundle(path: Path) -> object:
+    return parse_bundle(path.read_bytes(), trusted=False)
+
+
+def source(path: Path) -> object:
+    return sum(len(part) for part in open_source(path).parts)
+
+
+def attack(work: Callable[[Path], object], error: str, words: str = "", name: str = "x.smalti"):
+    """Register what a function makes: bytes (to be a file of that name), or the path of what it has made itself."""
+
+    def register(make):
+        def made(folder: Path) -> Path:
+            found = make(folder) if make.__code__.co_argcount else make()
+            if isinstance(found, Path):
+                return found
+            (folder / name).write_bytes(found)
+            return folder / name
+
+        ATTACKS.append(Attack(make.__name__, (make.__doc__ or "").rstrip("."), made, work, error, words))
+        return make
+
+    return register
+
+
+def raw(images: int = 1) -> Torn:
+    """An honest archive of raw 5x4 images."""
+    pixels = np.arange(images * 20, dtype=np.uint8)
+    torn = archive_of(GRAY, images, RAW + pixels.tobytes())
+    head = torn.blocks[0]["head"]
+    torn.blocks[0]["head"] = head._replace(pixels=fmt.hash64(pixels.tobytes()))
+    return torn
+
+
+def ending(body: bytes, head: bytes | None = None) -> bytes:
+    """An archive whose index has these bytes."""
+    head = fmt.pack_header(smalti.load_model().id) if head is None else head
+    return head + body + fmt.TRAILER.pack(len(body), fmt.hash64(body), fmt.END_MAGIC)

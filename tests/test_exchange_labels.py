@@ -1,0 +1,211 @@
+"""Labels of images, and tables of them."""
+
+import sys
+
+import numpy as np
+import pytest
+from sources import DIGITS, IDX, PNG, TAR, bad_sources, gray, idx_of, npy_of, parquet_of, write
+
+from smalti.errors import (
+    MissingExtraError,
+    SourceError,
+    UsageError,
+)
+from smalti.exchange.labels import label_of, label_text, parse_label
+from smalti.exchange.sources import open_source, read_images
+from smalti.exchange.targets import check_target, png_bytes
+from smalti.images import ImageSet
+
+LINES = '{"file_name": "a.png", "label": 3}\n{"file_name": "b.png", "label": 4}\n'
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "labels"),
+    [
+        ("metadata.jsonl", LINES, (3, 4)),
+        ("metadata.jsonl", LINES.replace("4", '"x"').replace("3", "[1, 2]"), ((1, 2), "x")),
+        ("metadata.csv", "\ufefffile_name,label\na.png,3\nb.png,4\n", (3, 4)),
+        ("metadata.csv", "x,label,file_name\n0,7,a.png\n0,07,b.png\n", ("7", "07")),
+        ("metadata.csv", "file_name,text\na.png,3\nb.png,4\n", None),
+        ("metadata.jsonl", '{"file_name": "a.png"}\n', None),
+    ],
+)
+def test_labels_of_a_folder_come_from_its_metadata(tmp_path, kind, text, labels):
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).write_bytes(PNG)
+    (tmp_path / kind).write_text(text, encoding="utf-8")
+    assert read_images(tmp_path).labels == labels
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "message"),
+    [
+        ("metadata.jsonl", LINES.splitlines()[0], "but not 'b.png'"),
+        ("metadata.jsonl", LINES + LINES.replace("3", "5"), "two labels"),
+        ("metadata.jsonl", "{", "damaged"),
+        ("metadata.jsonl", "[" * 100000, "damaged"),
+        ("metadata.jsonl", "[1]", "line 1"),
+        ("metadata.jsonl", LINES.replace("4", "0.5"), "neither an int"),
+        ("metadata.jsonl", LINES.replace("4", "true"), "neither an int"),
+        ("metadata.csv", "name,label\na.png,1\n", "no column"),
+        ("metadata.csv", "file_name,label\na.png,1\n", "but not 'b.png'"),
+    ],
+)
+def test_bad_metadata_is_refused(tmp_path, kind, text, message):
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).write_bytes(PNG)
+    (tmp_path / kind).write_text(text)
+    with pytest.raises(SourceError, match=message):
+        open_source(tmp_path)
+
+
+def test_labels_of_their_own_file_go_with_one_source(tmp_path):
+    images = tmp_path / "x-idx3-ubyte"
+    images.write_bytes(idx_of(DIGITS))
+    labels = tmp_path / "x-idx1-ubyte"
+    labels.write_bytes(b"\0\0\x08\x01\0\0\0\x14" + bytes(range(20)))
+    np.save(tmp_path / "labels.npy", np.arange(20, dtype=">i4"))
+    np.savez(tmp_path / "own.npz", images=DIGITS, labels=np.arange(20))
+    for file in (labels, tmp_path / "labels.npy"):
+        source = open_source(images, labels=file)
+        assert source.labelled
+        assert [label for part in source.parts for label in part.labels] == list(range(20))
+    with pytest.raises(SourceError, match="can label one source, not 2"):
+        open_source(images, images, labels=labels)
+    with pytest.raises(SourceError, match="labels of its own"):
+        open_source(tmp_path / "own.npz", labels=labels)
+    (tmp_path / "a.tar").write_bytes(TAR)
+    (tmp_path / "a.png").write_bytes(PNG)
+    with pytest.raises(SourceError, match=r"20 labels, .* 1 images"):
+        open_source(tmp_path / "a.png", labels=labels)
+    with pytest.raises(SourceError, match=r"20 labels, .* 2 images"):
+        list(open_source(tmp_path / "a.tar", labels=labels).parts)
+    np.save(tmp_path / "one.npy", np.arange(1))
+    with pytest.raises(SourceError, match=r"1 labels, .* 2 images"):
+        list(open_source(tmp_path / "a.tar", labels=tmp_path / "one.npy").parts)
+
+
+def test_an_image_left_out_does_not_shift_labels_of_their_own_file(tmp_path):
+    path = bad_sources(tmp_path)["folder"]
+    np.save(tmp_path / "labels.npy", np.arange(3))
+    with pytest.raises(SourceError, match=r"b\.png"):
+        list(open_source(path, labels=tmp_path / "labels.npy", on_bad=lambda _: None).parts)
+
+
+@pytest.mark.parametrize("kind", ["folder", "x.zip", "x.tar", "x.parquet"])
+def test_labels_stay_with_their_images_when_one_is_left_out(tmp_path, kind):
+    pytest.importorskip("pyarrow")
+    target = tmp_path / kind
+    write(ImageSet(DIGITS[:3], ("a.png", "b.png", "c.png"), (1, 2, 3)), target)
+    if target.is_dir():
+        (target / "b.png").write_text("broken")
+    else:
+        data = target.read_bytes()
+        assert data.count(png_bytes(DIGITS[1])) == 1 or kind == "x.parquet"
+        if kind == "x.parquet":
+            rows = [{"bytes": x, "path": n} for x, n in ((PNG, "a.png"), (b"broken", "b.png"), (PNG, "c.png"))]
+            parquet_of(target, rows, [1, 2, 3])
+        else:
+            bad = data.replace(png_bytes(DIGITS[1]), bytes(len(png_bytes(DIGITS[1]))))
+            target.write_bytes(bad)
+    parts = list(open_source(target, on_bad=lambda _: None).parts)
+    assert [(n, label) for p in parts for n, label in zip(p.names, p.labels, strict=True)] == [
+        ("a.png", 1),
+        ("c.png", 3),
+    ]
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\0\0\x08\x01\0\0\0\x02\x01", b"\0\0\x08\x01\0\0\0\x01\x01\x02", IDX + bytes(8)]
+)
+def test_bad_files_of_labels_are_refused(tmp_path, content):
+    (tmp_path / "a.png").write_bytes(PNG)
+    (tmp_path / "labels").write_bytes(content)
+    with pytest.raises(SourceError, match="labels"):
+        open_source(tmp_path / "a.png", labels=tmp_path / "labels")
+    with pytest.raises(SourceError, match="No such file"):
+        open_source(tmp_path / "a.png", labels=tmp_path / "missing")
+
+
+@pytest.mark.parametrize("kind", ["<f4", "<U0", "|O"])
+def test_labels_of_other_types_are_refused(tmp_path, kind):
+    (tmp_path / "a.png").write_bytes(PNG)
+    size = {"<f4": 4, "<U0": 0, "|O": 8}[kind]
+    (tmp_path / "labels.npy").write_bytes(npy_of("(1,)", bytes(size), kind))
+    with pytest.raises(SourceError, match=r"labels"):
+        open_source(tmp_path / "a.png", labels=tmp_path / "labels.npy")
+
+
+def test_labels_as_text_come_back_as_they_were():
+    for label in (
+        0,
+        -5,
+        2**63,
+        "cat",
+        "07",
+        "7",
+        "1,2",
+        "1,",
+        ",",
+        "",
+        " ",
+        "a b",
+        '"',
+        '"q"',
+        "a\n",
+        "ü",
+        "\udc80",
+        (),
+        (1,),
+    ):
+        text = label_text(label)
+        assert parse_label(text) == label
+        assert text.encode().decode().splitlines() == [text]
+    with pytest.raises(UsageError, match="beyond"):
+        label_text(10**30)
+    with pytest.raises(SourceError, match="neither"):
+        label_of(None)
+
+
+def test_a_plain_column_of_images_and_other_names_of_columns_are_read(tmp_path):
+    parquet_of(tmp_path / "x.parquet", [PNG, PNG], [["1"], ["2"]][0] * 2, column="img")
+    read = read_images(tmp_path / "x.parquet")
+    assert (len(read), read.names, read.labels) == (2, None, ("1", "1"))
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "column", "message"),
+    [
+        ([PNG], None, "picture", "has the columns picture"),
+        (["text"], None, "image", "must be bytes"),
+        ([None, PNG], None, "image", "row 0 has no bytes"),
+        ([{"bytes": PNG, "path": "a"}] * 64 + [{"bytes": PNG, "path": None}], None, "image", "row 64 has no path"),
+        ([PNG], [0.5], "image", "row 0: the label '0.5'"),
+        ([PNG], [None], "image", "row 0: the label 'None'"),
+    ],
+)
+def test_bad_tables_are_refused(tmp_path, images, labels, column, message):
+    parquet_of(tmp_path / "x.parquet", images, labels, column)
+    with pytest.raises(SourceError, match=message):
+        read_images(tmp_path / "x.parquet")
+
+
+def test_a_table_where_some_of_the_first_rows_have_no_path_has_no_names(tmp_path):
+    parquet_of(tmp_path / "x.parquet", [{"bytes": PNG, "path": "a"}, {"bytes": PNG, "path": ""}])
+    assert read_images(tmp_path / "x.parquet").names is None
+
+
+def test_a_table_without_rows_is_refused(tmp_path):
+    arrow = pytest.importorskip("pyarrow")
+    parquet_of(tmp_path / "x.parquet", [], kind=arrow.binary())
+    with pytest.raises(SourceError, match="no rows"):
+        open_source(tmp_path / "x.parquet")
+
+
+def test_without_pyarrow_parquet_files_say_what_to_install(tmp_path, monkeypatch):
+    (tmp_path / "x.parquet").write_bytes(b"PAR1")
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(MissingExtraError, match=r"smalti\[parquet\]"):
+        open_source(tmp_path / "x.parquet")
+    with pytest.raises(MissingExtraError, match=r"smalti\[parquet\]"):
+        check_target(tmp_path / "y.parquet", gray(), force=False)

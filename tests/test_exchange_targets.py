@@ -1,0 +1,207 @@
+"""Targets that are refused, and what is left as it was."""
+
+import os
+import warnings
+
+import pytest
+from sources import DIGITS, gray, names_of, write
+
+from smalti.errors import (
+    CorruptError,
+    OutputError,
+    OutputExistsError,
+    SmaltiError,
+    SourceError,
+    UsageError,
+)
+from smalti.exchange.names import unsafe_name
+from smalti.exchange.sources import open_source, read_images
+from smalti.exchange.targets import check_target, write_images
+from smalti.images import About, ImageSet
+
+TARGETS = [
+    "folder",
+    "x.npz",
+    "x.npy",
+    "x-idx3-ubyte",
+    "x-idx3-ubyte.gz",
+    "x.idx",
+    "x.tar",
+    "x.tgz",
+    "x.zip",
+    "x.parquet",
+]
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_target_that_is_there_is_kept_unless_forced(tmp_path, target):
+    pytest.importorskip("pyarrow")
+    write(ImageSet(DIGITS), tmp_path / target)
+    with pytest.raises(OutputExistsError, match="--force"):
+        check_target(tmp_path / target, gray(), force=False)
+    with pytest.raises(OutputExistsError, match="--force"):
+        write(ImageSet(DIGITS[:2]), tmp_path / target)
+    assert (read_images(tmp_path / target).pixels == DIGITS).all()
+    write(ImageSet(DIGITS[::-1]), tmp_path / target, force=True)
+    assert (read_images(tmp_path / target).pixels == DIGITS[::-1]).all()
+    assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_target_is_whole_or_not_there(tmp_path, target):
+    pytest.importorskip("pyarrow")
+
+    def broken():
+        yield ImageSet(DIGITS[:3])
+        raise SourceError("the source broke")
+
+    with pytest.raises(SourceError, match="the source broke"):
+        write_images(broken(), gray(6), tmp_path / target)
+    for count in (2, 4):
+        with pytest.raises(SourceError, match="announced"):
+            write_images([ImageSet(DIGITS[:3])], gray(count), tmp_path / target)
+    with pytest.raises(SourceError, match="announced"):
+        write_images([ImageSet(DIGITS[:3, :2])], gray(3), tmp_path / target)
+    assert not list(tmp_path.iterdir())
+
+
+def test_names_become_paths_and_gain_png_where_it_is_missing(tmp_path):
+    write(ImageSet(DIGITS[:3], ("a/1.png", "a/2.jpg", "3")), tmp_path / "out")
+    written = sorted(p.relative_to(tmp_path / "out").as_posix() for p in (tmp_path / "out").rglob("*.png"))
+    assert written == ["3.png", "a/1.png", "a/2.jpg.png"]
+
+
+@pytest.mark.parametrize("target", ["folder", "x.tar", "x.zip"])
+def test_images_without_names_get_numbers_that_sort(tmp_path, target):
+    write(ImageSet(DIGITS), tmp_path / target)
+    assert names_of(open_source(tmp_path / target)) == [f"{i:02d}.png" for i in range(20)]
+
+
+def test_force_adds_to_a_folder_and_leaves_other_files(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine.txt").write_text("mine")
+    write(ImageSet(DIGITS[:1], ("0.png",), (1,)), tmp_path / "out", force=True)
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["0.png", "metadata.jsonl", "mine.txt"]
+
+
+UNSAFE = ["../x.png", "/x.png", "a/../../x.png", "./b.png", "a//b.png", "a/", "..", "a\0.png", ""]
+
+
+@pytest.mark.parametrize("name", UNSAFE)
+@pytest.mark.parametrize("target", ["out", "x.tar", "x.zip"])
+def test_names_that_climb_out_or_mean_another_are_refused(tmp_path, name, target):
+    (tmp_path / "deep").mkdir()
+    with pytest.raises(CorruptError, match="no safe path"):
+        write(ImageSet(DIGITS[:2], ("b.png", name)), tmp_path / "deep" / target)
+    assert [p.name for p in tmp_path.rglob("*")] == ["deep"]
+
+
+WINDOWS = [
+    "a\\b",
+    "..\\b",
+    "C:b",
+    "C:/b",
+    "con",
+    "d/NUL.png",
+    "com1.x.png",
+    "LPT¹",
+    "aux .png",
+    "a.",
+    "a ",
+    "a?",
+    "a\n",
+]
+
+
+@pytest.mark.parametrize("name", WINDOWS)
+def test_what_windows_makes_of_a_name_is_refused_in_archives_everywhere(tmp_path, name):
+    assert unsafe_name(name, strict=True)
+    assert not unsafe_name(name, strict=False)
+    for target in ("x.tar", "x.zip"):
+        with pytest.raises(CorruptError, match="no safe path"):
+            write(ImageSet(DIGITS[:1], (name,)), tmp_path / target)
+
+
+@pytest.mark.parametrize("name", ["console.png", "a.con", "com10", "d.e/nul_.png", "a b.png", "ü", "..a", "a..b"])
+def test_names_that_only_look_unsafe_are_kept(name):
+    assert not unsafe_name(name, strict=True)
+
+
+@pytest.mark.parametrize("target", ["out", "x.tar", "x.zip"])
+def test_two_names_of_one_file_lose_nothing(tmp_path, target):
+    with warnings.catch_warnings(), pytest.raises(OutputError, match=r"exists|two images"):
+        write(ImageSet(DIGITS[:2], ("a.jpg", "a.jpg.png")), tmp_path / target)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_in_the_way_is_found_before_anything_is_moved(tmp_path):
+    (tmp_path / "out" / "1.png").mkdir(parents=True)
+    (tmp_path / "out" / "0.png").write_text("mine")
+    with pytest.raises(OutputExistsError, match="should go"):
+        write(ImageSet(DIGITS[:2], ("0.png", "1.png")), tmp_path / "out", force=True)
+    assert (tmp_path / "out" / "0.png").read_text() == "mine"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need a privilege there")
+@pytest.mark.parametrize("name", ["sub/1.png", "sub/deep/1.png"])
+def test_a_link_within_a_folder_is_not_written_through(tmp_path, name):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "out" / "sub").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OutputExistsError, match="by a link"):
+        write(ImageSet(DIGITS[:2], ("0.png", name)), tmp_path / "out", force=True)
+    assert not list((tmp_path / "elsewhere").iterdir())
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["sub"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need a privilege there")
+def test_the_target_itself_may_be_a_link(tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "out").symlink_to(tmp_path / "real")
+    write(ImageSet(DIGITS[:2], ("a/0.png", "1.png")), tmp_path / "out")
+    assert read_images(tmp_path / "real").names == ("1.png", "a/0.png")
+
+
+@pytest.mark.parametrize("target", ["x.png", "x.smalti", "x.GZ", "x.jpg"])
+def test_kinds_of_files_that_are_not_written_are_refused(tmp_path, target):
+    with pytest.raises(UsageError, match="give a folder"):
+        write(ImageSet(DIGITS), tmp_path / target)
+
+
+def test_what_a_kind_of_file_cannot_hold_is_refused_before_any_work(tmp_path):
+    two = About(2, frozenset({(6, 5, 1), (6, 6, 1)}), named=False, labelled=False)
+    for name in ("x-idx3-ubyte", "x.npz", "x.npy"):
+        with pytest.raises(UsageError, match="give a folder, tar, zip or parquet"):
+            check_target(tmp_path / name, two, force=False)
+    colour = About(1, frozenset({(2, 2, 3)}), named=False, labelled=False)
+    with pytest.raises(UsageError, match="gray"):
+        check_target(tmp_path / "x-idx3-ubyte", colour, force=False)
+    (tmp_path / "x-labels-idx1-ubyte").write_text("mine")
+    labelled = About(1, frozenset({(6, 5, 1)}), named=False, labelled=True)
+    with pytest.raises(OutputExistsError, match="labels-idx1"):
+        check_target(tmp_path / "x-images-idx3-ubyte", labelled, force=False)
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(OutputExistsError, match="is a file"):
+        check_target(tmp_path / "file", gray(), force=False)
+
+
+@pytest.mark.parametrize(
+    ("target", "named", "labelled", "note"),
+    [
+        ("x.idx", True, True, "names and labels are left out: idx files hold pixels alone"),
+        ("x.npy", False, True, "labels are left out: npy files hold pixels alone"),
+        ("x-images-idx3-ubyte", True, False, "names are left out: idx files hold pixels alone"),
+        ("x.npy", False, False, ""),
+        ("x.npz", True, True, ""),
+        ("folder", True, True, ""),
+    ],
+)
+def test_what_is_left_out_is_said_before(tmp_path, target, named, labelled, note):
+    about = About(1, frozenset({(6, 5, 1)}), named=named, labelled=labelled)
+    assert check_target(tmp_path / target, about, force=False) == note
+
+
+def test_every_refusal_is_one_of_our_errors(tmp_path):
+    for target in (tmp_path / "missing" / "x.npz", tmp_path / "missing" / "x.zip", tmp_path / "zero\0"):
+        with pytest.raises(SmaltiError, match="cannot write"):
+            write(ImageSet(DIGITS), target)
