@@ -221,3 +221,19 @@ def test_more_kinds_and_sections_than_an_index_holds_are_refused(path, monkeypat
     with pytest.raises(SourceError, match="smalti merge"):
         smalti.append(path, named(RGB[..., 0], 50), max_error=0)
     assert len(smalti.load(path)) == 12
+
+
+def test_what_was_there_is_read_while_an_append_is_under_way(path, digits):
+    """As a reader finds it who comes, or is left by a kill, at any moment of it."""
+    seen = []
+
+    def look(*_):
+        seen.append(path.read_bytes())
+
+    noise = rng.integers(0, 256, (40, 30, 30), dtype=np.uint8)
+    smalti.append(path, named(noise, 12), max_error=0, packing=smalti.Packing(5), progress=look)
+    assert len(seen[-1]) > len(seen[0])
+    for data in seen:
+        with smalti.open(data) as archive:
+            assert (archive[:] == digits[:12]).all()
+    assert len(smalti.open(path.read_bytes())) == 52

@@ -160,3 +160,29 @@ def test_a_whole_file_of_one_image_is_not_for_repair(tmp_path):
     (tmp_path / "x.smalti").write_bytes(smalti.encode(MIXED[1], max_error=0))
     with pytest.raises(CorruptError, match="smalti verify"):
         smalti.repair(tmp_path / "x.smalti", tmp_path / "y.smalti")
+
+
+def test_an_order_is_not_taken_for_that_of_earlier_images(tmp_path):
+    """The order of the first images is lost, and so are the blocks of all that the second order speaks of."""
+
+    def source(first, sizes):
+        parts = [
+            smalti.ImageSet(np.full((1, s, s), first + i, np.uint8), (f"img{first + i}",), (first + i,))
+            for i, s in enumerate(sizes)
+        ]
+        return smalti.Source(parts, len(parts), named=True, labelled=True)
+
+    path = tmp_path / "x.smalti"
+    smalti.pack(source(0, [4, 5] * 5), path, max_error=0)
+    smalti.append(path, source(10, [4, 4, 5] * 10), max_error=0)
+    with smalti.open(path) as archive:
+        later = archive.contents.index.blocks[2:]
+    damage(path, fmt.ORDER, 0)
+    data = bytearray(path.read_bytes())
+    for block in later:
+        data[block.offset + block.size - 1] ^= 1
+    path.write_bytes(data)
+    assert smalti.repair(path, tmp_path / "y.smalti").images == 10
+    with smalti.open(tmp_path / "y.smalti") as archive:
+        for image, name in zip(archive, archive.names, strict=True):
+            assert name.startswith("lost-") or name == f"img{image[0, 0]}"
