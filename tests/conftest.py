@@ -18,7 +18,8 @@ from smalti.training.network import Codec
 from smalti.training.transforms import Size
 
 DATA = Path(os.environ.get("SMALTI_DATA", Path(__file__).parents[2] / "shared" / "data"))
-
+collect_ignore = ["attacks"]
+"""No tests in there; pytest would import it a second time, under another name."""
 
 hypothesis.settings.register_profile("smalti", deadline=None)  # machines may be busy
 hypothesis.settings.load_profile("smalti")

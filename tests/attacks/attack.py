@@ -29,7 +29,8 @@ class Attack:
     words: str  # in its message
 
 
-ATTACKS: list[Attack] = []
+OF_MODULE: dict[str, list[Attack]] = {}
+"""Attacks of each module that makes some, in its order."""
 
 
 def unpack(path: Path) -> object:
@@ -70,7 +71,8 @@ def attack(work: Callable[[Path], object], error: str, words: str = "", name: st
             (folder / name).write_bytes(found)
             return folder / name
 
-        ATTACKS.append(Attack(make.__name__, (make.__doc__ or "").rstrip("."), made, work, error, words))
+        idea = (make.__doc__ or "").rstrip(".")
+        OF_MODULE.setdefault(make.__module__, []).append(Attack(make.__name__, idea, made, work, error, words))
         return make
 
     return register
