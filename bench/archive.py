@@ -29,8 +29,6 @@ from smalti.errors import UsageError
 from smalti.samples import draw_digits
 
 ROOT = Path(__file__).parents[1]
-MILLION = ("smalti lossless", "smalti quality 50", "smalti quality 15", "npz", "tar of PNG", "HDF5", "Zarr")
-"""Measured on so many images: the others take long."""
 DRAWN = 1000
 SHIFT = 1
 """Pixels by which synthetic images are shifted, at most, each way."""
@@ -74,7 +72,7 @@ class Plan:
 
     images: int | None = None  # so many of the data set, from the first; 0 is none, None is all
     synthetic: int = 0  # images that are made of the whole data set, for a second table
-    only: Sequence[str] = ()  # names of containers; none are all, or those of MILLION
+    only: Sequence[str] = ()  # names of containers; none are all
     seconds: float = SECONDS  # for random reads of each kind
     together: bool = False  # one process for all steps of a container: faster, and less fair
 
@@ -97,12 +95,12 @@ class _Results:
 def run(output: Path, data: str, plan: Plan) -> None:
     """Measure, and write `archive-DATA.md` and `.csv`, `archive-million.md` and `.csv` to `output`."""
     x, of_x = _base(data, plan.images)
+    some = [made for made in ALL if not plan.only or made.name in plan.only]
     if plan.images != 0:
-        some, mine = [made for made in ALL if not plan.only or made.name in plan.only], slice(plan.images)
+        mine = slice(plan.images)
         results = _Results(f"{len(x[mine]):,} images of {data}")
         _compare(some, results, plan, lambda folder: _write(folder, [x[mine]], of_x[mine]), output / f"archive-{data}")
     if plan.synthetic:
-        some = [made for made in ALL if made.name in (plan.only or MILLION)]
         source = np.random.default_rng(0).integers(len(x), size=plan.synthetic)
         results = _Results(f"{plan.synthetic:,} images: {len(x):,} of {data}, shifted by a pixel or parts of one")
         _compare(some, results, plan, lambda f: _write(f, jitter(x, source), of_x[source]), output / "archive-million")
