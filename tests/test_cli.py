@@ -156,7 +156,7 @@ def test_bad_input_gets_one_line_and_the_right_code(tmp_path, digits):
     fails(1, "pack", tmp_path / "empty", "-o", target, words="holds no images")
     fails(1, "pack", tmp_path / "text", "-o", target, words="no image")
     fails(2, "figure", tmp_path / "rgb.png", "-o", tmp_path / "f.png", words="28x28 RGB")
-    fails(1, "pack", good, "-o", tmp_path / "no" / "folder.smalti", words="cannot write")
+    fails(1, "pack", good, "-o", tmp_path / "no" / "folder.smalti", words="make its folder first")
     fails(2, "pack", good, "-o", target, "--model", "nonsense", words="no model named 'nonsense'")
     fails(2, "pack", good, "-o", target, "--quality", "0", words="from 1")
     fails(2, "train", good, "-o", tmp_path / "x", words=".model")
@@ -171,9 +171,11 @@ def test_bad_input_gets_one_line_and_the_right_code(tmp_path, digits):
 
 
 def test_damaged_files_and_existing_targets_are_left_as_they_are(tmp_path, packed):
-    data = bytearray(packed.read_bytes())
+    data, whole = bytearray(packed.read_bytes()), tmp_path / "whole.smalti"
+    whole.write_bytes(data)
     packed.write_bytes(data[:-5])
-    fails(1, "unpack", packed, "-o", tmp_path / "out", words="end is missing")
+    fails(1, "unpack", packed, "-o", tmp_path / "out", words=f"{packed.name}: the file's end is missing")
+    fails(1, "merge", whole, packed, "-o", tmp_path / "m.smalti", words=f"{packed.name}: the file's end is missing")
     data[30] ^= 4
     packed.write_bytes(data)
     fails(1, "unpack", packed, "-o", tmp_path / "out", words="checksum of a block")

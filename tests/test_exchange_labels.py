@@ -85,11 +85,13 @@ def test_labels_of_their_own_file_go_with_one_source(tmp_path):
         list(open_source(tmp_path / "a.tar", labels=tmp_path / "one.npy").parts)
 
 
-def test_an_image_left_out_does_not_shift_labels_of_their_own_file(tmp_path):
+def test_no_image_is_left_out_under_labels_of_their_own_file(tmp_path):
     path = bad_sources(tmp_path)["folder"]
     np.save(tmp_path / "labels.npy", np.arange(3))
+    with pytest.raises(UsageError, match="none can be skipped"):
+        open_source(path, labels=tmp_path / "labels.npy", on_bad=lambda _: None)
     with pytest.raises(SourceError, match=r"b\.png"):
-        list(open_source(path, labels=tmp_path / "labels.npy", on_bad=lambda _: None).parts)
+        list(open_source(path, labels=tmp_path / "labels.npy").parts)
 
 
 @pytest.mark.parametrize("kind", ["folder", "x.zip", "x.tar", "x.parquet"])

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from smalti.columns import pack_numbers
-from smalti.errors import CorruptError, SourceError
+from smalti.errors import CorruptError, SourceError, within
 from smalti.format import (
     HEADER,
     MAX_KINDS,
@@ -166,9 +166,13 @@ class ArchiveReader:
 
     def __init__(self, storage: Storage) -> None:
         self.storage = storage
+        with within(storage.where):
+            self._open(storage)
+
+    def _open(self, storage: Storage) -> None:
         head = storage.read(0, HEADER.size)
         if check_start(head) & SINGLE_FLAG:
-            raise CorruptError(f"{storage.where} is a file of a single image")
+            raise CorruptError("this is a file of a single image")
         self.model_id, self.end = unpack_header(head, storage.size)
         tail_at = max(0, self.end - TAIL_BYTES)
         tail = storage.read(tail_at, self.end - tail_at)
@@ -195,15 +199,13 @@ class ArchiveReader:
         Raises:
             CorruptError: it is damaged, or another one than the index says.
         """
-        try:
+        with within(f"{self.storage.where}: block {block}"):
             head, payload = unpack_block(self.read(block) if record is None else record)
             entry = self.index.blocks[block]
             same = head.number == entry.kind and head.kind == self.index.kinds[entry.kind]
             same = same and head.first == self._firsts[block]
             if not same or head.images != entry.images:
                 raise CorruptError("a block is not the one that the index says; the file is damaged")
-        except CorruptError as exc:
-            raise CorruptError(f"{self.storage.where}: block {block}: {exc}") from exc
         return head, payload
 
     def model(self, number: int) -> bytes | None:
@@ -217,9 +219,10 @@ class ArchiveReader:
             return None
         head = self.storage.read(offset, MODEL.size)
         size = min(MODEL.unpack(head)[2], MAX_MODEL_BYTES) if len(head) == MODEL.size else 0
-        found, bundle = unpack_model(self.storage.read(offset, MODEL.size + size))
-        if found != number:
-            raise CorruptError(f"{self.storage.where}: a model is not the one that the index says; it is damaged")
+        with within(self.storage.where):
+            found, bundle = unpack_model(self.storage.read(offset, MODEL.size + size))
+            if found != number:
+                raise CorruptError("a model is not the one that the index says; the file is damaged")
         return bundle
 
     def sections(self, code: int) -> list[tuple[int, bytes]]:
@@ -231,12 +234,10 @@ class ArchiveReader:
         found, after = [], 0
         for entry in self.index.sections:
             if entry.code == code:
-                try:
+                with within(self.storage.where):
                     told, first, count, data = unpack_section(self.storage.read(entry.offset, entry.size))
                     if (told, first, count) != (code, after, entry.images):
                         raise CorruptError("a section is not the one that the index says; the file is damaged")
-                except CorruptError as exc:
-                    raise CorruptError(f"{self.storage.where}: {exc}") from exc
                 found.append((count, data))
                 after += count
         return found

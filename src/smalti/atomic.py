@@ -12,6 +12,8 @@ from typing import BinaryIO
 
 from smalti.errors import OutputError, OutputExistsError
 
+ADVICE = {errno.ENOSPC: "free some space", errno.ENOENT: "make its folder first"}
+
 
 @contextlib.contextmanager
 def atomic_write(path: Path, *, force: bool = False) -> Iterator[BinaryIO]:
@@ -60,6 +62,5 @@ def refuse_existing(path: Path, *, force: bool) -> None:
 
 def output_error(path: Path, exc: OSError | ValueError) -> OutputError:
     """The error for a target that the operating system does not let us write."""
-    full = isinstance(exc, OSError) and exc.errno == errno.ENOSPC
-    reason = (exc.strerror if isinstance(exc, OSError) else None) or exc
-    return OutputError(f"cannot write {path}: {reason}; {'free some space' if full else 'choose another place'}")
+    number, reason = getattr(exc, "errno", None) or 0, getattr(exc, "strerror", None) or exc
+    return OutputError(f"cannot write {path}: {reason}; {ADVICE.get(number, 'choose another place')}")

@@ -13,7 +13,7 @@ from smalti.archive import ArchiveReader
 from smalti.bundle import find_by_prefix, find_model, is_known, load_model, parse_bundle
 from smalti.codec import Pixels, decode_blocks, together
 from smalti.columns import Label, unpack_labels, unpack_names, unpack_numbers, unpack_text
-from smalti.errors import CorruptError, ModelError, UnknownModelError
+from smalti.errors import CorruptError, ModelError, UnknownModelError, within
 from smalti.format import CARRIERS, HEADER, LABELS, METADATA, NAMES, ORDER, SINGLE_FLAG, Kind, check_start, hash64
 from smalti.model import Model
 from smalti.single import SingleReader
@@ -39,7 +39,9 @@ def open_reader(storage: Storage, model: Model | None) -> ArchiveReader | Single
     Raises:
         SourceError, FormatError, UnknownModelError: it cannot be read, or is damaged.
     """
-    if not check_start(storage.read(0, HEADER.size)) & SINGLE_FLAG:
+    with within(storage.where):
+        form = check_start(storage.read(0, HEADER.size))
+    if not form & SINGLE_FLAG:
         return ArchiveReader(storage)
     single = SingleReader(storage)
     known = [model] if model is not None else find_by_prefix(single.head.model)
@@ -152,7 +154,8 @@ class Contents:
             CorruptError: they are impossible.
         """
         if self._sets is None:
-            self._sets = self._find_sets()
+            with within(self.storage.where):
+                self._sets = self._find_sets()
         return self._sets
 
     def _find_sets(self) -> list[tuple[int, int, int]]:
@@ -162,10 +165,10 @@ class Contents:
             mine = blocks[first : first + opened + carried]
             possible = len(mine) == opened + carried > 0 and len({block.kind for block in mine}) == 1
             if not possible or not all(bool(block.offset) == (i < opened) for i, block in enumerate(mine)):
-                raise CorruptError(f"{self.storage.where}: a set of blocks is impossible; the file is damaged")
+                raise CorruptError("a set of blocks is impossible; the file is damaged")
             images = sum(block.images for block in mine[:opened])
             if images > MAX_SET_IMAGES or sum(block.size for block in mine[opened:]) > BYTES_SPOKEN * images:
-                raise CorruptError(f"{self.storage.where}: a set of blocks is too large; the file is damaged")
+                raise CorruptError("a set of blocks is too large; the file is damaged")
             found.append((first, opened, carried))
         return found
 
@@ -174,7 +177,8 @@ class Contents:
         keys = [image.tobytes() for _, pixels in self.decode(range(first, first + opened)) for image in pixels]
         numbers = range(first + opened, first + opened + carried)
         sizes = [self.index.blocks[block].size for block in numbers]
-        message = spoken(keys, sum(sizes))
+        with within(self.storage.where):
+            message = spoken(keys, sum(sizes))
         ends = list(itertools.accumulate(sizes))
         return {n: message[end - size : end] for n, size, end in zip(numbers, sizes, ends, strict=True)}
 
@@ -190,13 +194,10 @@ class Contents:
     def _decode(self, blocks: Sequence[int]) -> list[tuple[int, Pixels]]:
         kind: Kind = self.index.kinds[self.index.blocks[blocks[0]].kind]
         found = [self.reader.block(block, self.record(block)) for block in blocks]
-        try:
-            decoded = decode_blocks(
-                [(payload, head.images) for head, payload in found], kind.shape, self.model(kind.model)
-            )
-        except CorruptError as exc:
-            which = f"block {blocks[0]}" if len(blocks) == 1 else f"one of the blocks {blocks[0]} to {blocks[-1]}"
-            raise CorruptError(f"{self.storage.where}: {which}: {exc}") from exc
+        which = f"block {blocks[0]}" if len(blocks) == 1 else f"one of the blocks {blocks[0]} to {blocks[-1]}"
+        model = self.model(kind.model)
+        with within(f"{self.storage.where}: {which}"):
+            decoded = decode_blocks([(payload, head.images) for head, payload in found], kind.shape, model)
         for block, (head, _), pixels in zip(blocks, found, decoded, strict=True):
             digest = hash64(np.ascontiguousarray(pixels).data)
             if not (self.reader.fits(digest) if isinstance(self.reader, SingleReader) else digest == head.pixels):
@@ -214,7 +215,9 @@ class Contents:
         parts = self.reader.sections(ORDER)
         if not parts:
             return None
-        found = [kind for count, data in parts for kind in unpack_numbers(data, count, len(self.index.kinds) - 1)]
+        most = len(self.index.kinds) - 1
+        with within(self.storage.where):
+            found = [kind for count, data in parts for kind in unpack_numbers(data, count, most)]
         counts = [0] * len(self.index.kinds)
         for block in self.index.blocks:
             counts[block.kind] += block.images
@@ -249,7 +252,9 @@ class Contents:
     def _column(self, code: int, unpack: Callable[[bytes, int], tuple[Any, ...]]) -> tuple[Any, ...] | None:
         if not self.reader.has(code):
             return None
-        return tuple(itertools.chain.from_iterable(unpack(data, count) for count, data in self.reader.sections(code)))
+        with within(self.storage.where):
+            parts = [unpack(data, count) for count, data in self.reader.sections(code)]
+        return tuple(itertools.chain.from_iterable(parts))
 
     def metadata(self) -> dict[str, Any]:
         """Of the file.
@@ -260,7 +265,8 @@ class Contents:
         parts = self.reader.sections(METADATA)
         if not parts:
             return {}
-        return parse_metadata(parts[-1][1])
+        with within(self.storage.where):
+            return parse_metadata(parts[-1][1])
 
 
 def parse_metadata(data: bytes) -> dict[str, Any]:

@@ -20,6 +20,9 @@
 A message is one line: what came, what was expected, where, and what to do.
 """
 
+import contextlib
+from collections.abc import Iterator
+
 
 class SmaltiError(Exception):
     """Root of all errors of smalti; `exit_code` is what the command line ends with."""
@@ -86,3 +89,20 @@ class DownloadError(SmaltiError):
 
 class TrainingError(SmaltiError):
     """Training cannot start or go on."""
+
+
+@contextlib.contextmanager
+def within(where: str) -> Iterator[None]:
+    """Errors of reading a file say which one it is, and where in it, unless they do already.
+
+    >>> with within("x.smalti"):
+    ...     raise TruncatedError("the end is missing")
+    Traceback (most recent call last):
+    smalti.errors.TruncatedError: x.smalti: the end is missing
+    """
+    try:
+        yield
+    except FormatError as exc:
+        if str(exc).startswith(where):
+            raise
+        raise type(exc)(f"{where}: {exc}") from exc

@@ -10,7 +10,7 @@ import struct
 from typing import NamedTuple
 
 from smalti.columns import MAX_NAME_BYTES
-from smalti.errors import CorruptError, TruncatedError
+from smalti.errors import CorruptError, TruncatedError, within
 from smalti.format import (
     MAGIC,
     MAX_PAYLOAD,
@@ -106,10 +106,11 @@ class SingleReader:
 
     def __init__(self, storage: Storage) -> None:
         self.storage = storage
-        if storage.size > MAX_SINGLE_BYTES:
-            raise CorruptError(f"{storage.where} is a file of a single image, but has {storage.size} bytes")
-        self._data = storage.read(0, storage.size)
-        self.head = unpack_single(self._data)
+        with within(storage.where):
+            if storage.size > MAX_SINGLE_BYTES:
+                raise CorruptError(f"this is a file of a single image, but has {storage.size} bytes; it is damaged")
+            self._data = storage.read(0, storage.size)
+            self.head = unpack_single(self._data)
         self.count, self.end = 1, storage.size
         self.model_id, self.index = b"", Index((), (), (), ())
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from smalti.errors import SourceError
+from smalti.errors import SourceError, UsageError
 from smalti.exchange.folder import open_folder
 from smalti.exchange.idx import IDX_IMAGES, open_idx, read_labels
 from smalti.exchange.npy import NPY
@@ -33,16 +33,18 @@ def open_source(*paths: Path | str, labels: Path | str | None = None, on_bad: On
     the labels of the images of the only path.
 
     `on_bad` is told of each image in a folder or an archive, or given by itself, that cannot be read. If it returns,
-    the image is left out, and `total` counts it none the less; with `labels` every image must be readable. Damage to an
-    archive as a whole is always raised.
+    the image is left out, and `total` counts it none the less. Damage to an archive as a whole is always raised.
 
     Raises:
         SourceError: a source is missing, empty or damaged, or some are labelled and some not.
+        UsageError: there are `labels`, and `on_bad` may leave images out.
         MissingExtraError: there is a parquet file, but no pyarrow.
     """
     if not paths:
         raise SourceError("no source of images was given")
     if labels is not None:
+        if on_bad is not raise_it:
+            raise UsageError(f"{labels} labels all images in their order, so none can be skipped; stop at errors")
         return _open_labelled(paths, Path(labels))
     opened = _open_all([str(path) for path in paths], on_bad)
     if len({source.labelled for _, source in opened}) > 1:
