@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from rich.console import Console
 
-from smalti.codec import Pixels, decode_blocks, encode_block
+from smalti.codec import Pixels, decode_blocks, encode_block, shape_of
 from smalti.exact import exact_blocks
 from smalti.model import Model
 from smalti.training.export_pixels import integer_pixels
@@ -45,8 +45,8 @@ def run(model: Model, x_train: Pixels, x: Pixels, steps: int, output: Path) -> N
         start = time.perf_counter()
         payloads = [encode_block(block, of) for block in exact_blocks(parts, 0, of)]
         middle = time.perf_counter()
-        blocks = [(payload, len(part)) for payload, part in zip(payloads, parts, strict=True)]
-        back = decode_blocks(blocks, (*x.shape[1:], 1), of)
+        blocks = [(payload, len(part), shape_of(part)) for payload, part in zip(payloads, parts, strict=True)]
+        back = decode_blocks(blocks, of)
         end = time.perf_counter()
         if (np.concatenate(back) != x).any():
             raise AssertionError("not lossless")

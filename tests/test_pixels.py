@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import smalti
 from smalti.bundle import bundle_bytes
-from smalti.codec import PIXELS, PLAIN, RAW, decode_block, decode_blocks, encode_block, seal
+from smalti.codec import MOST_LOAD, PIXELS, PLAIN, RAW, decode_block, decode_blocks, encode_block, load, seal
 from smalti.errors import CorruptError, SourceError, UsageError
 from smalti.exact import exact_blocks
 from smalti.pixelcoder import quantise
@@ -107,11 +107,11 @@ def test_a_sample_is_told_what_its_window_holds_and_nothing_else(channels):
     prior = random_pixels(channels)
     errors = np.array([0, 5, 0, 40])
     coded = to_levels(planes, errors[:, None, None])
-    wavefront = Wavefront(prior, planes.shape, errors)
+    wavefront = Wavefront(prior, np.tile(planes.shape[1:], (4, 1)), errors)
     found = np.empty((4, 9, 8 * channels, 11), np.int64)
-    for rows, columns, mixture in wavefront.steps():
-        found[:, rows, columns] = np.concatenate(mixture, 1).reshape(len(rows), 4, -1).transpose(1, 0, 2)
-        wavefront.take(rows, columns, coded[:, rows, columns].T.ravel())
+    for place, mixture in wavefront.steps():
+        found[place] = np.concatenate(mixture, 1)
+        wavefront.take(place, coded[place])
     assert (wavefront.samples == to_samples(coded, errors[:, None, None])).all()
     tensor = torch.from_numpy(x.reshape(4, 9, 8, channels).transpose(0, 3, 1, 2).copy()).float() / 255
     windows = Windows(tensor, torch.from_numpy(errors), size)
@@ -159,17 +159,32 @@ def test_an_image_costs_the_same_whatever_is_beside_it(lossless):
 
 
 @pytest.mark.parametrize("max_error", [0, 3])
-def test_blocks_coded_together_are_those_coded_alone(lossless, max_error):
-    """Some of their images are plain, in one block all."""
-    parts = [some_images(n, 9, 7, 1) for n in (5, 1, 4)] + [rng.integers(0, 256, (3, 9, 7), dtype=np.uint8)]
-    parts[0][1] = np.arange(63, dtype=np.uint8).reshape(9, 7)
-    together = [encode_block(block, lossless) for block in exact_blocks(parts, max_error, lossless)]
-    assert together == [encode_block(exact_blocks([part], max_error, lossless)[0], lossless) for part in parts]
-    images = decode_blocks([(p, len(x)) for p, x in zip(together, parts, strict=True)], (9, 7, 1), lossless)
-    for x, y, payload in zip(parts, images, together, strict=True):
-        assert np.abs(y.astype(int) - x).max() <= max_error
-        assert (decode_block(payload, len(x), (9, 7, 1), lossless) == y).all()
-    assert any(payload[0] & PLAIN and payload[0] != RAW for payload in together)
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("sizes", [[(9, 7)] * 4, [(9, 7), (3, 30), (1, 1), (70, 2)]], ids=["alike", "several"])
+def test_blocks_coded_together_are_those_coded_alone(lossless, max_error, channels, sizes):
+    """Some of their images are plain, in one block all. With a model for gray images and with one for RGB."""
+    shapes = [(*size, channels) for size in sizes]
+    parts = [some_images(n, *shape) for n, shape in zip((5, 1, 4, 3), shapes, strict=True)]
+    parts[0][1] = np.resize(np.arange(63, dtype=np.uint8), parts[0][1].shape)
+    parts[3] = rng.integers(0, 256, parts[3].shape, dtype=np.uint8)
+    for model in (lossless, replace(lossless, pixels=random_pixels(3))):
+        if model.pixels_for(channels) is None:
+            continue
+        together = [encode_block(block, model) for block in exact_blocks(parts, max_error, model)]
+        assert together == [encode_block(exact_blocks([part], max_error, model)[0], model) for part in parts]
+        images = decode_blocks(list(zip(together, map(len, parts), shapes, strict=True)), model)
+        for x, y, payload, shape in zip(parts, images, together, shapes, strict=True):
+            assert np.abs(y.astype(int) - x).max() <= max_error
+            assert (decode_block(payload, len(x), shape, model) == y).all()
+        assert any(payload[0] & PLAIN and payload[0] != RAW for payload in together)
+
+
+def test_what_is_best_coded_together_is_not_too_much():
+    """Images beside a large one take its room; small ones count for something; whole blocks are at most four."""
+    assert load([((28, 28, 1), 4 * 256)]) == MOST_LOAD
+    assert load([((28, 28, 1), 4 * 256), ((28, 28, 1), 1)]) > MOST_LOAD
+    assert load([((1, 1, 1), 1), ((64, 32, 3), 1)]) == 2 * 64 * 32 * 3
+    assert load([((1, 64, 1), 1), ((64, 1, 1), 1)]) == 2 * 64 * 64
 
 
 def test_noise_is_stored_as_it_is(lossless):

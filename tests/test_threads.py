@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from smalti.threads import in_order
+from smalti.threads import bundles, in_order
 
 
 def test_results_come_in_the_order_of_the_items():
@@ -40,6 +40,14 @@ def test_an_error_comes_out_and_nothing_goes_on():
     with pytest.raises(ValueError, match="two"):
         list(results)
     assert threading.active_count() < 20
+
+
+def test_neighbours_of_a_kind_go_together_up_to_a_load():
+    """Full bundles while there is enough for all threads, then what is left in equal parts; none lost, none moved."""
+    items = [*range(1, 9), *range(101, 103), 5]
+    found = list(bundles(items, lambda i: i > 100, sum, 10, threads=2))
+    assert found == [[1, 2, 3, 4], [5], [6], [7], [8], [101], [102], [5]]
+    assert list(bundles([3] * 7, bool, len, 3, threads=3)) == [[3] * 3, [3] * 3, [3]]
 
 
 def test_numpy_has_its_threads_again_whoever_ends_first():

@@ -27,7 +27,7 @@ from smalti.ladder import DEARNESS, Rung
 from smalti.latentcoder import analyse, columns, decode_latents, payload_bytes, synthesise
 from smalti.masked import POINTS
 from smalti.model import Model
-from smalti.pixelcoder import Quantised, decode_samples, quantise
+from smalti.pixelcoder import Quantised, decode_samples, quantise, quantise_together
 from smalti.pixels import MAX_ERROR
 from smalti.plain import decode_plain, encode_plain, plain_raw
 from smalti.search import Effort
@@ -35,8 +35,8 @@ from smalti.tables import Ints, uniform
 
 BLOCK_IMAGES, BLOCK_SAMPLES = 256, 1 << 20
 """Of a block, at most: enough to make the coder's few bytes vanish, few enough to read one image fast."""
-TOGETHER = 4
-"""Blocks, at most, that are coded by pixels at the same time."""
+TOGETHER, MOST_LOAD = 4, 1 << 20
+"""Whole blocks, at most, that are coded by pixels at the same time, and samples, with room for the largest image."""
 LATENTS, PIXELS, SMOOTH, PLAIN = 1, 2, 4, 8
 """Flags in the first byte of a block: what follows in its head, and whether pixels are dequantised."""
 RAW = 255
@@ -59,10 +59,23 @@ def block_images(shape: Shape, most: int = BLOCK_IMAGES) -> int:
     return max(1, min(most, BLOCK_SAMPLES // (h * w * c)))
 
 
-def together(shape: Shape) -> int:
-    """Blocks of images of `shape` (h w c) that are best coded by pixels at the same time."""
+def alike(shape: Shape) -> Shape:
+    """The same for shapes (h w c) whose images are best coded by pixels at the same time: neither is twice the other.
+
+    >>> alike((28, 28, 1)), alike((17, 32, 1)), alike((33, 1, 3))
+    ((32, 32, 1), (32, 32, 1), (64, 1, 3))
+    """
     h, w, c = shape
-    return max(1, min(TOGETHER, BLOCK_SAMPLES // (block_images(shape) * h * w * c)))
+    return 1 << (h - 1).bit_length(), 1 << (w - 1).bit_length(), c
+
+
+def load(blocks: Sequence[tuple[Shape, int]]) -> int:
+    """Samples, or what takes as much, of blocks that are coded by pixels at the same time; best is MOST_LOAD at most.
+
+    blocks: of each, the shape (h w c) of its images and their number.
+    """
+    h, w, c = (max(shape[side] for shape, _ in blocks) for side in range(3))
+    return sum(n for _, n in blocks) * max(h * w * c, MOST_LOAD // (TOGETHER * BLOCK_IMAGES))
 
 
 def code_images(x: Pixels, rung: Rung, model: Model, effort: Effort) -> Block:
@@ -80,11 +93,10 @@ def code_parts(parts: Sequence[Pixels], rung: Rung, model: Model, effort: Effort
 
 
 def quantise_parts(parts: Sequence[Pixels], error: int, dearness: float, model: Model) -> list[Quantised]:
-    """Each of `parts` quantised, all together. As `pixelcoder.quantise`."""
-    x = np.concatenate(parts)
-    prior = model.pixels_for(shape_of(x)[2])
+    """Each of `parts` quantised, which may differ in size. As `pixelcoder.quantise`."""
+    prior = model.pixels_for(shape_of(parts[0])[2])
     assert prior is not None
-    return quantise(x, np.full(len(x), error), prior, dearness).split([len(part) for part in parts])
+    return quantise_together(parts, np.full(sum(map(len, parts)), error), prior, dearness)
 
 
 def spare(x: Pixels, block: Block, model: Model) -> Block:
@@ -198,18 +210,18 @@ def decode_block(payload: bytes, n: int, shape: Shape, model: Model) -> Pixels:
     Raises:
         CorruptError: they are no such block.
     """
-    return decode_blocks([(payload, n)], shape, model)[0]
+    return decode_blocks([(payload, n, shape)], model)[0]
 
 
-def decode_blocks(blocks: Sequence[tuple[bytes, int]], shape: Shape, model: Model) -> list[Pixels]:
-    """The bytes of blocks and their numbers of images to those images, of `shape` (h w c).
+def decode_blocks(blocks: Sequence[tuple[bytes, int, Shape]], model: Model) -> list[Pixels]:
+    """The bytes of blocks, their numbers of images and the shapes of those (h w c) to the images.
 
     Images that are coded by pixels are decoded together, which takes less time.
 
     Raises:
         CorruptError: one is no such block.
     """
-    return [part.images for part in _decoded(blocks, shape, model)]
+    return [part.images for part in _decoded(blocks, model)]
 
 
 def decode_code(payload: bytes, n: int, shape: Shape, model: Model) -> Block:
@@ -218,40 +230,38 @@ def decode_code(payload: bytes, n: int, shape: Shape, model: Model) -> Block:
     Raises:
         CorruptError: they are no such block.
     """
-    (part,) = _decoded([(payload, n)], shape, model)
+    (part,) = _decoded([(payload, n, shape)], model)
     quantised = None if part.samples is None else Quantised(part.samples, np.zeros(len(part.samples)), [])
     plain = dict(zip(np.flatnonzero(part.plain).tolist(), part.records, strict=True))
     return Block(part.points, part.errors, part.code, quantised, plain, part.smooth)
 
 
-def _decoded(blocks: Sequence[tuple[bytes, int]], shape: Shape, model: Model) -> "list[_Part]":
-    parts = [_Part(payload, n, shape) for payload, n in blocks]
+def _decoded(blocks: Sequence[tuple[bytes, int, Shape]], model: Model) -> "list[_Part]":
+    parts = [_Part(payload, n, shape) for payload, n, shape in blocks]
     for part in parts:
         part.decode_latents(model)
-    by_least: dict[int, list[_Part]] = {}
+    several: dict[tuple[int, int], list[_Part]] = {}
     for part in parts:
         if part.by_pixels.any():
-            by_least.setdefault(part.least, []).append(part)
-    for least, mine in by_least.items():
-        _decode_pixels(mine, least, shape, model)
+            several.setdefault((part.least, part.shape[2]), []).append(part)
+    for (least, channels), mine in several.items():
+        _decode_pixels(mine, least, channels, model)
     for part in parts:
         part.finish()
     return parts
 
 
-def _decode_pixels(parts: "Sequence[_Part]", least: int, shape: Shape, model: Model) -> None:
-    prior = model.pixels_for(shape[2])
+def _decode_pixels(parts: "Sequence[_Part]", least: int, channels: int, model: Model) -> None:
+    prior = model.pixels_for(channels)
     if prior is None:
         raise CorruptError("a block is coded by pixels, which its model cannot; the file is damaged")
-    counts = [int(part.by_pixels.sum()) for part in parts]
-    errors = np.concatenate([part.errors[part.by_pixels] for part in parts])
+    errors = [part.errors[part.by_pixels] for part in parts]
     decoders = [part.decoder for part in parts if part.decoder is not None]
-    of_image = parts[0].images.shape[1:]
-    samples = decode_samples(decoders, counts, (sum(counts), *of_image), errors, least, prior)
-    ends = np.cumsum(counts)
-    for part, found, of_part in zip(parts, np.split(samples, ends[:-1]), np.split(errors, ends[:-1]), strict=True):
+    shapes = [(len(some), *part.images.shape[1:]) for part, some in zip(parts, errors, strict=True)]
+    samples = decode_samples(decoders, shapes, np.concatenate(errors), least, prior)
+    for part, found, some in zip(parts, samples, errors, strict=True):
         part.samples = found
-        part.images[part.by_pixels] = model.dequantise(found, of_part) if part.smooth else found
+        part.images[part.by_pixels] = model.dequantise(found, some) if part.smooth else found
 
 
 def describe_block(payload: bytes, n: int) -> str:
@@ -279,7 +289,7 @@ class _Part:
     def __init__(self, payload: bytes, n: int, shape: Shape) -> None:
         h, w, c = shape
         of_image = (h, w) if c == 1 else (h, w, c)
-        self._shape, self.decoder = shape, None
+        self.shape, self.decoder = shape, None
         self.errors = self.points = np.full(n, ABSENT)
         self.smooth, self.least = False, 0
         self.code: Code | None = None
@@ -321,7 +331,7 @@ class _Part:
         mine = self.points != ABSENT
         if not mine.any():
             return
-        if self._shape != model.image_shape or not model.has_latents:
+        if self.shape != model.image_shape or not model.has_latents:
             raise CorruptError("a block is of images that its model does not take; the file is damaged")
         assert self.decoder is not None
         self.code, self.images[mine] = decode_latents(self.decoder, self.points[mine], model)

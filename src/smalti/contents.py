@@ -11,7 +11,7 @@ import numpy as np
 
 from smalti.archive import ArchiveReader
 from smalti.bundle import find_by_prefix, find_model, is_known, load_model, parse_bundle
-from smalti.codec import Pixels, decode_blocks, together
+from smalti.codec import MOST_LOAD, Pixels, Shape, alike, decode_blocks, load
 from smalti.columns import Label, unpack_labels, unpack_names, unpack_numbers, unpack_text
 from smalti.errors import CorruptError, ModelError, UnknownModelError, within
 from smalti.format import CARRIERS, HEADER, LABELS, METADATA, NAMES, ORDER, SINGLE_FLAG, Kind, check_start, hash64
@@ -59,7 +59,7 @@ def open_reader(storage: Storage, model: Model | None) -> ArchiveReader | Single
 
 def _decodes(single: SingleReader, model: Model) -> bool:
     try:
-        (pixels,) = decode_blocks([(single.block(0)[1], 1)], single.index.kinds[0].shape, model)
+        (pixels,) = decode_blocks([(single.block(0)[1], 1, single.index.kinds[0].shape)], model)
     except (CorruptError, ModelError):
         return False
     return single.fits(hash64(np.ascontiguousarray(pixels).data))
@@ -188,16 +188,24 @@ class Contents:
         Raises:
             CorruptError: a block is damaged, or decodes to other pixels than it should.
         """
-        jobs = bundles(blocks, lambda b: self.index.blocks[b].kind, lambda kind: together(self.index.kinds[kind].shape))
+        jobs = bundles(blocks, self._alike, self._load, MOST_LOAD)
         yield from itertools.chain.from_iterable(in_order(self._decode, jobs))
 
+    def _kind(self, block: int) -> Kind:
+        return self.index.kinds[self.index.blocks[block].kind]
+
+    def _alike(self, block: int) -> tuple[int, Shape]:
+        return self._kind(block).model, alike(self._kind(block).shape)
+
+    def _load(self, blocks: Sequence[int]) -> int:
+        return load([(self._kind(block).shape, self.index.blocks[block].images) for block in blocks])
+
     def _decode(self, blocks: Sequence[int]) -> list[tuple[int, Pixels]]:
-        kind: Kind = self.index.kinds[self.index.blocks[blocks[0]].kind]
         found = [self.reader.block(block, self.record(block)) for block in blocks]
         which = f"block {blocks[0]}" if len(blocks) == 1 else f"one of the blocks {blocks[0]} to {blocks[-1]}"
-        model = self.model(kind.model)
+        model = self.model(self._kind(blocks[0]).model)
         with within(f"{self.storage.where}: {which}"):
-            decoded = decode_blocks([(payload, head.images) for head, payload in found], kind.shape, model)
+            decoded = decode_blocks([(payload, head.images, head.kind.shape) for head, payload in found], model)
         for block, (head, _), pixels in zip(blocks, found, decoded, strict=True):
             digest = hash64(np.ascontiguousarray(pixels).data)
             if not (self.reader.fits(digest) if isinstance(self.reader, SingleReader) else digest == head.pixels):

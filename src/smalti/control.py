@@ -16,16 +16,18 @@ from numpy.typing import NDArray
 
 from smalti.code import Block
 from smalti.codec import (
+    MOST_LOAD,
     Pixels,
     Shape,
+    alike,
     code_parts,
     encode_block,
+    load,
     pick,
     reconstruct,
     seal,
     shape_of,
     spare,
-    together,
 )
 from smalti.errors import UsageError
 from smalti.exact import exact_blocks
@@ -166,7 +168,12 @@ def _several(
     work: Callable[[Sequence[Pixels]], list[Block]], parts: Iterable[Pixels], model: Model
 ) -> Iterator[tuple[Pixels, Block]]:
     """`work` of a few of `parts` at a time, on all cores."""
-    some = bundles(parts, shape_of, together, model.threads)
+
+    def kind(x: Pixels) -> Shape:
+        """Latents take images of one shape alone."""
+        return model.image_shape if shape_of(x) == model.image_shape else alike(shape_of(x))
+
+    some = bundles(parts, kind, lambda some: load([(shape_of(x), len(x)) for x in some]), MOST_LOAD, model.threads)
     done = in_order(lambda some: list(zip(some, work(some), strict=True)), some, model.threads)
     return itertools.chain.from_iterable(done)
 

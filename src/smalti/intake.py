@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from smalti.archive import ArchiveWriter
-from smalti.codec import Pixels, block_images
+from smalti.codec import Pixels, alike, block_images
 from smalti.errors import SourceError
 from smalti.format import MAX_BLOCK_SAMPLES, MAX_SECTION_IMAGES, MAX_SIDE, Kind
 from smalti.images import ImageSet, Label, Shape, Source, check_name, describe
@@ -51,9 +51,8 @@ class Intake:
             mine.append((some.pixels, list(range(self.count - len(some), self.count))))
             waiting += some.pixels.size
             if waiting > PENDING_SAMPLES:  # rather small blocks than all in memory
-                for shape in list(pending):
-                    yield from self._cut(pending.pop(shape), shape)
-                waiting = 0
+                yield from self._rest(pending)
+                pending, waiting = {}, 0
             elif sum(len(x) for x, _ in mine) >= (block := block_images(some.shape, self.most)):
                 x, places = self._joined(pending.pop(some.shape))
                 whole = len(x) // block * block
@@ -61,8 +60,12 @@ class Intake:
                 yield from self._cut([(x[:whole], places[:whole])], some.shape)
                 if whole < len(x):
                     pending[some.shape] = [(x[whole:], places[whole:])]
-        for shape, rest in pending.items():
-            yield from self._cut(rest, shape)
+        yield from self._rest(pending)
+
+    def _rest(self, pending: dict[Shape, list[tuple[Pixels, list[int]]]]) -> Iterator[Pixels]:
+        """All that waits, those next to each other that can be coded at the same time."""
+        for shape in sorted(pending, key=alike):
+            yield from self._cut(pending.pop(shape), shape)
 
     def _pieces(self) -> Iterator[ImageSet]:
         """Parts that are not too large."""

@@ -43,47 +43,91 @@ class Quantised:
         ]
         return Quantised(self.samples[rows], self.bits[rows], columns)
 
-    def split(self, counts: Sequence[int]) -> list["Quantised"]:
-        """The first so many images, the next so many, and so on, each as if they had been quantised alone."""
-        ends = np.cumsum(counts)
-        starts = ends - counts
-        parts: list[list[Column]] = [[] for _ in counts]
-        for image, symbols, frequencies in self.columns:
-            group = np.searchsorted(ends, image, side="right")
-            order = np.argsort(group, kind="stable")
-            cuts = np.searchsorted(group[order], np.arange(1, len(counts)))
-            for i, mine in enumerate(np.split(order, cuts)):
-                if len(mine):
-                    own = (image[mine] - starts[i]).astype(np.uint16)
-                    parts[i].append((own, symbols[mine], frequencies[mine]))
-        return [
-            Quantised(self.samples[start:end], self.bits[start:end], columns)
-            for start, end, columns in zip(starts, ends, parts, strict=True)
-        ]
-
 
 def quantise(x: Pixels, errors: Ints, prior: PixelPrior, dearness: float) -> Quantised:
     """Images (`n h w` or `n h w c`), each up to an error of its own (`n`), to levels.
 
     dearness: what a bit is worth, as a squared error in squared steps between levels; 0 takes the nearest levels.
     """
-    planes = to_planes(x, prior)
-    each = len(planes) // len(x)  # planes of an image
-    of_plane, image = errors.repeat(each), np.arange(len(planes)) // each
-    total, columns = np.zeros(len(x)), list[Column]()
-    wavefront, least = Wavefront(prior, planes.shape, of_plane), int(errors.min())
-    nearest = to_levels(planes, of_plane[:, None, None])
-    for rows, places, mixture in wavefront.steps():
-        mine, of = nearest[:, rows, places].T.ravel(), np.tile(image, len(rows))  # k*n
-        tables = SampleTables(prior.logistics, mixture, np.tile(of_plane, len(rows)), least)
+    return quantise_together([x], errors, prior, dearness)[0]
+
+
+def quantise_together(parts: Sequence[Pixels], errors: Ints, prior: PixelPrior, dearness: float) -> list[Quantised]:
+    """Each of `parts`, which may differ in size, as if it had been quantised alone; errors: of all images of all parts.
+
+    The smallest error of each part must be the same.
+    """
+    layout, n = _Layout([x.shape for x in parts], prior), len(errors)
+    planes, of_plane = layout.stacked(parts), errors.repeat(layout.each)
+    total, columns = np.zeros(n), list[Column]()
+    wavefront, least = Wavefront(prior, layout.sides, of_plane), int(errors.min())
+    for place, mixture in wavefront.steps():
+        of, of_sample = place[0] // layout.each, of_plane[place[0]]
+        values = planes[place]
+        tables, mine = SampleTables(prior.logistics, mixture, of_sample, least), to_levels(values, of_sample)
         if dearness:
-            mine = _cheaper(tables, mine, planes[:, rows, places].T.ravel(), dearness)
+            mine = _cheaper(tables, mine, values, dearness)
         for part, symbols, frequencies in _symbols(tables, mine):
-            total += np.bincount(of[part], bits(frequencies, symbols), minlength=len(x))
+            total += np.bincount(of[part], bits(frequencies, symbols), minlength=n)
             small = of[part].astype(np.uint16), symbols.astype(np.uint8), frequencies.astype(np.uint32)
             columns.append(small)
-        wavefront.take(rows, places, mine)
-    return Quantised(to_images(wavefront.samples, x.shape, prior), total, columns)
+        wavefront.take(place, mine)
+    counts = [len(x) for x in parts]
+    own = zip(
+        layout.images(wavefront.samples), np.split(total, np.cumsum(counts)[:-1]), _split(columns, counts), strict=True
+    )
+    return [Quantised(*some) for some in own]
+
+
+def _split(columns: Sequence[Column], counts: Sequence[int]) -> list[list[Column]]:
+    """Columns of the first so many images, the next so many, and so on, each as if there were no others."""
+    ends = np.cumsum(counts)
+    starts, parts = ends - counts, [list[Column]() for _ in counts]
+    for image, symbols, frequencies in columns:
+        group = np.searchsorted(ends, image, side="right")
+        for i, mine in _by_value(group, len(counts)):
+            own = (image[mine] - starts[i]).astype(np.uint16)
+            parts[i].append((own, symbols[mine], frequencies[mine]))
+    return parts
+
+
+def _by_value(values: Ints, n: int) -> Iterator[tuple[int, Ints]]:
+    """Of each of 0 .. n-1 that is among `values`, where it is."""
+    order, ends = np.argsort(values, kind="stable"), np.bincount(values, minlength=n).cumsum()
+    start = 0
+    for i, end in enumerate(ends.tolist()):
+        if end > start:
+            yield i, order[start:end]
+        start = end
+
+
+class _Layout:
+    """Images of several sizes as planes in one array, which has room for the largest."""
+
+    def __init__(self, shapes: Sequence[Shape], prior: PixelPrior) -> None:
+        """shapes: of some images each, `n h w` or `n h w c`."""
+        self._shapes, self._prior = shapes, prior
+        self._planes = [_plane_shape(shape, prior) for shape in shapes]
+        self.sides = np.concatenate([np.tile((h, m), (n, 1)) for n, h, m in self._planes])
+        self.each = len(self.sides) // sum(n for n, *_ in shapes)  # planes of an image
+
+    def stacked(self, parts: Sequence[Pixels]) -> Pixels:
+        """Images of those shapes as planes, `n h m`."""
+        if len(parts) == 1:
+            return to_planes(parts[0], self._prior)
+        planes, at = np.zeros((len(self.sides), *self.sides.max(0)), np.uint8), 0
+        for part, (n, h, m) in zip(parts, self._planes, strict=True):
+            planes[at : at + n, :h, :m] = to_planes(part, self._prior)
+            at += n
+        return planes
+
+    def images(self, planes: Pixels) -> list[Pixels]:
+        """The inverse."""
+        found, at = [], 0
+        for shape, (n, h, m) in zip(self._shapes, self._planes, strict=True):
+            found.append(to_images(np.ascontiguousarray(planes[at : at + n, :h, :m]), shape, self._prior))
+            at += n
+        return found
 
 
 def _cheaper(tables: SampleTables, nearest: Ints, values: Pixels, dearness: float) -> Ints:
@@ -125,29 +169,27 @@ class SeveralDecoders:
         """The next column: symbols (`n`) of samples of those planes (`n`)."""
         if len(self._decoders) == 1:
             return self._decoders[0].take(frequencies)
-        symbols, of = np.empty(len(plane), np.int64), self._of_plane[plane]
-        for i, decoder in enumerate(self._decoders):
-            mine = np.flatnonzero(of == i)
-            symbols[mine] = decoder.take(frequencies[mine])
+        symbols = np.empty(len(plane), np.int64)
+        for i, mine in _by_value(self._of_plane[plane], len(self._decoders)):
+            symbols[mine] = self._decoders[i].take(frequencies[mine])
         return symbols
 
 
 def decode_samples(
-    decoders: Sequence[SymbolDecoder], counts: Sequence[int], shape: Shape, errors: Ints, least: int, prior: PixelPrior
-) -> Pixels:
-    """Images of blocks, as many of each as `counts` says: all of `shape` (`n h w` or `n h w c`) as their levels say.
+    decoders: Sequence[SymbolDecoder], shapes: Sequence[Shape], errors: Ints, least: int, prior: PixelPrior
+) -> list[Pixels]:
+    """The images of blocks as their levels say: of each block those of its shape (`n h w` or `n h w c`).
 
     errors: the largest of each image (`n`); least: the smallest that an image of those blocks may have.
 
     Raises:
         CorruptError: a level that there is not.
     """
-    planes = to_planes(np.empty(shape, np.uint8), prior).shape
-    each = planes[0] // shape[0]
-    of_plane, plane = errors.repeat(each), np.arange(planes[0])
-    wavefront, several = Wavefront(prior, planes, of_plane), SeveralDecoders(decoders, counts, each)
-    for rows, places, mixture in wavefront.steps():
-        of = np.tile(plane, len(rows))
+    layout = _Layout(shapes, prior)
+    of_plane, several = errors.repeat(layout.each), SeveralDecoders(decoders, [n for n, *_ in shapes], layout.each)
+    wavefront = Wavefront(prior, layout.sides, of_plane)
+    for place, mixture in wavefront.steps():
+        of = place[0]
         tables = SampleTables(prior.logistics, mixture, of_plane[of], least)
         levels = several.take(tables.of_zeros(), of)
         rest = np.flatnonzero(levels)
@@ -158,8 +200,14 @@ def decode_samples(
             if (found >= some.levels).any() or not found.all():
                 raise CorruptError("a sample has a level that there is not; the file is damaged")
             levels[rest] = found
-        wavefront.take(rows, places, levels)
-    return to_images(wavefront.samples, shape, prior)
+        wavefront.take(place, levels)
+    return layout.images(wavefront.samples)
+
+
+def _plane_shape(shape: Shape, prior: PixelPrior) -> tuple[int, int, int]:
+    """Of images of a shape as `to_planes` has them."""
+    n, h, w, c = (*shape, 1)[:4]
+    return (n, h, w * c) if prior.window.channels == c else (n * c, h, w)
 
 
 def to_planes(x: Pixels, prior: PixelPrior) -> Pixels:

@@ -5,12 +5,13 @@ A sample is a pixel, or a channel of one. Its level is its value in steps of 2E 
 its image is meant to have; with E = 0 that is the value. A small network looks at a causal window of values as the
 decoder knows them, is told E, and gives a mixture of logistics for the next one.
 
-All images of a block go together, and within an image as many rows as can: a sample only waits for those in its
-window, so row after row follows the one above it at a distance (a wavefront). A level is coded in up to three symbols:
-whether it is 0, which sixteen levels it is among, and which of those.
+All images of a block go together, those of several blocks too, and within an image as many rows as can: a sample only
+waits for those in its window, so row after row follows the one above it at a distance (a wavefront). A level is coded
+in up to three symbols: whether it is 0, which sixteen levels it is among, and which of those.
 """
 
 import functools
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -36,6 +37,8 @@ NIBBLE = 16
 WHOLE = 1 << WHOLE_BITS
 
 Samples = NDArray[np.uint8]
+Place = tuple[Ints, Ints, Ints]
+"""Of samples: their images, rows and columns, each `k`."""
 Floats = NDArray[np.float32]
 
 
@@ -180,16 +183,17 @@ def to_samples(levels: Ints, errors: Ints) -> Samples:
 
 
 class Wavefront:
-    """A walk over the samples of images, those that wait for nothing at a time.
+    """A walk over the samples of images, those that wait for nothing at a time. Images may be of several sizes.
 
-    `samples` (`n h m`) fills up as levels are taken.
+    `samples` (`n h m`) fills up as levels are taken; of an image that is smaller than others, only a part counts.
     """
 
-    def __init__(self, prior: PixelPrior, shape: tuple[int, int, int], errors: Ints) -> None:
-        """shape: `n h m`, m samples a row. errors: the largest of each image (`n`)."""
-        self.prior, self.errors, self._shape = prior, errors, shape
-        window, (n, h, m) = prior.window, shape
-        c = window.channels
+    def __init__(self, prior: PixelPrior, sides: Ints, errors: Ints) -> None:
+        """sides: of each image, its rows and the samples of a row (`n 2`). errors: the largest of each image (`n`)."""
+        self.prior, self.errors = prior, errors
+        self._heights, self._widths = sides.T
+        n, (h, m), window = len(sides), sides.max(0).tolist(), prior.window
+        c, self._shape = window.channels, (n, h, m)
         self._side = max(window.reach, window.left) * c
         self._lag = window.reach * c + 1
         self._padded = np.zeros((n, window.above + h, m + 2 * self._side), np.uint8)
@@ -209,36 +213,48 @@ class Wavefront:
         _, _, m = self._shape
         return self._padded[:, self.prior.window.above :, self._side : self._side + m]
 
-    def steps(self) -> Iterator[tuple[Ints, Ints, Mixture]]:
-        """Rows and columns (`k` each) of the next samples, and mixtures (`k*n ...`); each wants a call of `take`."""
+    def steps(self) -> Iterator[tuple[Place, Mixture]]:
+        """Where the next samples are, row after row and there image after image, and their mixtures.
+
+        Each wants a call of `take`.
+        """
         _, h, m = self._shape
         for at in range((h - 1) * self._lag + m):
             rows = np.arange(max(0, -(-(at - m + 1) // self._lag)), min(h - 1, at // self._lag) + 1)
             columns = at - rows * self._lag
-            if len(rows):
-                yield rows, columns, split_outputs(self._outputs(rows, columns), self.prior.components)
+            k, images = ((rows[:, None] < self._heights) & (columns[:, None] < self._widths)).nonzero()
+            if len(k):
+                place = images, rows[k], columns[k]
+                yield place, split_outputs(self._outputs(place), self.prior.components)
 
-    def _outputs(self, rows: Ints, columns: Ints) -> Ints:
-        window, (n, _, _) = self.prior.window, self._shape
-        reach, left, wide = window.reach * window.channels, window.left * window.channels, window.above
-        several = np.empty((len(rows), n, window.samples), np.uint8)
-        for k, (r, j) in enumerate(zip(rows.tolist(), (columns + self._side).tolist(), strict=True)):
-            several[k, :, :-left] = self._padded[:, r : r + wide, j - reach : j + reach + 1].reshape(n, -1)
-            several[k, :, -left:] = self._padded[:, r + wide, j - left : j]
+    def _outputs(self, place: Place) -> Ints:
+        images, rows, columns = place
         of_rows, of_columns = self._rows[rows], self._columns[columns]
-        empty = self._empty[self._kind, of_rows[:, None], of_columns[:, None]]  # k n outputs
-        outputs = empty.reshape(-1, self.prior.outputs)
-        x = several.reshape(len(outputs), -1)
+        outputs: Ints = self._empty[self._kind[images], of_rows, of_columns]
+        x = self._windows(place)
         full = np.flatnonzero(x.any(1))
         if len(full):
-            of = full // n
-            outputs[full] = self.prior.mixtures(x[full], of_rows[of], of_columns[of], self.errors[full % n])
+            outputs[full] = self.prior.mixtures(x[full], of_rows[full], of_columns[full], self.errors[images[full]])
         return outputs
 
-    def take(self, rows: Ints, columns: Ints, levels: Ints) -> None:
-        """The samples at `rows` and `columns` have these levels (`k*n`)."""
-        samples = to_samples(levels.reshape(-1, self._shape[0]), self.errors)
-        self._padded[:, rows + self.prior.window.above, columns + self._side] = samples.T
+    def _windows(self, place: Place) -> Samples:
+        """What the network sees of those samples (`k window`)."""
+        window, (images, rows, columns) = self.prior.window, place
+        reach, left, wide = window.reach * window.channels, window.left * window.channels, window.above
+        x = np.empty((len(images), window.samples), np.uint8)
+        starts = np.flatnonzero(np.diff(rows, prepend=-1))
+        for start, end in itertools.pairwise([*starts.tolist(), len(rows)]):
+            r, j = int(rows[start]), int(columns[start]) + self._side
+            mine = slice(None) if end - start == len(self._padded) else images[start:end]
+            x[start:end, :-left] = self._padded[mine, r : r + wide, j - reach : j + reach + 1].reshape(end - start, -1)
+            x[start:end, -left:] = self._padded[mine, r + wide, j - left : j]
+        return x
+
+    def take(self, place: Place, levels: Ints) -> None:
+        """The samples there have these levels."""
+        images, rows, columns = place
+        above = self.prior.window.above
+        self._padded[images, rows + above, columns + self._side] = to_samples(levels, self.errors[images])
 
 
 class SampleTables:

@@ -5,13 +5,12 @@ import itertools
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 S = TypeVar("S")
 T = TypeVar("T")
-K = TypeVar("K")
 
 
 def in_order(work: Callable[[S], T], items: Iterable[S], threads: int = 0) -> Iterator[T]:
@@ -68,16 +67,24 @@ if hasattr(os, "register_at_fork"):  # another thread may have been inside when 
 
 
 def bundles(
-    items: Iterable[S], kind: Callable[[S], K], step: Callable[[K], int], threads: int = 0
+    items: Iterable[S], kind: Callable[[S], object], load: Callable[[Sequence[S]], int], most: int, threads: int = 0
 ) -> Iterator[list[S]]:
-    """Neighbours of one kind, `step` of them together, or fewer where threads would else have nothing to do.
+    """Neighbours of one kind in lists of a load of at most `most`, smaller where threads would have nothing to do.
 
-    >>> list(bundles("aaaaab", str, lambda _: 4, threads=2))
+    >>> list(bundles("aaaaab", str, len, 4, threads=2))
     [['a', 'a', 'a'], ['a', 'a'], ['b']]
     """
     threads = threads or os.cpu_count() or 1
-    for key, alike in itertools.groupby(items, kind):
-        most = step(key)
-        while some := list(itertools.islice(alike, most * threads)):
-            each = most if len(some) == most * threads else max(1, -(-len(some) // threads))
-            yield from (some[i : i + each] for i in range(0, len(some), each))
+    for _, alike in itertools.groupby(items, kind):
+        full, last = list[list[S]](), list[S]()
+        for item in alike:
+            if last and load([*last, item]) > most:
+                full.append(last)
+                last = []
+            if len(full) == threads:
+                yield from full
+                full = []
+            last.append(item)
+        rest = [item for some in (*full, last) for item in some]
+        each = -(-len(rest) // threads)
+        yield from (rest[i : i + each] for i in range(0, len(rest), each))
