@@ -1,3 +1,5 @@
+import os
+import stat
 import subprocess
 import sys
 import threading
@@ -206,6 +208,17 @@ def test_wrong_requests_are_usage_errors(tmp_path, digits):
     assert path.read_bytes() == b"mine"
     smalti.pack(digits, path, force=True)
     assert len(smalti.load(path).pixels) == 20
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there are no such permissions")
+def test_what_replaces_a_file_may_be_read_by_the_same_people(tmp_path, digits):
+    path = tmp_path / "x.smalti"
+    smalti.pack(digits[:1], path)
+    path.chmod(0o600)
+    smalti.pack(digits[:1], path, force=True)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    smalti.append(path, digits[1:2])
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
 def test_a_failure_half_way_leaves_nothing_behind(tmp_path, monkeypatch, digits):

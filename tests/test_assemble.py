@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import smalti
+from smalti.archive import ArchiveWriter
 from smalti.assemble import matching
 from smalti.errors import OutputError, SourceError, UsageError
 from smalti.grow import grow
@@ -104,7 +105,26 @@ def test_an_append_that_fails_leaves_the_file_as_it_was(path, digits, monkeypatc
     ):
         with pytest.raises(SourceError, match=words):
             smalti.append(path, images, max_error=0)
-    assert path.read_bytes()[21:] == old[21:]
+    assert path.read_bytes() == old
+
+
+def test_what_is_appended_may_be_of_another_model(path, digits, toy):
+    smalti.append(path, named(digits[12:14], 12), model=toy, quality=40)
+    with smalti.open(path, model=toy) as archive:
+        assert [model.id for model in archive.contents.index.models] == [smalti.load_model().id, toy.id]
+        assert not any(model.offset for model in archive.contents.index.models)
+        assert same(list(archive[:12]), list(digits[:12]))
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_file_that_is_complete_by_itself_stays_so(path, digits, toy, whole):
+    """Or what is appended is told to bring its model."""
+    if whole:
+        smalti.pack(named(digits[:12]), path, max_error=0, packing=smalti.Packing(embed=True), force=True)
+    smalti.append(path, named(digits[12:14], 12), model=toy, quality=40, packing=smalti.Packing(embed=not whole))
+    with smalti.open(path) as archive:
+        assert [model.offset > 0 for model in archive.contents.index.models] == [whole, True]
+        assert len(list(archive)) == 14
 
 
 def test_two_cannot_append_at_once(path, digits):
@@ -144,9 +164,22 @@ def test_merging_copies_blocks(tmp_path, path, digits, toy):
     smalti.pack(digits[:3], tmp_path / "bare.smalti")
     with pytest.raises(SourceError, match="have names and others not"):
         smalti.merge([path, tmp_path / "bare.smalti"], tmp_path / "z.smalti")
+    smalti.merge([path, path], tmp_path / "w.smalti", names=False, labels=False)
+    smalti.select(path, tmp_path / "v.smalti", [1], names=False)
+    with smalti.open(tmp_path / "w.smalti") as twice, smalti.open(tmp_path / "v.smalti") as one:
+        assert (len(twice), twice.names, twice.labels) == (24, None, None)
+        assert (one.names, one.labels) == (None, (1,))
     with pytest.raises(UsageError, match="no file to merge"):
         smalti.merge([], tmp_path / "z.smalti")
     assert not (tmp_path / "z.smalti").exists()
+
+
+def test_a_file_without_images_can_be_merged(tmp_path, path):
+    empty, both = tmp_path / "empty.smalti", tmp_path / "both.smalti"
+    with empty.open("wb") as file:
+        ArchiveWriter.start(file, smalti.load_model().id).finish()
+    assert smalti.merge([empty, path], both).images == 12
+    assert same(read(both), read(path))
 
 
 @pytest.mark.parametrize(
@@ -171,6 +204,10 @@ def test_images_are_found_by_range_name_and_label(path, tmp_path, digits):
         assert matching(archive, start=-3) == [9, 10, 11]
         assert matching(archive, name="[01]/*") == [0, 1, 10, 11]
         assert matching(archive, start=2, stop=11, name="[01]/*", label="0") == [10]
+    lists = smalti.ImageSet(digits[:2], None, ((1,), (1, 2)))
+    smalti.pack(lists, tmp_path / "lists.smalti")
+    with smalti.open(tmp_path / "lists.smalti") as archive:
+        assert [matching(archive, label=label) for label in ("1", "1,", "1,2", "2")] == [[0], [0], [1], []]
     smalti.pack(digits, tmp_path / "bare.smalti")
     with smalti.open(tmp_path / "bare.smalti") as archive, pytest.raises(UsageError, match="no labels"):
         matching(archive, label="1")
@@ -198,6 +235,14 @@ def test_long_labels_are_cut_into_sections(tmp_path):
         smalti.pack(smalti.ImageSet(x[:2], None, ("\ud800", "b")), tmp_path / "z.smalti")
     with pytest.raises(UsageError, match="longer than"):
         smalti.pack(x, tmp_path / "z.smalti", packing=smalti.Packing(metadata={"a": "b" * (1 << 24)}))
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"), [((1.5, 2.5), "1.5 is no label"), ((True, False), "no label"), ((1, "a"), "several kinds")]
+)
+def test_what_is_no_label_is_refused(tmp_path, digits, labels, words):
+    with pytest.raises(SourceError, match=words):
+        smalti.pack(smalti.ImageSet(digits[:2], None, labels), tmp_path / "x.smalti")
 
 
 def test_names_and_labels_may_be_arrays(tmp_path, digits):

@@ -202,6 +202,30 @@ def test_a_smalti_file_is_no_source_of_images(tmp_path, packed):
     fails(1, "pack", packed, "-o", tmp_path / "y.smalti", words="smalti merge")
 
 
+def test_a_pipe_can_be_looked_at_and_verified(packed):
+    for command, words in (("info", b"28x28 gray"), ("verify", b"is whole")):
+        done = subprocess.run(
+            [sys.executable, "-m", "smalti", command, "-"], input=packed.read_bytes(), capture_output=True
+        )
+        assert words in done.stdout, done.stderr
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a shell")
+@pytest.mark.parametrize("command", ["unpack - -o x <&-", "pack x-idx3-ubyte -o - >&-"])
+def test_standard_streams_may_be_closed(tmp_path, digits, command):
+    write_idx(tmp_path / "x-idx3-ubyte", digits[:2])
+    shell = f"'{sys.executable}' -m smalti {command}"
+    done = subprocess.run(["sh", "-c", shell], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 2
+    assert "is closed; name a file" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_only_a_file_of_this_machine_grows(tmp_path, digits):
+    source = write_idx(tmp_path / "x-idx3-ubyte", digits[:2])
+    fails(2, "append", "memory://x.smalti", source, words="is a URL")
+
+
 def test_unknown_options_and_commands_are_usage_errors():
     for arguments in (["pack", "--nonsense"], ["nonsense"], ["pack"], ["pack", "x", "-o", "y", "--quality", "high"]):
         fails(2, *arguments, words="--help")

@@ -2,10 +2,13 @@
 
 import io
 import multiprocessing
+import os
 import pickle
+import random
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -15,7 +18,9 @@ import numpy as np
 import pytest
 
 import smalti
+from smalti.contents import Contents
 from smalti.errors import CorruptError, SourceError, UsageError
+from smalti.sequence import Archive
 from smalti.storage import Memory, spool
 
 rng = np.random.default_rng(3)
@@ -89,6 +94,51 @@ def test_an_archive_goes_through_pickle_and_fork(mixed, monkeypatch):
                 assert same(pool.map(archive.__getitem__, range(0, 25, 5)), MIXED[::5])
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks")
+def test_a_fork_needs_nothing_that_another_thread_is_busy_with(mixed, monkeypatch):
+    real, begun, go = Contents.names, threading.Event(), threading.Event()
+
+    def slow(self):
+        begun.set()
+        go.wait(60)
+        return real(self)
+
+    with smalti.open(mixed) as one, smalti.open(mixed) as other:
+        monkeypatch.setattr(Contents, "names", slow)
+        thread = threading.Thread(target=lambda: one.names)
+        thread.start()
+        begun.wait(60)
+        monkeypatch.undo()
+        with multiprocessing.get_context("fork").Pool(1) as pool:
+            assert pool.apply_async(Archive.find, (other, other.names[3])).get(30) == 3
+        go.set()
+        thread.join()
+        assert one.names == other.names
+
+
+def test_it_is_a_sequence(mixed):
+    with smalti.open(mixed) as archive:
+        assert same(archive[range(2, 9, 3)], MIXED[2:9:3])
+        assert same([archive[np.array(3)], archive[np.uint8(4)]], MIXED[3:5])
+        assert same(list(reversed(archive)), MIXED[::-1])
+        assert isinstance(archive, Sequence)
+        assert len(random.Random(0).sample(archive, 2)) == 2
+
+
+def test_a_file_is_named_by_a_path_or_is_its_bytes(mixed):
+    data = mixed.read_bytes()
+    for place in (bytearray(data), memoryview(data)):
+        assert len(smalti.open(place)) == 25
+        assert smalti.verify(place) == []
+    for wrong in (io.BytesIO(data), None, 5):
+        for work in (smalti.open, smalti.load, smalti.verify, smalti.repair, smalti.unpack):
+            with pytest.raises(UsageError, match="path"):
+                work(wrong, *([] if work in (smalti.open, smalti.load, smalti.verify) else [mixed.with_name("x")]))
+    for work in (smalti.pack, smalti.unpack, smalti.repair):
+        with pytest.raises(UsageError, match="path"):
+            work(MIXED if work is smalti.pack else mixed, None)
+
+
 def test_threads_share_an_archive_that_keeps_hardly_anything(mixed):
     wrong = []
     with smalti.open(mixed, cache_bytes=100) as archive:
@@ -127,6 +177,14 @@ class Quiet(SimpleHTTPRequestHandler):
         pass
 
 
+class Endless(Quiet):
+    """Does not say how large files are."""
+
+    def send_header(self, name, value):
+        if name != "Content-Length":
+            super().send_header(name, value)
+
+
 class Ranges(Quiet):
     """Gives parts of files, and remembers how much."""
 
@@ -144,7 +202,7 @@ class Ranges(Quiet):
         self.wfile.write(part)
 
 
-@pytest.mark.parametrize("handler", [Quiet, Ranges])
+@pytest.mark.parametrize("handler", [Quiet, Ranges, Endless])
 def test_a_web_server_gives_a_file(tmp_path, handler):
     pytest.importorskip("aiohttp", reason='URLs need aiohttp: pip install "smalti[remote]"')
     noise = rng.integers(0, 256, (200, 30, 30), dtype=np.uint8)
@@ -157,7 +215,10 @@ def test_a_web_server_gives_a_file(tmp_path, handler):
             f"import smalti; x = smalti.open('http://127.0.0.1:{server.server_port}/x.smalti'); print(x[77].sum())"
         )
         done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
-        assert done.stdout == f"{noise[77].sum()}\n", done.stderr
+        if handler is Endless:
+            assert "does not say how many bytes" in done.stderr
+        else:
+            assert done.stdout == f"{noise[77].sum()}\n", done.stderr
     finally:
         server.shutdown()
         server.server_close()

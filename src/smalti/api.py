@@ -96,6 +96,8 @@ def pack(
     check_model(loaded, aim)
     images = as_source(source, on_bad)
     if not isinstance(path, str | Path):
+        if not hasattr(path, "write"):
+            raise UsageError(f"what is written is named by a path, or is a binary stream; it is not {path!r}")
         return _write(images, path, loaded, aim, packing, progress)
     with atomic_write(as_path(path), force=force) as file:
         return _write(images, file, loaded, aim, packing, progress)
@@ -124,10 +126,11 @@ def unpack(
         UnknownModelError: its model is not known here.
         OutputError, UsageError: `target` cannot be written, or cannot hold such images.
     """
+    where = as_path(target)
     with Archive(path, model) as archive:
         about = archive.about
-        left_out = check_target(Path(target), about, force=force)
-        write_images(archive.parts(progress), about, Path(target), force=force)
+        left_out = check_target(where, about, force=force)
+        write_images(archive.parts(progress), about, where, force=force)
         return Unpacked(about.count, left_out)
 
 
@@ -193,8 +196,6 @@ def open_archive(path: Place, *, model: ModelName | None = None, cache_bytes: in
     Raises:
         SourceError, FormatError, UnknownModelError: the file cannot be read, is damaged, or its model is not known.
     """
-    if not isinstance(path, str | Path | bytes):
-        raise UsageError(f"a file is named by a path, not by {path!r}")
     return Archive(path, model, cache_bytes)
 
 

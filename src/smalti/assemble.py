@@ -7,6 +7,7 @@ import itertools
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,12 @@ from numpy.typing import NDArray
 from smalti.api import Images, Packed, as_path, as_source, check_model
 from smalti.archive import ArchiveReader, ArchiveWriter
 from smalti.atomic import atomic_write
+from smalti.bundle import decoding_bytes
 from smalti.codec import decode_code, encode_block, pick
 from smalti.columns import Label
 from smalti.contents import Contents, ModelName, Place, as_model
 from smalti.control import DEFAULT_EFFORT, Aim, Progress
-from smalti.errors import SourceError, UsageError
+from smalti.errors import ModelError, SourceError, UsageError
 from smalti.format import hash64
 from smalti.grow import alone, grow
 from smalti.images import OnBad, Source
@@ -29,7 +31,7 @@ from smalti.model import Model
 from smalti.packing import Packing, write_packed
 from smalti.sections import write_metadata, write_sections
 from smalti.sequence import Archive
-from smalti.tables import Ints
+from smalti.tables import Ints, by_value
 
 
 def append(
@@ -51,16 +53,22 @@ def append(
 
     Args:
         model: to code with; the file's first one if not given.
+        packing: as in `pack`; a model that is new goes into a file that holds all it needs.
 
     Raises:
         SourceError: the images cannot be read, or only they, or only those of the file, have names or labels.
         FormatError: `path` is damaged or not a smalti file.
         OutputError, UsageError: it cannot be written, or what is asked cannot be had.
     """
-    place, aim = as_path(path), Aim(quality, min_psnr=min_psnr, max_error=max_error, effort=effort)
-    with Archive(place, model) as archive:
-        loaded = archive.contents.model(0) if model is None else as_model(model)
+    aim = Aim(quality, min_psnr=min_psnr, max_error=max_error, effort=effort)
+    place, given = as_path(path), None if model is None else as_model(model)
+    if "://" in str(path):
+        raise UsageError(f"{path} is a URL; what is appended to must be a file of this machine")
+    with _opened(place, given) as archive:
+        loaded = archive.contents.model(0) if given is None else given
         check_model(loaded, aim)
+        whole = all(entry.offset for entry in archive.contents.index.models)  # it is to stay complete by itself
+        packing = replace(packing, embed=packing.embed or whole)
         images, named, labelled = as_source(source, on_bad), archive.names is not None, archive.labels is not None
         for what, has, wanted in (("names", images.named, named), ("labels", images.labelled, labelled)):
             if has != wanted:
@@ -80,6 +88,14 @@ def append(
             return Packed(added, writer.finish())
 
 
+def _opened(path: Path, given: Model | None) -> Archive:
+    """The file; `given` may be its model, or another one."""
+    try:
+        return Archive(path, given)
+    except ModelError:
+        return Archive(path)
+
+
 def _add(
     writer: ArchiveWriter,
     archive: Archive,
@@ -89,7 +105,8 @@ def _add(
     packing: Packing,
     progress: Progress | None,
 ) -> int:
-    intake = Intake(images, writer.model(model.id), packing.block_images, writer, seen=set(archive.names or ()))
+    number = writer.model(model.id, decoding_bytes(model) if packing.embed else None)
+    intake = Intake(images, number, packing.block_images, writer, seen=set(archive.names or ()))
     if archive.labels:
         intake.label_kind = type(archive.labels[0])
     write_packed(intake, model, aim, packing, progress)
@@ -103,12 +120,17 @@ def merge(
     target: Path | str,
     *,
     model: ModelName | None = None,
+    names: bool = True,
+    labels: bool = True,
     force: bool = False,
     progress: Progress | None = None,
 ) -> Packed:
     """All images of several smalti files in one, in order; blocks are copied, whatever their models.
 
     Metadata are joined; of what two files say, the later counts.
+
+    Args:
+        names, labels: whether to keep those.
 
     Raises:
         SourceError: some files have names or labels and others not, or a name is there twice.
@@ -126,24 +148,24 @@ def merge(
             for archive in archives:
                 kinds += _copy(writer, archive, range(len(archive)), lambda n: progress(n, total) if progress else None)
                 metadata |= archive.metadata
-            names, labels = _joined(archives, "names"), _joined(archives, "labels")
-            write_sections(writer, kinds, names, labels)
+            of_names, of_labels = _joined(archives, "names", names), _joined(archives, "labels", labels)
+            write_sections(writer, kinds, of_names, of_labels)
             write_metadata(writer, metadata or None)
             return Packed(total, writer.finish())
 
 
-def _joined(archives: Sequence[Archive], what: str) -> tuple[Any, ...] | None:
+def _joined(archives: Sequence[Archive], what: str, wanted: bool) -> tuple[Any, ...] | None:  # noqa: FBT001 - private
     columns = [getattr(archive, what) for archive in archives if len(archive)]
-    if all(column is None for column in columns):
+    if not wanted or all(column is None for column in columns):
         return None
     if any(column is None for column in columns):
-        raise SourceError(f"some of the files have {what} and others not; give files of one kind")
+        raise SourceError(f"some of the files have {what} and others not; leave them out: --no-{what}")
     joined = tuple(itertools.chain.from_iterable(columns))
     if what == "names" and len(set(joined)) < len(joined):
         twice = next(name for name, n in Counter(joined).items() if n > 1)
-        raise SourceError(f"two images are named {twice!r}; pack one of them under another name")
+        raise SourceError(f"two images are named {twice!r}; pack one under another name, or leave them out: --no-names")
     if len({type(entry) for entry in joined}) > 1:
-        raise SourceError(f"the {what} of the files are of several kinds; give files of one kind")
+        raise SourceError(f"the {what} of the files are of several kinds; leave them out: --no-{what}")
     return joined
 
 
@@ -153,6 +175,8 @@ def select(
     rows: Sequence[int] | Sequence[bool] | NDArray[Any],
     *,
     model: ModelName | None = None,
+    names: bool = True,
+    labels: bool = True,
     force: bool = False,
     progress: Progress | None = None,
 ) -> Packed:
@@ -163,6 +187,7 @@ def select(
 
     Args:
         rows: numbers of images, in any order and from the end if negative, or a mask; `matching` finds them.
+        names, labels: whether to keep those.
 
     Raises:
         FormatError, UnknownModelError: the file is damaged, or its model is not known.
@@ -175,9 +200,9 @@ def select(
         with atomic_write(as_path(target), force=force) as file:
             writer = ArchiveWriter.start(file, archive.contents.index.models[0].id)
             told = _copy(writer, archive, wanted, lambda n: progress(n, len(wanted)) if progress else None)
-            names = None if archive.names is None else [archive.names[i] for i in wanted]
-            labels = None if archive.labels is None else [archive.labels[i] for i in wanted]
-            write_sections(writer, told, names, labels)
+            of_names = [archive.names[i] for i in wanted] if names and archive.names is not None else None
+            of_labels = [archive.labels[i] for i in wanted] if labels and archive.labels is not None else None
+            write_sections(writer, told, of_names, of_labels)
             write_metadata(writer, archive.metadata or None)
             return Packed(len(wanted), writer.finish())
 
@@ -199,12 +224,15 @@ def matching(
         found = [i for i in found if fits(names[i])]
     if label is not None and archive.labels is not None:
         labels = archive.labels
-        found = [i for i in found if _reads(labels[i]) == label]
+        found = [i for i in found if label in _readings(labels[i])]
     return list(found)
 
 
-def _reads(label: Label) -> str:
-    return ",".join(map(str, label)) if isinstance(label, tuple) else str(label)
+def _readings(label: Label) -> tuple[str, ...]:
+    if not isinstance(label, tuple):
+        return (str(label),)
+    text = ",".join(map(str, label))
+    return text, f"{text},"
 
 
 def _copy(
@@ -215,14 +243,13 @@ def _copy(
     for number, entry in enumerate(contents.index.models):
         models[number] = writer.model(entry.id, contents.reader.model(number))
     blocks, offsets = archive.places(np.array(rows))
-    order, kinds = np.argsort(blocks, kind="stable"), dict[int, int]()
-    several, starts = np.unique(blocks[order], return_index=True)
-    for block, mine in zip(several.tolist(), np.split(order, starts[1:]), strict=True):
-        entry = contents.index.blocks[block]
-        kind = contents.index.kinds[entry.kind]
+    kinds = dict[int, int]()
+    for block, mine in by_value(blocks):
+        number = contents.index.blocks[block].kind
+        kind = contents.index.kinds[number]
         payload, pixels = _some(contents, block, np.sort(offsets[mine]))
         kind = kind._replace(model=models[kind.model])
-        kinds[entry.kind] = writer.kind(kind)
+        kinds[number] = writer.kind(kind)
         writer.block(kind, len(mine), pixels, payload)
         done(len(mine))
     return [kinds[contents.index.blocks[block].kind] for block in blocks.tolist()]

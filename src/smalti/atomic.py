@@ -5,6 +5,7 @@ import contextlib
 import errno
 import os
 import secrets
+import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,6 +32,8 @@ def atomic_write(path: Path, *, force: bool = False) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
+        with contextlib.suppress(FileNotFoundError):  # what replaces a file may be read by the same people
+            shutil.copymode(path, temporary)
         refuse_existing(path, force=force)
         temporary.replace(path)
     except OSError as exc:

@@ -21,7 +21,7 @@ from smalti.storage import Storage, storage_of
 from smalti.threads import bundles, in_order
 from smalti.unordered import spoken
 
-Place = Path | str | bytes | Storage
+Place = Path | str | bytes | bytearray | memoryview | Storage
 """Of a file: a path, a URL, or its bytes."""
 ModelName = Model | Path | str
 MAX_SET_IMAGES, BYTES_SPOKEN = 1 << 16, 2
@@ -76,7 +76,7 @@ class Contents:
     def __init__(self, place: Place, model: ModelName | None = None, *, models: bool = True) -> None:
         """models: whether to refuse at once a file whose models are not at hand."""
         self._given = None if model is None else as_model(model)
-        self.storage = storage_of(place) if isinstance(place, str | Path | bytes) else place
+        self.storage = storage_of(place)
         try:
             self.reader = open_reader(self.storage, self._given)
             if models:

@@ -14,7 +14,7 @@ from typing import BinaryIO
 from smalti.archive import ArchiveReader, ArchiveWriter
 from smalti.atomic import output_error
 from smalti.errors import OutputError
-from smalti.format import pack_header
+from smalti.format import HEADER, pack_header
 from smalti.storage import Storage
 
 
@@ -29,6 +29,7 @@ def grow(path: Path, reader: ArchiveReader) -> Iterator[ArchiveWriter]:
     try:
         with path.open("r+b") as file:
             _lock(file, path, reader.storage)
+            header = file.read(HEADER.size)
             _say_end(file, model_id, old)
             file.truncate(old)
             file.seek(old)
@@ -40,6 +41,11 @@ def grow(path: Path, reader: ArchiveReader) -> Iterator[ArchiveWriter]:
             except BaseException:
                 with contextlib.suppress(OSError):  # what is left there counts for nothing, but takes room
                     os.ftruncate(file.fileno(), old)
+                    file.flush()  # what waited to be written, so that nothing comes behind the truncation
+                    file.truncate(old)
+                    _sync(file)
+                    file.seek(0)
+                    file.write(header)
                 raise
             _say_end(file, model_id, new)
     except OSError as exc:

@@ -6,7 +6,6 @@ before it there. The sites are as on a checkerboard (He et al. 2021): the odd on
 four even neighbours. The logistic's place and width, counted in steps, choose one of a few tables of frequencies.
 """
 
-import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from smalti.masked import ACTIVATION_MAX, POINTS, MaskedMLP, Steps, anchor_columns
 from smalti.prior import LATENT_MAX, to_latents
 from smalti.tables import PRECISION, TOTAL, Ints
+from smalti.threads import once
 
 SYMBOL_MAX = 448
 """Of the absolute value of a symbol that an encoder may choose."""
@@ -73,13 +73,13 @@ class LocalPrior:
         """Channels of the synthesis' features."""
         return self.mlp.context - 4 * self.mlp.latents - 1
 
-    @functools.cached_property
+    @once
     def inverses(self) -> Ints:
         """Of the steps (`p c`): how many SHARES a unit is, times 2^INVERSE_BITS."""
         result: Ints = ((SHARES << INVERSE_BITS) + self.steps // 2) // self.steps
         return result
 
-    @functools.cached_property
+    @once
     def costs(self) -> NDArray[np.float64]:
         """Bits of every entry of the tables."""
         costs: NDArray[np.float64] = PRECISION - np.log2(self.tables.astype(np.float64))

@@ -9,13 +9,13 @@ Matrix products run on float32, on integers whose every sum stays below 2^24, so
 any order of summation gives the same result; `MaskedMLP.__post_init__` proves the bound from the weights.
 """
 
-import functools
 from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
 
 from smalti.tables import Ints
+from smalti.threads import once
 
 ANCHORS = 9
 """Qualities at which biases are learned; those in between are interpolated."""
@@ -123,7 +123,7 @@ class MaskedMLP:
         a2 = (np.floor(two.sums(a1, anchors)) + a1).clip(0, ACTIVATION_MAX)
         return np.floor(three.sums(a2, anchors)).T.reshape(x.shape[1], self.latents, -1).astype(np.int64)
 
-    @functools.cached_property
+    @once
     def layers(self) -> tuple[Layer, Layer, Layer]:
         """The layers times 2^-shift in float32, which changes no digit, with the weights that look ahead at zero."""
         n, k = self.latents, self.context

@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from smalti.api import as_path
 from smalti.archive import ArchiveReader, ArchiveWriter
 from smalti.atomic import atomic_write
 from smalti.bundle import find_by_prefix, find_model, parse_bundle
 from smalti.codec import decode_block
 from smalti.columns import Label, unpack_labels, unpack_names, unpack_numbers
-from smalti.contents import Contents, ModelName, as_model, parse_metadata
+from smalti.contents import Contents, ModelName, Place, as_model, parse_metadata
 from smalti.control import Progress
 from smalti.errors import (
     CorruptError,
@@ -56,7 +57,7 @@ class Repaired:
 
 
 def verify(
-    path: Path | str, *, deep: bool = False, model: ModelName | None = None, progress: Progress | None = None
+    path: Place, *, deep: bool = False, model: ModelName | None = None, progress: Progress | None = None
 ) -> list[str]:
     """What is wrong with a smalti file, a line each; nothing if it is whole.
 
@@ -133,7 +134,7 @@ def repair(
         saved = _Saved(scan(storage), index, None if model is None else as_model(model), str(path))
     finally:
         storage.close()
-    with atomic_write(Path(target), force=force) as file:
+    with atomic_write(as_path(target), force=force) as file:
         saved.write(ArchiveWriter.start(file, saved.ids[min(saved.ids)]), progress)
     return Repaired(len(saved.numbers), tuple(saved.notes))
 

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: MIT
 """Mixtures of logistics in integers: cumulative distributions from a table, weighed, as frequencies for the coder."""
 
-import functools
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from smalti.tables import TOTAL, Ints
+from smalti.threads import once
 
 SCALES = 112
 """Widths that a logistic may have: 2^(i/8) units, i from 0."""
@@ -51,7 +51,7 @@ class Logistics:
         if self.inverse.min() < 1 or self.inverse.max() > CDF_STEPS << INVERSE_BITS - 1:
             raise ValueError("prior: an inverse width out of range")
 
-    @functools.cached_property
+    @once
     def lookup(self) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]:
         """The logistic's table, the inverse widths, and how far from a centre (twice) each leads to the table's end."""
         limit = (CDF_RANGE * CDF_STEPS << INVERSE_BITS) // self.inverse.astype(np.int64)

@@ -4,7 +4,6 @@
 Networks are ONNX graphs; what goes in and out is told by the methods that run them. `bundle.py` keeps all in a file.
 """
 
-import functools
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -21,6 +20,7 @@ from smalti.masked import ACTIVATION_MAX, EXACT, anchor_weights
 from smalti.pixels import SAMPLE_MAX, PixelPrior
 from smalti.prior import Grid, Prior
 from smalti.tables import Ints
+from smalti.threads import once
 
 RUN_IMAGES = 64
 """Images a network runs on at a time; more only costs memory."""
@@ -68,7 +68,7 @@ class Model:
         needed = {ANALYSIS} if self.local is None else {ANALYSIS, LOCAL_ANALYSIS}
         return not self.has_latents or needed <= self.networks.keys()
 
-    @functools.cached_property
+    @once
     def ladder(self) -> Ladder:
         """Ways to code an image, from the fewest bytes on."""
         return Ladder(self.measured, self.multipliers, int(np.prod(self.image_shape)))

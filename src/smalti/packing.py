@@ -5,6 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from smalti.codec import BLOCK_IMAGES, Pixels, shape_of
 from smalti.control import Aim, Progress, Sealed, encode_parts
 from smalti.errors import UsageError
@@ -40,7 +42,7 @@ class Packing:
     metadata: Mapping[str, Any] | None = None  # of the file, JSON
 
     def __post_init__(self) -> None:
-        if not isinstance(self.block_images, int) or not 1 <= self.block_images <= MAX_BLOCK_IMAGES:
+        if not isinstance(self.block_images, int | np.integer) or not 1 <= self.block_images <= MAX_BLOCK_IMAGES:
             raise UsageError(
                 f"{self.block_images!r} images a block were asked; give a whole number from 1 to {MAX_BLOCK_IMAGES}"
             )

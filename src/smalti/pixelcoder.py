@@ -17,7 +17,7 @@ from smalti.entropy import SymbolDecoder
 from smalti.errors import CorruptError
 from smalti.mixture import WHOLE_BITS
 from smalti.pixels import NIBBLE, PixelPrior, SampleTables, Wavefront, to_levels, to_samples
-from smalti.tables import Ints, bits
+from smalti.tables import Ints, bits, by_value
 
 Pixels = NDArray[np.uint8]
 Shape = tuple[int, ...]
@@ -85,20 +85,10 @@ def _split(columns: Sequence[Column], counts: Sequence[int]) -> list[list[Column
     starts, parts = ends - counts, [list[Column]() for _ in counts]
     for image, symbols, frequencies in columns:
         group = np.searchsorted(ends, image, side="right")
-        for i, mine in _by_value(group, len(counts)):
+        for i, mine in by_value(group):
             own = (image[mine] - starts[i]).astype(np.uint16)
             parts[i].append((own, symbols[mine], frequencies[mine]))
     return parts
-
-
-def _by_value(values: Ints, n: int) -> Iterator[tuple[int, Ints]]:
-    """Of each of 0 .. n-1 that is among `values`, where it is."""
-    order, ends = np.argsort(values, kind="stable"), np.bincount(values, minlength=n).cumsum()
-    start = 0
-    for i, end in enumerate(ends.tolist()):
-        if end > start:
-            yield i, order[start:end]
-        start = end
 
 
 class _Layout:
@@ -170,7 +160,7 @@ class SeveralDecoders:
         if len(self._decoders) == 1:
             return self._decoders[0].take(frequencies)
         symbols = np.empty(len(plane), np.int64)
-        for i, mine in _by_value(self._of_plane[plane], len(self._decoders)):
+        for i, mine in by_value(self._of_plane[plane]):
             symbols[mine] = self._decoders[i].take(frequencies[mine])
         return symbols
 

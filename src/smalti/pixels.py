@@ -10,7 +10,6 @@ waits for those in its window, so row after row follows the one above it at a di
 in up to three symbols: whether it is 0, which sixteen levels it is among, and which of those.
 """
 
-import functools
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 from smalti.masked import ACTIVATION_MAX, EXACT, abs_sums
 from smalti.mixture import WHOLE_BITS, Logistics, Mixture, mixture_cdf, split_outputs
 from smalti.tables import TOTAL, Ints
+from smalti.threads import once
 
 ROWS = COLUMNS = 64
 """Rows and columns (pixels) that have biases of their own; those beyond share the last."""
@@ -119,7 +119,7 @@ class PixelPrior:
         """Logistics of a sample."""
         return (self.outputs + 1) // 3
 
-    @functools.cached_property
+    @once
     def _layers(self) -> list[tuple[Floats, Floats]]:
         """Weights (`inputs outputs`) and biases, times 2^-shift in float32, which changes no digit."""
         layers = []
@@ -128,7 +128,7 @@ class PixelPrior:
             layers.append((np.ascontiguousarray(w.T.astype(np.float32) * scale), b.astype(np.float32) * scale))
         return layers
 
-    @functools.cached_property
+    @once
     def _places(self) -> tuple[Floats, Floats, Floats]:
         scale = _power(self.shifts[0])
         bias = self.biases[0].astype(np.float32) * scale
@@ -270,7 +270,7 @@ class SampleTables:
         """How many levels the samples have (`n`)."""
         return level_count(self.errors)
 
-    @functools.cached_property
+    @once
     def _zero(self) -> Ints:
         return self.below(np.ones((len(self.errors), 1), np.int64))[:, 0]
 

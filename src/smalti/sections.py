@@ -32,10 +32,10 @@ def check_label(label: object, kind: type) -> None:
         SourceError: it is such a one.
     """
     numbers = label if isinstance(label, tuple) else (label,) if isinstance(label, int) else ()
-    if type(label) is not kind or kind not in (int, str, tuple):
-        raise SourceError(
-            f"the labels are of several kinds, {label!r:.40} is one; give whole numbers, texts or lists of numbers"
-        )
+    if kind not in (int, str, tuple):
+        raise SourceError(f"{label!r:.40} is no label; give whole numbers, texts or lists of whole numbers")
+    if type(label) is not kind:
+        raise SourceError(f"the labels are of several kinds, {label!r:.40} is one; give labels of one kind")
     if any(type(n) is not int or not -MAX_NUMBER < n < MAX_NUMBER for n in numbers) or len(numbers) > MAX_NUMBERS:
         raise SourceError(
             f"the label {label!r:.40} has too many numbers, too large ones or others; give fewer, below 2^61"

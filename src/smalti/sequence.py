@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: MIT
 """A smalti file as a sequence of images, decoded when asked for."""
 
-import functools
 import operator
 import os
 import threading
@@ -20,7 +19,8 @@ from smalti.contents import Contents, ModelName, Place
 from smalti.control import Progress
 from smalti.errors import UsageError
 from smalti.images import About, ImageSet, Shape, describe
-from smalti.tables import Ints
+from smalti.tables import Ints, by_value
+from smalti.threads import once
 
 CACHE_BYTES = 1 << 26
 """Of decoded pixels that are kept, those last asked for."""
@@ -33,8 +33,8 @@ Wanted = slice | Sequence[int] | Sequence[bool] | NDArray[Any]
 class Archive:
     """The images of a smalti file, decoded when asked for, a block at a time; blocks last used are kept.
 
-    It behaves as a sequence. Threads may share it; it can be pickled, and used in forks, unless it is of bytes that
-    cannot. Images are uint8, `h w`, `h w 3` or `h w 4`.
+    It behaves as a sequence. Threads may share it; it can be pickled, and used in forks. Images are uint8, `h w`,
+    `h w 3` or `h w 4`.
 
     >>> import smalti
     >>> from smalti.samples import draw_digits
@@ -61,22 +61,22 @@ class Archive:
         """Blocks and what is said of images: for those who need more than a sequence."""
         return self._contents
 
-    @functools.cached_property
+    @once
     def names(self) -> tuple[str, ...] | None:
         """The images' names, if they have any."""
         return self._contents.names()
 
-    @functools.cached_property
+    @once
     def labels(self) -> tuple[Label, ...] | None:
         """The images' labels, if they have any."""
         return self._contents.labels()
 
-    @functools.cached_property
+    @once
     def metadata(self) -> dict[str, Any]:
         """What was said of the file when it was packed."""
         return self._contents.metadata()
 
-    @functools.cached_property
+    @once
     def _by_name(self) -> dict[str, int]:
         return {name: i for i, name in enumerate(self.names or ())}
 
@@ -122,7 +122,7 @@ class Archive:
         """An image; for a slice, numbers or a mask, an array of them, or a list if the file has several shapes."""
         if isinstance(index, slice):
             return self._stacked(np.arange(len(self))[index])
-        if isinstance(index, list | tuple | np.ndarray):
+        if isinstance(index, list | tuple | range) or (isinstance(index, np.ndarray) and index.ndim):
             return self._stacked(self.rows(index))
         try:
             i = operator.index(index)  # type: ignore[arg-type]
@@ -192,7 +192,7 @@ class Archive:
             return np.empty((0, h, w) if c == 1 else (0, h, w, c), np.uint8)
         blocks, offsets = self.places(rows)
         found: Pixels | None = None
-        where = _by_value(blocks)
+        where = dict(by_value(blocks))
         for block, pixels in self._blocks(list(where)):
             if found is None:
                 found = np.empty((len(rows), *pixels.shape[1:]), np.uint8)
@@ -204,13 +204,13 @@ class Archive:
     def _gathered(self, rows: Ints) -> list[Pixels]:
         blocks, offsets = self.places(rows)
         found = [np.empty(0, np.uint8)] * len(rows)
-        where = _by_value(blocks)
+        where = dict(by_value(blocks))
         for block, pixels in self._blocks(list(where)):
             for i in where[block].tolist():
                 found[i] = pixels[offsets[i]].copy()
         return found
 
-    @functools.cached_property
+    @once
     def _places(self) -> tuple[Ints, Ints] | None:
         """Of each image, its block and its place there; None if images are in the order of the blocks."""
         order = self._contents.order()
@@ -225,7 +225,7 @@ class Archive:
         offsets[rows] = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
         return blocks, offsets
 
-    @functools.cached_property
+    @once
     def _starts(self) -> Ints:
         """Of each block, the number of its first image, where images are in the order of the blocks."""
         return np.cumsum([0, *(block.images for block in self._contents.index.blocks)])
@@ -275,11 +275,7 @@ class Archive:
         return f"<Archive of {len(self)} images ({shapes}{more}): {self._contents.storage.where}>"
 
 
-def _by_value(values: Ints) -> dict[int, Ints]:
-    """Where each value is, the values rising."""
-    order = np.argsort(values, kind="stable")
-    several, starts = np.unique(values[order], return_index=True)
-    return dict(zip(several.tolist(), np.split(order, starts[1:]), strict=bool(len(values))))
+Sequence.register(Archive)
 
 
 class _Cache:

@@ -7,13 +7,14 @@ import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol, runtime_checkable
 
-from smalti.errors import MissingExtraError, SourceError
+from smalti.errors import MissingExtraError, SourceError, UsageError
 
 COPY_BYTES = 1 << 20
 
 
+@runtime_checkable
 class Storage(Protocol):
     """Bytes that can be read at any place."""
 
@@ -111,12 +112,15 @@ class Remote:
         try:
             files, self._path = fsspec.core.url_to_fs(url)
             self._files: Any = files
-            self.size = int(files.size(self._path))
+            size = files.size(self._path)
         except ImportError as exc:
             raise SourceError(f"cannot open {url}: {exc}") from exc
         except Exception as exc:  # whatever the file system raises
-            why = "there is no such file" if isinstance(exc, FileNotFoundError) else f"{type(exc).__name__}: {exc}"
+            why = "it is not there" if isinstance(exc, FileNotFoundError) else f"{type(exc).__name__}: {exc}"
             raise SourceError(f"cannot open {url}: {why}; check it") from exc
+        if size is None:
+            raise SourceError(f"cannot open {url}: it does not say how many bytes there are; save it to a file first")
+        self.size = int(size)
 
     def read(self, at: int, size: int) -> bytes:
         end = min(at + size, self.size)
@@ -137,14 +141,19 @@ class Remote:
         """There is nothing to close."""
 
 
-def storage_of(place: Path | str | bytes) -> Storage:
-    """Where the bytes of `place` lie: a path, a URL with `://`, or the bytes themselves.
+def storage_of(place: object) -> Storage:
+    """Where the bytes of `place` lie: a path, a URL with `://`, the bytes themselves, or what reads them already.
 
     Raises:
         SourceError, MissingExtraError: they cannot be had.
+        UsageError: it is none of these.
     """
-    if isinstance(place, bytes):
-        return Memory(place)
+    if isinstance(place, Storage):
+        return place
+    if isinstance(place, bytes | bytearray | memoryview):
+        return Memory(bytes(place))
+    if not isinstance(place, str | Path):
+        raise UsageError(f"a file is named by a path or a URL, or is its bytes; it is not {type(place).__name__}")
     if isinstance(place, str) and "://" in place:
         return Remote(place)
     return LocalFile(Path(place))

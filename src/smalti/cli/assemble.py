@@ -6,11 +6,12 @@ from typing import Annotated
 
 import typer
 
-from smalti.cli.console import progress, size
+from smalti.cli.console import images, progress, size
 from smalti.cli.files import (
     AskedQuality,
     BlockImages,
     Effort,
+    Embed,
     Force,
     Labels,
     Lossless,
@@ -21,19 +22,20 @@ from smalti.cli.files import (
     NoLabels,
     NoNames,
     OnError,
+    Place,
     Skipped,
     Sources,
     lossless_error,
+    place_of,
     read_metadata,
     read_sources,
 )
 
-File = Annotated[Path, typer.Argument(metavar="FILE", help="A smalti file.")]
 Output = Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The smalti file to write.")]
 
 
 def append(
-    file: File,
+    file: Annotated[str, typer.Argument(metavar="FILE", help="A smalti file.")],
     sources: Sources,
     model: Annotated[
         str | None,
@@ -48,6 +50,7 @@ def append(
     no_names: NoNames = False,
     no_labels: NoLabels = False,
     metadata: Metadata = None,
+    embed: Embed = False,
     block_images: BlockImages = 256,
     on_error: OnError = "stop",
 ) -> None:
@@ -62,12 +65,12 @@ def append(
     from smalti.packing import Packing
 
     skipped = Skipped()
-    packing = Packing(block_images, metadata=read_metadata(metadata))
-    images = read_sources(sources, labels, skipped.on_bad(on_error), no_names=no_names, no_labels=no_labels)
+    packing = Packing(block_images, embed=embed, metadata=read_metadata(metadata))
+    source = read_sources(sources, labels, skipped.on_bad(on_error), no_names=no_names, no_labels=no_labels)
     with progress("appending") as advance:
         done = append_images(
             file,
-            images,
+            source,
             model=model,
             quality=quality,
             min_psnr=min_psnr,
@@ -76,7 +79,7 @@ def append(
             packing=packing,
             progress=advance,
         )
-    typer.echo(f"{file}: {done.images} images more, {size(done.bytes)} in all")
+    typer.echo(f"{file}: {images(done.images)} more, {size(done.bytes)} in all")
     skipped.report()
 
 
@@ -84,6 +87,8 @@ def merge(
     files: Annotated[list[str], typer.Argument(metavar="FILE", help="Smalti files: paths or URLs.")],
     output: Output,
     model: ModelOption = None,
+    no_names: NoNames = False,
+    no_labels: NoLabels = False,
     force: Force = False,
 ) -> None:
     """Put the images of several smalti files into one, in order; no pixel changes.
@@ -94,8 +99,9 @@ def merge(
     from smalti.assemble import merge as merge_files
 
     with progress("merging") as advance:
-        done = merge_files(files, output, model=model, force=force, progress=advance)
-    typer.echo(f"{output}: {done.images} images, {size(done.bytes)}")
+        keep = {"names": not no_names, "labels": not no_labels}
+        done = merge_files(files, output, model=model, force=force, progress=advance, **keep)
+    typer.echo(f"{output}: {images(done.images)}, {size(done.bytes)}")
 
 
 def select(
@@ -110,6 +116,8 @@ def select(
     ] = None,
     label: Annotated[str | None, typer.Option(metavar="LABEL", help="Whose label is this.", show_default=False)] = None,
     model: ModelOption = None,
+    no_names: NoNames = False,
+    no_labels: NoLabels = False,
     force: Force = False,
 ) -> None:
     """Put some images of a smalti file into one of their own; no pixel changes.
@@ -128,12 +136,13 @@ def select(
     with Archive(file, model) as archive:
         rows = matching(archive, start=start, stop=stop, name=name, label=label)
     with progress("selecting") as advance:
-        done = select_images(file, output, rows, model=model, force=force, progress=advance)
-    typer.echo(f"{output}: {done.images} images, {size(done.bytes)}")
+        keep = {"names": not no_names, "labels": not no_labels}
+        done = select_images(file, output, rows, model=model, force=force, progress=advance, **keep)
+    typer.echo(f"{output}: {images(done.images)}, {size(done.bytes)}")
 
 
 def verify(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="A smalti file: a path or a URL.")],
+    file: Place,
     deep: Annotated[bool, typer.Option("--deep", help="Also decode all images, and compare their checksums.")] = False,
     model: ModelOption = None,
 ) -> None:
@@ -147,7 +156,7 @@ def verify(
     from smalti.mend import verify as verify_file
 
     with progress("verifying") as advance:
-        wrong = verify_file(file, deep=deep, model=model, progress=advance)
+        wrong = verify_file(place_of(file), deep=deep, model=model, progress=advance)
     for line in wrong:
         typer.echo(f"smalti: {line}", err=True)
     if wrong:
@@ -157,7 +166,7 @@ def verify(
 
 
 def repair(
-    file: File,
+    file: Annotated[str, typer.Argument(metavar="FILE", help="A smalti file: a path or a URL.")],
     output: Output,
     model: ModelOption = None,
     force: Force = False,
@@ -173,4 +182,4 @@ def repair(
         done = repair_file(file, output, model=model, force=force, progress=advance)
     for note in done.notes:
         typer.echo(note)
-    typer.echo(f"{output}: {done.images} images")
+    typer.echo(f"{output}: {images(done.images)}")

@@ -23,6 +23,15 @@ def progress(what: str) -> Iterator[Advance]:
         yield lambda done, total: bar.update(task, advance=done, total=total)
 
 
+def images(n: int) -> str:
+    """A number of images for people.
+
+    >>> images(1), images(1200)
+    ('1 image', '1200 images')
+    """
+    return f"{n} image" + ("s" if n != 1 else "")
+
+
 def size(n: float) -> str:
     """A number of bytes for people.
 

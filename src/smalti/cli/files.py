@@ -3,17 +3,19 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Literal, TextIO
 
 import typer
 
-from smalti.cli.console import progress, size
+from smalti.cli.console import images, progress, size
 
 if TYPE_CHECKING:
     from smalti.images import OnBad, Source
+    from smalti.storage import Storage
 
 STANDARD = "-"
 """In the place of a file: standard input or output."""
+Place = Annotated[str, typer.Argument(metavar="FILE", help="A smalti file: a path, a URL, or - for standard input.")]
 Force = Annotated[bool, typer.Option("--force", "-f", help="Replace what is there already.")]
 ModelOption = Annotated[
     str | None, typer.Option("--model", "-m", help="Name of a model, or the path of a bundle.", show_default=False)
@@ -46,6 +48,7 @@ Labels = Annotated[
 NoNames = Annotated[bool, typer.Option("--no-names", help="Leave out the names of the images.")]
 NoLabels = Annotated[bool, typer.Option("--no-labels", help="Leave out their labels.")]
 Metadata = Annotated[Path | None, typer.Option(metavar="FILE", help="JSON to keep with the file.", show_default=False)]
+Embed = Annotated[bool, typer.Option("--embed", help="Keep what decodes of the model in the file.")]
 OnError = Annotated[
     Literal["stop", "skip"], typer.Option("--on-error", help="What to do with an image that cannot be read.")
 ]
@@ -76,7 +79,7 @@ def pack(
     no_names: NoNames = False,
     no_labels: NoLabels = False,
     metadata: Metadata = None,
-    embed: Annotated[bool, typer.Option("--embed", help="Keep what decodes of the model in the file.")] = False,
+    embed: Embed = False,
     unordered: Annotated[
         bool, typer.Option("--unordered", help="Let go of the order of the images, to save what it takes.")
     ] = False,
@@ -110,11 +113,11 @@ def pack(
     Aim(quality, psnr, min_psnr, bytes_an_image, max_error, effort)  # a wrong one is refused before anything is read
     packing = Packing(block_images, embed=embed, unordered=unordered, metadata=read_metadata(metadata))
     loaded, skipped = load_model(model or DEFAULT_MODEL), Skipped()
-    images = read_sources(sources, labels, skipped.on_bad(on_error), no_names=no_names, no_labels=no_labels)
+    source = read_sources(sources, labels, skipped.on_bad(on_error), no_names=no_names, no_labels=no_labels)
     with progress("packing") as advance:
         packed = pack_images(
-            images,
-            sys.stdout.buffer if piped else output,
+            source,
+            standard(sys.stdout, "output") if piped else output,
             model=loaded,
             quality=quality,
             psnr=psnr,
@@ -126,15 +129,13 @@ def pack(
             force=force,
             progress=advance,
         )
-    told = f"{output}: {packed.images} images, {size(packed.bytes)}, {packed.rate:.2f} bytes an image"
+    told = f"{output}: {images(packed.images)}, {size(packed.bytes)}, {packed.rate:.2f} bytes an image"
     typer.echo(told, err=piped)
     skipped.report()
 
 
 def unpack(
-    file: Annotated[
-        str, typer.Argument(metavar="FILE", help="The smalti file to read: a path, a URL, or - for standard input.")
-    ],
+    file: Place,
     output: Annotated[
         Path,
         typer.Option(
@@ -157,18 +158,16 @@ def unpack(
     smalti unpack https://example.org/test.smalti -o test.tar
     """
     from smalti.api import unpack as unpack_images
-    from smalti.storage import spool
 
-    place = spool(sys.stdin.buffer) if file == STANDARD else file
     with progress("unpacking") as advance:
-        done = unpack_images(place, output, model=model, force=force, progress=advance)
-    typer.echo(f"{output}: {done.images} images")
+        done = unpack_images(place_of(file), output, model=model, force=force, progress=advance)
+    typer.echo(f"{output}: {images(done.images)}")
     if done.left_out:
         typer.echo(f"smalti: {done.left_out}", err=True)
 
 
 def info(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="The smalti file to look at: a path or a URL.")],
+    file: Place,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Say what a smalti file holds, without decoding it.
@@ -182,7 +181,7 @@ def info(
 
     from smalti.describe import describe_file
 
-    facts = describe_file(file)
+    facts = describe_file(place_of(file))
     if as_json:
         typer.echo(json.dumps(facts))
         return
@@ -192,6 +191,22 @@ def info(
         if isinstance(value, list):
             shown = "; ".join(value)
         typer.echo(f"{key.replace('_', ' '):{width}}  {shown}")
+
+
+def place_of(file: str) -> "str | Storage":
+    """Where a smalti file is that was named on the command line."""
+    from smalti.storage import spool
+
+    return spool(standard(sys.stdin, "input")) if file == STANDARD else file
+
+
+def standard(stream: TextIO | None, what: str) -> BinaryIO:
+    """The bytes of standard input or output."""
+    from smalti.errors import UsageError
+
+    if stream is None:
+        raise UsageError(f"standard {what} is closed; name a file")
+    return stream.buffer
 
 
 def lossless_error(*, lossless: bool, max_error: int | None) -> int | None:
@@ -246,5 +261,5 @@ class Skipped:
         for line in self._said:
             typer.echo(f"smalti: skipped: {line}", err=True)
         if self._said:
-            typer.echo(f"smalti: {len(self._said)} images were skipped", err=True)
+            typer.echo(f"smalti: {images(len(self._said))} skipped", err=True)
             raise typer.Exit(1)
