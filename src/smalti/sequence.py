@@ -125,7 +125,7 @@ class Archive:
         if isinstance(index, list | tuple | range) or (isinstance(index, np.ndarray) and index.ndim):
             return self._stacked(self.rows(index))
         try:
-            i = operator.index(index)  # type: ignore[arg-type]
+            i = operator.index(index)  # type: ignore[arg-type]  # it is looked whether it is one
         except TypeError as exc:
             raise TypeError(f"images are numbered by whole numbers, slices, lists or masks, not by {index!r}") from exc
         if not -len(self) <= i < len(self):

@@ -87,7 +87,7 @@ class _Alone:
 
 _ALONE = _Alone()
 if hasattr(os, "register_at_fork"):  # another thread may have been inside when this process was forked
-    os.register_at_fork(after_in_child=lambda: _ALONE.__init__())  # type: ignore[misc]
+    os.register_at_fork(after_in_child=lambda: _ALONE.__init__())  # type: ignore[misc]  # as new, on purpose
 
 
 def bundles(
