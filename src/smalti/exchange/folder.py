@@ -10,7 +10,7 @@ from pathlib import Path
 
 from smalti.atomic import output_error
 from smalti.errors import OutputError, OutputExistsError, SourceError
-from smalti.exchange.labels import METADATA, lines_of, metadata_labels, metadata_line
+from smalti.exchange.labels import METADATA, csv_labels, json_rows, lines_of, metadata_labels, metadata_line
 from smalti.exchange.names import file_name
 from smalti.exchange.parts import Parts, Single, damage, grouped
 from smalti.exchange.pictures import SUFFIXES, png_bytes, read_picture
@@ -80,20 +80,25 @@ def check_folder(folder: Path, *, force: bool) -> None:
 def write_folder(parts: Iterable[ImageSet], about: About, folder: Path) -> None:
     """All files to a hidden folder beside the new one, or within the one that is there; then into place.
 
+    In a folder that is there, files of the same names are replaced, labels and all; others keep theirs.
+
     Raises:
         CorruptError: a name leads outside of the folder.
-        OutputExistsError: a folder, or a link to one, is where a file should go.
+        OutputExistsError: a folder, or a link to one, is where a file should go; or some images of the folder would
+            have labels and others none.
         OutputError: the disk is full, not writable, ...; the target is as it was.
     """
     there = folder.is_dir()
     temporary = (folder if there else folder.parent) / f".smalti.{secrets.token_hex(6)}.part"
     try:
-        temporary.mkdir(parents=True)
-        names = _write_files(parts, about, temporary, folder)
+        files = temporary / "files"
+        files.mkdir(parents=True)
+        names, lines = _write_files(parts, about, files, folder)
         if there:
-            _move_into(temporary, names, folder)
+            _move_into(temporary, names, lines, folder)
         else:
-            temporary.replace(folder)
+            _write_lines(lines, files / METADATA[0])
+            files.replace(folder)
     except (OSError, ValueError) as exc:
         raise output_error(folder, exc) from exc
     finally:
@@ -101,8 +106,8 @@ def write_folder(parts: Iterable[ImageSet], about: About, folder: Path) -> None:
             shutil.rmtree(temporary)
 
 
-def _write_files(parts: Iterable[ImageSet], about: About, temporary: Path, folder: Path) -> list[str]:
-    """The files' names, `metadata.jsonl` the last if there are labels."""
+def _write_files(parts: Iterable[ImageSet], about: About, temporary: Path, folder: Path) -> tuple[list[str], list[str]]:
+    """The files' names, and the lines of `metadata.jsonl` if there are labels."""
     digits = len(str(about.count - 1))
     names: list[str] = []
     lines: list[str] = []
@@ -120,23 +125,64 @@ def _write_files(parts: Iterable[ImageSet], about: About, temporary: Path, folde
             names.append(name)
             if part.labels is not None:
                 lines.append(metadata_line(name, part.labels[i]))
+    return names, lines
+
+
+def _write_lines(lines: Sequence[str], path: Path) -> None:
     if lines:
-        with (temporary / METADATA[0]).open("x", encoding="utf-8", newline="\n") as file_of_labels:
-            file_of_labels.writelines(lines)
-        names.append(METADATA[0])
-    return names
+        with path.open("x", encoding="utf-8", newline="\n") as file:
+            file.writelines(lines)
 
 
-def _move_into(temporary: Path, names: Sequence[str], folder: Path) -> None:
-    """Move files over those of a folder that is there; what could fail is tried before the first is moved."""
+def _move_into(temporary: Path, names: Sequence[str], lines: Sequence[str], folder: Path) -> None:
+    """Move files over those of a folder that is there; what could fail is tried before the first is moved.
+
+    Labels of what is replaced go first and new ones come last: whenever it is cut short, no image has another's label.
+    """
+    kept = _kept(folder, names, labelled=bool(lines))
     for parent in dict.fromkeys(Path(name).parent for name in names):
         _refuse_links(folder, parent)
         (folder / parent).mkdir(parents=True, exist_ok=True)
-    for name in names:
+    metadata = folder / METADATA[0]
+    for name in (*names, METADATA[0]) if lines else names:
         if (folder / name).is_dir():
             raise OutputExistsError(f"{folder / name} is a folder where a file should go; choose another target")
+    _write_lines(kept, temporary / "kept")
+    _write_lines([*kept, *lines], temporary / "all")
+    if kept:
+        (temporary / "kept").replace(metadata)
+    elif metadata.is_file():
+        metadata.unlink()
     for name in names:
-        (temporary / name).replace(folder / name)
+        (temporary / "files" / name).replace(folder / name)
+    if lines:
+        (temporary / "all").replace(metadata)
+
+
+def _kept(folder: Path, names: Sequence[str], *, labelled: bool) -> list[str]:
+    """The lines of `metadata.jsonl` that stay when the files `names`, labelled or not, come into a folder.
+
+    Raises:
+        OutputExistsError: some images would have labels and others none, or `metadata.csv` has labels.
+        SourceError: `metadata.jsonl` or `metadata.csv` is damaged.
+    """
+    written, kept, known = set(names), list[str](), set[str]()
+    metadata, table = (folder / kind for kind in METADATA)
+    if metadata.is_file():
+        with damage(folder, f"a folder with {metadata.name}"), metadata.open("rb") as file:
+            for line, row in json_rows(lines_of(file), metadata.name):
+                if row["file_name"] not in written:
+                    kept.append(line.rstrip("\r\n") + "\n")
+                    known.update([row["file_name"]] if row.get("label") is not None else [])
+    if table.is_file():
+        with damage(folder, f"a folder with {table.name}"), table.open("rb") as file:
+            if any(csv_labels(lines_of(file))):
+                raise OutputExistsError(f"{folder} has labels in {table.name}, to which none are added; choose another")
+    others = (name for name in _find(folder) if name not in written)
+    if (other := next((name for name in others if (name in known) != labelled), None)) is not None:
+        has, have = ("no label", "some") if labelled else ("a label", "none")
+        raise OutputExistsError(f"{folder / other} has {has}, the images to add have {have}; choose another folder")
+    return kept
 
 
 def _refuse_links(folder: Path, parent: Path) -> None:

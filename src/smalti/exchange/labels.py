@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,7 +93,7 @@ def metadata_labels(lines: Iterable[str], where: Path, kind: str, names: Sequenc
         SourceError: it is damaged, or labels some of the images but not all.
     """
     with damage(where, f"a folder or archive with {kind}"):
-        rows = _csv_labels(lines) if kind.endswith(".csv") else _json_labels(lines, kind)
+        rows = csv_labels(lines) if kind.endswith(".csv") else _json_labels(lines, kind)
         labels: dict[str, Label] = {}
         wanted, numbers = set(names), kind.endswith(".csv")
         for file, label in rows:
@@ -109,6 +110,17 @@ def metadata_labels(lines: Iterable[str], where: Path, kind: str, names: Sequenc
 
 
 def _json_labels(lines: Iterable[str], kind: str) -> Iterator[tuple[str, Label]]:
+    for _, row in json_rows(lines, kind):
+        if row.get("label") is not None:
+            yield row["file_name"], label_of(row["label"])
+
+
+def json_rows(lines: Iterable[str], kind: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The lines of `metadata.jsonl` that are not empty, and what each says of a file.
+
+    Raises:
+        ValueError: one is damaged, or names no file.
+    """
     for i, line in enumerate(lines, 1):
         if not line.strip():
             continue
@@ -118,11 +130,15 @@ def _json_labels(lines: Iterable[str], kind: str) -> Iterator[tuple[str, Label]]
             raise ValueError(f"line {i} of {kind} is nested too deep") from exc
         if not isinstance(row, dict) or not isinstance(row.get("file_name"), str):
             raise ValueError(f'line {i} of {kind} is no object with "file_name"')
-        if row.get("label") is not None:
-            yield row["file_name"], label_of(row["label"])
+        yield line, row
 
 
-def _csv_labels(lines: Iterable[str]) -> Iterator[tuple[str, Label]]:
+def csv_labels(lines: Iterable[str]) -> Iterator[tuple[str, Label]]:
+    """The files that `metadata.csv` labels, and the labels as they are written there.
+
+    Raises:
+        ValueError: it names no files.
+    """
     for row in csv.DictReader(lines):
         if "file_name" not in row:
             raise ValueError('metadata.csv has no column "file_name"')
