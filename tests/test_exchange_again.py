@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from sources import DIGITS, write
 
 from smalti.errors import OutputError, OutputExistsError, SourceError
-from smalti.exchange.sources import open_source
+from smalti.exchange.sources import open_source, read_images
 from smalti.images import ImageSet
 
 A, B, C = ("a.png", "b.png"), ("b.png", "c.png"), ("c.png", "d.png")
@@ -105,6 +106,62 @@ def test_adding_to_a_folder_that_is_cut_short_leaves_no_wrong_label(tmp_path, mo
     with contextlib.suppress(SourceError):
         right = {0: 7, 1: 8, 2: 3, 3: 4}
         assert all(label in (None, right[row]) for row, label in pairs(open_source(folder)).values())
+
+
+def put_idx(target: Path, rows: slice, labels: tuple | None = None, *, force: bool = False) -> None:
+    write(ImageSet(DIGITS[rows], None, labels), target, force=force)
+
+
+def labels_beside(target: Path) -> Path:
+    return target.with_name(target.name.replace("images-idx3", "labels-idx1"))
+
+
+@pytest.mark.parametrize("end", ["", ".gz"])
+@pytest.mark.parametrize("labels", [None, ("cat", "dog"), (3, 400), (3, 4)])
+def test_idx_images_that_are_replaced_take_their_labels_with_them(tmp_path, labels, end):
+    target = tmp_path / f"t-images-idx3-ubyte{end}"
+    put_idx(target, slice(2), (7, 8))
+    put_idx(target, slice(2, 4), labels, force=True)
+    assert (read_images(target).pixels == DIGITS[2:4]).all()
+    assert labels_beside(target).exists() == (labels == (3, 4))
+    if labels == (3, 4):
+        assert [part.labels for part in open_source(target, labels=labels_beside(target)).parts] == [labels]
+
+
+def test_labels_of_other_images_are_not_left_beside_unless_forced(tmp_path):
+    target = tmp_path / "t-images-idx3-ubyte"
+    put_idx(target, slice(2), (7, 8))
+    target.unlink()
+    with pytest.raises(OutputExistsError, match="t-labels-idx1-ubyte exists"):
+        put_idx(target, slice(2, 4))
+    put_idx(target, slice(2, 4), force=True)
+    assert list(tmp_path.iterdir()) == [target]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need a privilege there")
+def test_what_links_to_labels_stays_a_link(tmp_path):
+    target = tmp_path / "t-images-idx3-ubyte"
+    put_idx(target, slice(2), (7, 8))
+    labels_beside(target).rename(tmp_path / "labels")
+    labels_beside(target).symlink_to(tmp_path / "labels")
+    put_idx(target, slice(2, 4), (3, 4), force=True)
+    assert labels_beside(target).is_symlink()
+    assert open_source(target, labels=tmp_path / "labels").labelled
+
+
+@pytest.mark.parametrize("labels", [None, (3, 4)])
+@pytest.mark.parametrize("step", range(4))
+def test_replacing_idx_images_that_is_cut_short_leaves_no_wrong_label(tmp_path, monkeypatch, labels, step):
+    target = tmp_path / "t-images-idx3-ubyte"
+    put_idx(target, slice(2), (7, 8))
+    cut_after(monkeypatch, step)
+    with contextlib.suppress(OutputError, OSError):
+        put_idx(target, slice(2, 4), labels, force=True)
+    monkeypatch.undo()
+    if labels_beside(target).exists():
+        (part,) = open_source(target, labels=labels_beside(target)).parts
+        first = int((part.pixels[0] != DIGITS[0]).any())
+        assert part.labels == ((7, 8), (3, 4))[first]
 
 
 def cut_after(monkeypatch, steps: int) -> None:

@@ -3,6 +3,7 @@
 
 import contextlib
 import gzip
+import os
 import re
 import struct
 from collections.abc import Iterable, Iterator
@@ -106,26 +107,36 @@ def labels_path(target: Path) -> Path | None:
 def write_idx(parts: Iterable[ImageSet], about: About, target: Path, *, force: bool) -> None:
     """Gray images of one size; labels, if they are all 0 to 255 and `target` has a place for them, beside it.
 
+    Labels that are there go before the images are replaced, and new ones come after: whenever it is cut short, no
+    image has another's label.
+
     Raises:
         OutputExistsError, OutputError: see `atomic_write`.
     """
-    beside = labels_path(target) if about.labelled else None
+    beside = labels_path(target)
     ((h, w, _),) = about.shapes
     labels: list[Label] = []
-    with atomic_write(target, force=force) as file:
+    with contextlib.ExitStack() as after, atomic_write(target, force=force) as file:
         with _zipped(file, target) as images:
             images.write(IDX_IMAGES + struct.pack(">3I", about.count, h, w))
             for part in parts:
                 images.write(part.pixels.tobytes())
                 labels.extend(part.labels or ())
-        if beside is not None and (data := _bytes_of(labels)) is not None:
-            with atomic_write(beside, force=force) as file_of_labels, _zipped(file_of_labels, beside) as out:
+        if beside is None:
+            return
+        data = _bytes_of(labels)
+        if data:
+            with _zipped(after.enter_context(atomic_write(beside, force=force)), beside) as out:
                 out.write(IDX_LABELS + struct.pack(">I", len(data)) + data)
+        file.flush()
+        os.fsync(file.fileno())  # what could fail is done before the old labels go
+        (Path(os.path.realpath(beside)) if data else beside).unlink(missing_ok=True)
 
 
-def _bytes_of(labels: list[Label]) -> bytes | None:
+def _bytes_of(labels: list[Label]) -> bytes:
+    """Nothing, if they are not all 0 to 255."""
     numbers = [label for label in labels if isinstance(label, int) and 0 <= label <= 255]
-    return bytes(numbers) if len(numbers) == len(labels) else None
+    return bytes(numbers) if len(numbers) == len(labels) else b""
 
 
 @contextlib.contextmanager

@@ -45,7 +45,7 @@ def check_target(target: Path, about: About, *, force: bool) -> str:
     if kind == "parquet":
         load_pyarrow()
     refuse_existing(target, force=force)
-    beside = labels_path(target) if kind == "idx" and about.labelled else None
+    beside = labels_path(target) if kind == "idx" else None
     if beside is not None:
         refuse_existing(beside, force=force)
     return _note(kind, about, beside) if kind in ("idx", "npy") else ""
@@ -62,9 +62,9 @@ def _kind(target: Path) -> str:
 
 
 def _note(kind: str, about: About, beside: Path | None) -> str:
-    lost = [what for what, there in (("names", about.named), ("labels", about.labelled and beside is None)) if there]
+    lost = [what for what, there in (("names", about.named), ("labels", about.labelled and not beside)) if there]
     notes = [f"{' and '.join(lost)} are left out: {kind} files hold pixels alone"] if lost else []
-    if beside is not None:
+    if beside is not None and about.labelled:
         notes.append(f"labels go to {beside.name} if all are 0 to 255, else they are left out")
     return "; ".join(notes)
 
