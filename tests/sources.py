@@ -19,9 +19,9 @@ PNG = png_bytes(DIGITS[0])
 IDX = b"\0\0\x08\x03\0\0\0\x02\0\0\0\x02\0\0\0\x02"
 
 
-def write(images: ImageSet, target: Path, *, force: bool = False) -> None:
+def write(images: ImageSet, target: Path, *, force: bool = False) -> str:
     named, labelled = images.names is not None, images.labels is not None
-    write_images([images], About(len(images), frozenset({images.shape}), named, labelled), target, force=force)
+    return write_images([images], About(len(images), frozenset({images.shape}), named, labelled), target, force=force)
 
 
 def gray(n: int = 1) -> About:

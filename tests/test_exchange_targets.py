@@ -196,9 +196,17 @@ def test_what_a_kind_of_file_cannot_hold_is_refused_before_any_work(tmp_path):
         ("folder", True, True, ""),
     ],
 )
-def test_what_is_left_out_is_said_before(tmp_path, target, named, labelled, note):
-    about = About(1, frozenset({(6, 5, 1)}), named=named, labelled=labelled)
-    assert check_target(tmp_path / target, about, force=False) == note
+def test_what_is_left_out_is_said(tmp_path, target, named, labelled, note):
+    images = ImageSet(DIGITS[:1], ("a",) if named else None, (3,) if labelled else None)
+    assert write(images, tmp_path / target) == note
+
+
+@pytest.mark.parametrize(
+    ("label", "note"), [(255, "labels are in x-labels-idx1-ubyte"), (256, "labels are left out: not all are 0 to 255")]
+)
+def test_what_became_of_the_labels_of_idx_images_is_said(tmp_path, label, note):
+    said = write(ImageSet(DIGITS[:1], ("a",), (label,)), tmp_path / "x-images-idx3-ubyte")
+    assert said.startswith(f"names are left out: idx files hold pixels alone; {note}")
 
 
 def test_every_refusal_is_one_of_our_errors(tmp_path):

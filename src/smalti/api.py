@@ -17,7 +17,7 @@ from smalti.contents import ModelName, Place, as_model
 from smalti.control import DEFAULT_EFFORT, Aim, Progress, encode_parts
 from smalti.errors import SourceError, UsageError
 from smalti.exchange.sources import open_source
-from smalti.exchange.targets import check_target, write_images
+from smalti.exchange.targets import write_images
 from smalti.images import ImageSet, OnBad, Source, check_name, parts_of
 from smalti.intake import Intake, check_size
 from smalti.model import Model
@@ -129,8 +129,7 @@ def unpack(
     where = as_path(target)
     with Archive(path, model) as archive:
         about = archive.about
-        left_out = check_target(where, about, force=force)
-        write_images(archive.parts(progress), about, where, force=force)
+        left_out = write_images(archive.parts(progress), about, where, force=force)
         return Unpacked(about.count, left_out)
 
 

@@ -104,11 +104,11 @@ def labels_path(target: Path) -> Path | None:
     return None if name == target.name else target.with_name(name)
 
 
-def write_idx(parts: Iterable[ImageSet], about: About, target: Path, *, force: bool) -> None:
+def write_idx(parts: Iterable[ImageSet], about: About, target: Path, *, force: bool) -> Path | None:
     """Gray images of one size; labels, if they are all 0 to 255 and `target` has a place for them, beside it.
 
     Labels that are there go before the images are replaced, and new ones come after: whenever it is cut short, no
-    image has another's label.
+    image has another's label. Returns the file of the labels, if one was written.
 
     Raises:
         OutputExistsError, OutputError: see `atomic_write`.
@@ -123,7 +123,7 @@ def write_idx(parts: Iterable[ImageSet], about: About, target: Path, *, force: b
                 images.write(part.pixels.tobytes())
                 labels.extend(part.labels or ())
         if beside is None:
-            return
+            return None
         data = _bytes_of(labels)
         if data:
             with _zipped(after.enter_context(atomic_write(beside, force=force)), beside) as out:
@@ -131,6 +131,7 @@ def write_idx(parts: Iterable[ImageSet], about: About, target: Path, *, force: b
         file.flush()
         os.fsync(file.fileno())  # what could fail is done before the old labels go
         (Path(os.path.realpath(beside)) if data else beside).unlink(missing_ok=True)
+    return beside if data else None
 
 
 def _bytes_of(labels: list[Label]) -> bytes:

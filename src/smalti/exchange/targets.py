@@ -23,8 +23,8 @@ _NOT_WRITTEN = (".gz", ".png", ".jpg", ".jpeg", ".webp", ".smalti")
 _ALL = "give a folder, or a name that ends with .npz, .npy, .tar, .tar.gz, .zip, .parquet or -idx3-ubyte[.gz]"
 
 
-def check_target(target: Path, about: About, *, force: bool) -> str:
-    """Raise, before any work is done, if `write_images` would refuse `target`; else say what is left out, or "".
+def check_target(target: Path, about: About, *, force: bool) -> None:
+    """Raise, before any work is done, if `write_images` would refuse `target`.
 
     Raises:
         OutputExistsError: it exists and `force` is false.
@@ -37,7 +37,7 @@ def check_target(target: Path, about: About, *, force: bool) -> str:
         if target.suffix.lower() in _NOT_WRITTEN:
             raise UsageError(f"{target.name} is no kind of file that images are written to; {_ALL}")
         check_folder(target, force=force)
-        return ""
+        return
     if kind == "idx" and any(c != 1 for _, _, c in about.shapes):
         raise UsageError(f"{target.name}: idx files hold gray images only; unpack to a folder, .npz, .tar or .zip")
     if kind in ("idx", "npz", "npy") and len(about.shapes) != 1:
@@ -48,7 +48,6 @@ def check_target(target: Path, about: About, *, force: bool) -> str:
     beside = labels_path(target) if kind == "idx" else None
     if beside is not None:
         refuse_existing(beside, force=force)
-    return _note(kind, about, beside) if kind in ("idx", "npy") else ""
 
 
 def _kind(target: Path) -> str:
@@ -61,20 +60,24 @@ def _kind(target: Path) -> str:
     return suffix if suffix in _KINDS else "folder"
 
 
-def _note(kind: str, about: About, beside: Path | None) -> str:
-    lost = [what for what, there in (("names", about.named), ("labels", about.labelled and not beside)) if there]
+def _left_out(kind: str, about: About, target: Path, labels: Path | None) -> str:
+    """What became of names and labels, where images alone are in `target`; labels may be in a file of their own."""
+    place = labels_path(target) if kind == "idx" and about.labelled else None
+    lost = [what for what, there in (("names", about.named), ("labels", about.labelled and not place)) if there]
     notes = [f"{' and '.join(lost)} are left out: {kind} files hold pixels alone"] if lost else []
-    if beside is not None and about.labelled:
-        notes.append(f"labels go to {beside.name} if all are 0 to 255, else they are left out")
+    if labels is not None:
+        notes.append(f"labels are in {labels.name}")
+    elif place is not None:
+        notes.append("labels are left out: not all are 0 to 255, and idx files hold no others")
     return "; ".join(notes)
 
 
-def write_images(parts: Iterable[ImageSet], about: About, target: Path, *, force: bool = False) -> None:
+def write_images(parts: Iterable[ImageSet], about: About, target: Path, *, force: bool = False) -> str:
     """Write images to `target`: a file by the end of its name (see `check_target`), else a folder of PNG files.
 
     Files in a folder, a tar or a zip file are called by the images' names, with .png added where it is not there, or
     by number. With `force`, a file is replaced; in a folder, files of the same names are, one by one, once all are
-    written.
+    written. Returns what was left out or is in another file, in words; "" if everything is in `target`.
 
     Raises:
         OutputExistsError, UsageError, MissingExtraError: see `check_target`; or the target cannot hold the labels.
@@ -87,10 +90,9 @@ def write_images(parts: Iterable[ImageSet], about: About, target: Path, *, force
     kind = _kind(target)
     if kind == "folder":
         write_folder(parts, about, target)
-        return
+        return ""
     if kind == "idx":
-        write_idx(parts, about, target, force=force)
-        return
+        return _left_out(kind, about, target, write_idx(parts, about, target, force=force))
     with atomic_write(target, force=force) as file:
         match kind:
             case "npz":
@@ -103,6 +105,7 @@ def write_images(parts: Iterable[ImageSet], about: About, target: Path, *, force
                 write_zip(parts, about, file, str(target))
             case _:
                 write_parquet(parts, file)
+    return _left_out(kind, about, target, None) if kind == "npy" else ""
 
 
 def _checked(parts: Iterable[ImageSet], about: About) -> Iterator[ImageSet]:
