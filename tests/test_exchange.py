@@ -51,7 +51,7 @@ def test_every_kind_of_source_gives_the_same_images(tmp_path):
     (tmp_path / "x-idx3-ubyte.gz").write_bytes(gzip.compress(idx_of(DIGITS)))
     np.savez_compressed(tmp_path / "one.npz", images=DIGITS)
     with (tmp_path / "any.zip").open("wb") as file:
-        np.savez_compressed(file, x=DIGITS[..., None], labels=np.arange(20))
+        np.savez_compressed(file, x=DIGITS[..., None])
     np.savez(tmp_path / "two.npz", train=DIGITS[:3], test=DIGITS)
     np.save(tmp_path / "one.npy", DIGITS)
 

@@ -211,3 +211,52 @@ def test_without_pyarrow_parquet_files_say_what_to_install(tmp_path, monkeypatch
         open_source(tmp_path / "x.parquet")
     with pytest.raises(MissingExtraError, match=r"smalti\[parquet\]"):
         check_target(tmp_path / "y.parquet", gray(), force=False)
+
+
+N = np.arange(20)
+WORDS = np.array([f"{i:02d}.png" for i in N])
+
+
+@pytest.mark.parametrize(
+    ("key", "arrays", "names", "labels"),
+    [
+        ("", {"x": DIGITS, "labels": N}, None, N),
+        ("", {"x": DIGITS, "y": N}, None, N),
+        ("", {"data": DIGITS, "target": N}, None, N),
+        ("", {"images": DIGITS, "label": N}, None, N),
+        ("", {"images": DIGITS, "Labels": N}, None, N),
+        ("", {"images": DIGITS, "mylabels": N}, None, N),
+        ("", {"images": DIGITS, "fine_labels": N}, None, N),
+        ("", {"images": DIGITS, "labels": N, "y": N + 1, "fine_labels": N + 2}, None, N),
+        ("", {"images": DIGITS, "labels": N, "label_names": WORDS[:3], "classes": WORDS[:3]}, None, N),
+        ("", {"images": DIGITS, "filenames": WORDS}, WORDS, None),
+        ("", {"images": DIGITS, "file_names": WORDS, "y": N}, WORDS, N),
+        ("", {"images": DIGITS, "names": WORDS, "paths": WORDS[::-1]}, WORDS, None),
+        ("", {"y": DIGITS}, None, None),
+        ("", {"train_images": DIGITS, "train_names": WORDS, "train_labels": N}, WORDS, N),
+        ("#x_train", {"x_train": DIGITS, "y_train": N, "x_test": DIGITS[:3], "y_test": N[:3]}, None, N),
+        ("#masks", {"images": DIGITS[:3], "masks": DIGITS, "labels": N[:3]}, None, None),
+        ("#images", {"images": DIGITS, "y": N[:3]}, None, None),
+    ],
+)
+def test_arrays_called_like_names_and_labels_go_with_the_images_of_an_npz_file(tmp_path, key, arrays, names, labels):
+    np.savez(tmp_path / "x.npz", **arrays)
+    read = read_images(f"{tmp_path / 'x.npz'}{key}")
+    assert (read.pixels == DIGITS).all()
+    assert (read.names, read.labels) == tuple(None if c is None else tuple(c.tolist()) for c in (names, labels))
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"x": DIGITS, "y": N, "target": N}, "labels of x in y, target; save the ones to take as 'labels'"),
+        ({"images": DIGITS, "fine_labels": N, "coarse_labels": N}, "labels of images in fine_labels, coarse_labels"),
+        ({"images": DIGITS, "files": WORDS, "paths": WORDS}, "names of images in files, paths"),
+        ({"x_train": DIGITS, "y_train": N, "x_test": DIGITS, "y_test": N}, "pick one: .*#KEY"),
+        ({"images": DIGITS, "y": N[:3]}, "3 y for 20 images"),
+    ],
+)
+def test_an_npz_file_that_leaves_open_what_its_labels_are_is_refused(tmp_path, arrays, message):
+    np.savez(tmp_path / "x.npz", **arrays)
+    with pytest.raises(SourceError, match=message):
+        open_source(tmp_path / "x.npz")

@@ -8,7 +8,7 @@ import re
 import tempfile
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, BinaryIO
 
@@ -22,6 +22,12 @@ from smalti.images import About, ImageSet, Label, Source
 
 SPLITS = ("train", "val", "test")
 _SPLIT_NAME = re.compile(r"(train|val|test)/(0|[1-9][0-9]*)")
+_ROLES = {
+    "images": frozenset(("images", "image", "imgs", "img", "data", "x")),
+    "labels": frozenset(("labels", "label", "targets", "target", "classes", "class", "y")),
+    "names": frozenset(("names", "name", "filenames", "filename", "files", "file", "paths", "path")),
+}
+"""What an array may hold, by the last of the words of its key that is one of these."""
 _WORDS_AT_ONCE = 4096
 _DATE = (1980, 1, 1, 0, 0, 0)  # the earliest of zip: equal images make equal files
 
@@ -74,13 +80,15 @@ class _Group:
     images: str
     names: str | None = None
     labels: str | None = None
-    prefix: str | None = None  # of the names to give: of a split
+    prefix: str | None = None  # of the names to give, if there are none: of a split
 
 
 def open_npz(path: Path, key: str) -> Source:
     """The images of an npz file: of the array `key`, else of "images", else of MedMNIST's splits, else of the only one.
 
-    "names" go with "images"; "labels", "train_labels", ... with "images", "train_images", ...
+    What is called like labels ("labels", "y", "targets", ...) or names ("names", "filenames", ...) and has one entry an
+    image goes with them; where images are called "train_images" or "x_train", what is called "train_labels" or
+    "y_train".
 
     Raises:
         SourceError: it is damaged, holds several arrays or none, or labels only some of its images.
@@ -99,19 +107,55 @@ def _groups(file: zipfile.ZipFile, path: Path, key: str) -> list[_Group]:
     keys = [name.removesuffix(".npy") for name in file.namelist()]
     splits = [split for split in SPLITS if f"{split}_images" in keys]
     if not key and "images" not in keys and splits:
-        return [_Group(f"{s}_images", None, _labels_key(f"{s}_images", keys), f"{s}/") for s in splits]
-    likely = [name for name in keys if "label" not in name]
+        groups = [_group(file, f"{split}_images", keys, path) for split in splits]
+        return [replace(group, prefix=f"{s}/") for s, group in zip(splits, groups, strict=True)]
+    likely = [name for name in keys if _role(name)[0] == "images"] if len(keys) > 1 else keys
     if (picked := key or ("images" if "images" in keys else likely[0] if len(likely) == 1 else "")) not in keys:
         raise SourceError(f"{path} holds the arrays {', '.join(keys)[:400]}; pick one: {path}#KEY")
-    labels = _labels_key(picked, keys)
-    if key and labels and _length(file, labels, path) != _length(file, picked, path):
-        labels = None
-    return [_Group(picked, "names" if picked == "images" and "names" in keys else None, labels)]
+    return [_group(file, picked, keys, path, chosen=bool(key))]
 
 
-def _labels_key(key: str, keys: Sequence[str]) -> str | None:
-    labels = key.removesuffix("images") + "labels"
-    return labels if key.endswith("images") and labels in keys else None
+def _role(key: str) -> tuple[str, tuple[str, ...]]:
+    """What an array holds by its key, and the words of the key that tell which of several.
+
+    >>> _role("labels"), _role("train_images"), _role("y_train")
+    (('labels', ()), ('images', ('train',)), ('labels', ('train',)))
+    """
+    words = re.split(r"[\W_]+", key.lower())
+    roles = [role for word in words for role, known in _ROLES.items() if word in known]
+    role = roles[-1] if roles else "labels" if "label" in key.lower() else "images"
+    return role, tuple(word for word in words if word not in _ROLES[role] | _ROLES["images"])
+
+
+def _group(file: zipfile.ZipFile, images: str, keys: Sequence[str], path: Path, *, chosen: bool = False) -> _Group:
+    """An array of images, `chosen` by the user or not, and what goes with it."""
+    names, labels = (_beside(file, images, role, keys, path, chosen=chosen) for role in ("names", "labels"))
+    return _Group(images, names, labels)
+
+
+def _beside(
+    file: zipfile.ZipFile, images: str, role: str, keys: Sequence[str], path: Path, *, chosen: bool
+) -> str | None:
+    """The array of names or labels (`role`) that goes with one of images.
+
+    Raises:
+        SourceError: there are several.
+    """
+    _, which = _role(images)
+    found = [key for key in keys if key != images and _role(key)[0] == role]
+    alike = [key for key in found if _role(key)[1] == which] or [key for key in found if not _role(key)[1]]
+    if not alike and role == "labels" and sum(_role(key)[0] == "images" for key in keys) == 1:
+        alike = found
+    n = _length(file, images, path) if alike else 0
+    fitting = [key for key in alike if _length(file, key, path) == n]
+    if not fitting and not chosen:  # refused later on, for there are too few or too many
+        fitting = [key for key in alike[:1] if role == "labels" or key == "names"]
+    usual = [key for key in fitting if key in (role, images.removesuffix("images") + role)]
+    if len(usual or fitting) > 1:
+        raise SourceError(
+            f"{path} holds {role} of {images} in {', '.join(fitting)[:400]}; save the ones to take as {role!r}"
+        )
+    return next(iter(usual or fitting), None)
 
 
 @contextlib.contextmanager
