@@ -47,20 +47,12 @@ class _Sample:
     labelled: bool  # whether the images of this tar file have labels
     labels: dict[str, Label] = field(default_factory=dict)  # by name without suffix
     waiting: list[tuple[str, Single]] = field(default_factory=list)
-    last: str = ""  # image
 
     def add_label(self, stem: str, label: Label) -> None:
         self.labels[stem] = label
-        self._check()
 
     def add_image(self, stem: str, image: Single) -> None:
         self.waiting.append((stem, image))
-        self.last = image.name or ""
-        self._check()
-
-    def _check(self) -> None:
-        if not self.labelled and self.labels and self.last:
-            raise SourceError(f"{self.where}: {self.last} has a label, the first image has none; label all or none")
 
     def ready(self, *, ended: bool = False) -> Iterator[Single]:
         """The first of those that wait, as far as their labels are known; all, once the sample has `ended`.
@@ -78,7 +70,10 @@ class _Sample:
         del self.waiting[:done]
         if self.waiting and (ended or len(self.waiting) > _MAX_WAITING):
             name = self.waiting[0][1].name
-            raise SourceError(f"{self.where}: {name} has no label, the first image has one; label all or none")
+            raise SourceError(
+                f"{self.where}: {name} has no label beside it, the first image has one; label all or none,"
+                " each label next to its image: tar --sort=name"
+            )
 
 
 def _split(name: str) -> tuple[str, str, str]:
@@ -123,6 +118,11 @@ def _singles(path: Path, on_bad: OnBad, *, labelled: bool) -> Iterator[Single]:
         if key != sample.key:
             yield from sample.ready(ended=True)
             sample = _Sample(key, path, labelled)
+        if suffix == _LABEL and not labelled:
+            raise SourceError(
+                f"{path}: {member.name} is a label, but the first image has none beside it; label all or none,"
+                " each label next to its image: tar --sort=name"
+            )
         if suffix == _LABEL:
             sample.add_label(stem, _label(tar, member, path))
             yield from sample.ready()
