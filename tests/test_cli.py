@@ -295,6 +295,15 @@ def test_a_full_disk_leaves_the_target_as_it_was(tmp_path, small_disk, digits):
     assert target.read_bytes() == old
 
 
+def test_labels_that_are_of_no_use_are_left_out_as_the_message_says(tmp_path, digits):
+    np.savez(tmp_path / "x.npz", images=digits[:3], labels=np.zeros(3))
+    words = ["pack", tmp_path / "x.npz", "-o", tmp_path / "x.smalti", "--quality", "80"]
+    fails(1, *words, words="--no-labels")
+    assert run(*words, "--no-labels").returncode == 0
+    with smalti.open(tmp_path / "x.smalti") as archive:
+        assert (len(archive), archive.labels) == (3, None)
+
+
 def test_downloading_without_a_network_is_one_error(tmp_path, monkeypatch):
     monkeypatch.setenv("SMALTI_CACHE", str(tmp_path))
     for name in ("https_proxy", "HTTPS_PROXY"):

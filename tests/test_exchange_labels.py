@@ -1,10 +1,11 @@
 """Labels of images, and tables of them."""
 
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
-from sources import DIGITS, IDX, PNG, TAR, bad_sources, gray, idx_of, npy_of, parquet_of, write
+from sources import DIGITS, IDX, PNG, TAR, bad_sources, gray, idx_of, npy_of, parquet_of, tar_of, write, zip_of
 
 from smalti.errors import (
     MissingExtraError,
@@ -249,7 +250,7 @@ def test_arrays_called_like_names_and_labels_go_with_the_images_of_an_npz_file(t
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"x": DIGITS, "y": N, "target": N}, "labels of x in y, target; save the ones to take as 'labels'"),
+        ({"x": DIGITS, "y": N, "target": N}, "labels of x in y, target; save those to take as 'labels'"),
         ({"images": DIGITS, "fine_labels": N, "coarse_labels": N}, "labels of images in fine_labels, coarse_labels"),
         ({"images": DIGITS, "files": WORDS, "paths": WORDS}, "names of images in files, paths"),
         ({"x_train": DIGITS, "y_train": N, "x_test": DIGITS, "y_test": N}, "pick one: .*#KEY"),
@@ -260,3 +261,37 @@ def test_an_npz_file_that_leaves_open_what_its_labels_are_is_refused(tmp_path, a
     np.savez(tmp_path / "x.npz", **arrays)
     with pytest.raises(SourceError, match=message):
         open_source(tmp_path / "x.npz")
+
+
+def with_bad_labels(path: Path) -> None:
+    members = [("a.png", PNG), ("b.png", PNG)]
+    match path.name:
+        case "x.parquet":
+            parquet_of(path, [PNG, PNG], [0.5, 1.5])
+        case "folder":
+            path.mkdir()
+            for name, data in [*members, ("metadata.jsonl", LINES.replace("4", "1.5").encode())]:
+                (path / name).write_bytes(data)
+        case "x.zip":
+            path.write_bytes(zip_of([*members, ("metadata.jsonl", LINES.splitlines()[0].encode())]))
+        case "x.npz":
+            np.savez(path, images=DIGITS[:2], labels=np.zeros(2))
+        case "two.npz":
+            np.savez(path, images=DIGITS[:2], fine_labels=N[:2], coarse_labels=N[:2])
+        case "splits.npz":
+            np.savez(path, train_images=DIGITS[:1], test_images=DIGITS[:1], test_labels=N[:1])
+        case "some.tar":
+            path.write_bytes(tar_of([members[0], ("a.cls", b"1"), members[1]]))
+        case "apart.tar":
+            path.write_bytes(tar_of([*members, ("a.cls", b"1"), ("b.cls", b"\xff")]))
+
+
+@pytest.mark.parametrize(
+    "name", ["x.parquet", "folder", "x.zip", "x.npz", "two.npz", "splits.npz", "some.tar", "apart.tar"]
+)
+def test_labels_that_are_not_wanted_are_not_looked_at(tmp_path, name):
+    with_bad_labels(tmp_path / name)
+    with pytest.raises(SourceError, match="label"):
+        read_images(tmp_path / name)
+    read = read_images(tmp_path / name, labelled=False)
+    assert (len(read), read.labels) == (2, None)

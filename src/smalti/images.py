@@ -103,14 +103,10 @@ class Source:
     named: bool
     labelled: bool
 
-    def without(self, *, names: bool, labels: bool) -> "Source":
-        """The same images, but without their names or labels."""
-        if not (names and self.named) and not (labels and self.labelled):
-            return self
-        parts = (
-            ImageSet(part.pixels, None if names else part.names, None if labels else part.labels) for part in self.parts
-        )
-        return Source(parts, self.total, named=self.named and not names, labelled=self.labelled and not labels)
+    def nameless(self) -> "Source":
+        """The same images, but without their names."""
+        parts = (ImageSet(part.pixels, None, part.labels) for part in self.parts)
+        return Source(parts, self.total, named=False, labelled=self.labelled)
 
 
 @dataclass(frozen=True)

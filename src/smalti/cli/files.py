@@ -241,7 +241,8 @@ def read_sources(
     """The images that are named on the command line."""
     from smalti.exchange.sources import open_source
 
-    return open_source(*sources, labels=labels, on_bad=on_bad).without(names=no_names, labels=no_labels)
+    source = open_source(*sources, labels=labels, on_bad=on_bad, labelled=not no_labels)
+    return source.nameless() if no_names else source
 
 
 class Skipped:

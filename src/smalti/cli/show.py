@@ -45,7 +45,7 @@ def figure(
         raise UsageError(f"{output}: give the picture a name that ends in .png")
     refuse_existing(output, force=force)
     loaded = load_model(model or DEFAULT_MODEL)
-    source = read_images(*sources)
+    source = read_images(*sources, labelled=False)
     if source.shape != loaded.image_shape:
         raise UsageError(
             f"the images are {describe(source.shape)}, model {loaded.name} takes {describe(loaded.image_shape)}"

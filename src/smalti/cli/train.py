@@ -191,7 +191,7 @@ def train(
     first = None if start is None else load_model(start)
     if first is not None and not lossless and not first.has_latents:
         raise UsageError(f"model {first.name} codes by pixels alone; to go on from it, give --lossless")
-    images = read_images(*sources)
+    images = read_images(*sources, labelled=False)
     try:
         from smalti.training.compare import write_report
         from smalti.training.make import Asked, tasks

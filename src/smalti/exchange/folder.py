@@ -17,7 +17,7 @@ from smalti.exchange.pictures import SUFFIXES, png_bytes, read_picture
 from smalti.images import About, ImageSet, Label, OnBad, Source
 
 
-def open_folder(folder: Path, on_bad: OnBad) -> Source:
+def open_folder(folder: Path, on_bad: OnBad, *, labelled: bool) -> Source:
     """The images of a folder in the order of their paths; what is hidden, and links to folders, are passed over.
 
     Raises:
@@ -27,7 +27,7 @@ def open_folder(folder: Path, on_bad: OnBad) -> Source:
         names = _find(folder)
     if not names:
         raise SourceError(f"{folder} holds no images; give a folder of PNG, JPEG, WebP, ... files")
-    labels = _labels(folder, names)
+    labels = _labels(folder, names) if labelled else None
     parts = Parts(lambda: grouped(_singles(folder, names, labels, on_bad)))
     return Source(parts, len(names), named=True, labelled=labels is not None)
 

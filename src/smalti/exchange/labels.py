@@ -17,6 +17,8 @@ from smalti.images import Label
 
 METADATA = ("metadata.jsonl", "metadata.csv")
 """Beside images: their labels, as Hugging Face's ImageFolder reads them. The first that is there counts."""
+WITHOUT_LABELS = "leave labels out: --no-labels"
+"""What to do about labels that are of no use."""
 MAX_LINE = 1 << 20
 _INT = re.compile(r"-?(0|[1-9][0-9]{0,18})")
 _INTS = re.compile(rf"(?:{_INT.pattern})(?:,(?:{_INT.pattern}))*,?")
@@ -78,7 +80,7 @@ def label_of(value: object) -> Label:
         return value
     if isinstance(value, list) and all(isinstance(item, int) and not isinstance(item, bool) for item in value):
         return tuple(value)
-    raise SourceError(f"the label {str(value)[:40]!r} is neither an int, a word nor a list of ints; leave it out")
+    raise SourceError(f"the label {str(value)[:40]!r} is neither an int, a word nor a list of ints; {WITHOUT_LABELS}")
 
 
 def metadata_line(file: str, label: Label) -> str:
@@ -105,7 +107,7 @@ def metadata_labels(lines: Iterable[str], where: Path, kind: str, names: Sequenc
     if not labels:
         return None
     if (bare := next((name for name in names if name not in labels), None)) is not None:
-        raise SourceError(f"{where}: {kind} labels some images, but not {bare!r}; label all, or remove {kind}")
+        raise SourceError(f"{where}: {kind} labels some images, but not {bare!r}; label all, or {WITHOUT_LABELS}")
     return tuple(labels[name] for name in names)
 
 

@@ -15,7 +15,7 @@ from typing import IO, BinaryIO
 import numpy as np
 
 from smalti.errors import SourceError, UsageError
-from smalti.exchange.labels import int_array
+from smalti.exchange.labels import WITHOUT_LABELS, int_array
 from smalti.exchange.npy import Rows, npy_header
 from smalti.exchange.parts import Parts, damage, part_length, read_exactly
 from smalti.images import About, ImageSet, Label, Source
@@ -83,7 +83,7 @@ class _Group:
     prefix: str | None = None  # of the names to give, if there are none: of a split
 
 
-def open_npz(path: Path, key: str) -> Source:
+def open_npz(path: Path, key: str, *, labelled: bool) -> Source:
     """The images of an npz file: of the array `key`, else of "images", else of MedMNIST's splits, else of the only one.
 
     What is called like labels ("labels", "y", "targets", ...) or names ("names", "filenames", ...) and has one entry an
@@ -94,7 +94,7 @@ def open_npz(path: Path, key: str) -> Source:
         SourceError: it is damaged, holds several arrays or none, or labels only some of its images.
     """
     with damage(path, "an npz file"), zipfile.ZipFile(path) as file:
-        groups = _groups(file, path, key)
+        groups = _groups(file, path, key, labelled=labelled)
         total = sum(_check(file, group, path) for group in groups)
     if len({group.labels is None for group in groups}) > 1:
         raise SourceError(f"{path} labels only some of its splits; pick one: {path}#KEY")
@@ -103,16 +103,16 @@ def open_npz(path: Path, key: str) -> Source:
     return Source(parts, total, named=named, labelled=groups[0].labels is not None)
 
 
-def _groups(file: zipfile.ZipFile, path: Path, key: str) -> list[_Group]:
+def _groups(file: zipfile.ZipFile, path: Path, key: str, *, labelled: bool) -> list[_Group]:
     keys = [name.removesuffix(".npy") for name in file.namelist()]
     splits = [split for split in SPLITS if f"{split}_images" in keys]
     if not key and "images" not in keys and splits:
-        groups = [_group(file, f"{split}_images", keys, path) for split in splits]
+        groups = [_group(file, f"{split}_images", keys, path, labelled=labelled) for split in splits]
         return [replace(group, prefix=f"{s}/") for s, group in zip(splits, groups, strict=True)]
     likely = [name for name in keys if _role(name)[0] == "images"] if len(keys) > 1 else keys
     if (picked := key or ("images" if "images" in keys else likely[0] if len(likely) == 1 else "")) not in keys:
         raise SourceError(f"{path} holds the arrays {', '.join(keys)[:400]}; pick one: {path}#KEY")
-    return [_group(file, picked, keys, path, chosen=bool(key))]
+    return [_group(file, picked, keys, path, labelled=labelled, chosen=bool(key))]
 
 
 def _role(key: str) -> tuple[str, tuple[str, ...]]:
@@ -127,10 +127,12 @@ def _role(key: str) -> tuple[str, tuple[str, ...]]:
     return role, tuple(word for word in words if word not in _ROLES[role] | _ROLES["images"])
 
 
-def _group(file: zipfile.ZipFile, images: str, keys: Sequence[str], path: Path, *, chosen: bool = False) -> _Group:
+def _group(
+    file: zipfile.ZipFile, images: str, keys: Sequence[str], path: Path, *, labelled: bool, chosen: bool = False
+) -> _Group:
     """An array of images, `chosen` by the user or not, and what goes with it."""
-    names, labels = (_beside(file, images, role, keys, path, chosen=chosen) for role in ("names", "labels"))
-    return _Group(images, names, labels)
+    names = _beside(file, images, "names", keys, path, chosen=chosen)
+    return _Group(images, names, _beside(file, images, "labels", keys, path, chosen=chosen) if labelled else None)
 
 
 def _beside(
@@ -152,8 +154,9 @@ def _beside(
         fitting = [key for key in alike[:1] if role == "labels" or key == "names"]
     usual = [key for key in fitting if key in (role, images.removesuffix("images") + role)]
     if len(usual or fitting) > 1:
+        advice = f", or {WITHOUT_LABELS}" if role == "labels" else ""
         raise SourceError(
-            f"{path} holds {role} of {images} in {', '.join(fitting)[:400]}; save the ones to take as {role!r}"
+            f"{path} holds {role} of {images} in {', '.join(fitting)[:400]}; save those to take as {role!r}{advice}"
         )
     return next(iter(usual or fitting), None)
 

@@ -50,7 +50,7 @@ def load_pyarrow() -> ModuleType:
     return module
 
 
-def open_parquet(path: Path, on_bad: OnBad) -> Source:
+def open_parquet(path: Path, on_bad: OnBad, *, labelled: bool) -> Source:
     """The images of a parquet file: of its column `image` or `img`, with `label` or `labels` if it is there.
 
     Raises:
@@ -58,19 +58,20 @@ def open_parquet(path: Path, on_bad: OnBad) -> Source:
         MissingExtraError: pyarrow is not installed.
     """
     load_pyarrow()
-    with _opened(path) as (file, image, label):
+    with _opened(path, labelled=labelled) as (file, image, label):
         total = file.metadata.num_rows
         first = next(_rows(path, file, image, label), [])
     if not first:
         raise SourceError(f"{path} holds no images: it has no rows")
     named = all(name for _, name, _ in first)
-    parts = Parts(lambda: grouped(_singles(path, on_bad, named=named)))
-    return Source(parts, total, named=named, labelled=label is not None)
+    labelled = label is not None
+    parts = Parts(lambda: grouped(_singles(path, on_bad, named=named, labelled=labelled)))
+    return Source(parts, total, named=named, labelled=labelled)
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[tuple[Any, str, str | None]]:
-    """The file, and its columns of images and labels."""
+def _opened(path: Path, *, labelled: bool) -> Iterator[tuple[Any, str, str | None]]:
+    """The file, and its columns of images and, if they are to be `labelled`, of labels."""
     with contextlib.ExitStack() as stack:
         with damage(path, "a parquet file"):
             raw = stack.enter_context(path.open("rb"))
@@ -79,7 +80,8 @@ def _opened(path: Path) -> Iterator[tuple[Any, str, str | None]]:
         image = next((name for name in ("image", "img") if name in columns), None)
         if image is None:
             raise SourceError(f"{path} has the columns {', '.join(columns)[:400]}; the images must be in image or img")
-        yield file, image, next((name for name in ("label", "labels") if name in columns), None)
+        labels = (name for name in ("label", "labels") if labelled and name in columns)
+        yield file, image, next(labels, None)
 
 
 def _rows(path: Path, file: Any, image: str, label: str | None) -> Iterator[list[_Row]]:
@@ -105,9 +107,9 @@ def _image_of(value: object) -> tuple[bytes | None, str | None]:
     return data, name
 
 
-def _singles(path: Path, on_bad: OnBad, *, named: bool) -> Iterator[Single]:
+def _singles(path: Path, on_bad: OnBad, *, named: bool, labelled: bool) -> Iterator[Single]:
     row = -1
-    with _opened(path) as (file, image, label_column):
+    with _opened(path, labelled=labelled) as (file, image, label_column):
         for batch in _rows(path, file, image, label_column):
             for data, name, value in batch:
                 row += 1

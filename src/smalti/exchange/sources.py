@@ -12,6 +12,7 @@ import numpy as np
 from smalti.errors import SourceError, UsageError
 from smalti.exchange.folder import open_folder
 from smalti.exchange.idx import IDX_IMAGES, open_idx, read_labels
+from smalti.exchange.labels import WITHOUT_LABELS
 from smalti.exchange.npy import NPY
 from smalti.exchange.numpy_files import open_npy, open_npz, read_npy_labels
 from smalti.exchange.parquet import PARQUET, open_parquet
@@ -25,12 +26,15 @@ SMALTI = b"\x89SML"
 _TAR_MAGIC = slice(257, 262)
 
 
-def open_source(*paths: Path | str, labels: Path | str | None = None, on_bad: OnBad = raise_it) -> Source:
+def open_source(
+    *paths: Path | str, labels: Path | str | None = None, on_bad: OnBad = raise_it, labelled: bool = True
+) -> Source:
     """The images of all `paths`, one after another.
 
     A path is a folder, an image, an idx file (gzipped or not), an npz or npy file, a tar file (gzipped or not) or a zip
     file of images, or a parquet file; `FILE.npz#KEY` picks one array of several. `labels` is an idx or npy file with
-    the labels of the images of the only path.
+    the labels of the images of the only path. Where the images shall not be `labelled`, no labels are read at all,
+    so that those that are amiss do not matter.
 
     `on_bad` is told of each image in a folder or an archive, or given by itself, that cannot be read. If it returns,
     the image is left out, and `total` counts it none the less. Damage to an archive as a whole is always raised.
@@ -42,28 +46,28 @@ def open_source(*paths: Path | str, labels: Path | str | None = None, on_bad: On
     """
     if not paths:
         raise SourceError("no source of images was given")
-    if labels is not None:
+    if labels is not None and labelled:
         if on_bad is not raise_it:
             raise UsageError(f"{labels} labels all images in their order, so none can be skipped; stop at errors")
         return _open_labelled(paths, Path(labels))
-    opened = _open_all([str(path) for path in paths], on_bad)
+    opened = _open_all([str(path) for path in paths], on_bad, labelled=labelled)
     if len({source.labelled for _, source in opened}) > 1:
         bare, full = (
             next(path for path, source in opened if source.labelled is labelled) for labelled in (False, True)
         )
-        raise SourceError(f"{full} has labels, {bare} has none; give sources that all have labels, or none")
+        raise SourceError(f"{full} has labels, {bare} has none; give sources that all have labels, or {WITHOUT_LABELS}")
     named = any(source.named for _, source in opened)
     totals = [source.total for _, source in opened]
     total = sum(n for n in totals if n is not None) if None not in totals else None
     return Source(Parts(lambda: _chained(opened, named=named)), total, named, opened[0][1].labelled)
 
 
-def _open_all(paths: Sequence[str], on_bad: OnBad) -> list[tuple[str, Source]]:
+def _open_all(paths: Sequence[str], on_bad: OnBad, *, labelled: bool) -> list[tuple[str, Source]]:
     """Each source with its path; single images in a row are one."""
     opened: list[tuple[str, Source]] = []
     pictures: list[Path] = []
     for path in [*paths, None]:
-        source = None if path is None else _open(path, on_bad)
+        source = None if path is None else _open(path, on_bad, labelled=labelled)
         if source is None and path is not None:
             pictures.append(Path(path))
             continue
@@ -88,7 +92,7 @@ def _chained(opened: Sequence[tuple[str, Source]], *, named: bool) -> Iterator[I
         raise SourceError(f"{', '.join(path for path, _ in opened)[:400]}: no image could be read; check the images")
 
 
-def _open(path: str, on_bad: OnBad) -> Source | None:
+def _open(path: str, on_bad: OnBad, *, labelled: bool) -> Source | None:
     """A source by what it is; None if it is a single image, or nothing that is known."""
     file, _, key = path.rpartition("#") if ".npz#" in path else (path, "", "")
     where = Path(file)
@@ -99,19 +103,19 @@ def _open(path: str, on_bad: OnBad) -> Source | None:
             raise SourceError(f"{where} is no regular file; give a file or a folder")
     match "folder" if folder else _kind(where):
         case "folder":
-            return open_folder(where, on_bad)
+            return open_folder(where, on_bad, labelled=labelled)
         case "idx":
             return open_idx(where)
         case "npy":
             return open_npy(where)
         case "npz":
-            return open_npz(where, key)
+            return open_npz(where, key, labelled=labelled)
         case "zip":
-            return open_zip(where, on_bad)
+            return open_zip(where, on_bad, labelled=labelled)
         case "tar":
-            return open_tar(where, on_bad)
+            return open_tar(where, on_bad, labelled=labelled)
         case "parquet":
-            return open_parquet(where, on_bad)
+            return open_parquet(where, on_bad, labelled=labelled)
     return None
 
 
@@ -184,14 +188,14 @@ def _read_labels(path: Path) -> tuple[Label, ...]:
     return read_labels(path)
 
 
-def read_images(*paths: Path | str) -> ImageSet:
+def read_images(*paths: Path | str, labelled: bool = True) -> ImageSet:
     """The images of all `paths` (see `open_source`) in one array.
 
     Raises:
         SourceError: a source is missing, empty or unreadable, or not all images have one size and colour.
         MissingExtraError: there is a parquet file, but no pyarrow.
     """
-    source = open_source(*paths)
+    source = open_source(*paths, labelled=labelled)
     parts: list[ImageSet] = []
     for part in source.parts:
         if parts and part.shape != parts[0].shape:

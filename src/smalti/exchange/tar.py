@@ -26,16 +26,15 @@ _MAX_PEEK = 256  # files of the first sample to look at for a label
 _ZEROS = bytes(512)
 
 
-def open_tar(path: Path, on_bad: OnBad) -> Source:
+def open_tar(path: Path, on_bad: OnBad, *, labelled: bool) -> Source:
     """The images of a tar file, in its order. How many is not known before the end.
 
     Raises:
         SourceError: it is damaged, or holds no images.
     """
-    labelled = _peek(path)
-    return Source(
-        Parts(lambda: grouped(_singles(path, on_bad, labelled=labelled))), None, named=True, labelled=labelled
-    )
+    has = _peek(path)
+    parts = Parts(lambda: grouped(_singles(path, on_bad, labelled=labelled and has, checked=labelled)))
+    return Source(parts, None, named=True, labelled=labelled and has)
 
 
 @dataclass
@@ -109,7 +108,8 @@ def _peek(path: Path) -> bool:
     return label
 
 
-def _singles(path: Path, on_bad: OnBad, *, labelled: bool) -> Iterator[Single]:
+def _singles(path: Path, on_bad: OnBad, *, labelled: bool, checked: bool) -> Iterator[Single]:
+    """With their labels if they are `labelled`; else no label may be there, if that is `checked`."""
     sample = _Sample("", path, labelled)
     for tar, member in _walk(path):
         key, stem, suffix = _split(member.name)
@@ -118,6 +118,8 @@ def _singles(path: Path, on_bad: OnBad, *, labelled: bool) -> Iterator[Single]:
         if key != sample.key:
             yield from sample.ready(ended=True)
             sample = _Sample(key, path, labelled)
+        if suffix == _LABEL and not labelled and not checked:
+            continue
         if suffix == _LABEL and not labelled:
             raise SourceError(
                 f"{path}: {member.name} is a label, but the first image has none beside it; label all or none,"

@@ -20,7 +20,7 @@ APPLE_DOUBLE = b"\x00\x05\x16\x07"
 _DATE = (1980, 1, 1, 0, 0, 0)  # the earliest of zip: equal images make equal files
 
 
-def open_zip(path: Path, on_bad: OnBad) -> Source:
+def open_zip(path: Path, on_bad: OnBad, *, labelled: bool) -> Source:
     """The images of a zip file, in its order.
 
     Raises:
@@ -30,7 +30,7 @@ def open_zip(path: Path, on_bad: OnBad) -> Source:
         members = _images(file)
         if not members:
             raise SourceError(f"{path} holds no images; give a zip file of PNG, JPEG, WebP, ... files")
-        labels = _labels(file, path, [member.filename for member in members])
+        labels = _labels(file, path, [member.filename for member in members]) if labelled else None
     parts = Parts(lambda: grouped(_singles(path, labels, on_bad)))
     return Source(parts, len(members), named=True, labelled=labels is not None)
 
