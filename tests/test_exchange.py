@@ -344,7 +344,7 @@ def test_a_source_of_which_nothing_is_left_is_refused(tmp_path):
         list(open_source(tmp_path, on_bad=lambda _: None).parts)
 
 
-@pytest.mark.parametrize("name", ["../a.png", "/a.png", "d/../../a.png", "a\\b.png", "C:a.png", "d/nul.png", "./a.png"])
+@pytest.mark.parametrize("name", ["../a.png", "/a.png", "d/../../a.png", "./../a.png", ".//a.png", "d//a.png"])
 def test_members_with_unsafe_names_are_bad_images(tmp_path, name):
     (tmp_path / "x.zip").write_bytes(zip_of([(name, PNG), ("ok.png", PNG)]))
     (tmp_path / "x.tar").write_bytes(tar_of([(name, PNG), ("ok.png", PNG)]))

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smalti.errors import SourceError, UsageError
+from smalti.exchange.names import plain_name
 from smalti.exchange.parts import damage
 from smalti.images import Label
 
@@ -132,6 +133,7 @@ def json_rows(lines: Iterable[str], kind: str) -> Iterator[tuple[str, dict[str, 
             raise ValueError(f"line {i} of {kind} is nested too deep") from exc
         if not isinstance(row, dict) or not isinstance(row.get("file_name"), str):
             raise ValueError(f'line {i} of {kind} is no object with "file_name"')
+        row["file_name"] = plain_name(row["file_name"])
         yield line, row
 
 
@@ -145,7 +147,7 @@ def csv_labels(lines: Iterable[str]) -> Iterator[tuple[str, Label]]:
         if "file_name" not in row:
             raise ValueError('metadata.csv has no column "file_name"')
         if row["file_name"] and row.get("label"):
-            yield row["file_name"], row["label"]
+            yield plain_name(row["file_name"]), row["label"]
 
 
 def lines_of(text: Iterable[bytes]) -> Iterator[str]:

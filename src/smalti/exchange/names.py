@@ -16,7 +16,8 @@ _MAX_PARTS = 100
 def unsafe_name(name: str, *, strict: bool = os.name == "nt") -> bool:
     r"""Whether a file of that name could land outside the target folder, nowhere, or where another name lands too.
 
-    `strict` counts what Windows makes of a name; archives are carried to other machines.
+    `strict` counts what Windows makes of a name: for archives that are written, which are carried to other machines.
+    What is only read is a name, and no file yet.
 
     >>> [unsafe_name(name) for name in ("a/b.png", "../a.png", "/a.png", "./a.png", "a//b.png", "")]
     [False, True, True, True, True, True]
@@ -27,6 +28,17 @@ def unsafe_name(name: str, *, strict: bool = os.name == "nt") -> bool:
     if not set(parts).isdisjoint(("", ".", "..")) or "\0" in name or len(parts) > _MAX_PARTS:
         return True
     return strict and any(_bad_on_windows(part) for part in parts)
+
+
+def plain_name(name: str) -> str:
+    """A name as the images of a folder have it, where an archive was made of "." or metadata lists "./a.png".
+
+    >>> [plain_name(name) for name in ("./a/b.png", "a.png", "../a.png")]
+    ['a/b.png', 'a.png', '../a.png']
+    """
+    while name.startswith("./"):
+        name = name[2:]
+    return name
 
 
 def _bad_on_windows(part: str) -> bool:

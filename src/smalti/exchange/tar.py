@@ -12,7 +12,7 @@ from typing import IO, BinaryIO, cast
 
 from smalti.errors import SourceError
 from smalti.exchange.labels import label_text, parse_label
-from smalti.exchange.names import file_name, unsafe_name
+from smalti.exchange.names import file_name, plain_name, unsafe_name
 from smalti.exchange.parts import GZIP, MAX_MEMBER_BYTES, Parts, Readable, Single, damage, grouped, read_exactly
 from smalti.exchange.pictures import SUFFIXES, png_bytes, read_picture
 from smalti.exchange.zips import APPLE_DOUBLE, add_once
@@ -156,7 +156,7 @@ def _image(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path, on_bad: On
 
 def _problem(member: tarfile.TarInfo, most: int) -> str:
     """What speaks against reading it; "" if nothing does."""
-    if unsafe_name(member.name, strict=True):
+    if unsafe_name(member.name, strict=False):
         return "is no safe name of a file"
     if not member.isreg() or member.issparse():
         return "is a link, a device or a sparse file"
@@ -209,6 +209,7 @@ def _walk(path: Path) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
                 tar.members = []  # type: ignore[attr-defined]  # else it keeps them all
             if member is None:
                 break
+            member.name = plain_name(member.name)
             yield tar, member
         with damage(path, "a tar file"):
             if watched.last != _ZEROS:

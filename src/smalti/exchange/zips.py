@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 from smalti.errors import OutputError, SourceError
 from smalti.exchange.labels import METADATA, lines_of, metadata_labels, metadata_line
-from smalti.exchange.names import file_name, unsafe_name
+from smalti.exchange.names import file_name, plain_name, unsafe_name
 from smalti.exchange.parts import MAX_MEMBER_BYTES, MAX_TEXT_BYTES, Parts, Single, damage, grouped, read_exactly
 from smalti.exchange.pictures import SUFFIXES, png_bytes, read_picture
 from smalti.images import About, ImageSet, Label, OnBad, Source
@@ -30,7 +30,7 @@ def open_zip(path: Path, on_bad: OnBad, *, labelled: bool) -> Source:
         members = _images(file)
         if not members:
             raise SourceError(f"{path} holds no images; give a zip file of PNG, JPEG, WebP, ... files")
-        labels = _labels(file, path, [member.filename for member in members]) if labelled else None
+        labels = _labels(file, path, [plain_name(member.filename) for member in members]) if labelled else None
     parts = Parts(lambda: grouped(_singles(path, labels, on_bad)))
     return Source(parts, len(members), named=True, labelled=labels is not None)
 
@@ -51,11 +51,12 @@ def _starts_as_apple_double(file: zipfile.ZipFile, member: zipfile.ZipInfo) -> b
 
 
 def _labels(file: zipfile.ZipFile, path: Path, names: Sequence[str]) -> tuple[Label, ...] | None:
+    members = {plain_name(member.filename): member for member in file.infolist()}
     for kind in METADATA:
-        if kind in file.NameToInfo:
-            if file.NameToInfo[kind].file_size > MAX_TEXT_BYTES:
+        if kind in members:
+            if members[kind].file_size > MAX_TEXT_BYTES:
                 raise SourceError(f"{path}: {kind} claims more than {MAX_TEXT_BYTES} bytes; it is damaged")
-            with file.open(kind) as stream:
+            with file.open(members[kind]) as stream:
                 return metadata_labels(lines_of(iter(lambda: stream.readline(1 << 21), b"")), path, kind, names)
     return None
 
@@ -72,12 +73,13 @@ def _singles(path: Path, labels: Sequence[Label] | None, on_bad: OnBad) -> Itera
             except SourceError as exc:
                 on_bad(exc)
                 continue
-            if (pixels := read_picture(data, member.filename, f"{path}: {member.filename}", on_bad)) is not None:
-                yield Single(pixels, member.filename, None if labels is None else labels[i])
+            name = plain_name(member.filename)
+            if (pixels := read_picture(data, name, f"{path}: {name}", on_bad)) is not None:
+                yield Single(pixels, name, None if labels is None else labels[i])
 
 
 def _read(file: zipfile.ZipFile, member: zipfile.ZipInfo, where: str) -> bytes:
-    if unsafe_name(member.filename, strict=True):
+    if unsafe_name(plain_name(member.filename), strict=False):
         raise SourceError(f"{where!r} is no safe name of a file; give it another")
     if member.file_size > MAX_MEMBER_BYTES:
         raise SourceError(f"{where} claims {member.file_size} bytes, no small image; leave it out")

@@ -1,0 +1,42 @@
+"""Names of images: as they are in sources, and where a target cannot hold them."""
+
+import subprocess
+
+import pytest
+from sources import DIGITS, PNG, tar_of, write, zip_of
+
+from smalti.exchange.sources import open_source, read_images
+from smalti.images import ImageSet
+
+
+@pytest.mark.parametrize("kind", ["x.tar", "x.zip"])
+def test_archives_of_a_folder_called_dot_are_read_as_the_folder(tmp_path, kind):
+    lines = b'{"file_name": "a.png", "label": 3}\n{"file_name": "./d/b.png", "label": 4}\n'
+    members = [("./a.png", PNG), ("./a.cls", b"3"), ("././d/b.png", PNG), ("./d/b.cls", b"4")]
+    archive = {"x.tar": tar_of, "x.zip": zip_of}[kind]
+    (tmp_path / kind).write_bytes(archive([*members, ("./metadata.jsonl", lines)]))
+    read = read_images(tmp_path / kind)
+    assert (read.names, read.labels) == (("a.png", "d/b.png"), (3, 4))
+
+
+def test_what_tar_makes_of_a_folder_is_read_as_the_folder(tmp_path):
+    write(ImageSet(DIGITS[:3], ("a.png", "b.png", "c/d.png"), None), tmp_path / "d")
+    subprocess.run(["tar", "cf", tmp_path / "dot.tar", "-C", tmp_path / "d", "."], check=True)
+    assert sorted(read_images(tmp_path / "dot.tar").names) == ["a.png", "b.png", "c/d.png"]
+
+
+@pytest.mark.parametrize("kind", ["metadata.jsonl", "metadata.csv"])
+def test_metadata_may_name_files_from_dot(tmp_path, kind):
+    text = {"metadata.jsonl": '{"file_name": "./a.png", "label": 3}', "metadata.csv": "file_name,label\n./a.png,3"}
+    (tmp_path / "a.png").write_bytes(PNG)
+    (tmp_path / kind).write_text(text[kind])
+    assert read_images(tmp_path).labels == (3,)
+
+
+@pytest.mark.parametrize("name", ["a:b.png", "a?.png", "C:a.png", "d/nul.png", "a|b .png"])
+def test_names_that_only_windows_has_no_files_of_are_read(tmp_path, name):
+    (tmp_path / "x.zip").write_bytes(zip_of([(name, PNG)]))
+    (tmp_path / "x.tar").write_bytes(tar_of([(name, PNG)]))
+    for path in (tmp_path / "x.zip", tmp_path / "x.tar"):
+        assert open_source(path).named
+        assert read_images(path).names == (name,)
