@@ -2,6 +2,7 @@
 
 import os
 import warnings
+from pathlib import Path
 
 import pytest
 from sources import DIGITS, gray, names_of, write
@@ -162,10 +163,28 @@ def test_the_target_itself_may_be_a_link(tmp_path):
     assert read_images(tmp_path / "real").names == ("1.png", "a/0.png")
 
 
-@pytest.mark.parametrize("target", ["x.png", "x.smalti", "x.GZ", "x.jpg"])
+OTHERS = ["x.png", "x.smalti", "x.GZ", "x.jpg", "x.tar.xz", "x.tar.bz2", "x.h5", "x.csv", "x.jsonl", "x.7z", "x.tiff"]
+
+
+@pytest.mark.parametrize("target", [*OTHERS, "x-labels-idx1-ubyte", "x-labels-idx1-ubyte.gz"])
 def test_kinds_of_files_that_are_not_written_are_refused(tmp_path, target):
     with pytest.raises(UsageError, match="give a folder"):
         write(ImageSet(DIGITS), tmp_path / target)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("target", ["-", "memory://out", "s3://bucket/x.npz", "https://example.org/x"])
+def test_targets_that_are_no_local_files_are_refused(tmp_path, monkeypatch, target):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="give a folder"):
+        write(ImageSet(DIGITS), Path(target))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("target", ["v1.2", "run.2024", "scans.png.d", "x.train", "..a"])
+def test_folders_may_have_dots_in_their_names(tmp_path, target):
+    write(ImageSet(DIGITS[:1]), tmp_path / target)
+    assert (tmp_path / target / "0.png").is_file()
 
 
 def test_what_a_kind_of_file_cannot_hold_is_refused_before_any_work(tmp_path):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Where images go to: a folder, or one file of any kind that is read. Whole or not at all."""
 
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -19,7 +20,14 @@ from smalti.images import About, ImageSet
 __all__ = ["check_target", "png_bytes", "unsafe_name", "write_images"]
 
 _KINDS = ("npz", "npy", "tar", "tgz", "zip", "parquet")
-_NOT_WRITTEN = (".gz", ".png", ".jpg", ".jpeg", ".webp", ".smalti")
+_NOT_WRITTEN = re.compile(
+    r"\.(smalti|png|jpe?g|webp|avif|gif|bmp|tiff?|gz|bz2|xz|zst|tbz2|txz|7z|rar|h5|hdf5|csv|tsv|jsonl?|txt|arrow|pt|pth"
+    r"|pkl|pickle|lmdb|mdb|mat|tfrecords?|safetensors)$|[.-]idx1(-ubyte)?$",
+    re.IGNORECASE,
+)
+"""How files of other kinds are called; a folder of such a name is hardly meant. Other dots are for folders to have."""
+_ELSEWHERE = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
+"""How the path made of a URL starts; drives have one letter."""
 _ALL = "give a folder, or a name that ends with .npz, .npy, .tar, .tar.gz, .zip, .parquet or -idx3-ubyte[.gz]"
 
 
@@ -33,8 +41,12 @@ def check_target(target: Path, about: About, *, force: bool) -> None:
         OutputError: the operating system does not even let us look.
     """
     kind = _kind(target)
+    if _ELSEWHERE.match(target.as_posix()):
+        raise UsageError(f"{target.as_posix()!r}: images are written to local files only; {_ALL}")
+    if str(target) == "-":
+        raise UsageError(f"images are not written to standard output; {_ALL}")
     if kind == "folder":
-        if target.suffix.lower() in _NOT_WRITTEN:
+        if _NOT_WRITTEN.search(target.name):
             raise UsageError(f"{target.name} is no kind of file that images are written to; {_ALL}")
         check_folder(target, force=force)
         return
