@@ -1,10 +1,12 @@
 """Names of images: as they are in sources, and where a target cannot hold them."""
 
+import os
 import subprocess
 
 import pytest
 from sources import DIGITS, PNG, tar_of, write, zip_of
 
+from smalti.errors import CorruptError, OutputError
 from smalti.exchange.sources import open_source, read_images
 from smalti.images import ImageSet
 
@@ -40,3 +42,31 @@ def test_names_that_only_windows_has_no_files_of_are_read(tmp_path, name):
     for path in (tmp_path / "x.zip", tmp_path / "x.tar"):
         assert open_source(path).named
         assert read_images(path).names == (name,)
+
+
+LONG = "x" * 300
+
+
+@pytest.mark.parametrize(
+    ("target", "names", "error", "other"),
+    [
+        ("x.tar", ("a:b.png", "c.png"), CorruptError, "folder"),
+        ("x.zip", ("a:b.png", "c.png"), CorruptError, "x.parquet"),
+        ("out", ("../a.png", "c.png"), CorruptError, "x.parquet"),
+        ("out", ("a.png", "a.png/b.png"), OutputError, "x.parquet"),
+        ("out", ("a.png/b.png", "a.png"), OutputError, "x.npz"),
+        ("out", ("a.png", "a"), OutputError, "x.parquet"),
+        ("x.tar", ("a.png", "a"), OutputError, "x.npz"),
+        ("out", (LONG, "a.png"), OutputError, "x.parquet"),
+        ("out", (f"{LONG}/a.png", "a.png"), OutputError, "x.npz"),
+    ],
+)
+@pytest.mark.skipif(os.name == "nt", reason="names have other limits there")
+def test_where_a_name_cannot_be_a_file_the_message_says_what_can_hold_it(tmp_path, target, names, error, other):
+    pytest.importorskip("pyarrow")
+    images = ImageSet(DIGITS[:2], names)
+    with pytest.raises(error, match=f"unpack to .*{other.removeprefix('x.')}"):
+        write(images, tmp_path / target)
+    assert not list(tmp_path.iterdir())
+    write(images, tmp_path / other)
+    assert read_images(tmp_path / other).names == names

@@ -2,11 +2,13 @@
 """Folders of image files, searched in depth; labels in `metadata.jsonl` or `metadata.csv` at the top."""
 
 import contextlib
+import errno
 import os
 import secrets
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from smalti.atomic import output_error
 from smalti.errors import OutputError, OutputExistsError, SourceError
@@ -15,6 +17,13 @@ from smalti.exchange.names import file_name
 from smalti.exchange.parts import Parts, Single, damage, grouped
 from smalti.exchange.pictures import SUFFIXES, png_bytes, read_picture
 from smalti.images import About, ImageSet, Label, OnBad, Source
+
+_TWO = "two images would be one file, or one the folder of the other"
+_OF_NAMES = {
+    errno.ENAMETOOLONG: "its name is too long",
+    **dict.fromkeys((errno.EEXIST, errno.ENOTDIR, errno.EISDIR), _TWO),
+}
+"""Why a name cannot be had, where another target can hold it."""
 
 
 def open_folder(folder: Path, on_bad: OnBad, *, labelled: bool) -> Source:
@@ -114,18 +123,29 @@ def _write_files(parts: Iterable[ImageSet], about: About, temporary: Path, folde
     for part in parts:
         for i, image in enumerate(part.pixels):
             name = file_name(part.names[i] if part.names else f"{len(names):0{digits}d}", str(folder))
-            path = temporary / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                file = path.open("xb")  # "x": two names must never be one file
-            except FileExistsError as exc:
-                raise OutputError(f"two images would be the file {name!r} in {folder}; unpack to an npz file") from exc
-            with file:
+            with _created(temporary / name, name, folder) as file:
                 file.write(png_bytes(image))
             names.append(name)
             if part.labels is not None:
                 lines.append(metadata_line(name, part.labels[i]))
     return names, lines
+
+
+def _created(path: Path, name: str, folder: Path) -> BinaryIO:
+    """A new file for the image `name`; two names must never be one file.
+
+    Raises:
+        OutputError: no folder can hold a file of that name, or not beside the others.
+        OSError: there is another reason.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("xb")
+    except OSError as exc:
+        if (reason := _OF_NAMES.get(exc.errno or 0)) is None:
+            raise
+        other = "a parquet file (or npz, if all are of one size)"
+        raise OutputError(f"{folder} cannot hold the image {name!r:.80}: {reason}; unpack to {other}") from exc
 
 
 def _write_lines(lines: Sequence[str], path: Path) -> None:

@@ -50,11 +50,12 @@ def _bad_on_windows(part: str) -> bool:
 def file_name(name: str, target: str, *, strict: bool = os.name == "nt") -> str:
     """The file of an image in a folder or an archive: its name, with .png added where it is not there.
 
+    `strict` as in `unsafe_name`.
+
     Raises:
         CorruptError: the name is no safe path.
     """
     if unsafe_name(name, strict=strict):
-        raise CorruptError(
-            f"an image is named {name!r}, which is no safe path in {target}; unpack to an npz file instead"
-        )
+        other = "a parquet file (or npz, if all are of one size)" if unsafe_name(name) else "a folder or a parquet file"
+        raise CorruptError(f"an image is named {name!r:.80}, which is no safe path in {target}; unpack to {other}")
     return name if name.lower().endswith(".png") else name + ".png"
