@@ -3,8 +3,9 @@
 import os
 import subprocess
 
+import numpy as np
 import pytest
-from sources import DIGITS, PNG, tar_of, write, zip_of
+from sources import DIGITS, PNG, names_of, tar_of, write, zip_of
 
 from smalti.errors import CorruptError, OutputError
 from smalti.exchange.sources import open_source, read_images
@@ -42,6 +43,17 @@ def test_names_that_only_windows_has_no_files_of_are_read(tmp_path, name):
     for path in (tmp_path / "x.zip", tmp_path / "x.tar"):
         assert open_source(path).named
         assert read_images(path).names == (name,)
+
+
+def test_names_that_are_made_for_images_are_of_one_image_each(tmp_path):
+    for folder in ("aa", "bb"):
+        (tmp_path / folder).mkdir()
+        np.save(tmp_path / folder / "x.npy", DIGITS[:2])
+    np.savez(tmp_path / "x.npz", a=DIGITS[:1], b=DIGITS[:1])
+    (tmp_path / "t.png").write_bytes(PNG)
+    paths = ["aa/x.npy", "bb/x.npy", "x.npz#a", "x.npz#b", "t.png"]
+    expected = ["x-00000.png", "x-00001.png", "x-2-00000.png", "x-2-00001.png", "x-3-00000.png", "x-4-00000.png"]
+    assert names_of(open_source(*(f"{tmp_path}/{path}" for path in paths))) == [*expected, "t.png"]
 
 
 LONG = "x" * 300

@@ -2,6 +2,7 @@
 """Where images come from: what a path is, and several as one."""
 
 import gzip
+import itertools
 import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -81,15 +82,29 @@ def _open_all(paths: Sequence[str], on_bad: OnBad, *, labelled: bool) -> list[tu
 
 def _chained(opened: Sequence[tuple[str, Source]], *, named: bool) -> Iterator[ImageSet]:
     found = False
-    for path, source in opened:
+    for (_, source), stem in zip(opened, _stems([path for path, _ in opened]), strict=True):
         i = 0
         for part in source.parts:
-            names = tuple(f"{Path(path).stem}-{i + k:05d}.png" for k in range(len(part))) if named else None
+            names = tuple(f"{stem}-{i + k:05d}.png" for k in range(len(part))) if named else None
             yield part if source.named or not named else replace(part, names=names)
             i += len(part)
             found = True
     if not found:
         raise SourceError(f"{', '.join(path for path, _ in opened)[:400]}: no image could be read; check the images")
+
+
+def _stems(paths: Sequence[str]) -> list[str]:
+    """What names start with that are made for the images of each source: `x`, and `x-2`, ... where others have it.
+
+    >>> _stems(["a/x.npy", "b/x.npy", "x-2.npy", "y.npz#train"])
+    ['x', 'x-2', 'x-2-2', 'y']
+    """
+    stems: dict[str, None] = {}  # in order
+    for path in paths:
+        stem = Path(path).stem
+        numbered = (f"{stem}-{k}" for k in itertools.count(2))
+        stems[next(name for name in itertools.chain([stem], numbered) if name not in stems)] = None
+    return list(stems)
 
 
 def _open(path: str, on_bad: OnBad, *, labelled: bool) -> Source | None:
