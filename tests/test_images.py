@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import smalti
 from smalti.errors import SourceError
 from smalti.images import ImageSet, check_name, parts_of, raise_it
 
@@ -19,7 +20,8 @@ def test_gray_rgb_and_rgba_images_are_images(shape):
     [
         ((2, 4), np.uint8, "must be uint8 of shape"),
         ((2, 4, 5, 2), np.uint8, "must be uint8 of shape"),
-        ((2, 4, 5, 1), np.uint8, "must be uint8 of shape"),
+        ((2, 4, 5, 1), np.uint16, "must be uint8 of shape"),
+        ((2, 4, 5, 1, 1), np.uint8, "must be uint8 of shape"),
         ((2, 4, 5), np.uint16, "must be uint8 of shape"),
         ((0, 4, 5), np.uint8, "no images"),
         ((2, 0, 5), np.uint8, "no images"),
@@ -28,6 +30,12 @@ def test_gray_rgb_and_rgba_images_are_images(shape):
 def test_other_arrays_are_refused(shape, kind, message):
     with pytest.raises(SourceError, match=message):
         ImageSet(np.zeros(shape, kind))
+
+
+def test_a_single_channel_is_gray(digits):
+    images = ImageSet(digits[..., None])
+    assert (images.shape, images.pixels.shape) == ((28, 28, 1), digits.shape)
+    assert (smalti.decode(smalti.encode(digits[0][..., None], max_error=0)) == digits[0]).all()
 
 
 def test_names_and_labels_are_one_to_each_image():

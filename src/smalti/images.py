@@ -36,7 +36,7 @@ def raise_it(error: SourceError) -> None:
 
 @dataclass(frozen=True, eq=False)
 class ImageSet:
-    """Images of one size and colour, in order.
+    """Images of one size and colour, in order. Arrays `n h w 1` are taken as gray.
 
     Raises:
         SourceError: the arrays are not what they should be.
@@ -54,7 +54,10 @@ class ImageSet:
         x = self.pixels
         if not isinstance(x, np.ndarray):
             raise SourceError(f"images are one array (uint8, n h w), not {type(x).__name__}; see numpy.stack")
-        if x.dtype != np.uint8 or not (x.ndim == 3 or (x.ndim == 4 and x.shape[3] in COLOURS and x.shape[3] > 1)):
+        if x.ndim == 4 and x.shape[3] == 1:
+            x = x[..., 0]
+            object.__setattr__(self, "pixels", x)
+        if x.dtype != np.uint8 or not (x.ndim == 3 or (x.ndim == 4 and x.shape[3] in COLOURS)):
             raise SourceError(
                 f"images must be uint8 of shape n h w, n h w 3 or n h w 4, not {x.dtype} of shape {x.shape}"
             )
