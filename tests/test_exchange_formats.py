@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from smalti.errors import UsageError
 from smalti.exchange.names import unsafe_name
@@ -288,3 +289,32 @@ def test_a_label_of_the_whole_name_wins_over_that_of_the_sample(tmp_path):
 def test_one_image_and_one_word_are_read_from_a_gzipped_tar_of_any_name(tmp_path):
     path = tar_of(tmp_path / "x.gz", [("a.png", PNG), ("a.cls", b"cat")])
     assert read_images(path).labels == ("cat",)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize(
+    ("orientation", "seen"),
+    [
+        (1, lambda x: x),
+        (2, np.fliplr),
+        (3, lambda x: np.rot90(x, 2)),
+        (4, np.flipud),
+        (5, lambda x: np.rot90(x, 3)[:, ::-1]),
+        (6, lambda x: np.rot90(x, 3)),
+        (7, lambda x: np.rot90(x)[:, ::-1]),
+        (8, np.rot90),
+    ],
+)
+def test_images_are_turned_as_their_exif_data_says(tmp_path, kind, orientation, seen):
+    stored = np.kron(np.array([[0, 60, 120], [180, 210, 255]], np.uint8), np.ones((16, 16), np.uint8))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(stored).convert("RGB").save(tmp_path / "a", kind, exif=exif, quality=95)
+    (read,) = read_images(tmp_path / "a").pixels
+    assert read.shape == (*seen(stored).shape, 3)
+    assert np.abs(read.astype(int) - seen(stored)[..., None]).max() < 30
+
+
+def test_exif_data_that_is_damaged_is_passed_over(tmp_path):
+    Image.new("RGB", (4, 5)).save(tmp_path / "a.jpg", exif=b"Exif\0\0MM\0*\xff\xff\xff\xff" + b"\xff" * 9)
+    assert read_images(tmp_path / "a.jpg").shape == (5, 4, 3)

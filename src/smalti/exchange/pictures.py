@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from smalti.errors import SourceError
 from smalti.exchange.parts import MAX_PIXELS, Parts, Single, grouped
@@ -46,7 +46,7 @@ def read_picture(data: Path | bytes, name: str, where: str, on_bad: OnBad) -> ND
 
 
 def decode(data: Path | bytes, where: str) -> NDArray[np.uint8]:
-    """An image file to `h w`, `h w 3` or `h w 4`.
+    """An image file to `h w`, `h w 3` or `h w 4`, turned as its EXIF data says: as people see it.
 
     Raises:
         SourceError: it cannot be read, or is of a kind whose pixels 8-bit gray, RGB or RGBA cannot hold.
@@ -86,10 +86,19 @@ def _pixels(image: Image.Image, where: str) -> NDArray[np.uint8]:
         raise SourceError(f"{where} has mode {_mode(image)}; convert it to 8-bit gray, RGB or RGBA first")
     if _deep(image):
         raise SourceError(f"{where} has 16 bits a sample; convert it to 8-bit gray, RGB or RGBA first")
-    pixels = np.asarray(image.convert(mode), np.uint8)
+    pixels = np.asarray(_upright(image).convert(mode), np.uint8)
     if image.mode == "P" and mode == "RGB" and (pixels == pixels[..., :1]).all():
         return np.ascontiguousarray(pixels[..., 0])  # a palette of grays
     return pixels
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """The image as its EXIF data says it is to be seen; data that is damaged is passed over, as viewers do."""
+    image.load()
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # noqa: BLE001 - of many kinds
+        return image
 
 
 def _mode(image: Image.Image) -> str:
