@@ -135,7 +135,7 @@ def test_an_image_among_a_thousand_that_cannot_be_read_stops_or_is_listed(tmp_pa
     assert skipped.returncode == 1
     assert "skipped: " in skipped.stderr
     assert "0777.png" in skipped.stderr
-    assert "1 images were skipped" in skipped.stderr
+    assert "1 image skipped" in skipped.stderr
     with smalti.open(target) as archive:
         assert len(archive) == 999
 
