@@ -5,7 +5,7 @@ import pytest
 
 import smalti
 from smalti import format as fmt
-from smalti.errors import CorruptError, NotSmaltiError
+from smalti.errors import CorruptError, ModelError, NotSmaltiError
 
 rng = np.random.default_rng(5)
 SHAPES = [(7, 9), (5, 6, 3), (7, 9), (4, 4, 4), (7, 9)] * 4
@@ -186,3 +186,10 @@ def test_an_order_is_not_taken_for_that_of_earlier_images(tmp_path):
     with smalti.open(tmp_path / "y.smalti") as archive:
         for image, name in zip(archive, archive.names, strict=True):
             assert name.startswith("lost-") or name == f"img{image[0, 0]}"
+
+
+def test_a_file_of_one_image_says_which_model_it_is_not_of(tmp_path, digits):
+    (tmp_path / "x.smalti").write_bytes(smalti.encode(digits[0], quality=20))
+    for work in (smalti.verify, smalti.open):
+        with pytest.raises(ModelError, match="not with fashion"):
+            work(tmp_path / "x.smalti", model="fashion")

@@ -38,12 +38,18 @@ def open_reader(storage: Storage, model: Model | None) -> ArchiveReader | Single
 
     Raises:
         SourceError, FormatError, UnknownModelError: it cannot be read, or is damaged.
+        ModelError: it is a file of one image, and `model` is not its model.
     """
     with within(storage.where):
         form = check_start(storage.read(0, HEADER.size))
     if not form & SINGLE_FLAG:
         return ArchiveReader(storage)
     single = SingleReader(storage)
+    if model is not None and not model.id.startswith(single.head.model):
+        raise ModelError(
+            f"{storage.where} was packed with a model whose id begins with {single.head.model.hex()}, not with"
+            f" {model.name} ({model.id.hex()}); name the right bundle"
+        )
     known = [model] if model is not None else find_by_prefix(single.head.model)
     if not known:
         raise UnknownModelError(
