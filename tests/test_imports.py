@@ -15,7 +15,7 @@ LAYERS = [
     *["mixture", "pixels", "prior", "local", "ladder", "zips", "onnxfile", "shapes", "bounds", "model", "networks"],
     *["bundle", "pixelcoder", "code", "search"],
     *["latentcoder", "codec", "exact", "least", "control", "metrics", "unordered"],
-    *["intake", "sets", "packing", "contents", "sequence", "describe", "api", "assemble", "mend"],
+    *["intake", "sets", "packing", "contents", "sequence", "describe", "api", "assemble", "guess", "mend"],
     *["datasets", "samples", "rivals", "figure"],
 ]
 """Each imports only from those before it; the command line and training come after all of them."""

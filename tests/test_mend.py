@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 import smalti
 from smalti import format as fmt
-from smalti.errors import CorruptError, ModelError, NotSmaltiError
+from smalti.cli import app
+from smalti.errors import CorruptError, ModelError, NotSmaltiError, UnknownModelError, VersionError
 
 rng = np.random.default_rng(5)
 SHAPES = [(7, 9), (5, 6, 3), (7, 9), (4, 4, 4), (7, 9)] * 4
@@ -186,6 +188,148 @@ def test_an_order_is_not_taken_for_that_of_earlier_images(tmp_path):
     with smalti.open(tmp_path / "y.smalti") as archive:
         for image, name in zip(archive, archive.names, strict=True):
             assert name.startswith("lost-") or name == f"img{image[0, 0]}"
+
+
+def noise(n, seed):
+    return np.random.default_rng(seed).integers(0, 256, (n, 28, 28), dtype=np.uint8)
+
+
+@pytest.fixture
+def grown(tmp_path, digits):
+    """Noise in a raw block, then digits in another one, of a model that is not the default; appended to once."""
+    path = tmp_path / "grown.smalti"
+    x = np.concatenate([noise(2, 1), digits[:10]])
+    smalti.pack(x, path, model="fashion", max_error=0, packing=smalti.Packing(2))
+    smalti.append(path, digits[10:15], max_error=0)
+    return path, np.concatenate([x, digits[10:15]])
+
+
+@pytest.mark.parametrize(("head", "cut"), [(0, 20), (21, 20), (21, 0)])
+def test_what_is_saved_has_the_model_that_decodes_it(grown, tmp_path, head, cut):
+    path, x = grown
+    data = path.read_bytes()
+    path.write_bytes(bytes(head) + data[head : len(data) - cut])
+    notes = " ".join(smalti.repair(path, tmp_path / "y.smalti").notes)
+    assert ("fashion is taken" in notes) == bool(head and cut)
+    assert smalti.verify(tmp_path / "y.smalti", deep=True) == []
+    with smalti.open(tmp_path / "y.smalti") as archive:
+        assert archive.contents.model(0).name == "fashion"
+        assert (archive[:] == x).all()
+
+
+def test_a_model_that_no_block_needs_is_any(tmp_path):
+    smalti.pack(noise(3, 2), tmp_path / "x.smalti", model="fashion", max_error=0)
+    (tmp_path / "x.smalti").write_bytes(bytes(21) + (tmp_path / "x.smalti").read_bytes()[21:-20])
+    smalti.repair(tmp_path / "x.smalti", tmp_path / "y.smalti")
+    assert smalti.verify(tmp_path / "y.smalti", deep=True) == []
+
+
+def test_two_models_whose_ids_are_lost_stay_two(tmp_path, digits):
+    """Else kinds that differ in the model alone would be one, and images change places."""
+    one, two, both = (tmp_path / f"{name}.smalti" for name in ("one", "two", "both"))
+    smalti.pack(noise(2, 3), one, model="fashion", max_error=0)
+    smalti.pack(noise(2, 4), two, model="mnist", max_error=0)
+    smalti.merge([one, two], both)
+    both.write_bytes(bytes(21) + both.read_bytes()[21:-20])
+    smalti.repair(both, tmp_path / "y.smalti")
+    with smalti.open(tmp_path / "y.smalti") as archive:
+        assert len(archive.contents.index.models) == 2
+        assert (archive[:] == np.concatenate([noise(2, 3), noise(2, 4)])).all()
+
+
+def test_images_that_no_known_model_decodes_are_not_said_to_be_saved(toy, tmp_path, digits):
+    smalti.pack(digits[:4], tmp_path / "x.smalti", model=toy, quality=20)
+    data = (tmp_path / "x.smalti").read_bytes()
+    (tmp_path / "x.smalti").write_bytes(bytes(21) + data[21:-20])
+    with pytest.raises(UnknownModelError, match=r"x\.smalti: .*--model"):
+        smalti.repair(tmp_path / "x.smalti", tmp_path / "y.smalti")
+    smalti.repair(tmp_path / "x.smalti", tmp_path / "y.smalti", model=toy)
+    assert smalti.verify(tmp_path / "y.smalti", deep=True, model=toy) == []
+    (tmp_path / "x.smalti").write_bytes(data[:-20])
+    notes = smalti.repair(tmp_path / "x.smalti", tmp_path / "z.smalti").notes
+    assert any("neither known here nor in the file" in note for note in notes)
+
+
+@pytest.mark.parametrize("form", [0x11, 0x03, 0x00, 0x41])
+@pytest.mark.parametrize("cut", [0, 20])
+def test_blocks_are_believed_before_the_form_in_the_header(path, tmp_path, form, cut):
+    data = bytearray(path.read_bytes())
+    data[4] = form
+    path.write_bytes(data[: len(data) - cut])
+    (line,) = smalti.verify(path)
+    assert "there are blocks" in line
+    done = smalti.repair(path, tmp_path / "y.smalti")
+    assert ("the index is whole" in done.notes) == (cut == 0)
+    check_saved(tmp_path / "y.smalti")
+
+
+def test_a_header_that_names_another_model_costs_nothing(path, tmp_path):
+    data = bytearray(path.read_bytes())
+    data[15] ^= 1
+    path.write_bytes(data)
+    assert "the index is whole" in smalti.repair(path, tmp_path / "y.smalti").notes
+    check_saved(tmp_path / "y.smalti")
+
+
+def test_another_version_is_not_for_repair(tmp_path):
+    (tmp_path / "x.smalti").write_bytes(b"\x89SML\x03" + rng.bytes(500))
+    with pytest.raises(VersionError, match="version 3"):
+        smalti.repair(tmp_path / "x.smalti", tmp_path / "y.smalti")
+
+
+@pytest.mark.parametrize("code", [fmt.NAMES, fmt.LABELS])
+def test_what_is_said_of_images_is_not_lost_in_silence(path, tmp_path, code):
+    what = {fmt.NAMES: "names", fmt.LABELS: "labels"}[code]
+    parts = [smalti.ImageSet(x[None], (f"b/{i}.png",), (i,)) for i, x in enumerate(MIXED)]
+    smalti.append(path, smalti.Source(parts, 20, named=True, labelled=True), max_error=0)
+    damage(path, code, 1)
+    data = path.read_bytes()
+    for cut in (0, 20):
+        path.write_bytes(data[: len(data) - cut])
+        notes = smalti.repair(path, tmp_path / "y.smalti", force=True).notes
+        assert [note for note in notes if "lost:" in note] == [f"the {what} of 20 saved images are lost: 20 to 39"]
+
+
+def test_metadata_are_not_lost_in_silence(path, tmp_path):
+    damage(path, fmt.METADATA)
+    assert "the metadata are lost" in smalti.repair(path, tmp_path / "y.smalti").notes
+    smalti.pack(MIXED, path, max_error=0, packing=smalti.Packing(metadata={"a": 1}), force=True)
+    smalti.append(path, MIXED, max_error=0, packing=smalti.Packing(metadata={"a": 2}))
+    damage(path, fmt.METADATA, 1)
+    assert "older ones" in smalti.repair(path, tmp_path / "y.smalti", force=True).notes[-1]
+    with smalti.open(tmp_path / "y.smalti") as archive:
+        assert archive.metadata == {"a": 1}
+
+
+def test_how_many_images_are_lost_is_said_where_it_is_known(path, tmp_path):
+    with smalti.open(path) as archive:
+        last = max(entry.offset for entry in archive.contents.index.blocks)
+    lost = len(images_of(path, 7))
+    data = path.read_bytes()
+    path.write_bytes(data[: last + 1] + bytes([data[last + 1] ^ 1]) + data[last + 2 :])
+    assert f"{20 - lost} of 20 images are saved; {lost} are lost" in smalti.repair(path, tmp_path / "y.smalti").notes
+    path.write_bytes(data[:last])
+    notes = smalti.repair(path, tmp_path / "y.smalti", force=True).notes
+    assert any("of at least" in note and "how many there were is not known" in note for note in notes)
+    assert "no names or labels or metadata were found; whether there were any is not known" in notes
+
+
+def test_advice_to_repair_is_given_where_it_helps(path, tmp_path):
+    def said(*arguments):
+        found = CliRunner().invoke(app, [str(argument) for argument in arguments])
+        return found.output + found.stderr
+
+    single = tmp_path / "single.smalti"
+    single.write_bytes(data := smalti.encode(MIXED[1], max_error=0))
+    single.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    assert "smalti repair" not in said("verify", single)
+    (tmp_path / "v3.smalti").write_bytes(b"\x89SML\x03" + rng.bytes(500))
+    assert "smalti repair" not in said("verify", tmp_path / "v3.smalti")
+    for at in (4, 60):
+        torn = bytearray(path.read_bytes())
+        torn[at] ^= 16
+        (tmp_path / "torn.smalti").write_bytes(torn)
+        assert "save what is whole: smalti repair" in said("verify", tmp_path / "torn.smalti")
 
 
 def test_a_file_of_one_image_says_which_model_it_is_not_of(tmp_path, digits):

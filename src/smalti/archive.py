@@ -156,6 +156,22 @@ class ArchiveWriter:
         return Index(tuple(self.models), tuple(self.kinds), tuple(self.blocks), tuple(self.sections))
 
 
+def read_index(storage: Storage, end: int, model_id: bytes | None = None) -> Index:
+    """The index of an archive that ends at byte `end`.
+
+    model_id: of its first model, as the header says; None: the header is not asked.
+
+    Raises:
+        SourceError, TruncatedError, CorruptError: it cannot be read, is not there, or damaged.
+    """
+    tail_at = max(0, end - TAIL_BYTES)
+    tail = storage.read(tail_at, end - tail_at)
+    index_size, check = unpack_trailer(tail[-TRAILER.size :], end)
+    at = end - TRAILER.size - index_size
+    data = tail[at - tail_at : -TRAILER.size] if at >= tail_at else storage.read(at, index_size)
+    return unpack_index(data, check, model_id, at)
+
+
 class ArchiveReader:
     """Reads records of an archive in any order, from several threads if need be.
 
@@ -174,12 +190,7 @@ class ArchiveReader:
         if check_start(head) & SINGLE_FLAG:
             raise CorruptError("this is a file of a single image")
         self.model_id, self.end = unpack_header(head, storage.size)
-        tail_at = max(0, self.end - TAIL_BYTES)
-        tail = storage.read(tail_at, self.end - tail_at)
-        index_size, check = unpack_trailer(tail[-TRAILER.size :], self.end)
-        at = self.end - TRAILER.size - index_size
-        data = tail[at - tail_at : -TRAILER.size] if at >= tail_at else storage.read(at, index_size)
-        self.index = unpack_index(data, check, self.model_id, at)
+        self.index = read_index(storage, self.end, self.model_id)
         self.count, stored = self.index.count, dict[int, int]()
         self._firsts = []
         for block in self.index.blocks:

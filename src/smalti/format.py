@@ -284,8 +284,8 @@ def unpack_trailer(data: bytes, end: int) -> tuple[int, bytes]:
     return index_size, check
 
 
-def unpack_index(data: bytes, check: bytes, model_id: bytes, at: int) -> Index:
-    """The index (`data`, without the trailer) that starts at byte `at`.
+def unpack_index(data: bytes, check: bytes, model_id: bytes | None, at: int) -> Index:
+    """The index (`data`, without the trailer) that starts at byte `at`; model_id: as the header says, if it is asked.
 
     Raises:
         CorruptError: a checksum, a count or a place does not fit.
@@ -311,8 +311,9 @@ def unpack_index(data: bytes, check: bytes, model_id: bytes, at: int) -> Index:
     return index
 
 
-def _check_index(index: Index, count: int, model_id: bytes, at: int) -> None:
-    if not 1 <= len(index.models) <= MAX_MODELS or index.models[0].id != model_id or index.count != count:
+def _check_index(index: Index, count: int, model_id: bytes | None, at: int) -> None:
+    first = index.models[0].id if 1 <= len(index.models) <= MAX_MODELS else None
+    if first is None or model_id not in (None, first) or index.count != count:
         raise CorruptError("the index does not fit the header or its own blocks; the file is damaged")
     if len(set(index.kinds)) < len(index.kinds) or len({model.id for model in index.models}) < len(index.models):
         raise CorruptError("two models or kinds of the index are the same; the file is damaged")

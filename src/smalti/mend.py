@@ -2,17 +2,16 @@
 """Verify that a smalti file is whole, and repair one that is not."""
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from smalti.api import as_path
-from smalti.archive import ArchiveReader, ArchiveWriter
+from smalti.archive import ArchiveWriter, read_index
 from smalti.atomic import atomic_write
-from smalti.bundle import find_by_prefix, find_model, parse_bundle
 from smalti.codec import decode_block
 from smalti.columns import Label, unpack_labels, unpack_names, unpack_numbers
 from smalti.contents import Contents, ModelName, Place, as_model, parse_metadata
@@ -25,6 +24,7 @@ from smalti.errors import (
     SmaltiError,
     UnknownModelError,
     UsageError,
+    within,
 )
 from smalti.format import (
     HEADER,
@@ -34,18 +34,22 @@ from smalti.format import (
     NAMES,
     ORDER,
     SINGLE_FLAG,
+    VERSION,
     BlockHead,
     Index,
     check_start,
-    hash64,
     unpack_block,
 )
+from smalti.guess import needed_models
 from smalti.model import Model
-from smalti.scan import Found, first_record, scan
+from smalti.scan import Found, first_record, has_block, scan
 from smalti.sections import write_metadata, write_sections
 from smalti.single import SingleReader
-from smalti.storage import storage_of
+from smalti.storage import Storage, storage_of
 from smalti.unordered import spoken
+
+MOST_SPANS = 20
+"""Of images whose names or labels are lost, that a note lists."""
 
 
 @dataclass(frozen=True)
@@ -65,15 +69,23 @@ def verify(
     what was packed, as is always done with a file of one image.
 
     Raises:
-        SourceError, UnknownModelError: it cannot be read, or not be decoded here.
+        SourceError, UnknownModelError, ModelError: it cannot be read, or not be decoded here, or not by `model`.
         NotSmaltiError: it does not even start as a smalti file.
     """
+    storage = storage_of(path)
     try:
-        contents = Contents(path, model, models=deep)
+        if _disguised(storage):
+            return [f"{storage.where}: the header is not that of an archive, but there are blocks; the file is damaged"]
+        return _wrong(Contents(storage, model, models=deep), progress, deep=deep)
     except NotSmaltiError:
         raise
     except FormatError as exc:
         return [str(exc)]
+    finally:
+        storage.close()
+
+
+def _wrong(contents: Contents, progress: Progress | None, *, deep: bool) -> list[str]:
     wrong = list[str]()
 
     def note(work: Callable[[], object]) -> None:
@@ -82,17 +94,14 @@ def verify(
         except (FormatError, ModelError) as exc:
             wrong.append(str(exc))
 
-    try:
-        for what in (contents.names, contents.labels, contents.metadata, contents.order, contents.sets):
-            note(what)
-        for number in range(len(contents.index.models)):
-            note(lambda number=number: contents.reader.model(number))  # type: ignore[misc]
-        for block, entry in enumerate(contents.index.blocks):
-            note(lambda block=block: _look(contents, block, deep=deep))  # type: ignore[misc]
-            if progress:
-                progress(entry.images, contents.reader.count)
-    finally:
-        contents.storage.close()
+    for what in (contents.names, contents.labels, contents.metadata, contents.order, contents.sets):
+        note(what)
+    for number in range(len(contents.index.models)):
+        note(lambda number=number: contents.reader.model(number))  # type: ignore[misc]
+    for block, entry in enumerate(contents.index.blocks):
+        note(lambda block=block: _look(contents, block, deep=deep))  # type: ignore[misc]
+        if progress:
+            progress(entry.images, contents.reader.count)
     return wrong
 
 
@@ -101,6 +110,25 @@ def _look(contents: Contents, block: int, *, deep: bool) -> None:
         list(contents.decode([block]))
     elif contents.index.blocks[block].offset:
         contents.reader.block(block)
+
+
+def repairable(path: Place) -> bool:
+    """Whether a damaged file has a block that `repair` can save.
+
+    Raises:
+        SourceError: it cannot be read.
+    """
+    storage = storage_of(path)
+    try:
+        return has_block(storage)
+    finally:
+        storage.close()
+
+
+def _disguised(storage: Storage) -> bool:
+    """Whether a damaged byte makes an archive look like a single file, or one of another version."""
+    head = storage.read(0, len(MAGIC) + 1)
+    return head.startswith(MAGIC) and head[len(MAGIC) :] != bytes([VERSION]) and has_block(storage)
 
 
 def repair(
@@ -113,7 +141,8 @@ def repair(
 ) -> Repaired:
     """Write all that is whole of a damaged archive to `target`: every block whose checksum is right, index or not.
 
-    Names and labels that are lost are replaced: `lost-0000042`, -1 or nothing.
+    Names and labels that are lost are replaced: `lost-0000042`, -1 or nothing. The notes say what is lost, as far as
+    that can be known.
 
     Args:
         model: of the file's images, if that cannot be told any more.
@@ -126,38 +155,55 @@ def repair(
     """
     storage = storage_of(path)
     try:
-        head, index = storage.read(0, HEADER.size), None
-        if head.startswith(MAGIC) and check_start(head) & SINGLE_FLAG:
-            raise CorruptError(f"{path} is a file of a single image, which is whole or lost: smalti verify says which")
+        found, index = scan(storage), None
         with contextlib.suppress(FormatError):  # it is done without
-            index = ArchiveReader(storage).index
-        saved = _Saved(scan(storage), index, None if model is None else as_model(model), str(path))
+            index = read_index(storage, found.end)
+        if index is None and found.nothing:
+            _check_archive(storage)
+        saved = _Saved(found, index, None if model is None else as_model(model), storage.where)
     finally:
         storage.close()
     with atomic_write(as_path(target), force=force) as file:
-        saved.write(ArchiveWriter.start(file, saved.ids[min(saved.ids)]), progress)
+        saved.write(file, progress)
     return Repaired(len(saved.numbers), tuple(saved.notes))
+
+
+def _check_archive(storage: Storage) -> None:
+    """Say what a file is in which there is nothing of an archive."""
+    head = storage.read(0, HEADER.size)
+    with within(storage.where):
+        if head.startswith(MAGIC) and check_start(head) & SINGLE_FLAG:
+            raise CorruptError("this is a file of a single image, which is whole or lost: smalti verify says which")
 
 
 class _Saved:
     """What was found, and where it belongs."""
 
     def __init__(self, found: Found, index: Index | None, given: Model | None, where: str) -> None:
-        self.found, self.index, self.given, self.where = found, index, given, where
+        self.found, self.index = found, index
         self.notes = ["the index is whole" if index else "the index is lost; blocks were looked for"]
-        self.ids: dict[int, bytes] = {}
         self.nameless = False  # whether names and labels cannot be given to images any more
-        self._models: dict[int, Model] = {}
+        if not found.blocks:
+            raise CorruptError(f"{where}: no block of it is whole; nothing can be saved")
+        try:
+            self.models = needed_models(found, index, given)
+        except UnknownModelError as exc:
+            raise UnknownModelError(f"{where}: {exc}") from exc
+        self.notes += [needed.note for needed in self.models.values() if needed.note]
         blocks = {(head.number, head.first): (head, payload) for head, payload in [*found.blocks, *self._carried()]}
         self.blocks = self._fitting([blocks[place] for place in sorted(blocks)])
         if not self.blocks:
             raise CorruptError(f"{where}: no block of it is whole; nothing can be saved")
-        for head, payload in self.blocks:
-            self._model(head, payload)
         self.numbers, self.kinds = self._places()
-        total = index.count if index else max(first + count for _, first, count, _ in [*found.sections, (0, 0, 0, b"")])
+        self.notes.append(self._count())
+
+    def _count(self) -> str:
+        n, told = len(self.numbers), [first + count for _, first, count, _ in self.found.sections]
+        total = max([self.index.count] if self.index else told, default=0)
         total = max(total, int(self.numbers.max()) + 1)
-        self.notes.append(f"{len(self.numbers)} of {total} images are saved")
+        if self.index is None:
+            return f"{n} of at least {total} images are saved; how many there were is not known"
+        return f"{n} of {total} images are saved" + (f"; {total - n} are lost" if n < total else "")
 
     def _fitting(self, blocks: list[tuple[BlockHead, bytes]]) -> list[tuple[BlockHead, bytes]]:
         """Those that can be of one archive: of the kind that their number has, and of images that no other holds."""
@@ -173,33 +219,6 @@ class _Saved:
             self.notes.append(f"{len(blocks) - len(fitting)} blocks do not fit the others, and are left out")
         return fitting
 
-    def _model(self, head: BlockHead, payload: bytes) -> Model | None:
-        """The model of a block; None where its id is known, but nothing else."""
-        number = head.kind.model
-        if number in self.ids:
-            return self._models.get(number)
-        known = self.index.models[number].id if self.index and number < len(self.index.models) else None
-        known = self.found.model_id if known is None and number == 0 else known
-        tried = [] if self.given is None else [self.given]
-        if number in self.found.models:
-            tried.append(parse_bundle(self.found.models[number], trusted=False))
-        if known is not None:
-            self.ids[number] = known
-            tried = [model for model in tried if model.id == known]
-            try:
-                tried.append(find_model(known))
-            except UnknownModelError:
-                if not tried:
-                    return None
-        else:
-            tried += find_by_prefix(b"")
-            tried = [model for model in tried if _decodes(model, head, payload)]
-            if not tried:
-                raise UnknownModelError(f"{self.where}: it cannot be told which model it needs; name it with --model")
-            self.ids[number] = tried[0].id
-        self._models[number] = tried[0]
-        return tried[0]
-
     def _carried(self) -> list[tuple[BlockHead, bytes]]:
         """Blocks that the order of others carries, where all of those are there."""
         found = []
@@ -207,19 +226,22 @@ class _Saved:
             try:
                 _, opened, count = unpack_numbers(data, 3, 1 << 32)
                 mine, keys = self.found.blocks[max(0, end - opened) : end], list[bytes]()
-                after = mine[0][0].first if mine else 0
+                if not 0 < opened == len(mine):
+                    raise CorruptError("an open block is missing")
+                first = mine[0][0]
+                after, model = first.first, self.models[first.kind.model].model
                 for head, payload in mine:
-                    model = self._model(head, payload)
-                    if head.first != after or model is None:
+                    if head.first != after or model is None or head.kind != first.kind:
                         raise CorruptError("an open block is missing")
                     after += head.images
                     keys += [x.tobytes() for x in decode_block(payload, head.images, head.kind.shape, model)]
-                if len(mine) != opened:
-                    raise CorruptError("an open block is missing")
                 message = spoken(keys, None)
                 for _ in range(count):
                     record = first_record(message)
-                    found.append(unpack_block(record))
+                    head, payload = unpack_block(record)
+                    if head.kind != first.kind:
+                        raise CorruptError("a carried block is of another kind")
+                    found.append((head, payload))
                     message = message[len(record) :]
             except SmaltiError as exc:
                 self.notes.append(f"images that the order of others carried are lost: {exc}")
@@ -267,17 +289,15 @@ class _Saved:
         if self.nameless:
             return found
         for first, count, data in parts:
-            try:
+            with contextlib.suppress(CorruptError):  # what is missing is told
                 found |= {first + i: entry for i, entry in enumerate(unpack(data, count))}
-            except CorruptError as exc:
-                self.notes.append(f"what is said of images {first} to {first + count - 1} is lost: {exc}")
         return found
 
-    def write(self, writer: ArchiveWriter, progress: Progress | None) -> None:
+    def write(self, file: BinaryIO, progress: Progress | None) -> None:
         """Write all that is saved."""
-        models = {}
-        for number in sorted(self.ids):
-            models[number] = writer.model(self.ids[number], self.found.models.get(number))
+        numbers = sorted({head.kind.model for head, _ in self.blocks})
+        writer = ArchiveWriter.start(file, self.models[numbers[0]].id)
+        models = {number: writer.model(self.models[number].id, self.models[number].bundle) for number in numbers}
         kinds = {}
         for head, payload in self.blocks:
             kind = head.kind._replace(model=models[head.kind.model])
@@ -292,40 +312,63 @@ class _Saved:
             None if names is None else self._names(names),
             None if labels is None else self._labels(labels),
         )
-        metadata = [data for code, _, _, data in self.found.sections if code == METADATA]
-        try:
-            if metadata:
-                write_metadata(writer, parse_metadata(metadata[-1]))
-        except (CorruptError, UsageError) as exc:
-            self.notes.append(f"the metadata are lost: {exc}")
+        self._write_metadata(writer)
+        absent = {"names": names is None, "labels": labels is None, "metadata": not self.found.metadata}
+        if self.index is None and any(absent.values()):
+            words = " or ".join(what for what, missing in absent.items() if missing)
+            self.notes.append(f"no {words} were found; whether there were any is not known")
         writer.finish()
+
+    def _write_metadata(self, writer: ArchiveWriter) -> None:
+        """The last ones of the file that can be read."""
+        told = [entry.offset for entry in self.index.sections if entry.code == METADATA] if self.index else None
+        for place in reversed(told := list(self.found.metadata) if told is None else told):
+            with contextlib.suppress(KeyError, CorruptError, UsageError):
+                write_metadata(writer, parse_metadata(self.found.metadata[place]))
+                if place != told[-1]:
+                    self.notes.append("the metadata are lost; older ones of the file take their place")
+                return
+        if told:
+            self.notes.append("the metadata are lost")
 
     def _names(self, names: dict[int, str]) -> list[str]:
         """All different, as names of an archive must be."""
-        real, found = set(names.values()), dict[str, None]()
+        real, found, lost = set(names.values()), dict[str, None](), list[int]()
         for i in self.numbers.tolist():
             name = names.get(i)
             if name is None or name in found:
+                lost.append(i)
                 name = f"lost-{i:07d}"
                 while name in real:
                     name += "-"
             found[name] = None
+        self._note_lost("names", lost)
         return list(found)
 
     def _labels(self, labels: dict[int, Label]) -> list[Label]:
         kind = type(next(iter(labels.values()), 0))
         missing: Label = {int: -1, str: "", tuple: ()}[kind]  # type: ignore[assignment]
         labels = {i: label for i, label in labels.items() if type(label) is kind}
+        self._note_lost("labels", [i for i in self.numbers.tolist() if i not in labels])
         return [labels.get(i, missing) for i in self.numbers.tolist()]
+
+    def _note_lost(self, what: str, images: Sequence[int]) -> None:
+        if images and not self.nameless:
+            self.notes.append(f"the {what} of {len(images)} saved images are lost: {_spans(images)}")
+
+
+def _spans(numbers: Sequence[int]) -> str:
+    """Rising numbers in few words.
+
+    >>> _spans([0, 1, 2, 5, 7, 8])
+    '0 to 2, 5, 7 to 8'
+    """
+    ends = [i for i, n in enumerate(numbers) if i + 1 == len(numbers) or numbers[i + 1] != n + 1]
+    firsts = [0, *(i + 1 for i in ends)]
+    spans = [(numbers[a], numbers[b]) for a, b in zip(firsts, ends, strict=False)]
+    words = [f"{a}" if a == b else f"{a} to {b}" for a, b in spans[:MOST_SPANS]]
+    return ", ".join(words) + (" and more" if len(spans) > MOST_SPANS else "")
 
 
 def _ranks(head: BlockHead) -> np.ndarray[Any, Any]:
     return np.arange(head.first, head.first + head.images)
-
-
-def _decodes(model: Model, head: BlockHead, payload: bytes) -> bool:
-    try:
-        pixels = decode_block(payload, head.images, head.kind.shape, model)
-    except (CorruptError, ModelError):
-        return False
-    return hash64(np.ascontiguousarray(pixels).data) == head.pixels

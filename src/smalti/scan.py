@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: MIT
 """Find the records of a damaged archive without its index: by their marks, each proven by its hash."""
 
-import contextlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from smalti.errors import CorruptError, FormatError
+from smalti.errors import CorruptError
 from smalti.format import (
     BLOCK,
     BLOCK_MARK,
@@ -15,13 +14,14 @@ from smalti.format import (
     MAX_MODEL_BYTES,
     MAX_PAYLOAD,
     MAX_SECTION_BYTES,
+    METADATA,
     MODEL,
     MODEL_MARK,
     SECTION,
     SECTION_MARK,
     BlockHead,
+    hash64,
     unpack_block,
-    unpack_header,
     unpack_model,
     unpack_section,
 )
@@ -41,11 +41,18 @@ _MARK = re.compile(b"|".join(map(re.escape, _LAYOUTS)))
 class Found:
     """What there is, in the order of the file."""
 
+    end: int = 0  # of the archive, as the header says if that is whole; else of the file
     model_id: bytes | None = None  # of the header, if that is whole
     blocks: list[tuple[BlockHead, bytes]] = field(default_factory=list)  # with payloads
     models: dict[int, bytes] = field(default_factory=dict)  # bundles
     sections: list[tuple[int, int, int, bytes]] = field(default_factory=list)  # code, first, count, data
+    metadata: dict[int, bytes] = field(default_factory=dict)  # data, by the place of the record
     carriers: list[tuple[int, bytes]] = field(default_factory=list)  # blocks found before it, data
+
+    @property
+    def nothing(self) -> bool:
+        """Whether no record is whole."""
+        return not (self.blocks or self.models or self.sections or self.metadata or self.carriers)
 
 
 def scan(storage: Storage) -> Found:
@@ -54,10 +61,12 @@ def scan(storage: Storage) -> Found:
     Raises:
         SourceError: the file cannot be read.
     """
-    found, end = Found(), storage.size
-    with contextlib.suppress(FormatError):  # the records say the rest
-        found.model_id, end = unpack_header(storage.read(0, HEADER.size), storage.size)
-    for mark, record in _records(storage, end):
+    found, head = Found(storage.size), storage.read(0, HEADER.size)
+    if len(head) == HEADER.size:
+        _, _, end, check, model_id = HEADER.unpack(head)
+        if hash64(end)[:2] == check:  # the file may be shorter, or its form damaged: the records say the rest
+            found.model_id, found.end = model_id, min(int.from_bytes(end, "little") or storage.size, storage.size)
+    for at, mark, record in _records(storage, found.end):
         if mark == BLOCK_MARK:
             found.blocks.append(unpack_block(record))
         elif mark == MODEL_MARK:
@@ -67,9 +76,20 @@ def scan(storage: Storage) -> Found:
             code, first, count, data = unpack_section(record)
             if code == CARRIERS:
                 found.carriers.append((len(found.blocks), data))
+            elif code == METADATA:
+                found.metadata[at] = data
             else:
                 found.sections.append((code, first, count, data))
     return found
+
+
+def has_block(storage: Storage) -> bool:
+    """Whether a block is whole, wherever it lies.
+
+    Raises:
+        SourceError: the file cannot be read.
+    """
+    return any(mark == BLOCK_MARK for _, mark, _ in _records(storage, storage.size))
 
 
 def first_record(data: bytes) -> bytes:
@@ -78,8 +98,8 @@ def first_record(data: bytes) -> bytes:
     return data[: BLOCK.size + size].ljust(BLOCK.size + size if size <= MAX_PAYLOAD else 0, b"\0")
 
 
-def _records(storage: Storage, end: int) -> Iterator[tuple[bytes, bytes]]:
-    """Marks and records, one behind the other."""
+def _records(storage: Storage, end: int) -> Iterator[tuple[int, bytes, bytes]]:
+    """Places, marks and records, one behind the other."""
     at, room = 0, WASTE * end + WINDOW
     while at < end:
         window, done = storage.read(at, min(WINDOW, end - at)), 0
@@ -91,7 +111,7 @@ def _records(storage: Storage, end: int) -> Iterator[tuple[bytes, bytes]]:
             if record is None:
                 room -= size
             else:
-                yield mark, record
+                yield at + found.start(), mark, record
                 done = found.start() + size
         at += max(done, len(window) - len(BLOCK_MARK) + 1, 1)
 

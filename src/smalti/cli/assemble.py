@@ -8,6 +8,7 @@ import typer
 
 from smalti.cli.console import images, progress, size
 from smalti.cli.files import (
+    STANDARD,
     AskedQuality,
     BlockImages,
     Effort,
@@ -153,6 +154,7 @@ def verify(
 
     smalti verify scans.smalti --deep
     """
+    from smalti.mend import repairable
     from smalti.mend import verify as verify_file
 
     with progress("verifying") as advance:
@@ -160,7 +162,8 @@ def verify(
     for line in wrong:
         typer.echo(f"smalti: {line}", err=True)
     if wrong:
-        typer.echo(f"smalti: {file} is damaged; save what is whole: smalti repair", err=True)
+        if file != STANDARD and repairable(file):
+            typer.echo(f"smalti: {file} is damaged; save what is whole: smalti repair", err=True)
         raise typer.Exit(1)
     typer.echo(f"{file} is whole" + (", and decodes to what was packed" if deep else ""))
 
@@ -171,7 +174,7 @@ def repair(
     model: ModelOption = None,
     force: Force = False,
 ) -> None:
-    """Save every undamaged block of a damaged smalti file, also where the index is gone.
+    """Save every undamaged block of a damaged smalti file, also where the index is gone, and say what is lost.
 
     Examples:
     smalti repair damaged.smalti -o saved.smalti
