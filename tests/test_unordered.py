@@ -1,6 +1,8 @@
 """Images in no order, whose order carries blocks."""
 
+import io
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,8 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import smalti
+from smalti.archive import ArchiveReader, ArchiveWriter
+from smalti.columns import pack_numbers, unpack_numbers
 from smalti.errors import CorruptError, SourceError, UsageError
+from smalti.format import CARRIERS
 from smalti.samples import draw_digits
+from smalti.storage import Memory
 from smalti.unordered import arrange, capacity, spoken
 
 KEYS = st.lists(st.binary(max_size=2), max_size=60)
@@ -95,3 +101,23 @@ def test_names_and_means_do_not_go_with_no_order(tmp_path, many):
     with pytest.raises(SourceError):
         smalti.pack(smalti.Source([], 0, named=False, labelled=False), tmp_path / "x.smalti", packing=unordered)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("change", ["twice", "none carried", "none open"])
+def test_a_set_carries_something_and_no_block_is_in_two(tmp_path, many, change):
+    path = tmp_path / "u.smalti"
+    smalti.pack(many, path, quality=8, effort=1, packing=smalti.Packing(100, unordered=True))
+    data = path.read_bytes()
+    reader = ArchiveReader(Memory(data))
+    ((first, opened, carried),) = (unpack_numbers(told, 3, 99) for _, told in reader.sections(CARRIERS))
+    index = reader.index
+    if change != "twice":
+        index = replace(index, sections=tuple(entry for entry in index.sections if entry.code != CARRIERS))
+    place = (first, opened, carried) if change == "twice" else (0, 1, 0) if change == "none carried" else (opened, 0, 1)
+    file = io.BytesIO(data)
+    file.seek(0, io.SEEK_END)
+    writer = ArchiveWriter.resume(file, index, len(data))
+    writer.section(CARRIERS, 0, pack_numbers(place))
+    writer.finish()
+    path.write_bytes(file.getvalue())
+    assert any("set" in line for line in smalti.verify(path))

@@ -165,16 +165,20 @@ class Contents:
         return self._sets
 
     def _find_sets(self) -> list[tuple[int, int, int]]:
-        found, blocks = list[tuple[int, int, int]](), self.index.blocks
+        found, blocks, taken = list[tuple[int, int, int]](), self.index.blocks, set[int]()
         for _, data in self.reader.sections(CARRIERS):
             first, opened, carried = unpack_numbers(data, 3, len(blocks))
             mine = blocks[first : first + opened + carried]
-            possible = len(mine) == opened + carried > 0 and len({block.kind for block in mine}) == 1
+            possible = opened and carried and len(mine) == opened + carried and len({block.kind for block in mine}) == 1
             if not possible or not all(bool(block.offset) == (i < opened) for i, block in enumerate(mine)):
                 raise CorruptError("a set of blocks is impossible; the file is damaged")
             images = sum(block.images for block in mine[:opened])
             if images > MAX_SET_IMAGES or sum(block.size for block in mine[opened:]) > BYTES_SPOKEN * images:
                 raise CorruptError("a set of blocks is too large; the file is damaged")
+            theirs = range(first + opened, first + opened + carried)
+            if not taken.isdisjoint(theirs):
+                raise CorruptError("two sets carry one block; the file is damaged")
+            taken.update(theirs)
             found.append((first, opened, carried))
         return found
 

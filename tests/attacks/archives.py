@@ -230,7 +230,7 @@ def carried_by_nothing():
     return carried([])
 
 
-@attack(read_all, "CorruptError", "a set of blocks is too large")
+@attack(read_all, "CorruptError", "a set of blocks is impossible")
 def carried_by_itself():
     """A set of no open block: one that would carry itself."""
     return carried([[0, 0, 1]], blocks=1, opened=0)
