@@ -295,6 +295,7 @@ def parse_metadata(data: bytes) -> dict[str, Any]:
     """
     try:
         found = json.loads(unpack_text(data))
+        json.dumps(found, ensure_ascii=False, allow_nan=False).encode()  # what is read can be written
     except (ValueError, RecursionError) as exc:
         raise CorruptError("the metadata is no JSON; the file is damaged") from exc
     if not isinstance(found, dict):

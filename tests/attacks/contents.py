@@ -149,6 +149,24 @@ def metadata_that_are_a_list():
     return said(fmt.METADATA, b"[1]")
 
 
+@attack(read_all, "CorruptError", "no JSON")
+def metadata_that_are_not_a_number():
+    """`NaN` in metadata."""
+    return said(fmt.METADATA, b'{"a": NaN}')
+
+
+@attack(read_all, "CorruptError", "no JSON")
+def metadata_beyond_all_numbers():
+    """`1e999` in metadata, which is infinite."""
+    return said(fmt.METADATA, b'{"a": 1e999}')
+
+
+@attack(read_all, "CorruptError", "no JSON")
+def metadata_with_half_a_character():
+    """Half of a pair of surrogates in metadata."""
+    return said(fmt.METADATA, b'{"a": "\\ud800"}')
+
+
 # Payloads
 
 
