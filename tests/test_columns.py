@@ -97,3 +97,11 @@ def test_a_few_bytes_that_say_gigabytes_are_refused():
     lists = bytes([2]) + b"\xff\xff\x7f" + bytes(2_097_151)
     with pytest.raises(CorruptError, match="is the most"):
         unpack_labels(deflated(lists), 1)
+
+
+def test_sections_of_no_images_are_read_as_any():
+    assert unpack_names(deflated(b"\0"), 0) == unpack_names(deflated(b"\1\0"), 0) == ()
+    assert unpack_labels(deflated(b"\1"), 0) == ()
+    for unpack, data in ((unpack_names, b"\2"), (unpack_names, b"\0x"), (unpack_labels, b"\x09")):
+        with pytest.raises(CorruptError):
+            unpack(deflated(data), 0)

@@ -45,7 +45,7 @@ def unpack_names(data: bytes, count: int) -> tuple[str, ...]:
     try:
         if form == TEXT:
             text = told.rest().decode()
-            names = text.split("\0", count)
+            names = text.split("\0", count) if text or count else []
         elif form == NUMBERED:
             names = _unpack_numbered(told, count)
         else:
@@ -173,17 +173,17 @@ def unpack_labels(data: bytes, count: int) -> tuple[Label, ...]:
     """
     told, room = _Bytes(_inflate(data)), MAX_SECTION_NUMBERS
     kind, labels = told.byte(), list[Label]()
+    if kind not in (NUMBERS, WORDS, LISTS):
+        raise CorruptError(f"labels are of a kind {kind} that is not known; the file is damaged")
     for _ in range(count):
         if kind == NUMBERS:
             labels.append(_unfold(told.number()))
         elif kind == WORDS:
             labels.append(told.text())
-        elif kind == LISTS:
+        else:
             length = told.number(room)
             room -= length
             labels.append(tuple(_unfold(told.number()) for _ in range(length)))
-        else:
-            raise CorruptError(f"labels are of a kind {kind} that is not known; the file is damaged")
     told.finish()
     return tuple(labels)
 
