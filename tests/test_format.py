@@ -214,3 +214,37 @@ def test_a_single_file_says_what_it_must_in_16_bytes(mode, sides, name, payload)
     assert single.single_check(data, b"others..") != told.check
     if name is None:
         assert len(data) - len(payload) <= 16
+
+
+def test_sections_of_codes_that_nobody_knows_have_limits_too():
+    def written(**change):
+        return resealed(lambda i: {"sections": (i.sections[0], i.sections[1]._replace(code=200, **change))})
+
+    assert read(written(images=65_536)).count == 4
+    with pytest.raises(CorruptError, match="too large"):
+        read(written(images=65_537))
+
+
+def test_kinds_without_a_block_are_refused():
+    file = io.BytesIO()
+    writer = ArchiveWriter.start(file, ID)
+    writer.kind(GRAY)
+    writer.finish()
+    with pytest.raises(CorruptError, match="no blocks"):
+        read(file.getvalue())
+
+
+def test_a_model_must_not_lie_over_a_block():
+    """Its 17 bytes are in the index's room, its bundle is not."""
+    file = io.BytesIO()
+    writer = ArchiveWriter.start(file, ID)
+    block = fmt.pack_block(fmt.BlockHead(GRAY, 0, 1, 0, PIXELS), b"payload")
+    record = fmt.pack_model(0, block + b"rest of a bundle")
+    file.write(record)
+    writer.models[0] = fmt.ModelEntry(ID, writer.at)
+    writer.blocks.append(fmt.BlockEntry(writer.at + fmt.MODEL.size, len(block), 1, writer.kind(GRAY)))
+    writer.at += len(record)
+    writer.finish()
+    reader = read(file.getvalue())
+    with pytest.raises(CorruptError, match="a model"):
+        reader.model(0)

@@ -156,8 +156,8 @@ class ArchiveWriter:
         return Index(tuple(self.models), tuple(self.kinds), tuple(self.blocks), tuple(self.sections))
 
 
-def read_index(storage: Storage, end: int, model_id: bytes | None = None) -> Index:
-    """The index of an archive that ends at byte `end`.
+def read_index(storage: Storage, end: int, model_id: bytes | None = None) -> tuple[Index, int]:
+    """The index of an archive that ends at byte `end`, and where it starts.
 
     model_id: of its first model, as the header says; None: the header is not asked.
 
@@ -169,7 +169,7 @@ def read_index(storage: Storage, end: int, model_id: bytes | None = None) -> Ind
     index_size, check = unpack_trailer(tail[-TRAILER.size :], end)
     at = end - TRAILER.size - index_size
     data = tail[at - tail_at : -TRAILER.size] if at >= tail_at else storage.read(at, index_size)
-    return unpack_index(data, check, model_id, at)
+    return unpack_index(data, check, model_id, at), at
 
 
 class ArchiveReader:
@@ -190,7 +190,7 @@ class ArchiveReader:
         if check_start(head) & SINGLE_FLAG:
             raise CorruptError("this is a file of a single image")
         self.model_id, self.end = unpack_header(head, storage.size)
-        self.index = read_index(storage, self.end, self.model_id)
+        self.index, self._index_at = read_index(storage, self.end, self.model_id)
         self.count, stored = self.index.count, dict[int, int]()
         self._firsts = []
         for block in self.index.blocks:
@@ -231,10 +231,17 @@ class ArchiveReader:
         head = self.storage.read(offset, MODEL.size)
         size = min(MODEL.unpack(head)[2], MAX_MODEL_BYTES) if len(head) == MODEL.size else 0
         with within(self.storage.where):
-            found, bundle = unpack_model(self.storage.read(offset, MODEL.size + size))
+            found, bundle = unpack_model(self.storage.read(offset, min(MODEL.size + size, self._room(offset))))
             if found != number:
                 raise CorruptError("a model is not the one that the index says; the file is damaged")
         return bundle
+
+    def _room(self, offset: int) -> int:
+        """Bytes up to the next record that the index names, or the index."""
+        tables: tuple[Sequence[ModelEntry | BlockEntry | SectionEntry], ...]
+        tables = (self.index.models, self.index.blocks, self.index.sections)
+        starts = (entry.offset for entries in tables for entry in entries)
+        return min((start for start in starts if start > offset), default=self._index_at) - offset
 
     def sections(self, code: int) -> list[tuple[int, bytes]]:
         """Number of images and data of each section of that code, in order.

@@ -317,6 +317,8 @@ def _check_index(index: Index, count: int, model_id: bytes | None, at: int) -> N
         raise CorruptError("the index does not fit the header or its own blocks; the file is damaged")
     if len(set(index.kinds)) < len(index.kinds) or len({model.id for model in index.models}) < len(index.models):
         raise CorruptError("two models or kinds of the index are the same; the file is damaged")
+    if index.kinds and not index.blocks:
+        raise CorruptError("the index has kinds of images, but no blocks; the file is damaged")
     for kind in index.kinds:
         check_kind(kind, 1)
         if kind.model >= len(index.models):
@@ -345,13 +347,12 @@ def _check_places(index: Index, at: int) -> None:
 def _check_sections(index: Index, count: int) -> None:
     told = dict.fromkeys(SECTIONS, 0)
     for section in index.sections:
-        if section.code >= FREE_SECTIONS:
-            continue
-        if section.code not in SECTIONS:
-            raise CorruptError(f"the index names a section of the unknown code {section.code}; the file is damaged")
         if section.images > MAX_SECTION_IMAGES or section.size > SECTION.size + 2 * MAX_SECTION_BYTES:
             raise CorruptError("the index names a section that is too large; the file is damaged")
-        told[section.code] += section.images
+        if section.code not in SECTIONS and section.code < FREE_SECTIONS:
+            raise CorruptError(f"the index names a section of the unknown code {section.code}; the file is damaged")
+        if section.code in SECTIONS:
+            told[section.code] += section.images
     if any(told[code] not in (0, count) for code in OF_IMAGES) or told[METADATA] or told[CARRIERS]:
         raise CorruptError(f"the names, labels or order do not fit the {count} images; the file is damaged")
     if told[ORDER] != (count if len(index.kinds) > 1 else 0):

@@ -157,7 +157,7 @@ def repair(
     try:
         found, index = scan(storage), None
         with contextlib.suppress(FormatError):  # it is done without
-            index = read_index(storage, found.end)
+            index, _ = read_index(storage, found.end)
         if index is None and found.nothing:
             _check_archive(storage)
         saved = _Saved(found, index, None if model is None else as_model(model), storage.where)
