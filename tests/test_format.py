@@ -248,3 +248,9 @@ def test_a_model_must_not_lie_over_a_block():
     reader = read(file.getvalue())
     with pytest.raises(CorruptError, match="a model"):
         reader.model(0)
+
+
+def test_a_name_of_a_single_file_has_no_zero_byte():
+    data = single.pack_single(ID, 1, (4, 5), "a\0b", b"payload", PIXELS)
+    with pytest.raises(CorruptError, match="zero byte"):
+        single.unpack_single(data)

@@ -89,6 +89,8 @@ def unpack_single(data: bytes) -> Single:
             raise CorruptError("the image's name cannot be read; the file is damaged") from exc
         if at > len(data) or not 1 <= size <= MAX_NAME_BYTES:
             raise CorruptError("the image's name cannot be so long; the file is damaged")
+        if "\0" in name:
+            raise CorruptError("the image's name holds a zero byte; the file is damaged")
     return Single(check, model, mode, sides, name, at)
 
 
