@@ -148,6 +148,7 @@ def _templates(cursor: _Cursor, count: int) -> list[bytes]:
     templates = []
     for _ in range(cursor.varint()):
         places = cursor.varint()
+        _need(places <= 4096 and len(templates) < count, "more templates than names, or too many numbers in one")
         texts = [cursor.text().encode() for _ in range(places + 1)]
         templates.append((texts, [cursor.varint() for _ in range(places)], dict[int, int]()))
     names = []
@@ -191,6 +192,7 @@ def _section(records: bytes, section: Section, first: int) -> list[Any]:
         said = [(kind, tell()) for _ in range(count)]
     elif code == METADATA:
         said = [json.loads(cursor.read().decode(), parse_constant=int)]  # int refuses NaN
+        json.dumps(said, ensure_ascii=False, allow_nan=False).encode()  # refuses what is infinite, and surrogates
         _need(isinstance(said[0], dict) and count == 0, "metadata are no object, or speak of images")
     elif code == CARRIERS:
         said = [(cursor.varint(), cursor.varint(), cursor.varint())]
@@ -228,7 +230,8 @@ def _archive(data: bytes) -> File:
     sections = [Section(*cursor.fields("BQII")) for _ in range(numbers[3])]
     _need(mark == b"\xb1SIX" and not cursor.read() and len(ids) <= 256, "an index of another size")
     _need(ids[0][0] == model and len({told for told, _ in ids}) == len(ids), "another model, or one twice")
-    _need(len(set(kinds)) == len(kinds), "two kinds that are alike")
+    _need(len(set(kinds)) == len(kinds) and (entries or not kinds), "two kinds that are alike, or of no block")
+    _need(all(it.count <= 65536 and 25 <= it.size <= 25 + 2 * LIMIT for it in sections), "a section that is too large")
     _need(all(it.model < len(ids) and _fits(it.height, it.width, it.mode) for it in kinds), "a kind that cannot be")
     models = [(told, _bundle(records, at, i, told) if at else None) for i, (told, at) in enumerate(ids)]
     firsts, blocks = Counter[int](), list[Block]()
