@@ -97,9 +97,9 @@ def _wrong(contents: Contents, progress: Progress | None, *, deep: bool) -> list
     for what in (contents.names, contents.labels, contents.metadata, contents.order, contents.sets):
         note(what)
     for number in range(len(contents.index.models)):
-        note(lambda number=number: contents.reader.model(number))  # type: ignore[misc]
+        note(lambda number=number: contents.reader.model(number))  # type: ignore[misc]  # of the default
     for block, entry in enumerate(contents.index.blocks):
-        note(lambda block=block: _look(contents, block, deep=deep))  # type: ignore[misc]
+        note(lambda block=block: _look(contents, block, deep=deep))  # type: ignore[misc]  # as above
         if progress:
             progress(entry.images, contents.reader.count)
     return wrong
@@ -347,7 +347,7 @@ class _Saved:
 
     def _labels(self, labels: dict[int, Label]) -> list[Label]:
         kind = type(next(iter(labels.values()), 0))
-        missing: Label = {int: -1, str: "", tuple: ()}[kind]  # type: ignore[assignment]
+        missing: Label = {int: -1, str: "", tuple: ()}[kind]  # type: ignore[assignment]  # mypy joins them to object
         labels = {i: label for i, label in labels.items() if type(label) is kind}
         self._note_lost("labels", [i for i in self.numbers.tolist() if i not in labels])
         return [labels.get(i, missing) for i in self.numbers.tolist()]
