@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 import typer
 
 from bench.data import labels, test_images, train_images
-from smalti.bundle import DEFAULT_MODEL, load_model
-from smalti.control import DEFAULT_EFFORT
 from smalti.errors import SmaltiError
+from smalti.model.bundle import DEFAULT_MODEL, load_model
+from smalti.rate.target import DEFAULT_EFFORT
 
 Output = Annotated[Path, typer.Option("--output", "-o", help="Folder for the CSV, the table and the plot.")]
 

@@ -24,9 +24,9 @@ from rich.table import Table
 from bench.containers import ALL, PART, Container, Ints, Pixels
 from bench.data import labels, test_images, train_images
 from bench.measure import BATCH, BATCHES, READS, SECONDS, STEPS, Measured, joined
-from smalti.bundle import load_model
+from smalti.demo.samples import draw_digits
 from smalti.errors import UsageError
-from smalti.samples import draw_digits
+from smalti.model.bundle import load_model
 
 ROOT = Path(__file__).parents[1]
 DRAWN = 1000

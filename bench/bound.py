@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
-from smalti.codec import Pixels
 from smalti.training.codec import TYPICAL_RISE
-from smalti.training.integers import NARROWEST, anchor_weights
+from smalti.training.integers import NARROWEST, embedding_weights
 from smalti.training.network import Codec, lagrangian
 from smalti.training.optimizer import soap
+from smalti.types import Pixels
 
 LEARNING_RATE = 1e-3
 BATCH = 192
@@ -47,43 +47,43 @@ def gaussian_rate(x: Pixels, psnr: float) -> float:
 class Bound(nn.Module):
     """The codec with logistic posteriors: its rate is a Kullback-Leibler divergence."""
 
-    def __init__(self, codec: Codec, *, local: bool) -> None:
+    def __init__(self, codec: Codec, *, spatial: bool) -> None:
         """local: whether there are local latents; a model that codes none has no use for them here either."""
         super().__init__()
-        self.codec, self.local, size = codec, local, codec.size
-        features = size.analysis[0] * (size.cell[0] // 4) * (size.cell[1] // 4)
+        self.codec, self.spatial, size = codec, spatial, codec.size
+        features = size.analysis[0] * (size.patch[0] // 4) * (size.patch[1] // 4)
         self.widths = nn.Linear(features, size.latents)
-        self.local_widths = nn.Conv2d(size.analysis[1] + size.synthesis[1] + 16 * size.image[2], size.local, 1)
-        for head in (self.widths, self.local_widths):
+        self.spatial_widths = nn.Conv2d(size.analysis[1] + size.synthesis[1] + 16 * size.image[2], size.spatial, 1)
+        for head in (self.widths, self.spatial_widths):
             nn.init.zeros_(head.weight)
             assert head.bias is not None
             nn.init.zeros_(head.bias)
 
     def forward(self, x: Tensor, quality: Tensor) -> tuple[Tensor, Tensor]:
         """Rate (bits) and squared error of each image of `x` (`b c h w` in [0, 1]); one sample of the posterior."""
-        codec, anchors = self.codec, anchor_weights(quality)
-        of_cells = anchors.repeat_interleave(codec.size.cells[0] * codec.size.cells[1], 0)
-        sites, cells = codec.g_a.features(x, anchors)
-        least = of_cells @ codec.log_steps + ROUNDING
+        codec, embeddings = self.codec, embedding_weights(quality)
+        of_patches = embeddings.repeat_interleave(codec.size.patches[0] * codec.size.patches[1], 0)
+        positions, cells = codec.g_a.features(x, embeddings)
+        least = of_patches @ codec.log_steps + ROUNDING
         log_width = self.widths(cells) + least
 
         def sample(y: Tensor, first: int) -> Tensor:
             return y + _logistic(y) * torch.exp2(log_width[:, first : first + y.shape[1]])
 
-        y, v = codec.g_a.latents(cells, anchors, sample)
-        rate = _divergence(v, y, log_width, least, codec.prior(v, of_cells)).sum(1).view(len(x), -1).sum(1)
-        features = codec.g_s.features(v, anchors)
-        if not self.local:
-            u = features.new_zeros(len(x), codec.size.local, *codec.size.sites)
-            return rate, self._error(codec.g_s.pixels(features, u, anchors), x)
-        y = codec.local_g_a(sites, features, anchors)
-        least = ((anchors @ codec.log_local_steps) + ROUNDING)[..., None, None].expand_as(y)
-        log_width = self.local_widths(torch.cat([sites, features], 1)) + least
+        y, v = codec.g_a.latents(cells, embeddings, sample)
+        rate = _divergence(v, y, log_width, least, codec.prior(v, of_patches)).sum(1).view(len(x), -1).sum(1)
+        features = codec.g_s.features(v, embeddings)
+        if not self.spatial:
+            u = features.new_zeros(len(x), codec.size.spatial, *codec.size.positions)
+            return rate, self._error(codec.g_s.pixels(features, u, embeddings), x)
+        y = codec.spatial_g_a(positions, features, embeddings)
+        least = ((embeddings @ codec.log_spatial_steps) + ROUNDING)[..., None, None].expand_as(y)
+        log_width = self.spatial_widths(torch.cat([positions, features], 1)) + least
         u = y + _logistic(y) * torch.exp2(log_width)
-        local = codec.local_prior(u, features, anchors)
+        spatial = codec.spatial_prior(u, features, embeddings)
         u_rows, y, log_width, least = (t.permute(0, 2, 3, 1).flatten(0, 2) for t in (u, y, log_width, least))
-        rate = rate + _divergence(u_rows, y, log_width, least, local).view(len(x), -1).sum(1)
-        return rate, self._error(codec.g_s.pixels(features, u, anchors), x)
+        rate = rate + _divergence(u_rows, y, log_width, least, spatial).view(len(x), -1).sum(1)
+        return rate, self._error(codec.g_s.pixels(features, u, embeddings), x)
 
     def _error(self, pixels: Tensor, x: Tensor) -> Tensor:
         x_hat = pixels * (256 / 255)

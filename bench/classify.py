@@ -13,10 +13,10 @@ from rich.console import Console
 from torch import nn
 
 import smalti
-from smalti.codec import Pixels
-from smalti.metrics import mse, psnr
-from smalti.model import Model
-from smalti.rivals import avif, cut, decode_gray, jpeg, mosaic, webp
+from smalti.demo.baselines import avif, cut, decode_gray, jpeg, mosaic, webp
+from smalti.model.model import Model
+from smalti.rate.metrics import mse, psnr
+from smalti.types import Pixels
 
 QUALITIES = (1, 8, 15, 22, 30, 40, 50, 65, 80)
 RIVALS = {"AVIF": (avif, (1, 5, 10, 20)), "WebP": (webp, (1, 5, 10, 20)), "JPEG": (jpeg, (1, 3, 5, 10, 20))}

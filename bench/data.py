@@ -9,10 +9,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from smalti.codec import Pixels
-from smalti.datasets import fetch
+from smalti.demo.downloads import fetch
+from smalti.demo.samples import draw_digits
 from smalti.exchange.sources import read_images
-from smalti.samples import draw_digits
+from smalti.types import Pixels
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 """Where data sets lie beside a checkout; `SMALTI_DATA` names another folder."""

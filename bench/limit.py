@@ -13,10 +13,10 @@ from rich.progress import Progress
 
 import smalti
 from bench.bound import Bound, curve, fit, gaussian_rate
-from smalti.codec import Pixels
-from smalti.metrics import mse, psnr
-from smalti.model import Model
+from smalti.model.model import Model
+from smalti.rate.metrics import mse, psnr
 from smalti.training.restore import restore
+from smalti.types import Pixels
 
 DECIBELS = tuple(range(20, 35, 2))
 SMALTI_QUALITIES = (10, 25, 40, 55, 70, 85, 95)
@@ -30,7 +30,7 @@ def run(model: Model, x_train: Pixels, x: Pixels, steps: int, images: int, effor
     for quality in SMALTI_QUALITIES:
         ours.append(_smalti(model, x[:images], quality, effort))
         console.print(f"smalti, quality {quality}: {ours[-1][1]:.2f} bytes at {ours[-1][0]:.2f} dB", highlight=False)
-    bound = Bound(restore(model), local=model.local is not None and bool(model.local.active.any()))
+    bound = Bound(restore(model), spatial=model.spatial is not None and bool(model.spatial.active.any()))
     with Progress(console=console) as progress:
         task = progress.add_task("training the bound", total=steps)
         fit(bound, x_train, steps, lambda n: progress.advance(task, n))

@@ -10,8 +10,8 @@ import imagecodecs
 import numpy as np
 from PIL import Image
 
-from smalti.codec import Pixels
-from smalti.rivals import decode_gray, jpeg, webp
+from smalti.demo.baselines import decode_gray, jpeg, webp
+from smalti.types import Pixels
 
 
 @dataclass(frozen=True)

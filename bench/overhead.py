@@ -10,9 +10,9 @@ from typing import Any
 from rich.console import Console
 
 import smalti
-from smalti.codec import Pixels
-from smalti.describe import describe_file
-from smalti.model import Model
+from smalti.archive.info import describe_file
+from smalti.model.model import Model
+from smalti.types import Pixels
 
 ASKED: dict[str, dict[str, Any]] = {
     "quality 15": {"quality": 15, "effort": 3},

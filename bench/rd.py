@@ -22,12 +22,12 @@ from rich.console import Console
 import smalti
 from bench.others import GENERAL, LOSSLESS, LOSSY, Codec
 from bench.plot import plot
-from smalti.bundle import bundle_bytes
-from smalti.codec import Pixels
-from smalti.control import DEFAULT_EFFORT
-from smalti.metrics import mse, psnr
-from smalti.rivals import cut, mosaic
-from smalti.search import FAST_EFFORT
+from smalti.codec.rdo import FAST_EFFORT
+from smalti.demo.baselines import cut, mosaic
+from smalti.model.bundle import bundle_bytes
+from smalti.rate.metrics import mse, psnr
+from smalti.rate.target import DEFAULT_EFFORT
+from smalti.types import Pixels
 
 SPEED_IMAGES = 400
 SMALTI_SPEED_IMAGES = 4096
@@ -81,7 +81,7 @@ def run_lossless(x: Pixels, output: Path, data: str, model: str) -> None:
 
     rows = _measured(codecs(), output / f"lossless-{data}.csv", console)
     loaded = smalti.load_model(model)
-    part = len(bundle_bytes(replace(loaded, networks={}, local=None, measured=())))
+    part = len(bundle_bytes(replace(loaded, networks={}, spatial=None, measured=())))
     counted = (
         f"With what that needs of the model counted ({part:,} bytes, once for {len(x):,} images):"
         f" {part / len(x):.1f} bytes more; with the whole bundle ({loaded.size:,}): {loaded.size / len(x):.1f} more.\n"

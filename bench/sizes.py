@@ -12,15 +12,16 @@ import numpy as np
 from matplotlib.figure import Figure
 from rich.console import Console
 
-from smalti.codec import Pixels, decode_blocks, encode_block, shape_of
-from smalti.exact import exact_blocks
-from smalti.model import Model
+from smalti.codec.block_codec import decode_blocks, encode_block, shape_of
+from smalti.model.model import Model
+from smalti.rate.max_error import exact_blocks
 from smalti.training.export_pixels import integer_pixels
 from smalti.training.listener import Nobody
 from smalti.training.loop import train
 from smalti.training.pixels import PixelCodec, PixelSize
 from smalti.training.pixeltask import PixelPlan, PixelTask
 from smalti.training.plan import Hardware
+from smalti.types import Pixels
 
 SIZES = {"tiny": (24, 2), "small": (48, 2), "medium": (80, 3), "large": (128, 3)}
 """Units of a layer, and layers."""

@@ -9,8 +9,8 @@ from pathlib import Path
 from rich.console import Console
 
 import smalti
-from smalti.codec import Pixels
-from smalti.metrics import mse, psnr
+from smalti.rate.metrics import mse, psnr
+from smalti.types import Pixels
 
 
 def run(x: Pixels, name: str, decibels: Sequence[float], efforts: Sequence[int], output: Path, data: str) -> None:

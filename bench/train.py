@@ -12,9 +12,8 @@ import torch
 from rich.console import Console
 from torch import nn
 
-from smalti.codec import Pixels
-from smalti.ladder import multiplier_of
-from smalti.model import Model
+from smalti.model.model import Model
+from smalti.model.operating_points import multiplier_of
 from smalti.training.codec import CodecTask
 from smalti.training.listener import Nobody
 from smalti.training.loop import train
@@ -26,6 +25,7 @@ from smalti.training.plan import FURTHER, CodecPlan, Hardware
 from smalti.training.restore import restore
 from smalti.training.restore_pixels import restore_pixels
 from smalti.training.task import Task
+from smalti.types import Pixels
 
 
 @torch.no_grad()

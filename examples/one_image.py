@@ -2,7 +2,7 @@
 """One image to bytes and back, for a database or a message. Run: python examples/one_image.py."""
 
 import smalti
-from smalti.samples import draw_digits
+from smalti.demo.samples import draw_digits
 
 image = draw_digits(4)[3]  # h w, uint8
 data = smalti.encode(image, quality=40)

@@ -5,8 +5,8 @@ import tempfile
 from pathlib import Path
 
 import smalti
-from smalti.metrics import mse, psnr
-from smalti.samples import draw_digits
+from smalti.demo.samples import draw_digits
+from smalti.rate.metrics import mse, psnr
 
 digits = draw_digits(64)  # n h w, uint8: put your own images here
 

@@ -12,7 +12,7 @@ import torch
 from helpers import random_pixels
 
 import smalti
-from smalti.samples import draw_digits
+from smalti.demo.samples import draw_digits
 from smalti.training.export import export_bundle
 from smalti.training.network import Codec
 from smalti.training.transforms import Size
@@ -40,7 +40,7 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> smalti.Model:
     """A small model with local latents for images of 28x28, its random weights never trained."""
     torch.manual_seed(1)
     widths = {"analysis": (8, 16, 16), "groups": (4, 8), "synthesis": (16, 16, 8), "details": 8}
-    codec = Codec(Size((28, 28, 1), (28, 28), latents=12, local=6, **widths, prior=2, local_prior=3)).eval()
+    codec = Codec(Size((28, 28, 1), (28, 28), latents=12, spatial=6, **widths, prior=2, spatial_prior=3)).eval()
     for p in codec.parameters():
         p.data += 0.02 * torch.randn_like(p)
     path = tmp_path_factory.mktemp("toy") / "toy.model"

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from smalti.pixels import PixelPrior
+from smalti.model.pixel_prior import PixelPrior
 from smalti.training.export_pixels import integer_pixels
 from smalti.training.pixels import PixelNet, PixelSize
 

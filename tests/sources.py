@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from smalti.exchange.targets import png_bytes, write_images
-from smalti.images import About, ImageSet
+from smalti.types import About, ImageSet
 
 DIGITS = np.random.default_rng(0).integers(0, 256, (20, 6, 5), np.uint8)
 PNG = png_bytes(DIGITS[0])

@@ -9,14 +9,14 @@ import pytest
 from helpers import write_idx
 
 import smalti
-from smalti.code import ABSENT, Block, by_latents, by_pixels
-from smalti.codec import RAW, decode_block, encode_block, reconstruct, sizes
+from smalti.codec.block import ABSENT, Block, by_latents, by_pixels
+from smalti.codec.block_codec import RAW, decode_block, encode_block, reconstruct, sizes
+from smalti.codec.fallback_codec import encode_fallback
+from smalti.codec.latent_codec import analyse, synthesise
+from smalti.codec.pixel_codec import quantise
+from smalti.codec.rdo import EFFORTS, total_cost
 from smalti.errors import CorruptError, ModelError, OutputExistsError, SourceError, UnknownModelError, UsageError
-from smalti.latentcoder import analyse, synthesise
-from smalti.metrics import mse, psnr
-from smalti.pixelcoder import quantise
-from smalti.plain import encode_plain
-from smalti.search import EFFORTS, total_cost
+from smalti.rate.metrics import mse, psnr
 
 
 def test_the_public_names_are_those_listed():
@@ -108,21 +108,21 @@ def test_a_block_of_latents_is_its_steps_in_order(digits, model, effort):
 
 
 @pytest.mark.parametrize("smooth", [False, True])
-def test_a_block_of_pixels_is_its_steps_in_order(digits, model, smooth):
+def test_a_block_of_pixels_is_its_steps_in_order(digits, model, post_filtered):
     errors = np.arange(20) * 4 + 3
     quantised = quantise(digits, errors, model.pixels, 0.1)
-    block = by_pixels(errors, quantised, smooth=smooth)
+    block = by_pixels(errors, quantised, post_filtered=post_filtered)
     payload = encode_block(block, model)
     x_hat = decode_block(payload, 20, model.image_shape, model)
     assert (x_hat == reconstruct(block, digits.shape, model)).all()
-    assert (x_hat != quantised.samples).any() == smooth
+    assert (x_hat != quantised.samples).any() == post_filtered
     assert abs(sizes(block, model).sum() + 3 + 20 * np.log2(77) / 8 - len(payload)) < 9
 
 
 def test_a_block_may_hold_images_coded_in_any_way(digits, model):
     noise = np.random.default_rng(0).integers(0, 256, (28, 28), dtype=np.uint8)
     points, errors = np.arange(20) * 3, np.full(20, ABSENT)
-    plain = dict.fromkeys((0, 7, 19), encode_plain(noise))
+    plain = dict.fromkeys((0, 7, 19), encode_fallback(noise))
     by = {"plain": np.array([0, 7, 19]), "pixels": np.array([2, 3, 11])}
     errors[by["pixels"]] = [0, 9, 40]
     for rows in by.values():
@@ -132,8 +132,8 @@ def test_a_block_may_hold_images_coded_in_any_way(digits, model):
     quantised = quantise(digits[by["pixels"]], errors[by["pixels"]], model.pixels, 0)
     expected = np.empty_like(digits)
     expected[latents], expected[by["plain"]] = synthesise(code, model), noise
-    expected[by["pixels"]] = model.dequantise(quantised.samples, errors[by["pixels"]])
-    payload = encode_block(Block(points, errors, code, quantised, plain, smooth=True), model)
+    expected[by["pixels"]] = model.post_filter(quantised.samples, errors[by["pixels"]])
+    payload = encode_block(Block(points, errors, code, quantised, plain, post_filtered=True), model)
     assert (decode_block(payload, 20, model.image_shape, model) == expected).all()
     all_plain = Block(np.full(2, ABSENT), np.full(2, ABSENT), plain={0: plain[0], 1: plain[0]})
     assert (decode_block(encode_block(all_plain, model), 2, model.image_shape, model) == noise).all()
@@ -225,7 +225,7 @@ def test_a_failure_half_way_leaves_nothing_behind(tmp_path, monkeypatch, digits)
     def fail(*_):
         raise ModelError("half way")
 
-    monkeypatch.setattr("smalti.control.seal", fail)
+    monkeypatch.setattr("smalti.rate.target.seal", fail)
     (tmp_path / "x.smalti").write_bytes(b"old")
     with pytest.raises(ModelError, match="half way"):
         smalti.pack(digits, tmp_path / "x.smalti", force=True)

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 import smalti
-from smalti.archive import ArchiveWriter
-from smalti.assemble import matching
+from smalti.archive.edit import matching
+from smalti.container.append import grow
+from smalti.container.records import ArchiveWriter
 from smalti.errors import OutputError, SourceError, UsageError
-from smalti.grow import grow
 
 rng = np.random.default_rng(4)
 RGB = rng.integers(0, 256, (3, 5, 6, 3), dtype=np.uint8)
@@ -68,7 +68,7 @@ def test_an_append_that_is_cut_off_at_any_byte_loses_nothing(path, digits):
     smalti.append(path, named(digits[12:14], 12), quality=10, effort=1)
     new = path.read_bytes()
     headers = {"old": old[:21], "said": None, "new": new[:21]}
-    from smalti.format import pack_header
+    from smalti.container.format import pack_header
 
     headers["said"] = pack_header(old[13:21], len(old))
     for end in range(len(old), len(new)):
@@ -260,9 +260,9 @@ def test_what_is_appended_to_must_be_what_was_opened(tmp_path, path, digits):
 
 
 def test_more_kinds_and_sections_than_an_index_holds_are_refused(path, monkeypatch):
-    import smalti.archive
+    import smalti.container.records
 
-    monkeypatch.setattr(smalti.archive, "MAX_SECTIONS", 3)
+    monkeypatch.setattr(smalti.container.records, "MAX_SECTIONS", 3)
     with pytest.raises(SourceError, match="smalti merge"):
         smalti.append(path, named(RGB[..., 0], 50), max_error=0)
     assert len(smalti.load(path)) == 12

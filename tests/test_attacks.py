@@ -15,9 +15,9 @@ from attacks.cases import ATTACKS, table
 from attacks.targets import WORK
 
 import smalti
-from smalti.exchange.pictures import png_bytes
-from smalti.format import HEADER, pack_header
-from smalti.samples import draw_digits
+from smalti.container.format import HEADER, pack_header
+from smalti.demo.samples import draw_digits
+from smalti.exchange.formats.pictures import png_bytes
 
 FOLDER = Path(__file__).parent / "attacks"
 CORPUS = sorted(path for path in (FOLDER / "corpus").rglob("*") if path.is_file())

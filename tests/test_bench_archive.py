@@ -9,7 +9,7 @@ import pytest
 
 from bench.archive import jitter
 from bench.containers import ALL
-from smalti.samples import draw_digits
+from smalti.demo.samples import draw_digits
 
 ROOT = Path(__file__).parents[1]
 RANDOM = ("cold_reads", "warm_reads", "cold_batch", "warm_batch", "open_ms")

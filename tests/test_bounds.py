@@ -7,12 +7,12 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from smalti.bounds import check_bounds
-from smalti.bundle import bundle_bytes, decoding_bytes, parse_bundle
 from smalti.errors import ModelError
-from smalti.model import ANALYSIS, DEQUANTISER, FEATURES, SYNTHESIS
-from smalti.onnxfile import read_onnx
-from smalti.shapes import fold, infer
+from smalti.model.bundle import bundle_bytes, decoding_bytes, parse_bundle
+from smalti.model.model import ANALYSIS, FEATURES, POST_FILTER, SYNTHESIS
+from smalti.model.proof.exactness import check_bounds
+from smalti.model.proof.onnx_reader import read_onnx
+from smalti.model.proof.shape_inference import fold, infer
 from test_onnxfile import network, write
 
 
@@ -195,7 +195,7 @@ def test_a_dequantiser_for_images_of_one_size_is_refused(model):
         graph.initializer.append(constant("cut", [-1, 4, 64, 64]))
         graph.node[-1].CopyFrom(helper.make_node("Reshape", [graph.node[-1].input[0], "cut"], ["result1"]))
 
-    networks = model.networks | {DEQUANTISER: retouched(model.networks[DEQUANTISER], cut)}
+    networks = model.networks | {POST_FILTER: retouched(model.networks[POST_FILTER], cut)}
     with pytest.raises(ModelError, match=r"dequantiser.onnx: Reshape"):
         parse_bundle(bundle_bytes(replace(model, networks=networks)), trusted=False)
 

@@ -10,21 +10,21 @@ import pytest
 from onnx import numpy_helper
 
 import smalti
-from smalti.bundle import (
+from smalti.errors import ModelError, SourceError, UnknownModelError, UsageError
+from smalti.model.bundle import (
     DECODER,
-    LOCAL,
     MANIFEST,
     MEMBERS,
+    SPATIAL,
     bundle_bytes,
     decoding_bytes,
     load_model,
     model_paths,
     parse_bundle,
 )
-from smalti.errors import ModelError, SourceError, UnknownModelError, UsageError
-from smalti.masked import ACTIVATION_MAX
-from smalti.model import ANALYSIS, FEATURES, SYNTHESIS
-from smalti.zips import read_npz, zip_bytes
+from smalti.model.masked_mlp import ACTIVATION_MAX
+from smalti.model.model import ANALYSIS, FEATURES, SYNTHESIS
+from smalti.model.npz import read_npz, zip_bytes
 
 
 @pytest.fixture
@@ -165,7 +165,7 @@ def test_hostile_arrays_of_local_latents_are_refused(tmp_path, toy, arrays):
         members = {name: bundle.read(name) for name in bundle.namelist()}
     write(tmp_path / "x.model", members)
     assert smalti.load_model(tmp_path / "x.model").id == toy.id
-    write(tmp_path / "x.model", rearranged(members, arrays, LOCAL))
+    write(tmp_path / "x.model", rearranged(members, arrays, SPATIAL))
     with pytest.raises(ModelError, match="not a model bundle"):
         smalti.load_model(tmp_path / "x.model")
 
@@ -202,8 +202,8 @@ def test_a_damaged_bundle_on_the_search_path_hides_no_other(tmp_path, monkeypatc
     (tmp_path / "a.model").write_bytes(b"junk")
     (tmp_path / "b.model").mkdir()
     monkeypatch.setenv("SMALTI_MODEL_PATH", str(tmp_path))
-    monkeypatch.setattr("smalti.bundle._BUILT_IN", tmp_path / "nothing")
-    monkeypatch.setattr("smalti.bundle.BUILT_IN_IDS", {})
+    monkeypatch.setattr("smalti.model.bundle._BUILT_IN", tmp_path / "nothing")
+    monkeypatch.setattr("smalti.model.bundle.BUILT_IN_IDS", {})
     with pytest.raises(UnknownModelError, match="SMALTI_MODEL_PATH"):
         smalti.load(packed)
 
@@ -218,7 +218,7 @@ def test_files_that_are_no_bundles_are_refused(tmp_path):
 
 def test_networks_that_do_not_fit_are_a_model_error(tmp_path, toy):
     features, points = np.zeros((1, 16, 7, 7), np.float32), np.zeros(1, np.int64)
-    local = np.zeros((1, *toy.local_shape), np.int64)
+    spatial = np.zeros((1, *toy.spatial_shape), np.int64)
     swapped = replace(toy, networks=toy.networks | {SYNTHESIS: toy.networks[ANALYSIS]})
     narrow = replace(toy, image_shape=(28, 14, 1))
     for wrong, message in ((swapped, "no rule to prove Relu exact"), (narrow, r"takes or gives .*\(1, 1, 28, 28\)")):
@@ -226,9 +226,9 @@ def test_networks_that_do_not_fit_are_a_model_error(tmp_path, toy):
         with pytest.raises(ModelError, match=f"synthesis.onnx:? {message}"):
             smalti.load_model(tmp_path / "x.model")
     with pytest.raises(ModelError, match=r"synthesis.onnx does not fit its manifest"):  # as one that nobody checked
-        parse_bundle(bundle_bytes(swapped)).synthesise(features, local, points)
+        parse_bundle(bundle_bytes(swapped)).synthesise(features, spatial, points)
     with pytest.raises(ModelError, match=r"synthesis.onnx gives \(1, 1, 28, 28\), not \(1, 1, 28, 14\)"):
-        parse_bundle(bundle_bytes(narrow)).synthesise(features, local, points)
+        parse_bundle(bundle_bytes(narrow)).synthesise(features, spatial, points)
 
 
 @pytest.mark.parametrize("name", ["mnist", "mnist-autoencoder"])
@@ -250,7 +250,7 @@ def test_a_model_without_what_the_encoder_needs_decodes_the_same(tmp_path, name,
 
 def test_a_model_that_is_not_what_its_id_says_is_not_halved(toy):
     with pytest.raises(ModelError, match="not what its id says"):
-        decoding_bytes(replace(toy, cells=2))
+        decoding_bytes(replace(toy, patches=2))
 
 
 def test_a_hostile_zip_file_is_refused(members):
@@ -268,7 +268,7 @@ def test_a_hostile_zip_file_is_refused(members):
     refuse("more than 64 members", lambda bundle: [bundle.writestr(name, empty) for name in many[:100]])
     refuse("too many members", lambda bundle: [bundle.writestr(name, empty) for name in many])
     refuse("neither stored nor deflated", lambda _: None, zipfile.ZIP_LZMA)
-    refuse("members of", lambda bundle: bundle.writestr(LOCAL, bytes(65 << 20)))
+    refuse("members of", lambda bundle: bundle.writestr(SPATIAL, bytes(65 << 20)))
     with pytest.warns(UserWarning, match="Duplicate name"):
         refuse("two of one name", lambda bundle: bundle.writestr(MANIFEST, empty))
     for data in (b"", b"PK", bytes(100)):
@@ -310,6 +310,6 @@ def test_a_built_in_model_says_what_it_does_and_how_it_was_made(name):
     assert model.image_shape == (28, 28, 1)
     assert model.size < 3_000_000
     assert len(model.measured) == len({(m.pixels, m.setting) for m in model.measured}) >= 17
-    rungs = model.ladder.rungs
-    assert [m.psnr for m in rungs] == sorted(m.psnr for m in rungs)
-    assert any(m.pixels for m in rungs) == (model.pixels is not None)
+    by_quality = model.operating_points.by_quality
+    assert [m.psnr for m in by_quality] == sorted(m.psnr for m in by_quality)
+    assert any(m.pixels for m in by_quality) == (model.pixels is not None)

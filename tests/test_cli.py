@@ -13,11 +13,11 @@ from helpers import write_idx
 from PIL import Image
 
 import smalti
-from smalti.exchange.pictures import png_bytes
+from smalti.demo.samples import draw_digits
+from smalti.exchange.formats.pictures import png_bytes
 from smalti.exchange.sources import read_images
-from smalti.format import hash64
-from smalti.metrics import mse, psnr
-from smalti.samples import draw_digits
+from smalti.rate.metrics import mse, psnr
+from smalti.util.binary import hash64
 
 FORCING_COLOUR = {"FORCE_COLOR", "PY_COLORS", "GITHUB_ACTIONS", "TTY_COMPATIBLE", "TTY_INTERACTIVE"}
 COMMANDS = (

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smalti.columns import (
+from smalti.container.annotation_codec import (
     pack_labels,
     pack_names,
     pack_numbers,

@@ -2,16 +2,16 @@ import numpy as np
 import pytest
 
 import smalti
-from smalti.codec import code_images, decode_block, encode_block, spare
-from smalti.control import Aim
+from smalti.archive.writer import Overhead
+from smalti.codec.block_codec import code_images, decode_block, encode_block, spare
+from smalti.codec.fallback_codec import encode_fallback
+from smalti.codec.rdo import EFFORTS
+from smalti.demo.samples import draw_digits
 from smalti.errors import UsageError
-from smalti.ladder import Ladder, Rung, multiplier_of
-from smalti.least import block_of_least, squared_errors
-from smalti.metrics import mse, psnr
-from smalti.packing import Overhead
-from smalti.plain import encode_plain
-from smalti.samples import draw_digits
-from smalti.search import EFFORTS
+from smalti.model.operating_points import OperatingPoint, OperatingPoints, multiplier_of
+from smalti.rate.metrics import mse, psnr
+from smalti.rate.min_psnr import block_of_least, squared_errors
+from smalti.rate.target import Target
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +21,7 @@ def many() -> np.ndarray:
 
 @pytest.fixture(autouse=True)
 def _small_blocks(monkeypatch):
-    monkeypatch.setattr("smalti.codec.BLOCK_IMAGES", 8)
+    monkeypatch.setattr("smalti.codec.block_codec.BLOCK_IMAGES", 8)
 
 
 @pytest.mark.parametrize(("target", "effort"), [(19.5, 3), (22.0, 3), (22.0, 4), (24.0, 3)])
@@ -88,7 +88,7 @@ def test_what_no_model_suits_takes_hardly_more_than_it_would_plain(tmp_path, dig
     if kind == "noise" and "bytes_an_image" in asked:
         asked = {"bytes_an_image": 400.0}
     packed = smalti.pack(x, tmp_path / "x.smalti", effort=1, **asked)
-    plain = sum(min(len(encode_plain(image)), image.size + 2) for image in x)
+    plain = sum(min(len(encode_fallback(image)), image.size + 2) for image in x)
     assert packed.bytes <= plain + Overhead(model.image_shape)([x]) + 8
     assert smalti.load(tmp_path / "x.smalti").pixels.shape == x.shape
 
@@ -143,7 +143,7 @@ def test_a_search_keeps_a_least_psnr_in_fewer_bytes(model, digits):
 )
 def test_what_cannot_be_asked_is_refused(asked, words):
     with pytest.raises(UsageError, match=words):
-        Aim(**asked)
+        Target(**asked)
 
 
 def test_what_cannot_be_had_is_said(tmp_path, many):
@@ -156,23 +156,29 @@ def test_what_cannot_be_had_is_said(tmp_path, many):
 
 def test_a_ladder_keeps_what_pays_and_a_quality_finds_it():
     """Latents are cheap, pixels good; one way of each pays nowhere."""
-    latents = [Rung(False, point, 5.0 + point / 4, 20.0 + point / 8) for point in (0, 32, 64)]
-    pixels = [Rung(True, 63, 10.0, 26.0), Rung(True, 31, 60.0, 27.0), Rung(True, 10, 30.0, 38.0)]
-    ladder = Ladder([*latents, *pixels], np.geomspace(2, 6400, 65), 784)
-    assert pixels[1] not in ladder.rungs
-    assert ladder.of_quality(1) == latents[0]
-    assert ladder.of_quality(100) == pixels[2]
+    latents = [OperatingPoint(False, point, 5.0 + point / 4, 20.0 + point / 8) for point in (0, 32, 64)]
+    pixels = [
+        OperatingPoint(True, 63, 10.0, 26.0),
+        OperatingPoint(True, 31, 60.0, 27.0),
+        OperatingPoint(True, 10, 30.0, 38.0),
+    ]
+    operating_points = OperatingPoints([*latents, *pixels], np.geomspace(2, 6400, 65), 784)
+    assert pixels[1] not in operating_points.by_quality
+    assert operating_points.of_quality(1) == latents[0]
+    assert operating_points.of_quality(100) == pixels[2]
     for name in ("bytes", "psnr"):
-        values = [getattr(rung, name) for rung in ladder.rungs]
+        values = [getattr(point, name) for point in operating_points.by_quality]
         assert values == sorted(values)
-    qualities = [ladder.of_quality(quality) for quality in range(1, 101)]
-    assert [rung.psnr for rung in qualities] == sorted(rung.psnr for rung in qualities)
-    assert set(qualities) <= set(ladder.rungs)
+    qualities = [operating_points.of_quality(quality) for quality in range(1, 101)]
+    assert [point.psnr for point in qualities] == sorted(point.psnr for point in qualities)
+    assert set(qualities) <= set(operating_points.by_quality)
 
 
 def test_without_pixels_a_quality_is_an_operating_point():
-    ladder = Ladder([Rung(False, p, 1.0 + p, 20.0 + p / 9) for p in (0, 64)], np.geomspace(2, 6400, 65), 784)
-    assert [ladder.of_quality(quality).setting for quality in (1, 50, 100)] == [0, 32, 64]
+    operating_points = OperatingPoints(
+        [OperatingPoint(False, p, 1.0 + p, 20.0 + p / 9) for p in (0, 64)], np.geomspace(2, 6400, 65), 784
+    )
+    assert [operating_points.of_quality(quality).setting for quality in (1, 50, 100)] == [0, 32, 64]
 
 
 def test_a_finer_step_is_worth_more_bits():
@@ -182,7 +188,7 @@ def test_a_finer_step_is_worth_more_bits():
 def test_blank_images_among_digits_by_latents_are_coded_by_pixels(model, digits):
     x = digits.copy()
     x[3:12] = 0
-    few = code_images(x, Rung(pixels=False, setting=16, bytes=0, psnr=0), model, EFFORTS[1])
+    few = code_images(x, OperatingPoint(pixels=False, setting=16, bytes=0, psnr=0), model, EFFORTS[1])
     block = spare(x, few, model)
     assert (block.errors[3:12] == 0).all()
     assert (block.points[12:] == 16).all()

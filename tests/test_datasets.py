@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from smalti.datasets import fetch
+from smalti.demo.downloads import fetch
 from smalti.errors import DownloadError
 
 FILES = {"a.gz": b"first file", "b.gz": b"second file"}

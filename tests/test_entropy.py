@@ -3,9 +3,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smalti.entropy import SymbolDecoder, encode_symbols
+from smalti.entropy.frequencies import PRECISION, TOTAL, bits, uniform
+from smalti.entropy.rans import SymbolDecoder, encode_symbols
 from smalti.errors import CorruptError
-from smalti.tables import PRECISION, TOTAL, bits, uniform
 
 
 @st.composite

@@ -8,17 +8,17 @@ import torch
 from onnx import numpy_helper
 
 import smalti
-from smalti.bounds import LIMITS, check_bounds
+from smalti.codec.latent_codec import analyse, synthesise
+from smalti.codec.rdo import EFFORTS
 from smalti.exchange.sources import read_images
-from smalti.latentcoder import analyse, synthesise
-from smalti.local import local_latents
-from smalti.masked import ACTIVATION_MAX, POINTS, anchor_weights
-from smalti.model import DEQUANTISER, FEATURES, SYNTHESIS
-from smalti.networks import check_networks
-from smalti.onnxfile import read_onnx
-from smalti.pixels import MAX_ERROR, SAMPLE_MAX
-from smalti.prior import LATENT_MAX, to_latents
-from smalti.search import EFFORTS
+from smalti.model.latent_prior import LATENT_MAX, to_latents
+from smalti.model.masked_mlp import ACTIVATION_MAX, POINTS, embedding_weights
+from smalti.model.model import FEATURES, POST_FILTER, SYNTHESIS
+from smalti.model.pixel_prior import MAX_ERROR, SAMPLE_MAX
+from smalti.model.proof.exactness import LIMITS, check_bounds
+from smalti.model.proof.networks import check_networks
+from smalti.model.proof.onnx_reader import read_onnx
+from smalti.model.spatial_prior import spatial_latents
 from smalti.training.reference import run_numpy, run_torch
 
 torch.set_num_threads(1)
@@ -75,7 +75,7 @@ def test_every_engine_dequantises_alike_at_all_extremes(name):
     rng = np.random.default_rng(4)
     x = rng.integers(0, SAMPLE_MAX + 1, (60, 4, 14, 13))
     x[::2] = rng.choice([0, SAMPLE_MAX], x[::2].shape)
-    data = smalti.load_model(name).networks[DEQUANTISER]
+    data = smalti.load_model(name).networks[POST_FILTER]
     corrections = check_all(data, {"x": x, "errors": rng.integers(0, MAX_ERROR + 1, 60)}, plain=20)
     assert corrections.min() < 0 < corrections.max()
     check(data)
@@ -85,15 +85,15 @@ def test_every_engine_dequantises_alike_at_all_extremes(name):
 
 def test_every_engine_gives_the_same_pixels_at_all_extremes(any_model):
     model, n = any_model, 12 if any_model.name == "mnist-autoencoder" else 40
-    anchors = anchor_weights(np.random.default_rng(1).integers(0, POINTS, n))
-    inputs = {"v": extreme((n, model.latents), LATENT_MAX, -LATENT_MAX), "anchors": anchors}
-    if model.local is not None:
+    embeddings = embedding_weights(np.random.default_rng(1).integers(0, POINTS, n))
+    inputs = {"v": extreme((n, model.latents), LATENT_MAX, -LATENT_MAX), "anchors": embeddings}
+    if model.spatial is not None:
         features = check_all(model.networks[FEATURES], inputs)
         assert features.max() <= ACTIVATION_MAX
-        u = extreme((n, *model.local_shape), LATENT_MAX, -LATENT_MAX)
-        assert check_all(model.networks[SYNTHESIS], {"features": features, "u": u, "anchors": anchors}).min() >= 0
+        u = extreme((n, *model.spatial_shape), LATENT_MAX, -LATENT_MAX)
+        assert check_all(model.networks[SYNTHESIS], {"features": features, "u": u, "anchors": embeddings}).min() >= 0
         features = extreme(features.shape, ACTIVATION_MAX, 0)
-        inputs = {"features": features, "u": u[::-1], "anchors": anchors}
+        inputs = {"features": features, "u": u[::-1], "anchors": embeddings}
     pixels = check_all(model.networks[SYNTHESIS], inputs)
     assert 0 <= pixels.min() <= pixels.max() <= 255
 
@@ -102,12 +102,12 @@ def test_every_engine_gives_the_same_pixels_on_the_test_set(mnist, model):
     x = read_images(mnist / "t10k-images-idx3-ubyte.gz").pixels
     points = np.arange(len(x)) % POINTS
     code = analyse(x, points, model, EFFORTS[1])
-    anchors = anchor_weights(points)
-    inputs = {"v": to_latents(code.symbols[:, 0], model.grid.steps[points]), "anchors": anchors}
-    if model.local is not None:
+    embeddings = embedding_weights(points)
+    inputs = {"v": to_latents(code.symbols[:, 0], model.grid.steps[points]), "anchors": embeddings}
+    if model.spatial is not None:
         features = check_all(model.networks[FEATURES], inputs, plain=500)
-        u = local_latents(model.local, code.local, points)
-        inputs = {"features": features, "u": u, "anchors": anchors}
+        u = spatial_latents(model.spatial, code.spatial, points)
+        inputs = {"features": features, "u": u, "anchors": embeddings}
     pixels = check_all(model.networks[SYNTHESIS], inputs, plain=500)
     assert (pixels[:, 0] == synthesise(code, model)).all()
 

@@ -31,10 +31,10 @@ from smalti.errors import (
     SourceError,
 )
 from smalti.exchange import parts as limits
-from smalti.exchange.pictures import decode
+from smalti.exchange.formats.pictures import decode
 from smalti.exchange.sources import open_source, read_images
 from smalti.exchange.targets import png_bytes
-from smalti.images import ImageSet
+from smalti.types import ImageSet
 
 
 def test_every_kind_of_source_gives_the_same_images(tmp_path):

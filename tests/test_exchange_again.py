@@ -11,7 +11,7 @@ from sources import DIGITS, write
 
 from smalti.errors import OutputError, OutputExistsError, SourceError
 from smalti.exchange.sources import open_source, read_images
-from smalti.images import ImageSet
+from smalti.types import ImageSet
 
 A, B, C = ("a.png", "b.png"), ("b.png", "c.png"), ("c.png", "d.png")
 

@@ -18,7 +18,7 @@ from smalti.exchange.names import unsafe_name
 from smalti.exchange.parts import PART_IMAGES, PART_SAMPLES
 from smalti.exchange.sources import open_source, read_images
 from smalti.exchange.targets import png_bytes, write_images
-from smalti.images import About, ImageSet, Label
+from smalti.types import About, ImageSet, Label
 
 Item = tuple[np.ndarray, str | None, Label | None]
 

@@ -15,7 +15,7 @@ from smalti.errors import (
 from smalti.exchange.labels import label_of, label_text, parse_label
 from smalti.exchange.sources import open_source, read_images
 from smalti.exchange.targets import check_target, png_bytes
-from smalti.images import ImageSet
+from smalti.types import ImageSet
 
 LINES = '{"file_name": "a.png", "label": 3}\n{"file_name": "b.png", "label": 4}\n'
 

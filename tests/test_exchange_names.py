@@ -9,7 +9,7 @@ from sources import DIGITS, PNG, names_of, tar_of, write, zip_of
 
 from smalti.errors import CorruptError, OutputError
 from smalti.exchange.sources import open_source, read_images
-from smalti.images import ImageSet
+from smalti.types import ImageSet
 
 
 @pytest.mark.parametrize("kind", ["x.tar", "x.zip"])

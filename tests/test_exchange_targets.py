@@ -18,7 +18,7 @@ from smalti.errors import (
 from smalti.exchange.names import unsafe_name
 from smalti.exchange.sources import open_source, read_images
 from smalti.exchange.targets import check_target, write_images
-from smalti.images import About, ImageSet
+from smalti.types import About, ImageSet
 
 TARGETS = [
     "folder",

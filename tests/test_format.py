@@ -10,11 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smalti import codec, single
-from smalti import format as fmt
-from smalti.archive import ArchiveReader, ArchiveWriter
+from smalti.codec import block_codec as codec
+from smalti.container import format as fmt
+from smalti.container import single_image as single
+from smalti.container.records import ArchiveReader, ArchiveWriter
 from smalti.errors import CorruptError, FormatError, NotSmaltiError, TruncatedError, VersionError
-from smalti.storage import Memory
+from smalti.util import binary
+from smalti.util.storage import Memory
 
 SPECIFICATION = (Path(__file__).parents[1] / "docs" / "format.md").read_text(encoding="utf-8")
 ID = bytes(range(8))
@@ -116,7 +118,7 @@ def test_an_index_that_lies_is_refused(change, words):
 
 def test_counts_beyond_all_measure_are_refused_before_they_cost_memory():
     body = fmt.INDEX.pack(fmt.INDEX_MARK, 2**63, 2**32 - 1, 1, 1, 0)
-    data = fmt.pack_header(ID) + body + fmt.TRAILER.pack(len(body), fmt.hash64(body), fmt.END_MAGIC)
+    data = fmt.pack_header(ID) + body + fmt.TRAILER.pack(len(body), binary.hash64(body), fmt.END_MAGIC)
     with pytest.raises(CorruptError, match="does not fit its 4294967295 blocks"):
         read(data)
     with pytest.raises(CorruptError, match="claims an index of"):
@@ -195,8 +197,8 @@ def test_the_specification_has_the_marks_and_codes_of_the_code():
 
 @given(st.integers(0, 2**63 - 1), st.binary(max_size=5))
 def test_a_varint_comes_back(value, rest):
-    data = fmt.varint(value)
-    assert fmt.read_varint(b"x" + data + rest, 1) == (value, 1 + len(data))
+    data = binary.varint(value)
+    assert binary.read_varint(b"x" + data + rest, 1) == (value, 1 + len(data))
 
 
 @given(

@@ -7,8 +7,8 @@ import pytest
 from independent_reader import SpecError, carried, read, single_check
 
 import smalti
-from smalti.contents import Contents
-from smalti.format import hash64
+from smalti.archive.reader import Contents
+from smalti.util.binary import hash64
 
 FILES = sorted((Path(__file__).parent / "golden").glob("*.smalti"))
 golden = pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)

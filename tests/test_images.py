@@ -5,7 +5,7 @@ import pytest
 
 import smalti
 from smalti.errors import SourceError
-from smalti.images import ImageSet, check_name, parts_of, raise_it
+from smalti.types import ImageSet, check_name, parts_of, raise_it
 
 
 @pytest.mark.parametrize("shape", [(2, 4, 5), (2, 4, 5, 3), (2, 4, 5, 4)])

@@ -1,4 +1,4 @@
-"""What imports what: the layers, and what importing smalti costs."""
+"""The rules of the wings, and what importing smalti costs."""
 
 import ast
 import subprocess
@@ -9,26 +9,32 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "smalti"
 
-LAYERS = [
-    *["errors", "threads", "atomic", "images", "exchange", "tables", "entropy"],
-    *["format", "columns", "storage", "archive", "sections", "single", "scan", "grow", "plain", "masked"],
-    *["mixture", "pixels", "prior", "local", "ladder", "zips", "onnxfile", "shapes", "bounds", "model", "networks"],
-    *["bundle", "pixelcoder", "code", "search"],
-    *["latentcoder", "codec", "exact", "least", "control", "metrics", "unordered"],
-    *["intake", "sets", "packing", "contents", "sequence", "describe", "api", "assemble", "guess", "mend"],
-    *["datasets", "samples", "rivals", "figure"],
+FLOORS = [
+    ["errors", "limits"],
+    ["util"],
+    ["types"],
+    ["entropy", "container", "exchange"],
+    ["model"],
+    ["codec"],
+    ["rate"],
+    ["archive"],
+    ["api"],
+    ["demo"],
+    ["training"],
+    ["cli"],
 ]
-"""Each imports only from those before it; the command line and training come after all of them."""
+"""The wings and the single files beside them, from the ground up: each imports only from floors below its own."""
+MAX_LINES, MAX_FILES = 400, 12
 
 OWNERS = {
-    "constriction": {"entropy"},
+    "constriction": {"rans"},
     "onnxruntime": {"model", "training"},
-    "threadpoolctl": {"threads"},
+    "threadpoolctl": {"parallel"},
     "typer": {"cli"},
     "rich": {"cli"},
     "torch": {"training"},
     "lightning_fabric": {"training"},
-    "pooch": {"datasets"},
+    "pooch": {"downloads"},
     "pyarrow": {"parquet"},
     "fsspec": {"storage"},
     "matplotlib": {"training"},
@@ -44,28 +50,49 @@ def imports(path: Path) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("layer", LAYERS)
-def test_a_file_imports_only_from_those_above_it(layer):
-    files = sorted((SOURCE / layer).glob("*.py")) or [SOURCE / f"{layer}.py"]
-    names = {name for path in files for name in imports(path)}
-    mine = {name.split(".")[1] for name in names if name.startswith("smalti.")} - {layer}
-    assert mine <= set(LAYERS[: LAYERS.index(layer)]) | ({layer} if len(files) > 1 else set())
+def floor(wing: str) -> int:
+    return next(i for i, wings in enumerate(FLOORS) if wing in wings)
 
 
-def test_training_and_the_command_line_stand_apart():
-    """Training knows nothing of the command line, and nothing but the command line knows of training."""
-    for path in SOURCE.rglob("*.py"):
-        packages = {name.split(".")[1] for name in imports(path) if name.startswith("smalti.")}
-        if path.parent.name != "cli" and path.name != "__main__.py":
-            assert "cli" not in packages, path
-        if path.parent.name not in ("cli", "training"):
-            assert "training" not in packages, path
+def wing_of(path: Path) -> str:
+    return path.relative_to(SOURCE).parts[0].removesuffix(".py")
 
 
-def test_every_file_has_its_layer():
-    packages = {path.name for path in SOURCE.iterdir() if list(path.glob("*.py"))}
-    files = {path.stem for path in SOURCE.glob("*.py")}
-    assert files | packages == {*LAYERS, "__init__", "__main__", "cli", "training"}
+def wings_imported(path: Path) -> set[str]:
+    return {name.split(".")[1] for name in imports(path) if name.startswith("smalti.")} - {"__version__"}
+
+
+FILES = [
+    path for path in sorted(SOURCE.rglob("*.py")) if path.parent != SOURCE or path.stem not in ("__init__", "__main__")
+]
+
+
+def test_every_file_is_in_a_wing_and_every_wing_has_files():
+    assert {wing_of(path) for path in FILES} == {wing for wings in FLOORS for wing in wings}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_a_wing_imports_only_from_wings_below_its_own(path):
+    mine = wing_of(path)
+    above = {wing for wing in wings_imported(path) - {mine} if floor(wing) >= floor(mine)}
+    assert not above, f"{path.name} imports from {above}, which are no floors below {mine}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_codec_model_and_entropy_know_no_file_and_container_knows_no_image(path):
+    if wing_of(path) in ("codec", "model", "entropy"):
+        assert not wings_imported(path) & {"container", "archive", "exchange"}
+        assert "smalti.util.storage" not in imports(path)
+    if wing_of(path) == "container":
+        assert not wings_imported(path) & {"codec", "model", "entropy"}
+        assert "numpy" not in {name.split(".")[0] for name in imports(path)}
+
+
+def test_no_file_is_long_and_no_folder_is_crowded():
+    lines = {path.name: len(path.read_text(encoding="utf-8").splitlines()) for path in FILES}
+    assert not {name for name, n in lines.items() if n > MAX_LINES}
+    folders = {path.parent for path in FILES}
+    assert not {folder.name for folder in folders if len(list(folder.glob("*.py"))) > MAX_FILES}
 
 
 @pytest.mark.parametrize("library", OWNERS)

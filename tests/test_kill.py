@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import smalti
-from smalti.samples import draw_digits
+from smalti.demo.samples import draw_digits
 
 HOW = ["--lossless", "--block-images", "8"]
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="files that are open cannot be replaced there")

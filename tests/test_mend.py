@@ -5,8 +5,8 @@ import pytest
 from typer.testing import CliRunner
 
 import smalti
-from smalti import format as fmt
 from smalti.cli import app
+from smalti.container import format as fmt
 from smalti.errors import CorruptError, ModelError, NotSmaltiError, UnknownModelError, VersionError
 
 rng = np.random.default_rng(5)
@@ -103,10 +103,10 @@ def test_what_holds_nothing_is_one_error(tmp_path):
 
 
 def test_only_a_deep_look_sees_pixels_that_are_not_what_was_packed(path, tmp_path, monkeypatch):
-    import smalti.control
+    import smalti.rate.target
 
-    real = smalti.control.hash64
-    monkeypatch.setattr(smalti.control, "hash64", lambda *parts: real(*parts, b"another"))
+    real = smalti.rate.target.hash64
+    monkeypatch.setattr(smalti.rate.target, "hash64", lambda *parts: real(*parts, b"another"))
     smalti.pack(MIXED, tmp_path / "y.smalti", max_error=0)
     assert smalti.verify(tmp_path / "y.smalti") == []
     assert len(smalti.verify(tmp_path / "y.smalti", deep=True)) == 3

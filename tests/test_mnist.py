@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 import smalti
-from smalti.codec import decode_block, seal
-from smalti.exact import exact_blocks
+from smalti.codec.block_codec import decode_block, seal
 from smalti.exchange.sources import read_images
-from smalti.least import squared_errors
-from smalti.metrics import mse, psnr
+from smalti.rate.max_error import exact_blocks
+from smalti.rate.metrics import mse, psnr
+from smalti.rate.min_psnr import squared_errors
 
 IMAGES = 500
 """The first of the 10,000: on all of them the same figures come from `scripts/bench rd`, in an hour."""

@@ -8,7 +8,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import smalti
-from smalti.onnxfile import MAX_FIELDS, MAX_NODES, Graph, read_onnx
+from smalti.model.proof.onnx_reader import MAX_FIELDS, MAX_NODES, Graph, read_onnx
 
 FEW = ("Floor", ["x"], ["y"])
 

@@ -10,23 +10,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import smalti
-from smalti.bundle import bundle_bytes
-from smalti.codec import MOST_LOAD, PIXELS, PLAIN, RAW, decode_block, decode_blocks, encode_block, load, seal
-from smalti.errors import CorruptError, SourceError, UsageError
-from smalti.exact import exact_blocks
-from smalti.pixelcoder import quantise
-from smalti.pixels import (
-    LEVEL_UNITS,
-    MAX_ERROR,
-    SAMPLE_MAX,
-    SampleTables,
-    Wavefront,
-    Window,
-    level_count,
-    to_levels,
-    to_samples,
+from smalti.codec.block_codec import (
+    FALLBACK,
+    MOST_LOAD,
+    PIXELS,
+    RAW,
+    decode_block,
+    decode_blocks,
+    encode_block,
+    load,
+    seal,
 )
-from smalti.tables import TOTAL
+from smalti.codec.pixel_codec import quantise
+from smalti.entropy.frequencies import TOTAL
+from smalti.errors import CorruptError, SourceError, UsageError
+from smalti.model.bundle import bundle_bytes
+from smalti.model.pixel_prior import LEVEL_UNITS, MAX_ERROR, SAMPLE_MAX, Window, level_count, to_levels, to_samples
+from smalti.model.wavefront import SampleTables, Wavefront
+from smalti.rate.max_error import exact_blocks
 from smalti.training.export_pixels import integer_pixels, plain_mixtures
 from smalti.training.pixels import PixelNet, PixelSize, Windows, level_bits
 
@@ -176,7 +177,7 @@ def test_blocks_coded_together_are_those_coded_alone(lossless, max_error, channe
         for x, y, payload, shape in zip(parts, images, together, shapes, strict=True):
             assert np.abs(y.astype(int) - x).max() <= max_error
             assert (decode_block(payload, len(x), shape, model) == y).all()
-        assert any(payload[0] & PLAIN and payload[0] != RAW for payload in together)
+        assert any(payload[0] & FALLBACK and payload[0] != RAW for payload in together)
 
 
 def test_what_is_best_coded_together_is_not_too_much():

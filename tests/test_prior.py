@@ -3,12 +3,12 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 
-from smalti.bundle import load_model
-from smalti.masked import ACTIVATION_MAX, POINTS, SUBSTEPS, MaskedMLP, anchor_weights
-from smalti.mixture import CDF_ONE, WEIGHT_ONE, frequencies, mixture_cdf
-from smalti.prior import LATENT_MAX, Grid, Walk, to_latents
-from smalti.search import row_bits
-from smalti.tables import TOTAL, bits
+from smalti.codec.rdo import row_bits
+from smalti.entropy.frequencies import TOTAL, bits
+from smalti.entropy.logistic_mixture import CDF_ONE, WEIGHT_ONE, frequencies, mixture_cdf
+from smalti.model.bundle import load_model
+from smalti.model.latent_prior import LATENT_MAX, Grid, LatentWalk, to_latents
+from smalti.model.masked_mlp import ACTIVATION_MAX, POINTS, SUBSTEPS, MaskedMLP, embedding_weights
 
 rng = np.random.default_rng(3)
 
@@ -20,7 +20,7 @@ def some_symbols(model, points):
 
 
 def walked(model, points, symbols):
-    walk, columns = Walk(model.prior, model.grid, points), []
+    walk, columns = LatentWalk(model.prior, model.grid, points), []
     for group in walk.groups():
         at = len(columns)
         columns += group
@@ -31,13 +31,13 @@ def walked(model, points, symbols):
 def int64_outputs(prior, v, points):
     """The masked MLP in int64, from the definition."""
     n, latents = v.shape
-    anchors = anchor_weights(points)
+    embeddings = embedding_weights(points)
     units, outputs = len(prior.b1) // latents, len(prior.b3) // latents
     order = np.arange(latents) // prior.group
     of_unit, of_output = order.repeat(units), order.repeat(outputs)
 
     def layer(x, w, b, q, s):
-        return (x @ w.T.astype(np.int64) + b + anchors @ q.astype(np.int64)) >> s
+        return (x @ w.T.astype(np.int64) + b + embeddings @ q.astype(np.int64)) >> s
 
     w1 = prior.w1 * (order < of_unit[:, None])
     w2, w3 = prior.w2 * (of_unit <= of_unit[:, None]), prior.w3 * (of_unit <= of_output[:, None])
@@ -117,7 +117,7 @@ def test_a_mixture_rises_from_nothing_to_the_whole(model):
 
 
 def test_points_between_anchors_are_interpolated():
-    weights = anchor_weights(np.arange(POINTS))
+    weights = embedding_weights(np.arange(POINTS))
     assert (weights.sum(1) == SUBSTEPS).all()
     assert ((weights > 0).sum(1) <= 2).all()
     assert (weights[::SUBSTEPS] == SUBSTEPS * np.eye(9, dtype=int)).all()

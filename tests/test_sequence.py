@@ -18,10 +18,10 @@ import numpy as np
 import pytest
 
 import smalti
-from smalti.contents import Contents
+from smalti.archive.archive import Archive
+from smalti.archive.reader import Contents
 from smalti.errors import CorruptError, SourceError, UsageError
-from smalti.sequence import Archive
-from smalti.storage import Memory, spool
+from smalti.util.storage import Memory, spool
 
 rng = np.random.default_rng(3)
 MIXED = [
@@ -240,7 +240,7 @@ def test_a_pipe_gives_and_takes_a_file(mixed, digits):
 
 
 def test_a_file_of_one_image_takes_16_bytes_more_than_its_payload_at_most(digits):
-    from smalti.contents import Contents
+    from smalti.archive.reader import Contents
 
     for image in (digits[0], MIXED[1], MIXED[3]):
         data = smalti.encode(image, max_error=0)
@@ -262,10 +262,10 @@ def test_every_flip_of_a_file_of_one_image_is_noticed(digits):
 
 
 def test_a_block_that_decodes_to_other_pixels_is_refused(mixed, monkeypatch):
-    import smalti.contents
+    import smalti.archive.reader
 
-    real = smalti.contents.decode_blocks
-    monkeypatch.setattr(smalti.contents, "decode_blocks", lambda *a: [x ^ 1 for x in real(*a)])
+    real = smalti.archive.reader.decode_blocks
+    monkeypatch.setattr(smalti.archive.reader, "decode_blocks", lambda *a: [x ^ 1 for x in real(*a)])
     with smalti.open(mixed) as archive, pytest.raises(CorruptError, match="other pixels than were packed"):
         archive[0]
 

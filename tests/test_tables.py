@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from smalti.tables import TOTAL, bits, uniform
+from smalti.entropy.frequencies import TOTAL, bits, uniform
 
 
 @pytest.mark.parametrize("k", [1, 2, 3, 66])

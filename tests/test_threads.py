@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from smalti.threads import bundles, in_order
+from smalti.util.parallel import bundles, in_order
 
 
 def test_results_come_in_the_order_of_the_items():

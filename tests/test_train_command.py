@@ -11,12 +11,12 @@ from helpers import write_idx
 from PIL import Image
 
 import smalti
-from smalti.code import by_latents
-from smalti.codec import decode_block, encode_block
-from smalti.latentcoder import analyse
-from smalti.metrics import mse, psnr
-from smalti.samples import draw_digits
-from smalti.search import EFFORTS
+from smalti.codec.block import by_latents
+from smalti.codec.block_codec import decode_block, encode_block
+from smalti.codec.latent_codec import analyse
+from smalti.codec.rdo import EFFORTS
+from smalti.demo.samples import draw_digits
+from smalti.rate.metrics import mse, psnr
 
 
 def run(*arguments) -> subprocess.CompletedProcess[str]:

@@ -9,29 +9,29 @@ from helpers import TINY_PIXELS, random_pixels
 from PIL import Image
 
 import smalti
-from smalti.code import by_latents
-from smalti.codec import decode_block, encode_block
+from smalti.codec.block import by_latents
+from smalti.codec.block_codec import decode_block, encode_block
+from smalti.codec.latent_codec import analyse, synthesise
+from smalti.codec.pixel_codec import quantise
+from smalti.codec.rdo import EFFORTS
+from smalti.demo.samples import draw_digits
 from smalti.errors import SourceError, TrainingError
-from smalti.ladder import DEARNESS
-from smalti.latentcoder import analyse, synthesise
-from smalti.local import local_latents
-from smalti.pixelcoder import quantise
-from smalti.prior import to_latents
-from smalti.samples import draw_digits
-from smalti.search import EFFORTS
+from smalti.model.latent_prior import to_latents
+from smalti.model.operating_points import LMBDA
+from smalti.model.spatial_prior import spatial_latents
 from smalti.training.autoencoder import Autoencoder
 from smalti.training.baseline import AutoencoderTask, collapse
 from smalti.training.codec import CodecTask
-from smalti.training.dequantiser import Dequantiser
 from smalti.training.export import export_bundle
 from smalti.training.export_pixels import integer_pixels
-from smalti.training.integers import LATENT_ONE, anchor_weights
+from smalti.training.integers import LATENT_ONE, embedding_weights
 from smalti.training.loop import train as train_anywhere
 from smalti.training.make import autoencoder_task, codec_task, exporter, pixel_task
 from smalti.training.network import Codec
 from smalti.training.pixels import PixelSize
 from smalti.training.pixeltask import PixelPlan, PixelTask
 from smalti.training.plan import FAST, REFERENCE, CodecPlan, Hardware, Phase, Plan
+from smalti.training.post_filter import PostFilter
 from smalti.training.restore import CEILING, make_room, restore
 from smalti.training.restore_pixels import restore_pixels
 from smalti.training.settle import settle
@@ -43,7 +43,7 @@ TOY = Plan(phases=(Phase(2, 3e-3, wide=(8, 8, 8)), Phase(1, 1e-3, wide=(16, 8, 8
 
 
 TINY = {"analysis": (8, 8, 16), "groups": (4, 8), "synthesis": (16, 8, 8), "details": 8, "prior": 2, "local_prior": 2}
-SMALL = Size((20, 20, 1), (20, 20), latents=8, local=4, **TINY)
+SMALL = Size((20, 20, 1), (20, 20), latents=8, spatial=4, **TINY)
 TOY_CODEC = CodecPlan(SMALL, steps=45, batch=8, validation=0.1, warm_up=4, seed=5)
 TOY_PIXELS = PixelPlan(PixelSize(1, **TINY_PIXELS), steps=60, batch=8, validation=0.1, warm_up=4, seed=5)
 TASKS = {
@@ -240,10 +240,10 @@ def test_an_exported_model_packs_images(kind, trained, images, tmp_path, monkeyp
 @pytest.mark.parametrize(
     ("shape", "cells"), [((8, 8, 1), 1), ((28, 28, 3), 1), ((33, 21, 3), 1), ((64, 45, 1), 4), ((70, 50, 3), 4)]
 )
-def test_any_size_and_colour_is_coded_by_integers_that_agree_with_training(tmp_path, shape, cells):
+def test_any_size_and_colour_is_coded_by_integers_that_agree_with_training(tmp_path, shape, patches):
     """The exported integer networks compute what training with `exact` computed, but for the rounding of biases."""
     torch.manual_seed(1)
-    size = replace(size_for(shape), latents=12, local=3, **TINY)
+    size = replace(size_for(shape), latents=12, spatial=3, **TINY)
     model = Codec(size).eval()
     for p in model.parameters():
         p.data += 0.02 * torch.randn_like(p)
@@ -252,30 +252,30 @@ def test_any_size_and_colour_is_coded_by_integers_that_agree_with_training(tmp_p
     pixels = pixels[..., 0] if c == 1 else pixels
     (tmp_path / "x.model").write_bytes(export_bundle(model, "x", pixels, pixels, {}))
     loaded = smalti.load_model(tmp_path / "x.model")
-    assert loaded.cells == cells
+    assert loaded.patches == patches
     points = np.arange(20) * 3
     code = analyse(pixels, points, loaded, EFFORTS[1])
     x_hat = synthesise(code, loaded)
     assert x_hat.shape == pixels.shape
-    steps = loaded.grid.steps[points.repeat(cells)]
+    steps = loaded.grid.steps[points.repeat(patches)]
     v = torch.from_numpy(to_latents(code.symbols.reshape(-1, 12), steps)).float() / LATENT_ONE
-    u = torch.from_numpy(local_latents(loaded.local, code.local, points)).float() / LATENT_ONE
-    anchors = anchor_weights(torch.from_numpy(points) / 64)
+    u = torch.from_numpy(spatial_latents(loaded.spatial, code.spatial, points)).float() / LATENT_ONE
+    embeddings = embedding_weights(torch.from_numpy(points) / 64)
     x = torch.from_numpy(np.atleast_3d(pixels).reshape(20, h, w, c)).permute(0, 3, 1, 2) / 255
     rounding = torch.from_numpy(steps).float() / LATENT_ONE
     with torch.no_grad():
-        features = model.g_s.features(v, anchors, exact=True)
-        expected = model.g_s.pixels(features, u, anchors, exact=True)
-        found, of_cells = model.g_a.features(x, anchors)
-        _, y = model.g_a.latents(of_cells, anchors, lambda y, first: nearest_step(y, rounding, first))
-        y_local = model.local_g_a(found, features, anchors)
+        features = model.g_s.features(v, embeddings, exact=True)
+        expected = model.g_s.pixels(features, u, embeddings, exact=True)
+        found, of_patches = model.g_a.features(x, embeddings)
+        _, y = model.g_a.latents(of_patches, embeddings, lambda y, first: nearest_step(y, rounding, first))
+        y_spatial = model.spatial_g_a(found, features, embeddings)
     expected = (expected * 256 + 0.5).floor().clamp(0, 255).permute(0, 2, 3, 1).numpy().reshape(pixels.shape)
     assert np.abs(expected - x_hat).max() <= 3
-    analysed, sites = loaded.analyse(pixels, points)
+    analysed, positions = loaded.analyse(pixels, points)
     assert np.mean(np.abs(analysed / LATENT_ONE - y.numpy()) > 1e-3) < 0.05  # some lie half way between two symbols
-    at_sites = loaded.features(to_latents(code.symbols.reshape(-1, 12), steps), points)
-    assert np.abs(at_sites / 128 - features.numpy()).max() <= 2 / 128
-    assert np.abs(loaded.analyse_local(sites, at_sites, points) / LATENT_ONE - y_local.numpy()).max() < 0.05
+    at_positions = loaded.features(to_latents(code.symbols.reshape(-1, 12), steps), points)
+    assert np.abs(at_positions / 128 - features.numpy()).max() <= 2 / 128
+    assert np.abs(loaded.analyse_spatial(positions, at_positions, points) / LATENT_ONE - y_spatial.numpy()).max() < 0.05
     payload = encode_block(by_latents(code), loaded)
     assert (decode_block(payload, 20, loaded.image_shape, loaded) == x_hat).all()
 
@@ -309,13 +309,13 @@ def test_room_for_larger_steps_changes_nothing_else():
     codec = Codec(SMALL).eval()
     for parameter in codec.parameters():
         parameter.data += 0.02 * torch.randn_like(parameter)
-    codec.local_steps.data[:6], codec.local_steps.data[6:] = 1.0, 0.0  # far beyond the ceiling, and not
+    codec.spatial_steps.data[:6], codec.spatial_steps.data[6:] = 1.0, 0.0  # far beyond the ceiling, and not
     x, top = torch.rand(5, 1, 20, 20), torch.ones(5)
     before = codec(x, top, "rounded", exact=False)
     make_room(codec)
     after = codec(x, top, "rounded", exact=False)
-    assert codec.log_local_steps.max() <= CEILING
-    assert (codec.log_local_steps[1:] <= codec.log_local_steps[:-1] + 1).all()
+    assert codec.log_spatial_steps.max() <= CEILING
+    assert (codec.log_spatial_steps[1:] <= codec.log_spatial_steps[:-1] + 1).all()
     for one, two in zip(before, after, strict=True):
         torch.testing.assert_close(one, two, rtol=2e-3, atol=1e-3)
 
@@ -340,10 +340,10 @@ def test_what_codes_by_pixels_can_be_trained_further(all_trained, images, tmp_pa
             assert np.abs(one.astype(int) - two).max() <= 1
     assert np.abs(prior.errors - model.pixels.errors).max() <= 2
     errors = np.arange(len(images)) % 120 + 2
-    expected = model.dequantise(images, errors)
+    expected = model.post_filter(images, errors)
     with torch.no_grad():
         planes = torch.from_numpy(images[:, None].copy()).float()
-        found = codec.dequantiser(planes, torch.from_numpy(errors), exact=True)[:, 0].numpy()
+        found = codec.post_filter(planes, torch.from_numpy(errors), exact=True)[:, 0].numpy()
     assert np.abs(found - expected).max() <= 1
     task = pixel_task((20, 20, 1), len(images), steps=3, batch=8, seed=1, start=model)
     assert task.plan.start == model.id.hex()
@@ -355,9 +355,9 @@ def test_what_codes_by_pixels_can_be_trained_further(all_trained, images, tmp_pa
 
 def test_the_dequantiser_learns_what_the_encoder_makes(images):
     torch.manual_seed(3)
-    network, prior = Dequantiser(1, 8, 1), random_pixels(1)
+    network, prior = PostFilter(1, 8, 1), random_pixels(1)
     errors = np.full(len(images), 40)
-    coded = quantise(images, errors, prior, DEARNESS).samples
+    coded = quantise(images, errors, prior, LMBDA).samples
 
     def off() -> float:
         with torch.no_grad():

@@ -10,32 +10,32 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import smalti
-from smalti.archive import ArchiveReader, ArchiveWriter
-from smalti.columns import pack_numbers, unpack_numbers
+from smalti.container.annotation_codec import pack_numbers, unpack_numbers
+from smalti.container.format import CARRIERS
+from smalti.container.permutation_code import capacity, decode_permutation, encode_permutation
+from smalti.container.records import ArchiveReader, ArchiveWriter
+from smalti.demo.samples import draw_digits
 from smalti.errors import CorruptError, SourceError, UsageError
-from smalti.format import CARRIERS
-from smalti.samples import draw_digits
-from smalti.storage import Memory
-from smalti.unordered import arrange, capacity, spoken
+from smalti.util.storage import Memory
 
 KEYS = st.lists(st.binary(max_size=2), max_size=60)
 
 
 @given(KEYS, st.binary(max_size=20))
 def test_what_an_order_says_is_heard(keys, message):
-    order = arrange(keys, message)
+    order = encode_permutation(keys, message)
     if order is None:
         assert 8 * len(message) > capacity(keys)
         return
     assert sorted(order) == list(range(len(keys)))
-    assert spoken([keys[i] for i in order], len(message)) == message
+    assert decode_permutation([keys[i] for i in order], len(message)) == message
 
 
 def test_an_order_says_log2_of_n_factorial_bits():
     keys = [i.to_bytes(2, "big") for i in range(1000)]
     assert capacity(keys) == pytest.approx(math.log2(math.factorial(1000)))
-    assert arrange(keys, b"\xff" * int(capacity(keys) // 8)) is not None
-    assert arrange(keys, b"\xff" * (int(capacity(keys) // 8) + 2)) is None
+    assert encode_permutation(keys, b"\xff" * int(capacity(keys) // 8)) is not None
+    assert encode_permutation(keys, b"\xff" * (int(capacity(keys) // 8) + 2)) is None
 
 
 @pytest.fixture(scope="module")

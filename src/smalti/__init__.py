@@ -13,15 +13,16 @@ from typing import TYPE_CHECKING, Any
 from smalti.errors import SmaltiError
 
 if TYPE_CHECKING:
-    from smalti.api import Packed, Unpacked, decode, encode, load, pack, unpack
+    from smalti.api import Unpacked, decode, encode, load, pack, unpack
     from smalti.api import open_archive as open
-    from smalti.assemble import append, merge, select
-    from smalti.bundle import load_model
-    from smalti.images import ImageSet, Source
-    from smalti.mend import Repaired, repair, verify
-    from smalti.model import Model
-    from smalti.packing import Packing
-    from smalti.sequence import Archive
+    from smalti.archive.archive import Archive
+    from smalti.archive.edit import append, merge, select
+    from smalti.archive.repair import Repaired, repair
+    from smalti.archive.verify import verify
+    from smalti.archive.writer import Packed, Packing
+    from smalti.model.bundle import load_model
+    from smalti.model.model import Model
+    from smalti.types import ImageSet, Source
 
 __version__ = "0.1.0"
 __all__ = [
@@ -50,26 +51,26 @@ __all__ = [
 ]
 
 _HOME = {
-    "Archive": "sequence",
-    "ImageSet": "images",
-    "Model": "model",
-    "Packed": "api",
-    "Packing": "packing",
-    "Repaired": "mend",
-    "Source": "images",
+    "Archive": "archive.archive",
+    "ImageSet": "types",
+    "Model": "model.model",
+    "Packed": "archive.writer",
+    "Packing": "archive.writer",
+    "Repaired": "archive.repair",
+    "Source": "types",
     "Unpacked": "api",
-    "append": "assemble",
+    "append": "archive.edit",
     "decode": "api",
     "encode": "api",
     "load": "api",
-    "load_model": "bundle",
-    "merge": "assemble",
-    "open": "api.open_archive",
+    "load_model": "model.bundle",
+    "merge": "archive.edit",
+    "open": "api",
     "pack": "api",
-    "repair": "mend",
-    "select": "assemble",
+    "repair": "archive.repair",
+    "select": "archive.edit",
     "unpack": "api",
-    "verify": "mend",
+    "verify": "archive.verify",
 }
 """Where each public name lives; it is imported when first asked for, so that `import smalti` costs nothing."""
 
@@ -77,8 +78,8 @@ _HOME = {
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'smalti' has no attribute {name!r}")
-    module, _, alias = _HOME[name].partition(".")
-    value = getattr(importlib.import_module(f"smalti.{module}"), alias or name)
+    module = importlib.import_module(f"smalti.{_HOME[name]}")
+    value = getattr(module, "open_archive" if name == "open" else name)
     globals()[name] = value
     return value
 

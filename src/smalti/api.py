@@ -5,40 +5,24 @@ import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 
-from smalti.archive import ArchiveWriter
-from smalti.atomic import atomic_write
-from smalti.bundle import DEFAULT_MODEL, decoding_bytes
-from smalti.codec import Pixels
-from smalti.contents import ModelName, Place, as_model
-from smalti.control import DEFAULT_EFFORT, Aim, Progress, encode_parts
+from smalti.archive.archive import CACHE_BYTES, Archive
+from smalti.archive.batches import Intake, check_size
+from smalti.archive.reader import ModelName, Place, as_model
+from smalti.archive.writer import Overhead, Packed, Packing, write_packed
+from smalti.container.records import ArchiveWriter
+from smalti.container.single_image import pack_single
 from smalti.errors import SourceError, UsageError
-from smalti.exchange.sources import open_source
+from smalti.exchange.sources import Images, as_source
 from smalti.exchange.targets import write_images
-from smalti.images import ImageSet, OnBad, Source, check_name, parts_of
-from smalti.intake import Intake, check_size
-from smalti.model import Model
-from smalti.packing import Overhead, Packing, write_packed
-from smalti.sequence import CACHE_BYTES, Archive
-from smalti.single import pack_single
-
-Images = Path | str | Pixels | ImageSet | Source | Sequence[Path | str] | Sequence[Pixels]
-
-
-@dataclass(frozen=True)
-class Packed:
-    """What `pack` wrote."""
-
-    images: int
-    bytes: int  # of the whole file
-
-    @property
-    def rate(self) -> float:
-        """Bytes an image, all in."""
-        return self.bytes / self.images
+from smalti.model.bundle import DEFAULT_MODEL, decoding_bytes
+from smalti.model.model import Model
+from smalti.rate.target import DEFAULT_EFFORT, Target, check_model, encode_parts
+from smalti.types import ImageSet, OnBad, Pixels, Progress, Source, check_name
+from smalti.util.atomic import as_path, atomic_write
 
 
 @dataclass(frozen=True)
@@ -91,16 +75,16 @@ def pack(
         UsageError: no such model or quality, `path` exists, or the model cannot do what is asked.
         OutputError: `path` cannot be written.
     """
-    aim = Aim(quality, psnr, min_psnr, bytes_an_image, max_error, effort)
+    target = Target(quality, psnr, min_psnr, bytes_an_image, max_error, effort)
     loaded = as_model(model)
-    check_model(loaded, aim)
+    check_model(loaded, target)
     images = as_source(source, on_bad)
     if not isinstance(path, str | Path):
         if not hasattr(path, "write"):
             raise UsageError(f"what is written is named by a path, or is a binary stream; it is not {path!r}")
-        return _write(images, path, loaded, aim, packing, progress)
+        return _write(images, path, loaded, target, packing, progress)
     with atomic_write(as_path(path), force=force) as file:
-        return _write(images, file, loaded, aim, packing, progress)
+        return _write(images, file, loaded, target, packing, progress)
 
 
 def unpack(
@@ -199,12 +183,12 @@ def open_archive(path: Place, *, model: ModelName | None = None, cache_bytes: in
 
 
 def _write(
-    images: Source, file: BinaryIO, model: Model, aim: Aim, packing: Packing, progress: Progress | None
+    images: Source, file: BinaryIO, model: Model, target: Target, packing: Packing, progress: Progress | None
 ) -> Packed:
     first, images = _peeked(images)
     lonely = first is not None and not images.labelled and not packing.embed and packing.metadata is None
     if lonely and first is not None:
-        data = _single(first, model, aim)
+        data = _single(first, model, target)
         file.write(data)
         if progress:
             progress(1, 1)
@@ -212,7 +196,7 @@ def _write(
     writer = ArchiveWriter.start(file, model.id)
     number = writer.model(model.id, decoding_bytes(model) if packing.embed else None)
     intake = Intake(images, number, packing.block_images, writer)
-    write_packed(intake, model, aim, packing, progress)
+    write_packed(intake, model, target, packing, progress)
     if not intake.count:
         raise SourceError("there are no images to pack; nothing is written")
     return Packed(intake.count, writer.finish())
@@ -233,55 +217,12 @@ def _chained(seen: Sequence[ImageSet], rest: Iterable[ImageSet]) -> Iterable[Ima
     yield from rest
 
 
-def _single(image: ImageSet, model: Model, aim: Aim) -> bytes:
+def _single(image: ImageSet, model: Model, target: Target) -> bytes:
     check_size(image.shape)
-    (block,) = encode_parts([image.pixels], model, aim, Overhead(model.image_shape))
+    (block,) = encode_parts([image.pixels], model, target, Overhead(model.image_shape))
     h, w, c = image.shape
     name = None if image.names is None else image.names[0]
     if name is not None:
         check_name(name)
     mode, sides = (0, None) if image.shape == model.image_shape else (c, (h, w))
     return pack_single(model.id, mode, sides, name, block.payload, block.pixels)
-
-
-def as_path(path: Path | str) -> Path:
-    """A path from what should be one.
-
-    Raises:
-        UsageError: it is none.
-    """
-    if not isinstance(path, str | Path):
-        raise UsageError(f"a file is named by a path, not by {path!r}")
-    return Path(path)
-
-
-def as_source(source: Images, on_bad: OnBad | None = None) -> Source:
-    """Where images come from.
-
-    Raises:
-        SourceError: they cannot be had.
-    """
-    if isinstance(source, Source):
-        return source
-    if isinstance(source, np.ndarray):
-        source = ImageSet(source)
-    if isinstance(source, ImageSet):
-        return Source([source], len(source), named=source.names is not None, labelled=source.labels is not None)
-    every: list[Any] = [source] if isinstance(source, str | Path) or not isinstance(source, Iterable) else list(source)
-    if every and all(isinstance(image, np.ndarray) for image in every):
-        return Source(parts_of(every), len(every), named=False, labelled=False)
-    if not all(isinstance(path, str | Path) for path in every):
-        raise SourceError("a source is an array of images (n h w), a list of arrays (h w each), or paths")
-    return open_source(*every) if on_bad is None else open_source(*every, on_bad=on_bad)
-
-
-def check_model(model: Model, aim: Aim) -> None:
-    """Refuse a model that cannot do what is asked.
-
-    Raises:
-        UsageError: it has no part for it.
-    """
-    if aim.max_error is not None and model.pixels is None:
-        raise UsageError(
-            f"model {model.name} cannot code by pixels; take another, or train one: smalti train --lossless"
-        )

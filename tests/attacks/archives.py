@@ -10,8 +10,9 @@ from attacks.build import archive_of, deflate
 from attacks.targets import read_all
 
 import smalti
-from smalti import format as fmt
-from smalti.columns import pack_numbers
+from smalti.container import format as fmt
+from smalti.container.annotation_codec import pack_numbers
+from smalti.util import binary
 
 # Sizes
 
@@ -215,7 +216,7 @@ def carried(carriers: list[list[int]], blocks: int = 2, opened: int = 1) -> byte
     """Blocks of raw images, the first ones open, and what sets say of them."""
     torn = archive_of(GRAY, 400, RAW + np.random.default_rng(0).integers(0, 256, 8000, np.uint8).tobytes())
     pixels = torn.blocks[0]["payload"][1:]
-    torn.blocks[0]["head"] = torn.blocks[0]["head"]._replace(pixels=fmt.hash64(pixels))
+    torn.blocks[0]["head"] = torn.blocks[0]["head"]._replace(pixels=binary.hash64(pixels))
     if not opened:
         torn.blocks = []
     torn.blocks += [{"payload": None, "size": 60, "kind": 0, "images": 1}] * (blocks - opened)

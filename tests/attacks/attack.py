@@ -9,9 +9,10 @@ import numpy as np
 from attacks.build import Torn, archive_of
 
 import smalti
-from smalti import format as fmt
-from smalti.bundle import parse_bundle
+from smalti.container import format as fmt
 from smalti.exchange.sources import open_source
+from smalti.model.bundle import parse_bundle
+from smalti.util import binary
 
 GRAY = fmt.Kind(0, 1, 5, 4)
 RAW = b"\xff"
@@ -83,11 +84,11 @@ def raw(images: int = 1) -> Torn:
     pixels = np.arange(images * 20, dtype=np.uint8)
     torn = archive_of(GRAY, images, RAW + pixels.tobytes())
     head = torn.blocks[0]["head"]
-    torn.blocks[0]["head"] = head._replace(pixels=fmt.hash64(pixels.tobytes()))
+    torn.blocks[0]["head"] = head._replace(pixels=binary.hash64(pixels.tobytes()))
     return torn
 
 
 def ending(body: bytes, head: bytes | None = None) -> bytes:
     """An archive whose index has these bytes."""
     head = fmt.pack_header(smalti.load_model().id) if head is None else head
-    return head + body + fmt.TRAILER.pack(len(body), fmt.hash64(body), fmt.END_MAGIC)
+    return head + body + fmt.TRAILER.pack(len(body), binary.hash64(body), fmt.END_MAGIC)

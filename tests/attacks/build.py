@@ -13,12 +13,13 @@ from pathlib import Path
 import numpy as np
 
 import smalti
-from smalti import format as fmt
-from smalti.archive import ArchiveReader
-from smalti.bundle import parse_bundle
-from smalti.samples import draw_digits
-from smalti.storage import Memory
-from smalti.zips import npz_bytes, zip_bytes
+from smalti.container import format as fmt
+from smalti.container.records import ArchiveReader
+from smalti.demo.samples import draw_digits
+from smalti.model.bundle import parse_bundle
+from smalti.model.npz import npz_bytes, zip_bytes
+from smalti.util import binary
+from smalti.util.storage import Memory
 
 MARKS = (fmt.BLOCK_MARK, fmt.MODEL_MARK, fmt.SECTION_MARK)
 
@@ -35,8 +36,8 @@ def inflate(data: bytes, most: int = 1 << 16) -> bytes:
 def onnx_field(number: int, value: int | bytes) -> bytes:
     """A field of a protobuf message."""
     if isinstance(value, int):
-        return fmt.varint(number << 3) + fmt.varint(value & (1 << 64) - 1)
-    return fmt.varint(number << 3 | 2) + fmt.varint(len(value)) + value
+        return binary.varint(number << 3) + binary.varint(value & (1 << 64) - 1)
+    return binary.varint(number << 3 | 2) + binary.varint(len(value)) + value
 
 
 def onnx_message(*fields: tuple[int, int | bytes | str]) -> bytes:
@@ -88,7 +89,7 @@ def tiny_synthesis() -> bytes:
 
 
 @cache
-def tiny_dequantiser() -> bytes:
+def tiny_post_filter() -> bytes:
     """That corrects nothing."""
     zero = {"zero": np.float32(0).reshape(()), "w": np.zeros((4, 4, 1, 1), np.float32)}
     nodes = [onnx_node("Conv", ["x", "w"], "y", pads=[0] * 4)]
@@ -119,14 +120,14 @@ def tiny_members(*, latents: bool = False) -> dict[str, bytes]:
             mlp |= {f"q{i}": np.zeros((9, n), np.int32)}
         grid = {name: values.astype(np.int16) for name, values in grid.items()}
         members |= {"decoder.npz": npz_bytes(grid | mlp | LOGISTICS)}
-        members |= {"synthesis.onnx": tiny_synthesis(), "dequantiser.onnx": tiny_dequantiser()}
+        members |= {"synthesis.onnx": tiny_synthesis(), "dequantiser.onnx": tiny_post_filter()}
     return members
 
 
 def bundle_of(members: dict[str, bytes], **manifest: object) -> bytes:
     """A bundle of those members; `manifest` replaces what is right."""
-    rung = {"setting": 0, "bytes": 9.0, "psnr": 50.0}
-    ways = [rung | {"pixels": True}] + ([rung | {"pixels": False}] if "synthesis.onnx" in members else [])
+    point = {"setting": 0, "bytes": 9.0, "psnr": 50.0}
+    ways = [point | {"pixels": True}] + ([point | {"pixels": False}] if "synthesis.onnx" in members else [])
     told = {
         "smalti_model": 2,
         "name": "tiny",
@@ -241,22 +242,22 @@ def reseal(data: bytes) -> bytes:
         return data
     if int.from_bytes(found[5:11], "little") > len(found):
         found[5:11] = bytes(6)
-    found[11:13] = fmt.hash64(bytes(found[5:11]))[:2]
+    found[11:13] = binary.hash64(bytes(found[5:11]))[:2]
     layouts = {fmt.BLOCK_MARK: (fmt.BLOCK, 1), fmt.MODEL_MARK: (fmt.MODEL, 2), fmt.SECTION_MARK: (fmt.SECTION, 4)}
     for mark, (layout, place) in layouts.items():
         at = found.find(mark)
         while at >= 0:
             if at + layout.size <= len(found):
                 size = int(layout.unpack_from(found, at)[place])
-                start, check = at + layout.size, at + layout.size - fmt.HASH_BYTES
+                start, check = at + layout.size, at + layout.size - binary.HASH_BYTES
                 if start + size <= len(found):
-                    found[check:start] = fmt.hash64(bytes(found[at:check]), bytes(found[start : start + size]))
+                    found[check:start] = binary.hash64(bytes(found[at:check]), bytes(found[start : start + size]))
             at = found.find(mark, at + 1)
     end = int.from_bytes(found[5:11], "little") or len(found)
     start = found.rfind(fmt.INDEX_MARK, 0, end)
     if start >= 0 and end - fmt.TRAILER.size - start >= fmt.INDEX.size:
         body = bytes(found[start : end - fmt.TRAILER.size])
-        found[end - fmt.TRAILER.size : end] = fmt.TRAILER.pack(len(body), fmt.hash64(body), fmt.END_MAGIC)
+        found[end - fmt.TRAILER.size : end] = fmt.TRAILER.pack(len(body), binary.hash64(body), fmt.END_MAGIC)
     return bytes(found)
 
 

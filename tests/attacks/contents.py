@@ -9,8 +9,9 @@ from attacks.build import archive_of, deflate
 from attacks.targets import read_all
 
 import smalti
-from smalti import format as fmt
-from smalti.single import pack_single
+from smalti.container import format as fmt
+from smalti.container.single_image import pack_single
+from smalti.util import binary
 
 # Sections
 
@@ -47,7 +48,7 @@ def section_of_an_unknown_code():
 @attack(read_all, "CorruptError", "more numbers than a section may")
 def names_of_16_million_numbers():
     """4096 names of 4096 numbers each, all told by zero bytes: 16 kB."""
-    template = fmt.varint(4000) + fmt.varint(1) + b"a" + b"\0" * 4000 + b"\1" * 4000
+    template = binary.varint(4000) + binary.varint(1) + b"a" + b"\0" * 4000 + b"\1" * 4000
     torn = archive_of(GRAY, 4000, RAW)
     return torn.say(fmt.NAMES, 4000, b"\1\1" + template + bytes(4000) + bytes(4000 * 4001)).whole()
 
@@ -55,7 +56,7 @@ def names_of_16_million_numbers():
 @attack(read_all, "CorruptError", "")
 def names_of_a_template_of_2000_numbers():
     """500 names of 2000 numbers each, each told by all to its left: slow if these are compared as a whole."""
-    template = fmt.varint(2000) + b"\0" + b"\1-" * 2000 + b"\1" * 2000
+    template = binary.varint(2000) + b"\0" + b"\1-" * 2000 + b"\1" * 2000
     column = b"\2" + b"\0" * 500
     torn = archive_of(GRAY, 500, RAW)
     return torn.say(fmt.NAMES, 500, b"\1\1" + template + bytes(500) + column * 2000).whole()
@@ -64,14 +65,14 @@ def names_of_a_template_of_2000_numbers():
 @attack(read_all, "CorruptError", "more room than a section may")
 def names_filled_up_with_zeros():
     """Names whose numbers are filled up to 4096 digits, again and again: gigabytes of zeros."""
-    template = fmt.varint(250) + b"\0" * 251 + fmt.varint(4096) * 250
+    template = binary.varint(250) + b"\0" * 251 + binary.varint(4096) * 250
     return said(fmt.NAMES, b"\1\1" + template + bytes(4000) + bytes(250 * 4001), 4000)
 
 
 @attack(read_all, "CorruptError", "the most")
 def names_of_2_62_templates():
     """2^62 templates of names."""
-    return said(fmt.NAMES, b"\1" + fmt.varint(2**62))
+    return said(fmt.NAMES, b"\1" + binary.varint(2**62))
 
 
 @attack(read_all, "CorruptError", "two images have one name")
@@ -107,13 +108,13 @@ def names_of_5000_bytes():
 @attack(read_all, "CorruptError", "the most")
 def labels_of_2_40_numbers():
     """A label that is a list of 2^40 numbers."""
-    return said(fmt.LABELS, b"\2" + fmt.varint(2**40))
+    return said(fmt.LABELS, b"\2" + binary.varint(2**40))
 
 
 @attack(read_all, "CorruptError", "the most")
 def labels_of_16_million_numbers():
     """Labels of 2^24 numbers, all zero."""
-    return said(fmt.LABELS, b"\2" + fmt.varint((1 << 24) - 10) + bytes((1 << 24) - 10))
+    return said(fmt.LABELS, b"\2" + binary.varint((1 << 24) - 10) + bytes((1 << 24) - 10))
 
 
 @attack(read_all, "CorruptError", "is not known")
@@ -175,7 +176,7 @@ def plain_image_of_1_gib():
     """A plain image of 20 pixels that inflates to 1 GiB."""
     bomb = zlib.compressobj(9, wbits=-15)
     stream = b"".join(bomb.compress(bytes(1 << 24)) for _ in range(64)) + bomb.flush()
-    return archive_of(GRAY, 1, b"\x08\1\0" + b"\0" + fmt.varint(len(stream)) + stream).whole()
+    return archive_of(GRAY, 1, b"\x08\1\0" + b"\0" + binary.varint(len(stream)) + stream).whole()
 
 
 @attack(read_all, "CorruptError", "impossible field")
@@ -187,7 +188,7 @@ def plain_images_65535():
 @attack(read_all, "CorruptError", "impossible field")
 def plain_image_of_2_62_bytes():
     """A plain image of 2^62 bytes."""
-    return archive_of(GRAY, 1, b"\x08\1\0" + b"\0" + fmt.varint(2**62)).whole()
+    return archive_of(GRAY, 1, b"\x08\1\0" + b"\0" + binary.varint(2**62)).whole()
 
 
 @attack(read_all, "CorruptError", "impossible field")
@@ -244,7 +245,7 @@ def single_of_no_height():
 def single_with_a_name_of_2_62_bytes():
     """A name of 2^62 bytes."""
     data = single(0, None, b"", "x")
-    return data[:12] + fmt.varint(2**62) + b"x"
+    return data[:12] + binary.varint(2**62) + b"x"
 
 
 @attack(read_all, "UnknownModelError", "ffffff")

@@ -50,7 +50,7 @@ def _resident() -> float:
 def warm() -> None:
     """Decode an image, so that the model is there; not by latents, for the engine's threads do not come along."""
     import smalti
-    from smalti.samples import draw_digits
+    from smalti.demo.samples import draw_digits
 
     image = draw_digits(1)[0]
     smalti.decode(smalti.encode(image, max_error=0))

@@ -11,7 +11,7 @@ from attacks.attack import GRAY, RAW, attack, bundle, raw
 from attacks.build import archive_of, block_of, bundle_of, onnx_bytes, onnx_node
 from attacks.targets import read_all
 
-from smalti import format as fmt
+from smalti.container import format as fmt
 
 # Models from elsewhere
 
@@ -161,7 +161,7 @@ def bundle_of_images_of_10_9():
 
 
 def _arrays(member: str, **arrays: np.ndarray) -> bytes:
-    from smalti.zips import npz_bytes, read_npz
+    from smalti.model.npz import npz_bytes, read_npz
 
     members = build.tiny_members(latents=True)
     return bundle_of(members | {member: npz_bytes(read_npz(members[member]) | arrays)})

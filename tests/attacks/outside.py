@@ -9,7 +9,7 @@ from attacks.build import Torn, archive_of, block_of
 from attacks.contents import said
 
 import smalti
-from smalti import format as fmt
+from smalti.container import format as fmt
 
 # Names that climb out
 

@@ -11,19 +11,26 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
-from attacks.build import deflate, goldens, inflate, tiny_bundle, tiny_dequantiser, tiny_synthesis
+from attacks.build import deflate, goldens, inflate, tiny_bundle, tiny_post_filter, tiny_synthesis
 
 import smalti
-from smalti.bounds import check_bounds
-from smalti.bundle import parse_bundle
-from smalti.codec import decode_block
-from smalti.columns import pack_labels, pack_names, pack_numbers, unpack_labels, unpack_names, unpack_numbers
-from smalti.exchange.pictures import png_bytes
+from smalti.codec.block_codec import decode_block
+from smalti.container.annotation_codec import (
+    pack_labels,
+    pack_names,
+    pack_numbers,
+    unpack_labels,
+    unpack_names,
+    unpack_numbers,
+)
+from smalti.container.format import MAX_SECTION_IMAGES
+from smalti.container.recovery_scan import scan
+from smalti.exchange.formats.pictures import png_bytes
 from smalti.exchange.sources import open_source
-from smalti.format import MAX_SECTION_IMAGES
-from smalti.onnxfile import read_onnx
-from smalti.scan import scan
-from smalti.storage import Memory
+from smalti.model.bundle import parse_bundle
+from smalti.model.proof.exactness import check_bounds
+from smalti.model.proof.onnx_reader import read_onnx
+from smalti.util.storage import Memory
 
 SUFFIXES = ("-idx3-ubyte", ".npz", ".npy", ".tar", ".zip", ".tar.gz")
 MOST_SAMPLES = 1 << 16
@@ -140,7 +147,7 @@ def seeds(target: str) -> dict[str, bytes]:
             return _columns()
         case "bundle":
             bundles = {"tiny": tiny_bundle(), "latents": tiny_bundle(latents=True)}
-            return bundles | {"synthesis": tiny_synthesis(), "dequantiser": tiny_dequantiser()}
+            return bundles | {"synthesis": tiny_synthesis(), "dequantiser": tiny_post_filter()}
         case "sources":
             return _sources()
     return {name: data for name, data in goldens().items() if not name.startswith("single") or target == "reader"}

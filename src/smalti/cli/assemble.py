@@ -62,8 +62,8 @@ def append(
 
     smalti append scans.smalti more-scans/ --lossless
     """
-    from smalti.assemble import append as append_images
-    from smalti.packing import Packing
+    from smalti.archive.edit import append as append_images
+    from smalti.archive.writer import Packing
 
     skipped = Skipped()
     packing = Packing(block_images, embed=embed, metadata=read_metadata(metadata))
@@ -97,7 +97,7 @@ def merge(
     Examples:
     smalti merge one.smalti two.smalti -o both.smalti
     """
-    from smalti.assemble import merge as merge_files
+    from smalti.archive.edit import merge as merge_files
 
     with progress("merging") as advance:
         keep = {"names": not no_names, "labels": not no_labels}
@@ -130,9 +130,9 @@ def select(
 
     smalti select scans.smalti -o letters.smalti --name 'letters/*.png'
     """
-    from smalti.assemble import matching
-    from smalti.assemble import select as select_images
-    from smalti.sequence import Archive
+    from smalti.archive.archive import Archive
+    from smalti.archive.edit import matching
+    from smalti.archive.edit import select as select_images
 
     with Archive(file, model) as archive:
         rows = matching(archive, start=start, stop=stop, name=name, label=label)
@@ -154,8 +154,8 @@ def verify(
 
     smalti verify scans.smalti --deep
     """
-    from smalti.mend import repairable
-    from smalti.mend import verify as verify_file
+    from smalti.archive.verify import repairable
+    from smalti.archive.verify import verify as verify_file
 
     with progress("verifying") as advance:
         wrong = verify_file(place_of(file), deep=deep, model=model, progress=advance)
@@ -179,7 +179,7 @@ def repair(
     Examples:
     smalti repair damaged.smalti -o saved.smalti
     """
-    from smalti.mend import repair as repair_file
+    from smalti.archive.repair import repair as repair_file
 
     with progress("repairing") as advance:
         done = repair_file(file, output, model=model, force=force, progress=advance)

@@ -14,7 +14,7 @@ def data(
     Examples:
     smalti data mnist
     """
-    from smalti.datasets import fetch
+    from smalti.demo.downloads import fetch
 
     for path in fetch(name):
         typer.echo(str(path))

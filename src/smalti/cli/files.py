@@ -10,8 +10,8 @@ import typer
 from smalti.cli.console import images, progress, size
 
 if TYPE_CHECKING:
-    from smalti.images import OnBad, Source
-    from smalti.storage import Storage
+    from smalti.types import OnBad, Source
+    from smalti.util.storage import Storage
 
 STANDARD = "-"
 """In the place of a file: standard input or output."""
@@ -101,16 +101,16 @@ def pack(
     smalti pack data.npz#train_images -o train.smalti --model my.model --embed
     """
     from smalti.api import pack as pack_images
-    from smalti.atomic import refuse_existing
-    from smalti.bundle import DEFAULT_MODEL, load_model
-    from smalti.control import Aim
-    from smalti.packing import Packing
+    from smalti.archive.writer import Packing
+    from smalti.model.bundle import DEFAULT_MODEL, load_model
+    from smalti.rate.target import Target
+    from smalti.util.atomic import refuse_existing
 
     piped = str(output) == STANDARD
     if not piped:
         refuse_existing(output, force=force)
     max_error = lossless_error(lossless=lossless, max_error=max_error)
-    Aim(quality, psnr, min_psnr, bytes_an_image, max_error, effort)  # a wrong one is refused before anything is read
+    Target(quality, psnr, min_psnr, bytes_an_image, max_error, effort)  # a wrong one is refused before anything is read
     packing = Packing(block_images, embed=embed, unordered=unordered, metadata=read_metadata(metadata))
     loaded, skipped = load_model(model or DEFAULT_MODEL), Skipped()
     source = read_sources(sources, labels, skipped.on_bad(on_error), no_names=no_names, no_labels=no_labels)
@@ -179,7 +179,7 @@ def info(
     """
     import json
 
-    from smalti.describe import describe_file
+    from smalti.archive.info import describe_file
 
     facts = describe_file(place_of(file))
     if as_json:
@@ -195,7 +195,7 @@ def info(
 
 def place_of(file: str) -> "str | Storage":
     """Where a smalti file is that was named on the command line."""
-    from smalti.storage import spool
+    from smalti.util.storage import spool
 
     return spool(standard(sys.stdin, "input")) if file == STANDARD else file
 
@@ -253,7 +253,7 @@ class Skipped:
 
     def on_bad(self, on_error: Literal["stop", "skip"]) -> "OnBad":
         """What is to be told of them."""
-        from smalti.images import raise_it
+        from smalti.types import raise_it
 
         return raise_it if on_error == "stop" else lambda error: self._said.append(str(error))
 

@@ -10,8 +10,8 @@ from smalti.cli.console import progress
 from smalti.cli.files import Force, ModelOption, Quality
 
 if TYPE_CHECKING:
-    from smalti.codec import Pixels
-    from smalti.model import Model
+    from smalti.model.model import Model
+    from smalti.types import Pixels
 
 DEMO_IMAGES = 100
 DEMO_EFFORT = 8
@@ -35,11 +35,11 @@ def figure(
 
     smalti figure scans/ -o pairs.png --quality 20 --images 40
     """
-    from smalti.atomic import refuse_existing
-    from smalti.bundle import DEFAULT_MODEL, load_model
     from smalti.errors import UsageError
     from smalti.exchange.sources import read_images
-    from smalti.images import describe
+    from smalti.model.bundle import DEFAULT_MODEL, load_model
+    from smalti.types import describe
+    from smalti.util.atomic import refuse_existing
 
     if output.suffix.lower() != ".png":
         raise UsageError(f"{output}: give the picture a name that ends in .png")
@@ -64,10 +64,10 @@ def demo(
     Examples:
     smalti demo
     """
-    from smalti.atomic import output_error
-    from smalti.bundle import load_model
-    from smalti.ladder import check_quality
-    from smalti.samples import draw_digits
+    from smalti.demo.samples import draw_digits
+    from smalti.model.bundle import load_model
+    from smalti.model.operating_points import check_quality
+    from smalti.util.atomic import output_error
 
     model = load_model()
     check_quality(quality)
@@ -88,9 +88,9 @@ def _compare(x: "Pixels", model: "Model", quality: int, path: Path) -> None:
     from rich.table import Table
 
     from smalti.api import load, pack
-    from smalti.exchange.pictures import png_bytes
-    from smalti.metrics import mse, psnr
-    from smalti.rivals import cut, jpeg, lowest_quality, mosaic, webp
+    from smalti.demo.baselines import cut, jpeg, lowest_quality, mosaic, webp
+    from smalti.exchange.formats.pictures import png_bytes
+    from smalti.rate.metrics import mse, psnr
 
     with progress("packing") as advance:
         packed = pack(x, path, model=model, quality=quality, effort=DEMO_EFFORT, force=True, progress=advance)
@@ -119,14 +119,14 @@ def _compare(x: "Pixels", model: "Model", quality: int, path: Path) -> None:
 
 def _figure(x: "Pixels", model: "Model", quality: int, path: Path, *, force: bool) -> str:
     """Draw `x` and what smalti makes of it to `path`; what was done, in a line."""
-    from smalti.atomic import atomic_write
-    from smalti.codec import code_images, reconstruct, sizes
-    from smalti.figure import draw_pairs
-    from smalti.metrics import mse, psnr
-    from smalti.search import EFFORTS
+    from smalti.codec.block_codec import code_images, reconstruct, sizes
+    from smalti.codec.rdo import EFFORTS
+    from smalti.demo.figure import draw_pairs
+    from smalti.rate.metrics import mse, psnr
+    from smalti.util.atomic import atomic_write
 
     with progress("coding") as advance:
-        block = code_images(x, model.ladder.of_quality(quality), model, EFFORTS[DEMO_EFFORT])
+        block = code_images(x, model.operating_points.of_quality(quality), model, EFFORTS[DEMO_EFFORT])
         x_hat = reconstruct(block, x.shape, model)
         advance(len(x), len(x))
     found = sizes(block, model)

@@ -12,11 +12,11 @@ from smalti.cli.files import Force
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from smalti.codec import Pixels
-    from smalti.model import Model
+    from smalti.model.model import Model
     from smalti.training.loop import Trained
     from smalti.training.plan import Hardware
     from smalti.training.task import Task
+    from smalti.types import Pixels
 
 
 CODEC_STEPS, PIXEL_STEPS = 2000, 1500
@@ -36,9 +36,9 @@ def models() -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from smalti.bundle import load_model, model_paths
     from smalti.errors import SmaltiError
-    from smalti.images import describe
+    from smalti.model.bundle import load_model, model_paths
+    from smalti.types import describe
 
     table = Table("name", "id", "images", "bundle", "bytes an image, dB (quality 1, 50, 100)")
     for path in model_paths():
@@ -47,7 +47,11 @@ def models() -> None:
         except SmaltiError as exc:
             table.add_row(escape(path.stem), "", "", "", escape(str(exc)))
             continue
-        some = [model.ladder.of_quality(quality) for quality in (1, 50, 100)] if model.ladder.rungs else []
+        some = (
+            [model.operating_points.of_quality(quality) for quality in (1, 50, 100)]
+            if model.operating_points.by_quality
+            else []
+        )
         reached = "; ".join(f"{m.bytes:.1f} at {m.psnr:.1f}" for m in some)
         if "pixels" in model.training:
             reached += f"; {model.training['pixels']['bytes_an_image']:.1f} lossless"
@@ -75,8 +79,8 @@ def model_info(
     from rich.console import Console
     from rich.table import Table
 
-    from smalti.bundle import load_model
-    from smalti.images import describe
+    from smalti.model.bundle import load_model
+    from smalti.types import describe
 
     loaded = load_model(model)
     facts = {
@@ -85,11 +89,11 @@ def model_info(
         "images": describe(loaded.image_shape) + (" (coded by pixels: of any size)" if loaded.pixels else ""),
         "bundle_bytes": loaded.size,
         "latents": loaded.latents,
-        "cells": loaded.cells,
+        "cells": loaded.patches,
         "by_latents": loaded.has_latents,
         "by_pixels": loaded.pixels is not None,
         "training": dict(loaded.training),
-        "qualities": [{"quality": q} | asdict(loaded.ladder.of_quality(q)) for q in SHOWN_QUALITIES],
+        "qualities": [{"quality": q} | asdict(loaded.operating_points.of_quality(q)) for q in SHOWN_QUALITIES],
     }
     if as_json:
         typer.echo(json.dumps(facts))
@@ -102,15 +106,15 @@ def model_info(
         words = [f"{key.replace('_', ' ')} {value}" for key, value in known.items() if not isinstance(value, dict)]
         if words:
             typer.echo(f"{title:13} " + ", ".join(words))
-    if not loaded.ladder.rungs:
+    if not loaded.operating_points.by_quality:
         return
     table = Table("quality", "coded by", title="On images it was not trained on, with effort 5")
     for column in ("bytes an image (payload)", "PSNR, dB"):
         table.add_column(column, justify="right")
     for quality in SHOWN_QUALITIES:
-        rung = loaded.ladder.of_quality(quality)
-        way = f"pixels, in steps of {2 * rung.setting + 1}" if rung.pixels else f"latents, point {rung.setting}"
-        table.add_row(str(quality), way, f"{rung.bytes:.2f}", f"{rung.psnr:.2f}")
+        point = loaded.operating_points.of_quality(quality)
+        way = f"pixels, in steps of {2 * point.setting + 1}" if point.pixels else f"latents, point {point.setting}"
+        table.add_row(str(quality), way, f"{point.bytes:.2f}", f"{point.psnr:.2f}")
     Console().print(table)
 
 
@@ -176,10 +180,10 @@ def train(
 
     smalti train icons/ -o icons.model --lossless
     """
-    from smalti.atomic import atomic_write, refuse_existing
-    from smalti.bundle import SUFFIX, load_model
     from smalti.errors import MissingExtraError, UsageError
     from smalti.exchange.sources import read_images
+    from smalti.model.bundle import SUFFIX, load_model
+    from smalti.util.atomic import atomic_write, refuse_existing
 
     if output.suffix != SUFFIX:
         raise UsageError(f"{output}: give the model a name that ends in {SUFFIX}")
@@ -228,7 +232,7 @@ def _train(
     first: "Model | None",
 ) -> "tuple[bytes, Pixels] | None":
     """Train part after part; the bundle, and images that none was trained on; None in processes that only help."""
-    from smalti.bundle import parse_bundle
+    from smalti.model.bundle import parse_bundle
     from smalti.training.loop import train as train_model
     from smalti.training.make import exporter
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from smalti.errors import SourceError, UsageError
 from smalti.exchange.names import plain_name
 from smalti.exchange.parts import damage
-from smalti.images import Label
+from smalti.types import Label
 
 METADATA = ("metadata.jsonl", "metadata.csv")
 """Beside images: their labels, as Hugging Face's ImageFolder reads them. The first that is there counts."""

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smalti.errors import SmaltiError, SourceError
-from smalti.images import ImageSet, Label, Shape
+from smalti.types import ImageSet, Label, Shape
 
 MAX_BYTES = 1 << 34
 """Bytes of pixels a source may claim; far above need, low enough to refuse a lying header."""

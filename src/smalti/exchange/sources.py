@@ -4,27 +4,50 @@
 import gzip
 import itertools
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from smalti.errors import SourceError, UsageError
-from smalti.exchange.folder import open_folder
-from smalti.exchange.idx import IDX_IMAGES, open_idx, read_labels
+from smalti.exchange.formats.folder import open_folder
+from smalti.exchange.formats.idx import IDX_IMAGES, open_idx, read_labels
+from smalti.exchange.formats.npy import NPY
+from smalti.exchange.formats.numpy_files import open_npy, open_npz, read_npy_labels
+from smalti.exchange.formats.parquet import PARQUET, open_parquet
+from smalti.exchange.formats.pictures import open_pictures
+from smalti.exchange.formats.tar import open_tar
+from smalti.exchange.formats.zips import ZIP, open_zip
 from smalti.exchange.labels import WITHOUT_LABELS
-from smalti.exchange.npy import NPY
-from smalti.exchange.numpy_files import open_npy, open_npz, read_npy_labels
-from smalti.exchange.parquet import PARQUET, open_parquet
 from smalti.exchange.parts import GZIP, Parts, damage
-from smalti.exchange.pictures import open_pictures
-from smalti.exchange.tar import open_tar
-from smalti.exchange.zips import ZIP, open_zip
-from smalti.images import ImageSet, Label, OnBad, Source, describe, raise_it
+from smalti.types import ImageSet, Label, OnBad, Pixels, Source, describe, parts_of, raise_it
+
+Images = Path | str | Pixels | ImageSet | Source | Sequence[Path | str] | Sequence[Pixels]
 
 SMALTI = b"\x89SML"
 _TAR_MAGIC = slice(257, 262)
+
+
+def as_source(source: Images, on_bad: OnBad | None = None) -> Source:
+    """Where images come from.
+
+    Raises:
+        SourceError: they cannot be had.
+    """
+    if isinstance(source, Source):
+        return source
+    if isinstance(source, np.ndarray):
+        source = ImageSet(source)
+    if isinstance(source, ImageSet):
+        return Source([source], len(source), named=source.names is not None, labelled=source.labels is not None)
+    every: list[Any] = [source] if isinstance(source, str | Path) or not isinstance(source, Iterable) else list(source)
+    if every and all(isinstance(image, np.ndarray) for image in every):
+        return Source(parts_of(every), len(every), named=False, labelled=False)
+    if not all(isinstance(path, str | Path) for path in every):
+        raise SourceError("a source is an array of images (n h w), a list of arrays (h w each), or paths")
+    return open_source(*every) if on_bad is None else open_source(*every, on_bad=on_bad)
 
 
 def open_source(

@@ -5,17 +5,17 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from smalti.atomic import atomic_write, refuse_existing
 from smalti.errors import SourceError, UsageError
-from smalti.exchange.folder import check_folder, write_folder
-from smalti.exchange.idx import IDX, labels_path, write_idx
+from smalti.exchange.formats.folder import check_folder, write_folder
+from smalti.exchange.formats.idx import IDX, labels_path, write_idx
+from smalti.exchange.formats.numpy_files import write_npy, write_npz
+from smalti.exchange.formats.parquet import load_pyarrow, write_parquet
+from smalti.exchange.formats.pictures import png_bytes
+from smalti.exchange.formats.tar import write_tar
+from smalti.exchange.formats.zips import write_zip
 from smalti.exchange.names import unsafe_name
-from smalti.exchange.numpy_files import write_npy, write_npz
-from smalti.exchange.parquet import load_pyarrow, write_parquet
-from smalti.exchange.pictures import png_bytes
-from smalti.exchange.tar import write_tar
-from smalti.exchange.zips import write_zip
-from smalti.images import About, ImageSet
+from smalti.types import About, ImageSet
+from smalti.util.atomic import atomic_write, refuse_existing
 
 __all__ = ["check_target", "png_bytes", "unsafe_name", "write_images"]
 

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from smalti.atomic import atomic_write
 from smalti.errors import TrainingError
+from smalti.util.atomic import atomic_write
 
 CHECKPOINT = "checkpoint.pt"
 VERSION = 2

@@ -53,7 +53,7 @@ class CodecTask:
         return soap(model.parameters(), self.plan.learning_rate, 512)
 
     def learning_rate(self, phase: int, step: int, steps: int) -> float:  # noqa: ARG002 - the protocol's
-        woken = math.ceil(self.plan.local[1] * steps)  # what has rested until then is as sensitive as at the start
+        woken = math.ceil(self.plan.spatial[1] * steps)  # what has rested until then is as sensitive as at the start
         rise = min(1.0, (step + 1 - (woken if step >= woken else 0)) / self.plan.warm_up)
         return max(1e-6, self.plan.learning_rate * rise * 0.5 * (1 + math.cos(math.pi * step / steps)))
 
@@ -62,12 +62,12 @@ class CodecTask:
             return "noise"
         return "mixed" if done < self.plan.rounded else "rounded"
 
-    def local(self, done: float) -> float:
+    def spatial(self, done: float) -> float:
         """What a bit of the local latents counts: little at first, for else they would fall silent.
 
         While they learn to speak, what deals with the latents of cells rests: for else it would fall silent.
         """
-        start, full = self.plan.local
+        start, full = self.plan.spatial
         if done >= full:
             return 1.0
         return 0.0 if done < start else max(0.1, (done - start) / (full - start)) ** 2
@@ -78,8 +78,8 @@ class CodecTask:
             quality = torch.full_like(quality, self.plan.quality)
         noise = self.noise(done)
         learn: Any = model.learn  # of a Codec, perhaps wrapped for several devices
-        learn(cells=not 0 < self.local(done) < 1, analysis=noise != "rounded")
-        rate, distortion = model(x, quality, noise, exact=done >= self.plan.exact, local=self.local(done))
+        learn(patches=not 0 < self.spatial(done) < 1, analysis=noise != "rounded")
+        rate, distortion = model(x, quality, noise, exact=done >= self.plan.exact, spatial=self.spatial(done))
         worth = lagrangian(quality, self.plan.size.multipliers)
         scale = self.pixels / 784 * TYPICAL_BITS * worth**TYPICAL_RISE
         loss: Tensor = ((rate + worth * distortion) / scale).mean()
@@ -91,8 +91,8 @@ class CodecTask:
         sums = []
         for q in QUALITIES:
             quality = torch.full((len(x),), q, device=x.device)
-            local = 1.0 if self.local(done) else 0.0
-            rate, distortion = model(x, quality, noise, exact=done >= self.plan.exact, local=local)
+            spatial = 1.0 if self.spatial(done) else 0.0
+            rate, distortion = model(x, quality, noise, exact=done >= self.plan.exact, spatial=spatial)
             sums += [rate.sum() / 8, distortion.sum() / self.pixels]
         model.train()
         return torch.stack(sums).double()

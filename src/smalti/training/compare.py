@@ -13,15 +13,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from smalti import rivals
 from smalti.api import load, pack
-from smalti.atomic import atomic_write
-from smalti.bundle import load_model
-from smalti.codec import Pixels
-from smalti.figure import draw_pairs
-from smalti.metrics import mse, psnr
-from smalti.model import Model
+from smalti.demo import baselines
+from smalti.demo.figure import draw_pairs
+from smalti.model.bundle import load_model
+from smalti.model.model import Model
+from smalti.rate.metrics import mse, psnr
 from smalti.training.report import plot_rivals
+from smalti.types import Pixels
+from smalti.util.atomic import atomic_write
 
 MAX_IMAGES = 400
 WEBP_SIDE = 16384
@@ -56,8 +56,8 @@ def write_report(
 
 def _lossy(folder: Path, model: Model, x: Pixels, progress: Callable[[int, int], None]) -> list[str]:
     codecs: dict[str, Callable[[int], Point]] = {"smalti": lambda quality: _smalti(x, model, quality)}
-    for name, encode in {"AVIF": rivals.avif, "WebP": rivals.webp, "JPEG": rivals.jpeg}.items():
-        if name != "AVIF" or rivals.has_avif():
+    for name, encode in {"AVIF": baselines.avif, "WebP": baselines.webp, "JPEG": baselines.jpeg}.items():
+        if name != "AVIF" or baselines.has_avif():
             codecs[f"{name}, one sheet"] = lambda quality, encode=encode: _sheet(x, encode, quality)  # type: ignore[misc]  # a default in a lambda has no type
     curves: dict[str, list[Point]] = {}
     for name, measure in codecs.items():
@@ -86,23 +86,23 @@ def _lossy(folder: Path, model: Model, x: Pixels, progress: Callable[[int, int],
         "| ---: | ---: | ---: |" + " ---: |" * len(others),
     ]
     for quality, (rate, decibel) in zip(QUALITIES, curves["smalti"], strict=True):
-        cells = [_rate_at(points, decibel) for name, points in curves.items() if name in others]
-        lines.append(f"| {quality} | {rate:.2f} | {decibel:.2f} | " + " | ".join(cells) + " |")
+        patches = [_rate_at(points, decibel) for name, points in curves.items() if name in others]
+        lines.append(f"| {quality} | {rate:.2f} | {decibel:.2f} | " + " | ".join(patches) + " |")
     return [*lines, "", "An empty cell: the codec does not go there.", "", "![images](pairs.png)"]
 
 
 def _lossless(folder: Path, model: Model, x: Pixels) -> list[str]:
-    n, sheet = len(x), rivals.mosaic(x)
+    n, sheet = len(x), baselines.mosaic(x)
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         path = Path(scratch) / "x.smalti"
         ours = pack(x, path, model=model, max_error=0).bytes
         same = bool((load(path, model=model).pixels == x).all())
     rows = {
         "smalti, one file": ours,
-        "PNG, a file each": sum(len(rivals.png(image)) for image in x),
-        "PNG, one sheet": len(rivals.png(sheet)),
-        "WebP lossless, a file each": sum(len(rivals.webp_lossless(image)) for image in x),
-        **({"WebP lossless, one sheet": len(rivals.webp_lossless(sheet))} if max(sheet.shape) < WEBP_SIDE else {}),
+        "PNG, a file each": sum(len(baselines.png(image)) for image in x),
+        "PNG, one sheet": len(baselines.png(sheet)),
+        "WebP lossless, a file each": sum(len(baselines.webp_lossless(image)) for image in x),
+        **({"WebP lossless, one sheet": len(baselines.webp_lossless(sheet))} if max(sheet.shape) < WEBP_SIDE else {}),
         "xz -9e of all pixels": len(lzma.compress(x.tobytes(), preset=9 | lzma.PRESET_EXTREME)),
         "raw pixels": x.nbytes,
     }
@@ -127,9 +127,9 @@ def _smalti(x: Pixels, model: Model, quality: int) -> Point:
 
 def _sheet(x: Pixels, encode: Callable[[Pixels, int], bytes], quality: int) -> Point:
     n, h, w = x.shape[:3]
-    data = encode(rivals.mosaic(x), quality)
-    decode = rivals.decode_gray if x.ndim == 3 else rivals.decode_rgb
-    return len(data) / n, psnr(mse(x, rivals.cut(decode(data), n, h, w)))
+    data = encode(baselines.mosaic(x), quality)
+    decode = baselines.decode_gray if x.ndim == 3 else baselines.decode_rgb
+    return len(data) / n, psnr(mse(x, baselines.cut(decode(data), n, h, w)))
 
 
 def _rate_at(points: list[Point], decibel: float) -> str:

@@ -13,15 +13,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from smalti.bundle import bundle_bytes
-from smalti.code import Code
-from smalti.errors import TrainingError
-from smalti.ladder import Rung
-from smalti.latentcoder import analyse, payload_bytes, synthesise
-from smalti.local import LEAST_STEP, REACH, SHARES, WIDTHS, LocalPrior
-from smalti.masked import ACTIVATION_MAX, POINTS, SUBSTEPS, MaskedMLP, anchor_weights
-from smalti.metrics import mse, psnr
-from smalti.mixture import (
+from smalti.codec.block import Code
+from smalti.codec.latent_codec import analyse, payload_bytes, synthesise
+from smalti.codec.rdo import EFFORTS, nearest, total_cost
+from smalti.entropy.frequencies import TOTAL
+from smalti.entropy.logistic_mixture import (
     CDF_ONE,
     CDF_RANGE,
     CDF_STEPS,
@@ -31,18 +27,20 @@ from smalti.mixture import (
     WEIGHT_RANGE,
     Logistics,
 )
-from smalti.model import ANALYSIS, DEQUANTISER, FEATURES, LOCAL_ANALYSIS, SYNTHESIS, Model
-from smalti.networks import check_networks
-from smalti.prior import COMPONENTS, LATENT_MAX, Grid, Prior
-from smalti.search import EFFORTS, nearest, total_cost
-from smalti.tables import TOTAL
+from smalti.errors import TrainingError
+from smalti.model.bundle import bundle_bytes
+from smalti.model.latent_prior import COMPONENTS, LATENT_MAX, Grid, LatentPrior
+from smalti.model.masked_mlp import ACTIVATION_MAX, POINTS, SUBSTEPS, MaskedMLP, embedding_weights
+from smalti.model.model import ANALYSIS, FEATURES, POST_FILTER, SPATIAL_ANALYSIS, SYNTHESIS, Model
+from smalti.model.operating_points import OperatingPoint
+from smalti.model.proof.networks import check_networks
+from smalti.model.spatial_prior import LEAST_STEP, REACH, SHARES, WIDTHS, SpatialPrior
+from smalti.rate.metrics import mse, psnr
 from smalti.training.graph import to_numpy, whole_layer
 from smalti.training.integers import ACTIVATION_ONE, LATENT_ONE, LOGIT_ONE, NARROWEST, WIDTHS_AN_OCTAVE, weight_shift
 from smalti.training.network import Codec, lagrangian
-from smalti.training.onnx_codec import analysis_onnx, features_onnx, local_analysis_onnx, synthesis_onnx
-from smalti.training.priors import LocalPrior as FloatLocalPrior
-from smalti.training.priors import MaskedMLP as FloatMLP
-from smalti.training.priors import Prior as FloatPrior
+from smalti.training.onnx_codec import analysis_onnx, features_onnx, spatial_analysis_onnx, synthesis_onnx
+from smalti.training.priors import FloatLatentPrior, FloatMaskedMLP, FloatSpatialPrior
 from smalti.training.reference import run_numpy, run_torch
 
 Progress = Callable[[int, int], None]
@@ -61,11 +59,11 @@ EVERY = range(0, POINTS, SUBSTEPS // 2)
 """Operating points at which that is done."""
 
 
-def _integer_mlp(prior: FloatMLP, one: NDArray[np.int64], offset: NDArray[np.int64], one_in: int) -> MaskedMLP:
+def _integer_mlp(prior: FloatMaskedMLP, one: NDArray[np.int64], offset: NDArray[np.int64], one_in: int) -> MaskedMLP:
     """one, offset: of each output of a latent, the integer that stands for 1.0 and what is added."""
     arrays: dict[str, NDArray[Any]] = {}
     for i, name in enumerate("123"):
-        w, b, q = prior.weights(i), prior.layers[i].bias, prior.anchors[i]
+        w, b, q = prior.weights(i), prior.layers[i].bias, prior.embeddings[i]
         assert isinstance(b, Tensor)
         most = prior.most if i == 0 else ACTIVATION_MAX
         k = weight_shift(w, most).long().numpy()
@@ -83,12 +81,12 @@ def _integer_mlp(prior: FloatMLP, one: NDArray[np.int64], offset: NDArray[np.int
     return MaskedMLP(**arrays, latents=prior.latents, largest=prior.most, group=prior.group)
 
 
-def integer_prior(prior: FloatPrior) -> Prior:
+def integer_prior(prior: FloatLatentPrior) -> LatentPrior:
     """The prior in integers, with its tables."""
     kinds = np.repeat([0, 1, 2], [COMPONENTS, COMPONENTS, COMPONENTS - 1])  # centres, widths, logits of a latent
     one = np.array([LATENT_ONE, WIDTHS_AN_OCTAVE, LOGIT_ONE])[kinds]
     offset = np.array([0, NARROWEST * WIDTHS_AN_OCTAVE, 0])[kinds]
-    return Prior(_integer_mlp(prior, one, offset, LATENT_ONE), logistics())
+    return LatentPrior(_integer_mlp(prior, one, offset, LATENT_ONE), logistics())
 
 
 def logistics() -> Logistics:
@@ -103,13 +101,13 @@ def logistics() -> Logistics:
     )
 
 
-def integer_local_prior(prior: FloatLocalPrior, log_steps: NDArray[np.float32]) -> LocalPrior:
+def integer_spatial_prior(prior: FloatSpatialPrior, log_steps: NDArray[np.float32]) -> SpatialPrior:
     """The prior of the local latents in integers, with its tables and steps (log2, `ANCHORS c`); all active."""
     one, offset = np.array([LATENT_ONE, WIDTHS_AN_OCTAVE]), np.array([0, NARROWEST * WIDTHS_AN_OCTAVE])
     steps = step_array(log_steps).clip(LEAST_STEP)
     octaves = np.rint(WIDTHS_AN_OCTAVE * np.log2(steps)).astype(np.int64)
     mlp = _integer_mlp(prior, one, offset, ACTIVATION_ONE)
-    return LocalPrior(mlp, logistic_tables(), steps, octaves, np.ones(steps.shape, bool))
+    return SpatialPrior(mlp, logistic_tables(), steps, octaves, np.ones(steps.shape, bool))
 
 
 def logistic_tables() -> NDArray[np.int32]:
@@ -130,7 +128,7 @@ def logistic_tables() -> NDArray[np.int32]:
 
 def step_array(log_steps: NDArray[np.float32]) -> NDArray[np.int64]:
     """Quantisation steps (`POINTS l`) from those of the anchors (log2, `ANCHORS l`)."""
-    logs = anchor_weights(np.arange(POINTS)) @ log_steps / SUBSTEPS
+    logs = embedding_weights(np.arange(POINTS)) @ log_steps / SUBSTEPS
     steps: NDArray[np.int64] = np.rint(np.exp2(logs) * LATENT_ONE).clip(1, LATENT_MAX).astype(np.int64)
     return steps
 
@@ -164,27 +162,27 @@ def export_bundle(
         FEATURES: features_onnx(codec.g_s),
         SYNTHESIS: synthesis_onnx(codec.g_s),
         ANALYSIS: analysis_onnx(codec.g_a),
-        LOCAL_ANALYSIS: local_analysis_onnx(codec.local_g_a, size),
+        SPATIAL_ANALYSIS: spatial_analysis_onnx(codec.spatial_g_a, size),
     }
     draft = draft_model(
         name,
         size.image,
-        size.cells[0] * size.cells[1],
+        size.patches[0] * size.patches[1],
         lagrangian(torch.arange(POINTS) / (POINTS - 1), size.multipliers).double().numpy(),
         networks,
         integer_prior(codec.prior),
         step_array(to_numpy(codec.log_steps)),
         training,
     )
-    local = integer_local_prior(codec.local_prior, to_numpy(codec.log_local_steps))
-    draft = replace(draft, local=local, sites=size.sites, training=dict(training) | {"size": asdict(size)})
+    spatial = integer_spatial_prior(codec.spatial_prior, to_numpy(codec.log_spatial_steps))
+    draft = replace(draft, spatial=spatial, positions=size.positions, training=dict(training) | {"size": asdict(size)})
     if base is not None and base.pixels is not None:
-        kept = {name: base.networks[name] for name in (DEQUANTISER,) if name in base.networks}
+        kept = {name: base.networks[name] for name in (POST_FILTER,) if name in base.networks}
         draft = replace(
             draft,
             pixels=base.pixels,
             networks={**draft.networks, **kept},
-            measured=tuple(rung for rung in base.measured if rung.pixels),
+            measured=tuple(point for point in base.measured if point.pixels),
             training={**draft.training, "pixels": base.training["pixels"]},
         )
     return assemble(draft, pixels[:RANGE_IMAGES], held_out, progress)
@@ -193,17 +191,17 @@ def export_bundle(
 def draft_model(
     name: str,
     image_shape: tuple[int, int, int],
-    cells: int,
+    patches: int,
     multipliers: NDArray[np.float64],
     networks: Mapping[str, bytes],
-    prior: Prior,
+    prior: LatentPrior,
     steps: NDArray[np.int64],
     training: Mapping[str, Any],
 ) -> Model:
     """A model whose ranges of symbols are as wide as they may be, and which nobody has measured."""
     most = np.full_like(steps, RANGE_MAX)
     grid = Grid(steps, -most, most)
-    return Model(name, bytes(8), image_shape, cells, grid, prior, multipliers, (), training, networks)
+    return Model(name, bytes(8), image_shape, patches, grid, prior, multipliers, (), training, networks)
 
 
 def assemble(
@@ -217,7 +215,7 @@ def assemble(
         coded = lowest < highest  # a latent that never speaks costs nothing, no time either
         lows.append(lowest - coded)
         highs.append(highest + coded)
-        used.append((code.local != 0).any((0, 2, 3)) & _local_pays(pixels[:PAYING_IMAGES], code, draft))
+        used.append((code.spatial != 0).any((0, 2, 3)) & _spatial_pays(pixels[:PAYING_IMAGES], code, draft))
         if progress:
             progress(1, 2 * len(EVERY))
     low, high = np.zeros_like(draft.grid.steps), np.zeros_like(draft.grid.steps)
@@ -225,10 +223,10 @@ def assemble(
         low[:, i] = np.floor(np.interp(range(POINTS), EVERY, [row[i] for row in lows])).clip(-RANGE_MAX, 0)
         high[:, i] = np.ceil(np.interp(range(POINTS), EVERY, [row[i] for row in highs])).clip(0, RANGE_MAX)
     model = replace(draft, grid=Grid(draft.grid.steps, low, high))
-    if model.local is not None:
+    if model.spatial is not None:
         after = np.minimum(np.arange(POINTS) // EVERY.step + 1, len(EVERY) - 1)
         active = np.stack(used)[np.arange(POINTS) // EVERY.step] | np.stack(used)[after]
-        model = replace(model, local=replace(model.local, active=model.local.active & active))
+        model = replace(model, spatial=replace(model.spatial, active=model.spatial.active & active))
     check_engines(model)
     some = held_out[: max(LEAST_MEASURED, MEASURED_SAMPLES // held_out[0].size)]
     measured = []
@@ -252,22 +250,22 @@ def proven_bundle(model: Model) -> bytes:
     return bundle_bytes(model)
 
 
-def _local_pays(x: NDArray[np.uint8], code: Code, model: Model) -> bool:
+def _spatial_pays(x: NDArray[np.uint8], code: Code, model: Model) -> bool:
     """Whether local latents earn their bits on the first images."""
     some = code.pick(np.arange(len(x)))
-    if model.local is None:
+    if model.spatial is None:
         return False
-    quiet = replace(model, local=replace(model.local, active=np.zeros_like(model.local.active)))
-    without = Code(some.points, some.symbols, np.zeros_like(some.local))
+    quiet = replace(model, spatial=replace(model.spatial, active=np.zeros_like(model.spatial.active)))
+    without = Code(some.points, some.symbols, np.zeros_like(some.spatial))
     return bool(total_cost(x, some, model).sum() < total_cost(x, without, quiet).sum())
 
 
-def _measure(model: Model, x: NDArray[np.uint8], point: int) -> Rung:
+def _measure(model: Model, x: NDArray[np.uint8], point: int) -> OperatingPoint:
     """Payload and PSNR of images at an operating point, with search."""
     code = analyse(x, np.full(len(x), point), model, EFFORTS[MEASURED_EFFORT])
     error = mse(x, synthesise(code, model))
     size = float(payload_bytes(code, model).mean())
-    return Rung(pixels=False, setting=point, bytes=round(size, 3), psnr=round(psnr(max(error, 1e-9)), 3))
+    return OperatingPoint(pixels=False, setting=point, bytes=round(size, 3), psnr=round(psnr(max(error, 1e-9)), 3))
 
 
 def check_engines(model: Model, rows: int = 8) -> None:
@@ -278,14 +276,14 @@ def check_engines(model: Model, rows: int = 8) -> None:
     """
     rng = np.random.default_rng(0)
     points = rng.integers(0, POINTS, rows)
-    anchors = anchor_weights(points)
-    v = _extremes(rng, rows * model.cells, model.latents)
-    u = _extremes(rng, rows, int(np.prod(model.local_shape))).reshape(rows, *model.local_shape)
+    embeddings = embedding_weights(points)
+    v = _extremes(rng, rows * model.patches, model.latents)
+    u = _extremes(rng, rows, int(np.prod(model.spatial_shape))).reshape(rows, *model.spatial_shape)
     features = model.features(v, points)
-    inputs: dict[str, NDArray[Any]] = {"v": v, "anchors": anchors}
-    if model.local is not None:
+    inputs: dict[str, NDArray[Any]] = {"v": v, "anchors": embeddings}
+    if model.spatial is not None:
         hold_engines(model.networks[FEATURES], inputs, features)
-        inputs = {"features": features, "u": u, "anchors": anchors}
+        inputs = {"features": features, "u": u, "anchors": embeddings}
     pixels = model.synthesise(features, u, points)
     hold_engines(
         model.networks[SYNTHESIS], inputs, pixels[:, None] if pixels.ndim == 3 else pixels.transpose(0, 3, 1, 2)

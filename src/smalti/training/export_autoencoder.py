@@ -14,9 +14,9 @@ import torch
 from numpy.typing import NDArray
 
 from smalti.errors import TrainingError
-from smalti.masked import ANCHORS, POINTS
-from smalti.model import ANALYSIS, SYNTHESIS
-from smalti.prior import LATENT_MAX
+from smalti.model.latent_prior import LATENT_MAX
+from smalti.model.masked_mlp import POINTS, QUALITY_EMBEDDINGS
+from smalti.model.model import ANALYSIS, SYNTHESIS
 from smalti.training.autoencoder import Autoencoder, Conv, Pool, Transform, Upsample
 from smalti.training.export import Progress, assemble, draft_model, integer_prior
 from smalti.training.fit import fit_prior
@@ -93,7 +93,7 @@ def _analysis_onnx(g_a: Transform, side: tuple[int, int], one: float) -> bytes:
         x = graph.add("Relu", [graph.add("Conv", [x, w, b], pads=[layer.k // 2] * 4)])
     h, w_ = side
     y = graph.add("Mul", [graph.reshape(x, -1, h * w_ // 16), graph.constant(np.float32(one))])
-    return graph.bytes([("x", ["n", 1, h, w_]), ("anchors", ["n", ANCHORS])], (y, ["r", h * w_ // 16]))
+    return graph.bytes([("x", ["n", 1, h, w_]), ("anchors", ["n", QUALITY_EMBEDDINGS])], (y, ["r", h * w_ // 16]))
 
 
 @torch.no_grad()
@@ -137,6 +137,6 @@ def _synthesis_onnx(g_s: Transform, y: torch.Tensor, side: tuple[int, int], one:
         one_in, most = one_out, ceiling
     table = np.rint(255 * np.tanh(np.arange(TANH_MAX + 1) / TANH_ONE)).astype(np.float32)
     x = graph.add("Gather", [graph.constant(table), graph.add("Cast", [x], to=7)])  # int64
-    data = graph.bytes([("v", ["r", h * w // 16]), ("anchors", ["n", ANCHORS])], (x, ["n", 1, h, w]))
+    data = graph.bytes([("v", ["r", h * w // 16]), ("anchors", ["n", QUALITY_EMBEDDINGS])], (x, ["n", 1, h, w]))
     prove(data)
     return data

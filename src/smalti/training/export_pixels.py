@@ -15,20 +15,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from smalti.bundle import no_latents
-from smalti.codec import block_images, code_images, reconstruct, sizes
+from smalti.codec.block_codec import block_images, code_images, reconstruct, sizes
+from smalti.codec.rdo import EFFORTS, FAST_EFFORT
 from smalti.errors import TrainingError
-from smalti.ladder import Rung
-from smalti.masked import ACTIVATION_MAX, ANCHORS, POINTS
-from smalti.metrics import mse, psnr
-from smalti.model import DEQUANTISER, Model
-from smalti.pixels import MAX_ERROR, SAMPLE_MAX, PixelPrior, Window
-from smalti.search import EFFORTS, FAST_EFFORT
-from smalti.training.dequantiser import SAMPLE_ONE, Dequantiser, error_anchors
+from smalti.model.bundle import no_latents
+from smalti.model.masked_mlp import ACTIVATION_MAX, POINTS, QUALITY_EMBEDDINGS
+from smalti.model.model import POST_FILTER, Model
+from smalti.model.operating_points import OperatingPoint
+from smalti.model.pixel_prior import MAX_ERROR, SAMPLE_MAX, PixelPrior, Window
+from smalti.rate.metrics import mse, psnr
 from smalti.training.export import Progress, hold_engines, logistics, proven_bundle
 from smalti.training.graph import Graph, Port, Whole, prove, to_numpy, whole_layer
 from smalti.training.integers import ACTIVATION_ONE, LATENT_ONE, LOGIT_ONE, NARROWEST, WIDTHS_AN_OCTAVE, weight_shift
 from smalti.training.pixels import UNIT_ONE, WEIGHT_MAX, PixelCodec, PixelNet
+from smalti.training.post_filter import SAMPLE_ONE, PostFilter, error_embeddings
 from smalti.training.settle import settle
 
 MEASURED_IMAGES = 500
@@ -56,20 +56,20 @@ def export_pixels(
     codec = model.eval().to("cpu")
     prior = integer_pixels(codec.net)
     check_integers(prior)
-    settle(codec.dequantiser, prior, pixels)
-    network = dequantiser_onnx(codec.dequantiser)
-    check_dequantiser(network, codec.size.channels)
+    settle(codec.post_filter, prior, pixels)
+    network = post_filter_onnx(codec.post_filter)
+    check_post_filter(network, codec.size.channels)
     draft = base or _only_pixels(name, pixels.shape)
-    draft = replace(draft, name=name, pixels=prior, networks={**draft.networks, DEQUANTISER: network})
+    draft = replace(draft, name=name, pixels=prior, networks={**draft.networks, POST_FILTER: network})
     x = held_out[:MEASURED_IMAGES]
     lossless = _measure(draft, x, 0).bytes
-    rungs = [rung for rung in draft.measured if not rung.pixels]
+    by_quality = [point for point in draft.measured if not point.pixels]
     for error in ERRORS:
-        rungs.append(_measure(draft, x, error))
+        by_quality.append(_measure(draft, x, error))
         if progress:
             progress(1, len(ERRORS))
     own = {"bytes_an_image": round(lossless, 3), "size": asdict(codec.size), **training}
-    return proven_bundle(replace(draft, measured=tuple(rungs), training={**draft.training, "pixels": own}))
+    return proven_bundle(replace(draft, measured=tuple(by_quality), training={**draft.training, "pixels": own}))
 
 
 def _only_pixels(name: str, shape: tuple[int, ...]) -> Model:
@@ -77,18 +77,18 @@ def _only_pixels(name: str, shape: tuple[int, ...]) -> Model:
     return Model(name, bytes(8), (h, w, c), 1, *no_latents(), np.ones(POINTS), (), {}, {})
 
 
-def _measure(model: Model, x: NDArray[np.uint8], error: int) -> Rung:
+def _measure(model: Model, x: NDArray[np.uint8], error: int) -> OperatingPoint:
     """Payload and PSNR of images coded by pixels."""
-    rung, size, left = Rung(pixels=True, setting=error, bytes=0.0, psnr=0.0), 0.0, 0.0
+    point, size, left = OperatingPoint(pixels=True, setting=error, bytes=0.0, psnr=0.0), 0.0, 0.0
     step = block_images((*x.shape[1:], 1)[:3])
     for part in (x[i : i + step] for i in range(0, len(x), step)):
-        block = code_images(part, rung, model, EFFORTS[FAST_EFFORT])
+        block = code_images(part, point, model, EFFORTS[FAST_EFFORT])
         size += float(sizes(block, model).sum())
         left += mse(part, reconstruct(block, part.shape, model)) * len(part)
-    return replace(rung, bytes=round(size / len(x), 3), psnr=round(psnr(max(left / len(x), 1e-9)), 3))
+    return replace(point, bytes=round(size / len(x), 3), psnr=round(psnr(max(left / len(x), 1e-9)), 3))
 
 
-def dequantiser_onnx(network: Dequantiser) -> bytes:
+def post_filter_onnx(network: PostFilter) -> bytes:
     """Samples in quads (`n 4c h w`) and largest errors (`n`) to corrections.
 
     Raises:
@@ -98,8 +98,8 @@ def dequantiser_onnx(network: Dequantiser) -> bytes:
     assert isinstance(ends, int)
     errors = graph.add("Cast", ["errors"], to=onnx.TensorProto.INT64)
     x, last = "x", len(network.convs) - 1
-    for i, (conv, anchors) in enumerate(zip(network.convs, network.anchors, strict=True)):
-        table = to_numpy(error_anchors(torch.arange(MAX_ERROR + 1)) @ anchors)
+    for i, (conv, embeddings) in enumerate(zip(network.convs, network.embeddings, strict=True)):
+        table = to_numpy(error_embeddings(torch.arange(MAX_ERROR + 1)) @ embeddings)
         top, one_in = (SAMPLE_MAX, SAMPLE_ONE) if i == 0 else (ACTIVATION_MAX, ACTIVATION_ONE)
         one_out = SAMPLE_ONE if i == last else ACTIVATION_ONE
         layer = _whole(conv, top, one_in, np.full(len(table[0]), one_out), room=np.abs(table).max(0), largest=127)
@@ -116,7 +116,7 @@ def dequantiser_onnx(network: Dequantiser) -> bytes:
     return data
 
 
-def check_dequantiser(network: bytes, channels: int) -> None:
+def check_post_filter(network: bytes, channels: int) -> None:
     """Hold onnxruntime against int64 and torch, on random samples that go to all extremes.
 
     Raises:
@@ -216,7 +216,7 @@ def _whole(
     return whole_layer(
         to_numpy(w),
         to_numpy(b),
-        None if room is None else np.tile(room, (ANCHORS, 1)),
+        None if room is None else np.tile(room, (QUALITY_EMBEDDINGS, 1)),
         weight_shift(w, top, largest).long().numpy(),
         one_in=one_in,
         one_out=one_out,

@@ -5,10 +5,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from smalti.masked import POINTS
-from smalti.training.integers import LATENT_ONE, NARROWEST, anchor_weights
+from smalti.model.masked_mlp import POINTS
+from smalti.training.integers import LATENT_ONE, NARROWEST, embedding_weights
 from smalti.training.optimizer import soap
-from smalti.training.priors import Prior, bits
+from smalti.training.priors import FloatLatentPrior, bits
 
 STEPS = 1500
 BATCH = 256
@@ -16,13 +16,13 @@ HIDDEN = 8
 LEARNING_RATE = 5e-3
 
 
-def fit_prior(y: NDArray[np.float32], steps: NDArray[np.int64], seed: int = 0) -> Prior:
+def fit_prior(y: NDArray[np.float32], steps: NDArray[np.int64], seed: int = 0) -> FloatLatentPrior:
     """A prior for latents `y` (`n l`, in units of the latents) at all operating points, of quantisation `steps`.
 
     Rounded latents are what it is fitted on, in the decoder's integers from half of the way on.
     """
     torch.manual_seed(seed)
-    prior = Prior(y.shape[1], HIDDEN, group=1)
+    prior = FloatLatentPrior(y.shape[1], HIDDEN, group=1)
     with torch.no_grad():  # start from where the latents are
         bias = prior.layers[2].bias.view(y.shape[1], -1)  # type: ignore[operator]  # a module's attributes are Tensor or Module
         mean, spread = (torch.from_numpy(f(y, axis=0) / LATENT_ONE).float() for f in (np.mean, np.std))
@@ -36,7 +36,7 @@ def fit_prior(y: NDArray[np.float32], steps: NDArray[np.int64], seed: int = 0) -
         rows, points = torch.randint(len(latents), (BATCH,)), torch.randint(POINTS, (BATCH,))
         width = widths[points]
         v = torch.floor(latents[rows] / width + 0.5) * width
-        rate = bits(v, width / 2, prior(v, anchor_weights(points / (POINTS - 1)), exact=step > STEPS // 2))
+        rate = bits(v, width / 2, prior(v, embedding_weights(points / (POINTS - 1)), exact=step > STEPS // 2))
         optimizer.zero_grad()
         torch.autograd.backward(rate.sum(1).mean())
         optimizer.step()

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor
 
-from smalti.bounds import check_bounds
 from smalti.errors import TrainingError
-from smalti.masked import ANCHORS, EXACT, SUBSTEPS
-from smalti.onnxfile import IR_VERSION, OPSET, read_onnx
+from smalti.model.masked_mlp import EXACT, QUALITY_EMBEDDINGS, SUBSTEPS
+from smalti.model.proof.exactness import check_bounds
+from smalti.model.proof.onnx_reader import IR_VERSION, OPSET, read_onnx
 
 BIAS_SHARE = 0.07
 """Of what float32 can count to, for the biases of an output; the weights leave a tenth."""
@@ -83,18 +83,18 @@ def whole_layer(
     whole = whole.clip(-127, 127).astype(np.int8) if largest == 127 else whole.clip(-largest, largest).astype(np.int16)
     one = np.exp2(k) * one_in
     bias = np.rint(b * one) + offset * np.exp2(shift) + np.floor(np.exp2(shift - 1.0))
-    anchors = np.zeros((ANCHORS, len(b))) if q is None else np.rint(q * one / SUBSTEPS)
-    return Whole(whole, bias.astype(np.int32), anchors.astype(np.int32), shift.astype(np.uint8))
+    embeddings = np.zeros((QUALITY_EMBEDDINGS, len(b))) if q is None else np.rint(q * one / SUBSTEPS)
+    return Whole(whole, bias.astype(np.int32), embeddings.astype(np.int32), shift.astype(np.uint8))
 
 
-def prove(data: bytes, cells: int = 1) -> None:
+def prove(data: bytes, patches: int = 1) -> None:
     """Prove that a network that decodes is exact, for as many cells an image.
 
     Raises:
         TrainingError: a sum could leave what float32 holds exactly.
     """
     try:
-        check_bounds(read_onnx(data), cells)
+        check_bounds(read_onnx(data), patches)
     except ValueError as exc:
         raise TrainingError(f"{exc}; train with smaller weights") from exc
 
@@ -140,7 +140,7 @@ class Graph:
         """`x` from 0 to `high`."""
         return self.add("Clip", [x, self.constant(np.float32(0)), self.constant(np.float32(high))])
 
-    def linear(self, x: str, anchors: str | None, layer: Whole, name: str = "", plus: str | None = None) -> str:
+    def linear(self, x: str, embeddings: str | None, layer: Whole, name: str = "", plus: str | None = None) -> str:
         """An integer layer, dense (weights `out in`) or a convolution (`out in k k`), before its clipping.
 
         name: of the layer; its constants get names that begin with it.
@@ -161,19 +161,21 @@ class Graph:
             y = self.add("Conv", [x, weights, bias], pads=[pad] * 4)
         else:
             y = self.add("Add", [self.add("MatMul", [x, self.add("Transpose", [weights], perm=[1, 0])]), bias])
-        if anchors is not None and layer.q.any():
-            q = self.add("MatMul", [anchors, self.constant(layer.q.astype(np.float32) * scale, named("q"))])
+        if embeddings is not None and layer.q.any():
+            q = self.add("MatMul", [embeddings, self.constant(layer.q.astype(np.float32) * scale, named("q"))])
             y = self.add("Add", [y, self.reshape(q, -1, len(layer.b), 1, 1) if layer.w.ndim == 4 else q])
         if plus is not None:
             y = self.add("Add", [y, plus])
         return self.add("Floor", [y])
 
-    def a_cell_each(self, anchors: str, cells: int) -> str:
+    def a_patch_each(self, embeddings: str, patches: int) -> str:
         """`n ANCHORS` to `n*cells ANCHORS`."""
-        if cells == 1:
-            return anchors
-        tiled = self.add("Tile", [self.reshape(anchors, -1, 1, ANCHORS), self.constant(np.array([1, cells, 1]))])
-        return self.reshape(tiled, -1, ANCHORS)
+        if patches == 1:
+            return embeddings
+        tiled = self.add(
+            "Tile", [self.reshape(embeddings, -1, 1, QUALITY_EMBEDDINGS), self.constant(np.array([1, patches, 1]))]
+        )
+        return self.reshape(tiled, -1, QUALITY_EMBEDDINGS)
 
     def bytes(self, inputs: Sequence[Port], *outputs: Port) -> bytes:
         """The graph from `inputs` to `outputs`: results of other methods, and their shapes."""

@@ -12,7 +12,7 @@ One model serves all qualities: a quality is a point between ANCHORS learned set
 import torch
 from torch import Tensor, nn
 
-from smalti.masked import ACTIVATION_MAX, ANCHORS, EXACT
+from smalti.model.masked_mlp import ACTIVATION_MAX, EXACT, QUALITY_EMBEDDINGS
 
 ACTIVATION_ONE = 128
 LATENT_ONE = 256
@@ -27,10 +27,10 @@ SHIFTS = (1, 14)
 """Weights are multiples of 2^-k, k in this range."""
 
 
-def anchor_weights(quality: Tensor) -> Tensor:
+def embedding_weights(quality: Tensor) -> Tensor:
     """Weights of the anchors (`b ANCHORS`) for qualities (`b`) in [0, 1]."""
-    at = quality[:, None] * (ANCHORS - 1)
-    return (1 - (at - torch.arange(ANCHORS, device=quality.device)).abs()).clamp_min(0)
+    at = quality[:, None] * (QUALITY_EMBEDDINGS - 1)
+    return (1 - (at - torch.arange(QUALITY_EMBEDDINGS, device=quality.device)).abs()).clamp_min(0)
 
 
 def round_through(x: Tensor) -> Tensor:
@@ -61,6 +61,6 @@ def activate(x: Tensor, *, exact: bool) -> Tensor:
     return round_through(x * ACTIVATION_ONE) / ACTIVATION_ONE if exact else x
 
 
-def anchor_biases(n: int) -> nn.Parameter:
+def embedding_biases(n: int) -> nn.Parameter:
     """Biases of `n` channels at each anchor."""
-    return nn.Parameter(torch.zeros(ANCHORS, n))
+    return nn.Parameter(torch.zeros(QUALITY_EMBEDDINGS, n))

@@ -23,13 +23,13 @@ from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from smalti.atomic import output_error
 from smalti.errors import TrainingError
 from smalti.training.checkpoint import CHECKPOINT, State, load, save
 from smalti.training.listener import Listener, Nobody
 from smalti.training.plan import Hardware
 from smalti.training.report import write_log
 from smalti.training.task import Task
+from smalti.util.atomic import output_error
 
 CHECKPOINT_SECONDS = 120
 """A checkpoint is written this often besides the end of each epoch."""

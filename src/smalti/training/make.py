@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from smalti.errors import SourceError
-from smalti.images import describe
-from smalti.model import Model
+from smalti.model.model import Model
 from smalti.training import pixeltask
 from smalti.training.autoencoder import Autoencoder
 from smalti.training.baseline import AutoencoderTask
@@ -26,6 +25,7 @@ from smalti.training.restore import restore
 from smalti.training.restore_pixels import restore_pixels
 from smalti.training.task import Task
 from smalti.training.transforms import size_for
+from smalti.types import describe
 
 SIDES = (8, 128)
 """Least and largest height and width of images to train on, in pixels."""

@@ -6,12 +6,12 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from smalti.local import LEAST_STEP
-from smalti.masked import ANCHORS
-from smalti.prior import LATENT_MAX
-from smalti.training.integers import LATENT_ONE, PIXEL_ONE, anchor_weights, round_through
-from smalti.training.priors import LocalPrior, Prior, bits
-from smalti.training.transforms import Analysis, LocalAnalysis, Size, Synthesis
+from smalti.model.latent_prior import LATENT_MAX
+from smalti.model.masked_mlp import QUALITY_EMBEDDINGS
+from smalti.model.spatial_prior import LEAST_STEP
+from smalti.training.integers import LATENT_ONE, PIXEL_ONE, embedding_weights, round_through
+from smalti.training.priors import FloatLatentPrior, FloatSpatialPrior, bits
+from smalti.training.transforms import Analysis, Size, SpatialAnalysis, Synthesis
 
 STEP_GAIN = 8
 """Of the logarithms of the local latents' steps: they have far to go, and an optimiser takes even strides."""
@@ -34,33 +34,33 @@ class Codec(nn.Module):
     def __init__(self, size: Size) -> None:
         super().__init__()
         self.size = size
-        self.g_a, self.local_g_a, self.g_s = Analysis(size), LocalAnalysis(size), Synthesis(size)
-        self.prior = Prior(size.latents, size.prior, size.group)
-        self.local_prior = LocalPrior(size.local, size.local_prior, size.synthesis[1])
-        self.log_steps = nn.Parameter(torch.linspace(0, -4, ANCHORS)[:, None].repeat(1, size.latents))
-        octaves = torch.linspace(0.5, -3.5, ANCHORS)[:, None].repeat(1, size.local)
-        self.local_steps = nn.Parameter(octaves / STEP_GAIN)
+        self.g_a, self.spatial_g_a, self.g_s = Analysis(size), SpatialAnalysis(size), Synthesis(size)
+        self.prior = FloatLatentPrior(size.latents, size.prior, size.group)
+        self.spatial_prior = FloatSpatialPrior(size.spatial, size.spatial_prior, size.synthesis[1])
+        self.log_steps = nn.Parameter(torch.linspace(0, -4, QUALITY_EMBEDDINGS)[:, None].repeat(1, size.latents))
+        octaves = torch.linspace(0.5, -3.5, QUALITY_EMBEDDINGS)[:, None].repeat(1, size.spatial)
+        self.spatial_steps = nn.Parameter(octaves / STEP_GAIN)
 
     @property
-    def log_local_steps(self) -> Tensor:
+    def log_spatial_steps(self) -> Tensor:
         """Log2 of the local latents' quantisation steps (`ANCHORS local`)."""
-        return STEP_GAIN * self.local_steps
+        return STEP_GAIN * self.spatial_steps
 
-    def learn(self, *, cells: bool, analysis: bool) -> None:
+    def learn(self, *, patches: bool, analysis: bool) -> None:
         """Let everything learn but, where false, what deals with the latents of cells, and the analysis."""
         for p in self.parameters():
             p.requires_grad_()
-        if not cells:
+        if not patches:
             for part in (self.g_a, self.prior, self.g_s.hidden, self.g_s.spread, self.g_s.convs[0]):
                 part.requires_grad_(requires_grad=False)
-            for p in (self.log_steps, self.g_s.hidden_anchors, self.g_s.anchors[0]):
+            for p in (self.log_steps, self.g_s.hidden_embeddings, self.g_s.embeddings[0]):
                 p.requires_grad = False
         if not analysis:
             self.g_a.requires_grad_(requires_grad=False)
-            self.local_g_a.requires_grad_(requires_grad=False)
+            self.spatial_g_a.requires_grad_(requires_grad=False)
 
     def forward(
-        self, x: Tensor, quality: Tensor, noise: Noise, *, exact: bool, local: float = 1.0
+        self, x: Tensor, quality: Tensor, noise: Noise, *, exact: bool, spatial: float = 1.0
     ) -> tuple[Tensor, Tensor]:
         """Rate (bits) and distortion (squared error, summed) of each image of `x` (`b c h w` in [0, 1]).
 
@@ -70,33 +70,33 @@ class Codec(nn.Module):
 
         local: what a bit of the local latents counts; 0: there are none.
         """
-        image_anchors = anchor_weights(quality)
-        cells = self.size.cells[0] * self.size.cells[1]
-        anchors = image_anchors.repeat_interleave(cells, 0)
-        steps = _steps(self.log_steps, anchors, exact=exact)
-        local_steps = _steps(self.log_local_steps, image_anchors, exact=exact).clamp_min(LEAST_STEP / LATENT_ONE)
-        local_steps = local_steps[:, :, None, None]
+        image_embeddings = embedding_weights(quality)
+        patches = self.size.patches[0] * self.size.patches[1]
+        embeddings = image_embeddings.repeat_interleave(patches, 0)
+        steps = _steps(self.log_steps, embeddings, exact=exact)
+        spatial_steps = _steps(self.log_spatial_steps, image_embeddings, exact=exact).clamp_min(LEAST_STEP / LATENT_ONE)
+        spatial_steps = spatial_steps[:, :, None, None]
         if noise == "rounded":
-            steps, local_steps = steps.detach(), local_steps.detach()
+            steps, spatial_steps = steps.detach(), spatial_steps.detach()
 
         def quantise(y: Tensor, first: int) -> Tensor:
             return _quantise(y, steps[:, first : first + y.shape[1]], noise, exact=exact)
 
-        sites, of_cells = self.g_a.features(x, image_anchors)
-        y, v_hat = self.g_a.latents(of_cells, image_anchors, quantise)
-        features = self.g_s.features(v_hat, image_anchors, exact=exact)
+        positions, of_patches = self.g_a.features(x, image_embeddings)
+        y, v_hat = self.g_a.latents(of_patches, image_embeddings, quantise)
+        features = self.g_s.features(v_hat, image_embeddings, exact=exact)
         v = _noisy(y, v_hat, steps, noise, exact=exact)
-        rate = bits(v, steps / 2, self.prior(v, anchors, exact=exact)).sum(1).view(len(x), -1).sum(1)
-        if local:
-            y_local = self.local_g_a(sites, features, image_anchors)
-            u_hat = _quantise(y_local, local_steps, noise, exact=exact)
-            u = _noisy(y_local, u_hat, local_steps, noise, exact=exact)
-            mixture = self.local_prior(u, features, image_anchors, exact=exact)
-            flat, half = (t.permute(0, 2, 3, 1).flatten(0, 2) for t in (u, local_steps.expand_as(u) / 2))
-            rate = rate + local * bits(flat, half, mixture).view(len(x), -1).sum(1)
+        rate = bits(v, steps / 2, self.prior(v, embeddings, exact=exact)).sum(1).view(len(x), -1).sum(1)
+        if spatial:
+            y_spatial = self.spatial_g_a(positions, features, image_embeddings)
+            u_hat = _quantise(y_spatial, spatial_steps, noise, exact=exact)
+            u = _noisy(y_spatial, u_hat, spatial_steps, noise, exact=exact)
+            mixture = self.spatial_prior(u, features, image_embeddings, exact=exact)
+            flat, half = (t.permute(0, 2, 3, 1).flatten(0, 2) for t in (u, spatial_steps.expand_as(u) / 2))
+            rate = rate + spatial * bits(flat, half, mixture).view(len(x), -1).sum(1)
         else:
-            u_hat = features.new_zeros(len(x), self.size.local, *self.size.sites)
-        x_hat = self.g_s.pixels(features, u_hat, image_anchors, exact=exact) * (PIXEL_ONE / 255)
+            u_hat = features.new_zeros(len(x), self.size.spatial, *self.size.positions)
+        x_hat = self.g_s.pixels(features, u_hat, image_embeddings, exact=exact) * (PIXEL_ONE / 255)
         if not self.training:
             x_hat = torch.floor(x_hat.clamp(0, 1) * 255 + 0.5) / 255
         elif noise != "noise":
@@ -105,9 +105,9 @@ class Codec(nn.Module):
         return rate, (x_hat - x).square().flatten(1).sum(1)
 
 
-def _steps(logs: Tensor, anchors: Tensor, *, exact: bool) -> Tensor:
+def _steps(logs: Tensor, embeddings: Tensor, *, exact: bool) -> Tensor:
     """Quantisation steps (`b l`), in units of the latents; a larger one would let a clipped latent pass for 0."""
-    steps = torch.exp2(anchors @ logs).clamp_max(LATENT_MAX / LATENT_ONE)
+    steps = torch.exp2(embeddings @ logs).clamp_max(LATENT_MAX / LATENT_ONE)
     return round_through(steps * LATENT_ONE).clamp_min(1) / LATENT_ONE if exact else steps
 
 

@@ -4,26 +4,26 @@
 import numpy as np
 from torch import Tensor, nn
 
-from smalti.masked import ACTIVATION_MAX, ANCHORS, SUBSTEPS
-from smalti.prior import LATENT_MAX
+from smalti.model.latent_prior import LATENT_MAX
+from smalti.model.masked_mlp import ACTIVATION_MAX, QUALITY_EMBEDDINGS, SUBSTEPS
 from smalti.training.graph import Graph, Port, Whole, prove, to_numpy, whole_layer
 from smalti.training.integers import ACTIVATION_ONE, LATENT_ONE, PIXEL_ONE, weight_shift
-from smalti.training.transforms import LOCAL_GAIN, SITE, Analysis, LocalAnalysis, Size, Synthesis
+from smalti.training.transforms import POSITION_PIXELS, SPATIAL_GAIN, Analysis, Size, SpatialAnalysis, Synthesis
 
 
-def _whole(layer: nn.Module, anchors: Tensor | None, most: int, one_in: int, one_out: int) -> Whole:
+def _whole(layer: nn.Module, embeddings: Tensor | None, most: int, one_in: int, one_out: int) -> Whole:
     w, b = layer.weight, layer.bias
     assert isinstance(w, Tensor)
     assert isinstance(b, Tensor)
     k = weight_shift(w, most).long().numpy()
-    q = None if anchors is None else to_numpy(anchors)
+    q = None if embeddings is None else to_numpy(embeddings)
     return whole_layer(to_numpy(w), to_numpy(b), q, k, one_in=one_in, one_out=np.array(one_out), offset=np.array(0))
 
 
 def _conv(graph: Graph, g_s: Synthesis, i: int, x: str) -> str:
     one = ACTIVATION_ONE
     most, one_in = (LATENT_MAX, LATENT_ONE) if i == 1 else (ACTIVATION_MAX, one)
-    layer = _whole(g_s.convs[i], g_s.anchors[i], most, one_in, PIXEL_ONE if i == 4 else one)
+    layer = _whole(g_s.convs[i], g_s.embeddings[i], most, one_in, PIXEL_ONE if i == 4 else one)
     return graph.linear(x, "anchors", layer, f"convs.{i}")
 
 
@@ -35,20 +35,20 @@ def features_onnx(g_s: Synthesis) -> bytes:
     """
     one = ACTIVATION_ONE
     size, graph = g_s.size, Graph()
-    (rows, columns), (ch, cw) = size.cells, (size.cell[0] // SITE, size.cell[1] // SITE)
+    (rows, columns), (ch, cw) = size.patches, (size.patch[0] // POSITION_PIXELS, size.patch[1] // POSITION_PIXELS)
     quarter = size.synthesis[1]
-    cell_anchors = graph.a_cell_each("anchors", rows * columns)
-    hidden = _whole(g_s.hidden, g_s.hidden_anchors, LATENT_MAX, LATENT_ONE, one)
+    patch_embeddings = graph.a_patch_each("anchors", rows * columns)
+    hidden = _whole(g_s.hidden, g_s.hidden_embeddings, LATENT_MAX, LATENT_ONE, one)
     spread = _whole(g_s.spread, None, ACTIVATION_MAX, one, one)
-    x = graph.clip(graph.linear("v", cell_anchors, hidden, "hidden"), ACTIVATION_MAX)
+    x = graph.clip(graph.linear("v", patch_embeddings, hidden, "hidden"), ACTIVATION_MAX)
     x = graph.clip(graph.linear(x, None, spread, "spread"), ACTIVATION_MAX)
     if rows * columns > 1:
         x = graph.reshape(x, -1, rows, columns, quarter, ch, cw)
         x = graph.add("Transpose", [x], perm=[0, 3, 1, 4, 2, 5])
     x = graph.reshape(x, -1, quarter, rows * ch, columns * cw)
     x = graph.clip(graph.add("Add", [_conv(graph, g_s, 0, x), x]), ACTIVATION_MAX)
-    inputs: list[Port] = [("v", ["r", size.latents]), ("anchors", ["n", ANCHORS])]
-    data = graph.bytes(inputs, (x, ["n", quarter, *size.sites]))
+    inputs: list[Port] = [("v", ["r", size.latents]), ("anchors", ["n", QUALITY_EMBEDDINGS])]
+    data = graph.bytes(inputs, (x, ["n", quarter, *size.positions]))
     prove(data, rows * columns)
     return data
 
@@ -66,31 +66,31 @@ def synthesis_onnx(g_s: Synthesis) -> bytes:
     x = graph.clip(graph.add("Add", [_conv(graph, g_s, 3, x), x]), ACTIVATION_MAX)
     x = graph.add("DepthToSpace", [graph.clip(_conv(graph, g_s, 4, x), 255)], blocksize=2, mode="CRD")
     h, w, c = size.image
-    rows, columns = size.sites
-    if (h, w) != (SITE * rows, SITE * columns):
+    rows, columns = size.positions
+    if (h, w) != (POSITION_PIXELS * rows, POSITION_PIXELS * columns):
         ends = [graph.constant(np.array(ends)) for ends in ([0, 0], [h, w], [2, 3])]
         x = graph.add("Slice", [x, *ends])
     inputs: list[Port] = [
         ("features", ["n", size.synthesis[1], rows, columns]),
-        ("u", ["n", size.local, rows, columns]),
-        ("anchors", ["n", ANCHORS]),
+        ("u", ["n", size.spatial, rows, columns]),
+        ("anchors", ["n", QUALITY_EMBEDDINGS]),
     ]
     data = graph.bytes(inputs, (x, ["n", c, h, w]))
     prove(data)
     return data
 
 
-def _bias(graph: Graph, name: str, anchors: str, q: Tensor, b: Tensor | None) -> str:
+def _bias(graph: Graph, name: str, embeddings: str, q: Tensor, b: Tensor | None) -> str:
     scaled = to_numpy(q) / SUBSTEPS + (0 if b is None else to_numpy(b) / SUBSTEPS)  # the weights add up to SUBSTEPS
-    return graph.add("MatMul", [anchors, graph.constant(scaled.astype(np.float32), f"{name}.q")])
+    return graph.add("MatMul", [embeddings, graph.constant(scaled.astype(np.float32), f"{name}.q")])
 
 
-def _float_conv(graph: Graph, i: int, conv: nn.Module, anchors: Tensor, x: str, gain: int = 1) -> str:
+def _float_conv(graph: Graph, i: int, conv: nn.Module, embeddings: Tensor, x: str, gain: int = 1) -> str:
     assert isinstance(conv, nn.Conv2d)
     pad, stride = int(conv.padding[0]), int(conv.stride[0])
     w = graph.half(gain * to_numpy(conv.weight), f"convs.{i}.w")
     y = graph.add("Conv", [x, w], pads=[pad] * 4, strides=[stride] * 2)
-    bias = _bias(graph, f"convs.{i}", "anchors", anchors, conv.bias)
+    bias = _bias(graph, f"convs.{i}", "anchors", embeddings, conv.bias)
     return graph.add("Add", [y, graph.reshape(bias, -1, conv.out_channels, 1, 1)])
 
 
@@ -108,7 +108,7 @@ def analysis_onnx(g_a: Analysis) -> bytes:
     Latents are `n*cells l`; the second result is what was found at the sites (`n j H W`).
     """
     size, graph = g_a.size, Graph()
-    (rows, columns), (ch, cw), (h, w, c) = size.cells, size.cell, size.image
+    (rows, columns), (ch, cw), (h, w, c) = size.patches, size.patch, size.image
     half, quarter, _ = size.analysis
     height, width = rows * ch, columns * cw
     pixels = "x"
@@ -116,26 +116,26 @@ def analysis_onnx(g_a: Analysis) -> bytes:
         pads = graph.constant(np.array([0, 0, 0, 0, 0, 0, height - h, width - w]))
         pixels = graph.add("Pad", [pixels, pads], mode="edge")
     x = _unshuffle(graph, pixels, (c, height, width), 2)
-    for i, (conv, anchors) in enumerate(zip(g_a.convs, g_a.anchors, strict=True)):
-        y = graph.add("Relu", [_float_conv(graph, i, conv, anchors, x)])
+    for i, (conv, embeddings) in enumerate(zip(g_a.convs, g_a.embeddings, strict=True)):
+        y = graph.add("Relu", [_float_conv(graph, i, conv, embeddings, x)])
         if i == 4:
             break
         x = graph.add("Add", [x, y]) if i in (1, 3) else y
-    sites = graph.add("Concat", [x, _unshuffle(graph, pixels, (c, height, width), SITE)], axis=1)
+    positions = graph.add("Concat", [x, _unshuffle(graph, pixels, (c, height, width), POSITION_PIXELS)], axis=1)
     if rows * columns > 1:
-        y = graph.reshape(y, -1, half, rows, ch // SITE, columns, cw // SITE)
+        y = graph.reshape(y, -1, half, rows, ch // POSITION_PIXELS, columns, cw // POSITION_PIXELS)
         y = graph.add("Transpose", [y], perm=[0, 2, 4, 1, 3, 5])
-    cells = graph.reshape(y, -1, half * (ch // SITE) * (cw // SITE))
-    latents = _latents(graph, g_a, cells)
-    inputs: list[Port] = [("x", ["n", c, h, w]), ("anchors", ["n", ANCHORS]), ("steps", ["r", size.latents])]
-    of_sites: list[str | int] = ["n", quarter + SITE**2 * c, *size.sites]
-    return graph.bytes(inputs, (latents, ["r", size.latents]), (sites, of_sites))
+    patches = graph.reshape(y, -1, half * (ch // POSITION_PIXELS) * (cw // POSITION_PIXELS))
+    latents = _latents(graph, g_a, patches)
+    inputs: list[Port] = [("x", ["n", c, h, w]), ("anchors", ["n", QUALITY_EMBEDDINGS]), ("steps", ["r", size.latents])]
+    of_positions: list[str | int] = ["n", quarter + POSITION_PIXELS**2 * c, *size.positions]
+    return graph.bytes(inputs, (latents, ["r", size.latents]), (positions, of_positions))
 
 
-def _latents(graph: Graph, g_a: Analysis, cells: str) -> str:
+def _latents(graph: Graph, g_a: Analysis, patches: str) -> str:
     """As `Analysis.latents`, in the integers' units."""
     size = g_a.size
-    anchors = graph.a_cell_each("anchors", size.cells[0] * size.cells[1])
+    embeddings = graph.a_patch_each("anchors", size.patches[0] * size.patches[1])
 
     def dense(x: str, weights: Tensor, name: str) -> str:
         return graph.add("MatMul", [x, graph.half(to_numpy(weights).T, f"{name}.w")])
@@ -147,10 +147,10 @@ def _latents(graph: Graph, g_a: Analysis, cells: str) -> str:
         ends = [graph.constant(np.array([at])) for at in (start, end, 1)]
         return graph.add("Slice", [x, *ends])
 
-    bias = _bias(graph, "hidden", anchors, g_a.hidden_anchors, g_a.hidden.bias)
-    h = graph.add("Relu", [graph.add("Add", [large(cells, g_a.hidden.weight, "hidden"), bias])])
-    y = graph.add("Add", [dense(h, g_a.out.weight, "out"), large(cells, g_a.skip.weight, "skip")])
-    base = graph.add("Add", [y, _bias(graph, "out", anchors, g_a.out_anchors, g_a.out.bias + g_a.skip.bias)])
+    bias = _bias(graph, "hidden", embeddings, g_a.hidden_embeddings, g_a.hidden.bias)
+    h = graph.add("Relu", [graph.add("Add", [large(patches, g_a.hidden.weight, "hidden"), bias])])
+    y = graph.add("Add", [dense(h, g_a.out.weight, "out"), large(patches, g_a.skip.weight, "skip")])
+    base = graph.add("Add", [y, _bias(graph, "out", embeddings, g_a.out_embeddings, g_a.out.bias + g_a.skip.bias)])
     context = dense(h, g_a.mend_hidden.weight, "mend_hidden")
     context = graph.add("Add", [context, graph.constant(to_numpy(g_a.mend_hidden.bias), "mend_hidden.b")])
     groups, units = size.groups
@@ -175,22 +175,22 @@ def _latents(graph: Graph, g_a: Analysis, cells: str) -> str:
     return graph.add("Concat", rounded, axis=1)
 
 
-def local_analysis_onnx(g_a: LocalAnalysis, size: Size) -> bytes:
+def spatial_analysis_onnx(g_a: SpatialAnalysis, size: Size) -> bytes:
     """What was found at the sites (`n j H W`), features (`n k H W`, integers) and anchors to local latents."""
     graph, one = Graph(), np.float32(1 / ACTIVATION_ONE)
     features = graph.add("Mul", ["features", graph.constant(one)])
     x = graph.add("Concat", ["sites", features], axis=1)
-    for i, (conv, anchors) in enumerate(zip(g_a.convs, g_a.anchors, strict=True)):
-        y = _float_conv(graph, i, conv, anchors, x, LOCAL_GAIN if i == 2 else 1)
+    for i, (conv, embeddings) in enumerate(zip(g_a.convs, g_a.embeddings, strict=True)):
+        y = _float_conv(graph, i, conv, embeddings, x, SPATIAL_GAIN if i == 2 else 1)
         if i == 2:
             break
         y = graph.add("Relu", [y])
         x = y if i == 0 else graph.add("Add", [x, y])
     y = graph.add("Mul", [y, graph.constant(np.float32(LATENT_ONE))])
-    found = size.analysis[1] + SITE**2 * size.image[2]
+    found = size.analysis[1] + POSITION_PIXELS**2 * size.image[2]
     inputs: list[Port] = [
-        ("sites", ["n", found, *size.sites]),
-        ("features", ["n", size.synthesis[1], *size.sites]),
-        ("anchors", ["n", ANCHORS]),
+        ("sites", ["n", found, *size.positions]),
+        ("features", ["n", size.synthesis[1], *size.positions]),
+        ("anchors", ["n", QUALITY_EMBEDDINGS]),
     ]
-    return graph.bytes(inputs, (y, ["n", size.local, *size.sites]))
+    return graph.bytes(inputs, (y, ["n", size.spatial, *size.positions]))

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Coding by pixels while training: how likely each sample is, given those above it and to its left.
 
-A plain MLP over a causal window, residual, with biases for the row and the column; `smalti.pixels` in floats. Most
-of an image may be empty background; where a whole window is, the network's answer depends on the place alone, so
+A plain MLP over a causal window, residual, with biases for the row and the column; as `pixel_prior.py` in floats.
+Most of an image may be empty background; where a whole window is, the network's answer depends on the place alone, so
 few of those are trained on.
 
 Each image of a batch may be off by an error of its own, which decides the levels of its samples, also of those in
@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
-from smalti.masked import ACTIVATION_MAX, ANCHORS
-from smalti.pixels import COLUMNS, LEVEL_UNITS, MAX_ERROR, ROWS, SAMPLE_MAX
-from smalti.training.dequantiser import SAMPLE_ONE, Dequantiser, error_anchors
+from smalti.model.masked_mlp import ACTIVATION_MAX, QUALITY_EMBEDDINGS
+from smalti.model.pixel_prior import COLUMNS, LEVEL_UNITS, MAX_ERROR, ROWS, SAMPLE_MAX
 from smalti.training.integers import LATENT_ONE, LOGIT_ONE, WIDTHS_AN_OCTAVE, round_through, whole_weights
+from smalti.training.post_filter import SAMPLE_ONE, PostFilter, error_embeddings
 from smalti.training.priors import interval_bits
 
 CENTRE_GAIN, WIDTH_GAIN = 16, 4
@@ -46,7 +46,7 @@ class PixelSize:
     width: int = 128  # units of each layer
     layers: int = 3  # with units
     components: int = 5  # logistics of a sample
-    smooth: tuple[int, int] = (32, 2)  # channels and inner layers of the dequantiser
+    post_filtered: tuple[int, int] = (32, 2)  # channels and inner layers of the dequantiser
 
     @property
     def window(self) -> int:
@@ -67,7 +67,7 @@ class PixelNet(nn.Module):
         self.out = nn.Linear(width, 3 * size.components - 1)
         self.rows = nn.Parameter(torch.zeros(ROWS, width))
         self.columns = nn.Parameter(torch.zeros(COLUMNS * size.channels, width))
-        self.errors = nn.Parameter(torch.zeros(ANCHORS, width))
+        self.errors = nn.Parameter(torch.zeros(QUALITY_EMBEDDINGS, width))
         with torch.no_grad():
             for layer in self.layers:
                 layer.weight *= 2.0  # type: ignore[operator, assignment]
@@ -101,7 +101,7 @@ class PixelNet(nn.Module):
 
     def of_errors(self) -> Tensor:
         """Biases of the first layer (`MAX_ERROR+1 width`) for largest errors."""
-        return error_anchors(torch.arange(MAX_ERROR + 1, device=self.errors.device)) @ self.errors
+        return error_embeddings(torch.arange(MAX_ERROR + 1, device=self.errors.device)) @ self.errors
 
     @property
     def gains(self) -> Tensor:
@@ -169,7 +169,7 @@ class PixelCodec(nn.Module):
     def __init__(self, size: PixelSize) -> None:
         super().__init__()
         self.size = size
-        self.net, self.dequantiser = PixelNet(size), Dequantiser(size.channels, *size.smooth)
+        self.net, self.post_filter = PixelNet(size), PostFilter(size.channels, *size.post_filtered)
 
     def forward(
         self, x: Tensor, errors: Tensor, lowered: Tensor, *, exact: bool, empty: float = 1.0
@@ -194,5 +194,5 @@ class PixelCodec(nn.Module):
                 bits = bits.index_add(0, part[0], cost / share)
         b, c, h, w = x.shape
         samples = windows.samples.view(b, h, w, c).permute(0, 3, 1, 2)
-        off = self.dequantiser(samples, errors, exact=exact) - x * SAMPLE_MAX
+        off = self.post_filter(samples, errors, exact=exact) - x * SAMPLE_MAX
         return bits, off.square().mean((1, 2, 3)) / (2 * errors + 1) ** 2

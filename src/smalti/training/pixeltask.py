@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from smalti.pixels import MAX_ERROR, SAMPLE_MAX
+from smalti.model.pixel_prior import MAX_ERROR, SAMPLE_MAX
 from smalti.training.optimizer import soap
 from smalti.training.pixels import MOST_SAMPLES, PixelCodec, PixelSize
 from smalti.training.report import plot_bits

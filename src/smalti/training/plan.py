@@ -37,7 +37,7 @@ class CodecPlan:
     most_validation: int = 2000
     learning_rate: float = 4e-3  # cosine to 0 after a warm-up
     warm_up: int = 200  # steps
-    local: tuple[float, float] = (0.0, 0.0)  # no local latents before; from then on their bits count in full
+    spatial: tuple[float, float] = (0.0, 0.0)  # no local latents before; from then on their bits count in full
     mixed: float = 0.4  # from here on the synthesis sees rounded latents
     exact: float = 0.72  # from here on everything of the decoder is computed as its integers will be
     rounded: float = 0.88  # from here on the prior sees rounded latents too, and the analysis stays as it is

@@ -5,8 +5,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
-from smalti.masked import ACTIVATION_MAX
-from smalti.prior import COMPONENTS, LATENT_MAX, OUTPUTS
+from smalti.model.latent_prior import COMPONENTS, LATENT_MAX, OUTPUTS
+from smalti.model.masked_mlp import ACTIVATION_MAX
 from smalti.training.integers import (
     ACTIVATION_ONE,
     LATENT_ONE,
@@ -14,7 +14,7 @@ from smalti.training.integers import (
     NARROWEST,
     WIDTHS_AN_OCTAVE,
     activate,
-    anchor_biases,
+    embedding_biases,
     round_through,
     whole_weights,
 )
@@ -23,7 +23,7 @@ FLOOR = 2e-7
 """Probability that no symbol goes below in training; the integer priors' is 2^-24."""
 
 
-class MaskedMLP(nn.Module):
+class FloatMaskedMLP(nn.Module):
     """Three layers of units that belong to latents in an order, in groups that do not see each other's latents.
 
     Masks as in MADE (Germain et al. 2015, section 4): a unit sees the units of its own group and of earlier ones, the
@@ -37,7 +37,9 @@ class MaskedMLP(nn.Module):
         self.layers = nn.ModuleList(
             [nn.Linear(context + latents, units), nn.Linear(units, units), nn.Linear(units, latents * outputs)]
         )
-        self.anchors = nn.ParameterList([anchor_biases(units), anchor_biases(units), anchor_biases(latents * outputs)])
+        self.embeddings = nn.ParameterList(
+            [embedding_biases(units), embedding_biases(units), embedding_biases(latents * outputs)]
+        )
         order = torch.arange(latents) // group
         unit, output = order.repeat_interleave(hidden), order.repeat_interleave(outputs)
         first = torch.cat([torch.ones(units, context, dtype=torch.bool), order < unit[:, None]], 1)
@@ -54,12 +56,12 @@ class MaskedMLP(nn.Module):
         w: Tensor = self.layers[i].weight * getattr(self, f"mask{i}")
         return w
 
-    def outputs(self, x: Tensor, anchors: Tensor, *, exact: bool) -> Tensor:
+    def outputs(self, x: Tensor, embeddings: Tensor, *, exact: bool) -> Tensor:
         """Inputs (`n context+l`) and anchor weights (`n ANCHORS`) to outputs (`n l outputs`)."""
 
         def layer(i: int, x: Tensor, most: int) -> Tensor:
             w = whole_weights(self.weights(i), most) if exact else self.weights(i)
-            y: Tensor = F.linear(x, w, self.layers[i].bias) + anchors @ self.anchors[i]  # type: ignore[arg-type]
+            y: Tensor = F.linear(x, w, self.layers[i].bias) + embeddings @ self.embeddings[i]  # type: ignore[arg-type]
             return y
 
         a1 = activate(layer(0, x, self.most), exact=exact)
@@ -67,8 +69,8 @@ class MaskedMLP(nn.Module):
         return layer(2, a2, ACTIVATION_MAX).view(len(x), self.latents, -1)
 
 
-class Prior(MaskedMLP):
-    """Of the latents of a cell: a mixture of logistics for each, given those before it; `smalti.prior` in floats."""
+class FloatLatentPrior(FloatMaskedMLP):
+    """Of the latents of a cell: a mixture of logistics for each, given those before it, as `latent_prior.py`."""
 
     def __init__(self, latents: int, hidden: int, group: int) -> None:
         super().__init__(latents, hidden, OUTPUTS, 0, LATENT_MAX, group)
@@ -76,29 +78,29 @@ class Prior(MaskedMLP):
             bias = self.layers[2].bias.view(latents, -1)  # type: ignore[operator]
             bias[:, :COMPONENTS] = torch.linspace(-1, 1, COMPONENTS)
 
-    def forward(self, v: Tensor, anchors: Tensor, *, exact: bool = False) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, v: Tensor, embeddings: Tensor, *, exact: bool = False) -> tuple[Tensor, Tensor, Tensor]:
         """Latents (`b l`) to centres, log2 widths (`b l COMPONENTS`) and logits (`b l COMPONENTS-1`)."""
-        o = self.outputs(v, anchors, exact=exact)
+        o = self.outputs(v, embeddings, exact=exact)
         centres, widths, logits = torch.split(o, [COMPONENTS, COMPONENTS, COMPONENTS - 1], dim=-1)
         if exact:
             logits = round_through(logits * LOGIT_ONE) / LOGIT_ONE
         return _fixed(centres, LATENT_ONE, exact), _fixed(widths, WIDTHS_AN_OCTAVE, exact), logits
 
 
-class LocalPrior(MaskedMLP):
-    """Of the local latents of a site: a logistic for each; `smalti.local` in floats.
+class FloatSpatialPrior(FloatMaskedMLP):
+    """Of the local latents of a site: a logistic for each; `smalti.model.spatial_prior` in floats.
 
     It sees the synthesis' features of the site, the latents before it there and, at every other site as on a
     checkerboard, all of the four neighbours (He et al. 2021).
     """
 
-    def __init__(self, local: int, hidden: int, features: int) -> None:
-        super().__init__(local, hidden, 2, features + 4 * local + 1, ACTIVATION_MAX, group=1)
+    def __init__(self, spatial: int, hidden: int, features: int) -> None:
+        super().__init__(spatial, hidden, 2, features + 4 * spatial + 1, ACTIVATION_MAX, group=1)
         with torch.no_grad():
-            self.layers[2].bias.view(local, 2)[:, 1] = 1.0  # type: ignore[operator]
+            self.layers[2].bias.view(spatial, 2)[:, 1] = 1.0  # type: ignore[operator]
 
     def forward(
-        self, u: Tensor, features: Tensor, anchors: Tensor, *, exact: bool = False
+        self, u: Tensor, features: Tensor, embeddings: Tensor, *, exact: bool = False
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Local latents (`b local H W`), features (`b k H W`) to centres, log2 widths (`b*H*W local 1`), no logits."""
         b, _, h, w = u.shape
@@ -109,7 +111,7 @@ class LocalPrior(MaskedMLP):
         p = F.pad(u, (1, 1, 1, 1))
         around = torch.cat([p[:, :, :-2, 1:-1], p[:, :, 2:, 1:-1], p[:, :, 1:-1, :-2], p[:, :, 1:-1, 2:]], 1) * odd
         x = torch.cat([features, around, odd.expand(b, 1, h, w), u], 1).permute(0, 2, 3, 1).reshape(b * h * w, -1)
-        o = self.outputs(x, anchors.repeat_interleave(h * w, 0), exact=exact)
+        o = self.outputs(x, embeddings.repeat_interleave(h * w, 0), exact=exact)
         centres, widths = _fixed(o[..., :1], LATENT_ONE, exact), _fixed(o[..., 1:], WIDTHS_AN_OCTAVE, exact)
         return centres, widths, o[..., :0]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from smalti.atomic import atomic_write
+from smalti.util.atomic import atomic_write
 
 Row = dict[str, float]
 

@@ -13,19 +13,19 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 
 from smalti.errors import TrainingError
-from smalti.masked import SUBSTEPS, MaskedMLP
-from smalti.model import ANALYSIS, FEATURES, LOCAL_ANALYSIS, SYNTHESIS, Model
-from smalti.prior import COMPONENTS, LATENT_MAX
+from smalti.model.latent_prior import COMPONENTS, LATENT_MAX
+from smalti.model.masked_mlp import SUBSTEPS, MaskedMLP
+from smalti.model.model import ANALYSIS, FEATURES, SPATIAL_ANALYSIS, SYNTHESIS, Model
 from smalti.training.integers import ACTIVATION_ONE, LATENT_ONE, LOGIT_ONE, NARROWEST, PIXEL_ONE, WIDTHS_AN_OCTAVE
 from smalti.training.network import STEP_GAIN, Codec
-from smalti.training.priors import MaskedMLP as FloatMLP
-from smalti.training.transforms import LOCAL_GAIN, Analysis, LocalAnalysis, Size, Synthesis
+from smalti.training.priors import FloatMaskedMLP
+from smalti.training.transforms import SPATIAL_GAIN, Analysis, Size, SpatialAnalysis, Synthesis
 
 CEILING = math.log2(LATENT_MAX / LATENT_ONE) - 0.05
 """Log2 of a step that has gone as far as it can."""
 CROWDED, ROOM = 0.25, 2
 """If so many of the local latents' steps have, they are all made so many octaves smaller."""
-OCTAVES_AN_ANCHOR = 0.7
+OCTAVES_AN_EMBEDDING = 0.7
 """Between the steps of neighbouring anchors, where nothing better is known."""
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -42,24 +42,24 @@ def restore(model: Model) -> Codec:
         known = dict(model.training["size"]) | {"multipliers": ends}
         size = Size(**{name: _tuple(value) for name, value in known.items()})
         codec = Codec(size)
-        local = model.local
-        assert local is not None
+        spatial = model.spatial
+        assert spatial is not None
         with torch.no_grad():
             _analysis(codec.g_a, _constants(model.networks[ANALYSIS]))
-            _float_convs(codec.local_g_a, _constants(model.networks[LOCAL_ANALYSIS]))
-            last = codec.local_g_a.convs[2].weight
+            _float_convs(codec.spatial_g_a, _constants(model.networks[SPATIAL_ANALYSIS]))
+            last = codec.spatial_g_a.convs[2].weight
             assert isinstance(last, Tensor)
-            last /= LOCAL_GAIN
+            last /= SPATIAL_GAIN
             _synthesis(codec.g_s, {**_constants(model.networks[FEATURES]), **_constants(model.networks[SYNTHESIS])})
             kinds = np.repeat([LATENT_ONE, WIDTHS_AN_OCTAVE, LOGIT_ONE], [COMPONENTS, COMPONENTS, COMPONENTS - 1])
             offset = np.where(kinds == WIDTHS_AN_OCTAVE, NARROWEST * WIDTHS_AN_OCTAVE, 0)
             _prior(codec.prior, model.prior.mlp, kinds, offset, LATENT_ONE)
-            _prior(codec.local_prior, local.mlp, kinds[[0, 3]], offset[[0, 3]], ACTIVATION_ONE)
+            _prior(codec.spatial_prior, spatial.mlp, kinds[[0, 3]], offset[[0, 3]], ACTIVATION_ONE)
             codec.log_steps.copy_(_tensor(np.log2(model.grid.steps[::SUBSTEPS] / LATENT_ONE)))
-            codec.local_steps.copy_(_tensor(np.log2(local.steps[::SUBSTEPS] / LATENT_ONE) / STEP_GAIN))
+            codec.spatial_steps.copy_(_tensor(np.log2(spatial.steps[::SUBSTEPS] / LATENT_ONE) / STEP_GAIN))
     except (KeyError, TypeError, ValueError, RuntimeError, AssertionError) as exc:
         raise TrainingError(f"model {model.name} cannot be trained further: it is no codec of this release") from exc
-    if float((codec.log_local_steps >= CEILING).float().mean()) > CROWDED:
+    if float((codec.log_spatial_steps >= CEILING).float().mean()) > CROWDED:
         make_room(codec)
     return codec
 
@@ -71,16 +71,16 @@ def make_room(codec: Codec) -> None:
     While training both tend to grow, until steps reach the largest latent; there they stay, whatever the quality.
     Steps that had reached it are set anew, as a line from those that had not.
     """
-    factor, c, features = 2.0**-ROOM, codec.size.local, codec.size.synthesis[1]
-    last = codec.local_g_a.convs[2]
+    factor, c, features = 2.0**-ROOM, codec.size.spatial, codec.size.synthesis[1]
+    last = codec.spatial_g_a.convs[2]
     assert isinstance(last, nn.Conv2d)
     assert last.bias is not None
-    for values in (last.weight, last.bias, codec.local_g_a.anchors[2]):
+    for values in (last.weight, last.bias, codec.spatial_g_a.embeddings[2]):
         values *= factor
     details = codec.g_s.convs[1].weight
     assert isinstance(details, Tensor)
     details /= factor
-    first, outputs = codec.local_prior.layers[0].weight, codec.local_prior.layers[2]
+    first, outputs = codec.spatial_prior.layers[0].weight, codec.spatial_prior.layers[2]
     assert isinstance(first, Tensor)
     assert isinstance(outputs, nn.Linear)
     first[:, features : features + 4 * c] /= factor
@@ -88,15 +88,15 @@ def make_room(codec: Codec) -> None:
     for centres in (
         outputs.weight.view(c, 2, -1),
         outputs.bias.view(c, 2),
-        codec.local_prior.anchors[2].view(-1, c, 2).mT,
+        codec.spatial_prior.embeddings[2].view(-1, c, 2).mT,
     ):
         centres.select(1, 0).mul_(factor)
     outputs.bias.view(c, 2)[:, 1] -= ROOM
-    steps = codec.log_local_steps - ROOM
+    steps = codec.log_spatial_steps - ROOM
     for a in range(len(steps) - 2, -1, -1):
         stuck = steps[a] >= CEILING - ROOM
-        steps[a] = torch.where(stuck, (steps[a + 1] + OCTAVES_AN_ANCHOR).clamp_max(CEILING), steps[a])
-    codec.local_steps.copy_(steps / STEP_GAIN)
+        steps[a] = torch.where(stuck, (steps[a + 1] + OCTAVES_AN_EMBEDDING).clamp_max(CEILING), steps[a])
+    codec.spatial_steps.copy_(steps / STEP_GAIN)
 
 
 def _tuple(value: Any) -> Any:
@@ -112,14 +112,14 @@ def _constants(network: bytes) -> Arrays:
     return {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
 
 
-def _float_convs(part: Analysis | LocalAnalysis, arrays: Arrays) -> None:
+def _float_convs(part: Analysis | SpatialAnalysis, arrays: Arrays) -> None:
     """Biases of convolutions are in those of the anchors."""
-    for i, (conv, anchors) in enumerate(zip(part.convs, part.anchors, strict=True)):
+    for i, (conv, embeddings) in enumerate(zip(part.convs, part.embeddings, strict=True)):
         assert isinstance(conv, nn.Conv2d)
         assert conv.bias is not None
         conv.weight.copy_(_tensor(arrays[f"convs.{i}.w"]))
         conv.bias.zero_()
-        anchors.copy_(_tensor(arrays[f"convs.{i}.q"] * SUBSTEPS))
+        embeddings.copy_(_tensor(arrays[f"convs.{i}.q"] * SUBSTEPS))
 
 
 def _analysis(g_a: Analysis, arrays: Arrays) -> None:
@@ -129,8 +129,8 @@ def _analysis(g_a: Analysis, arrays: Arrays) -> None:
         layer.weight.copy_(_tensor((arrays[f"{name}.w"] * arrays.get(f"{name}.scale", 1.0)).T))
         layer.bias.zero_()
     g_a.mend_hidden.bias.copy_(_tensor(arrays["mend_hidden.b"]))
-    g_a.hidden_anchors.copy_(_tensor(arrays["hidden.q"] * SUBSTEPS))
-    g_a.out_anchors.copy_(_tensor(arrays["out.q"] * SUBSTEPS))
+    g_a.hidden_embeddings.copy_(_tensor(arrays["hidden.q"] * SUBSTEPS))
+    g_a.out_embeddings.copy_(_tensor(arrays["out.q"] * SUBSTEPS))
     groups, units = g_a.size.groups
     k = g_a.size.latents // groups
     for g in range(1, groups):
@@ -140,24 +140,26 @@ def _analysis(g_a: Analysis, arrays: Arrays) -> None:
 
 
 def _synthesis(g_s: Synthesis, arrays: Arrays) -> None:
-    def layer(name: str, module: nn.Module, anchors: Tensor | None, one_in: int, one_out: int) -> None:
+    def layer(name: str, module: nn.Module, embeddings: Tensor | None, one_in: int, one_out: int) -> None:
         scale = arrays[f"{name}.scale"]
         assert isinstance(module.weight, Tensor)
         assert isinstance(module.bias, Tensor)
         module.weight.copy_(_tensor(arrays[f"{name}.w"] * scale * (one_in / one_out)))
         module.bias.copy_(_tensor((arrays[f"{name}.b"] - 0.5) / one_out))
-        if anchors is not None and f"{name}.q" in arrays:
-            anchors.copy_(_tensor(arrays[f"{name}.q"] * (SUBSTEPS / one_out)))
+        if embeddings is not None and f"{name}.q" in arrays:
+            embeddings.copy_(_tensor(arrays[f"{name}.q"] * (SUBSTEPS / one_out)))
 
     one = ACTIVATION_ONE
-    layer("hidden", g_s.hidden, g_s.hidden_anchors, LATENT_ONE, one)
+    layer("hidden", g_s.hidden, g_s.hidden_embeddings, LATENT_ONE, one)
     layer("spread", g_s.spread, None, one, one)
-    for i, (conv, anchors) in enumerate(zip(g_s.convs, g_s.anchors, strict=True)):
-        layer(f"convs.{i}", conv, anchors, LATENT_ONE if i == 1 else one, PIXEL_ONE if i == 4 else one)
+    for i, (conv, embeddings) in enumerate(zip(g_s.convs, g_s.embeddings, strict=True)):
+        layer(f"convs.{i}", conv, embeddings, LATENT_ONE if i == 1 else one, PIXEL_ONE if i == 4 else one)
 
 
-def _prior(prior: FloatMLP, mlp: MaskedMLP, one: NDArray[np.int64], offset: NDArray[np.int64], one_in: int) -> None:
-    for i, (layer, anchors) in enumerate(zip(prior.layers, prior.anchors, strict=True)):
+def _prior(
+    prior: FloatMaskedMLP, mlp: MaskedMLP, one: NDArray[np.int64], offset: NDArray[np.int64], one_in: int
+) -> None:
+    for i, (layer, embeddings) in enumerate(zip(prior.layers, prior.embeddings, strict=True)):
         w, b, q, s = (getattr(mlp, f"{part}{i + 1}").astype(np.float64) for part in "wbqs")
         scale = np.exp2(-s)
         ones = np.tile(one, mlp.latents) if i == 2 else np.full(len(b), ACTIVATION_ONE)
@@ -166,4 +168,4 @@ def _prior(prior: FloatMLP, mlp: MaskedMLP, one: NDArray[np.int64], offset: NDAr
         into = one_in if i == 0 else ACTIVATION_ONE
         layer.weight.copy_(_tensor(w * (scale * into / ones)[:, None]))
         layer.bias.copy_(_tensor((b * scale - 0.5 - add) / ones))
-        anchors.copy_(_tensor(q * scale * SUBSTEPS / ones))
+        embeddings.copy_(_tensor(q * scale * SUBSTEPS / ones))

@@ -11,12 +11,12 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 
 from smalti.errors import TrainingError
-from smalti.model import DEQUANTISER, Model
-from smalti.pixels import MAX_ERROR, PixelPrior
-from smalti.training.dequantiser import SAMPLE_ONE, Dequantiser, error_anchors
+from smalti.model.model import POST_FILTER, Model
+from smalti.model.pixel_prior import MAX_ERROR, PixelPrior
 from smalti.training.export_pixels import output_units
 from smalti.training.integers import ACTIVATION_ONE
 from smalti.training.pixels import UNIT_ONE, PixelCodec, PixelNet, PixelSize
+from smalti.training.post_filter import SAMPLE_ONE, PostFilter, error_embeddings
 
 Array = NDArray[Any]
 
@@ -33,7 +33,7 @@ def restore_pixels(model: Model) -> PixelCodec:
         codec = PixelCodec(PixelSize(**known | {"smooth": tuple(known["smooth"])}))
         assert model.pixels is not None
         _net(codec.net, model.pixels)
-        _dequantiser(codec.dequantiser, model.networks[DEQUANTISER])
+        _post_filter(codec.post_filter, model.networks[POST_FILTER])
     except (AssertionError, KeyError, TypeError, ValueError, RuntimeError) as exc:
         raise TrainingError(f"model {model.name} cannot be trained further: it does not code by pixels") from exc
     return codec
@@ -51,7 +51,7 @@ def _net(net: PixelNet, prior: PixelPrior) -> None:
     one = np.exp2(prior.shifts[0].astype(np.float64)) * UNIT_ONE
     net.rows.copy_(_tensor(prior.rows / one))
     net.columns.copy_(_tensor(prior.columns / one))
-    net.errors.copy_(_of_anchors(prior.errors / one))
+    net.errors.copy_(_of_embeddings(prior.errors / one))
 
 
 def _layer(layer: nn.Module, prior: PixelPrior, i: int, one_in: int, one_out: Array, offset: Array) -> None:
@@ -62,21 +62,21 @@ def _layer(layer: nn.Module, prior: PixelPrior, i: int, one_in: int, one_out: Ar
     layer.bias.copy_(_tensor(bias / one_out))
 
 
-def _dequantiser(network: Dequantiser, data: bytes) -> None:
+def _post_filter(network: PostFilter, data: bytes) -> None:
     arrays = {t.name: numpy_helper.to_array(t) for t in onnx.load_model_from_string(data).graph.initializer}
     last = len(network.convs) - 1
-    for i, (conv, anchors) in enumerate(zip(network.convs, network.anchors, strict=True)):
+    for i, (conv, embeddings) in enumerate(zip(network.convs, network.embeddings, strict=True)):
         one_in, one_out = SAMPLE_ONE if i == 0 else ACTIVATION_ONE, SAMPLE_ONE if i == last else ACTIVATION_ONE
         assert isinstance(conv, nn.Conv2d)
         assert conv.bias is not None
         conv.weight.copy_(_tensor(arrays[f"convs.{i}.w"] * arrays[f"convs.{i}.scale"] * (one_in / one_out)))
         conv.bias.copy_(_tensor((arrays[f"convs.{i}.b"] - 0.5) / one_out))
-        anchors.copy_(_of_anchors(arrays[f"convs.{i}.errors"] / one_out))
+        embeddings.copy_(_of_embeddings(arrays[f"convs.{i}.errors"] / one_out))
 
 
-def _of_anchors(table: Array) -> Tensor:
+def _of_embeddings(table: Array) -> Tensor:
     """Biases of the anchors from those of all largest errors."""
-    weights = error_anchors(torch.arange(MAX_ERROR + 1)).double().numpy()
+    weights = error_embeddings(torch.arange(MAX_ERROR + 1)).double().numpy()
     return _tensor(np.linalg.lstsq(weights, table.astype(np.float64), rcond=None)[0])
 
 

@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from smalti.codec import block_images
-from smalti.ladder import DEARNESS
-from smalti.pixelcoder import quantise
-from smalti.pixels import MAX_ERROR, SAMPLE_MAX, PixelPrior
-from smalti.training.dequantiser import Dequantiser
+from smalti.codec.block_codec import block_images
+from smalti.codec.pixel_codec import quantise
+from smalti.model.operating_points import LMBDA
+from smalti.model.pixel_prior import MAX_ERROR, SAMPLE_MAX, PixelPrior
 from smalti.training.optimizer import soap
+from smalti.training.post_filter import PostFilter
 
 IMAGES = 8192
 """Of 28x28 samples; of larger ones as many fewer."""
@@ -30,7 +30,7 @@ EXACT = 0.4
 """From this share of the steps on everything is computed as its integers will be."""
 
 
-def settle(dequantiser: Dequantiser, prior: PixelPrior, pixels: NDArray[np.uint8], seed: int = 0) -> None:
+def settle(post_filter: PostFilter, prior: PixelPrior, pixels: NDArray[np.uint8], seed: int = 0) -> None:
     """Train `dequantiser` on images (`n h w` or `n h w c`) as coded with `prior`."""
     x = pixels[: max(BATCH, IMAGES * 784 // pixels[0].size)]
     rng = np.random.default_rng(seed)
@@ -38,22 +38,22 @@ def settle(dequantiser: Dequantiser, prior: PixelPrior, pixels: NDArray[np.uint8
     errors = np.rint((steps - 1) / 2).astype(np.int64)
     block = block_images((*x.shape[1:], 1)[:3])
     parts = [slice(i, i + block) for i in range(0, len(x), block)]
-    coded = np.concatenate([quantise(x[part], errors[part], prior, DEARNESS).samples for part in parts])
+    coded = np.concatenate([quantise(x[part], errors[part], prior, LMBDA).samples for part in parts])
     originals, samples = (torch.from_numpy(_planes(images)) for images in (x, coded))
     torch.manual_seed(seed)
-    optimizer, rounds = soap(dequantiser.parameters(), LEARNING_RATE, 256), ROUNDS * math.ceil(len(x) / BATCH)
-    dequantiser.train()
+    optimizer, rounds = soap(post_filter.parameters(), LEARNING_RATE, 256), ROUNDS * math.ceil(len(x) / BATCH)
+    post_filter.train()
     for step in range(rounds):
         for group in optimizer.param_groups:
             group["lr"] = max(1e-6, LEARNING_RATE * 0.5 * (1 + math.cos(math.pi * step / rounds)))
         some = torch.randint(len(x), (BATCH,))
         of_some = torch.from_numpy(errors)[some]
-        off = dequantiser(samples[some].float(), of_some, exact=step > EXACT * rounds) - originals[some]
+        off = post_filter(samples[some].float(), of_some, exact=step > EXACT * rounds) - originals[some]
         loss = (off.square().mean((1, 2, 3)) / (2 * of_some + 1) ** 2).mean() * SAMPLE_MAX
         optimizer.zero_grad()
         torch.autograd.backward(loss)
         optimizer.step()
-    dequantiser.eval()
+    post_filter.eval()
 
 
 def _planes(x: NDArray[np.uint8]) -> NDArray[np.uint8]:

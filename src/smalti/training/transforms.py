@@ -14,14 +14,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
-from smalti.masked import ACTIVATION_MAX
-from smalti.prior import LATENT_MAX
-from smalti.training.integers import activate, anchor_biases, whole_weights
+from smalti.model.latent_prior import LATENT_MAX
+from smalti.model.masked_mlp import ACTIVATION_MAX
+from smalti.training.integers import activate, embedding_biases, whole_weights
 
-SITE = 4
+POSITION_PIXELS = 4
 """Pixels a side of a site, the place of a few local latents."""
 
-LOCAL_GAIN = 16
+SPATIAL_GAIN = 16
 """Of the weights that make the local latents: from the start they stand above their quantisation steps."""
 
 Quantise = Callable[[Tensor, int], Tensor]
@@ -33,28 +33,28 @@ class Size:
     """The widths of the networks; what a model costs and can do."""
 
     image: tuple[int, int, int]  # h w c
-    cell: tuple[int, int]  # pixels of a cell, h w, multiples of 4; cells cover the image
+    patch: tuple[int, int]  # pixels of a cell, h w, multiples of 4; cells cover the image
     latents: int = 96  # a cell
-    local: int = 16  # latents a site
+    spatial: int = 16  # latents a site
     analysis: tuple[int, int, int] = (32, 64, 256)  # channels at half and quarter size, units of the hidden layer
     groups: tuple[int, int] = (8, 64)  # groups of latents that the analysis decides one after another, units of each
     synthesis: tuple[int, int, int] = (256, 48, 24)  # units of the hidden layer, channels at quarter and half size
     details: int = 32  # channels that the synthesis makes of the local latents, at quarter size
     group: int = 4  # latents of a cell that are decoded together
     prior: int = 8  # hidden units a latent, in each of two layers
-    local_prior: int = 6  # the same for local latents
+    spatial_prior: int = 6  # the same for local latents
     multipliers: tuple[float, float] = (2.0, 1600.0)  # bits that a squared error of 1 is worth at both ends of quality
 
     @property
-    def cells(self) -> tuple[int, int]:
+    def patches(self) -> tuple[int, int]:
         """Rows and columns of cells."""
-        return -(-self.image[0] // self.cell[0]), -(-self.image[1] // self.cell[1])
+        return -(-self.image[0] // self.patch[0]), -(-self.image[1] // self.patch[1])
 
     @property
-    def sites(self) -> tuple[int, int]:
+    def positions(self) -> tuple[int, int]:
         """Rows and columns of sites."""
-        (rows, columns), (h, w) = self.cells, self.cell
-        return rows * h // SITE, columns * w // SITE
+        (rows, columns), (h, w) = self.patches, self.patch
+        return rows * h // POSITION_PIXELS, columns * w // POSITION_PIXELS
 
 
 def size_for(image: tuple[int, int, int]) -> Size:
@@ -65,9 +65,9 @@ def size_for(image: tuple[int, int, int]) -> Size:
     """
     h, w, c = image
     rows, columns = max(1, round(h / 30)), max(1, round(w / 30))
-    cell = (4 * math.ceil(h / rows / 4), 4 * math.ceil(w / columns / 4))
-    latents = 96 * math.sqrt(cell[0] * cell[1] / 784) * (1.5 if c == 3 else 1.0)
-    return Size(image, cell, min(192, max(16, 8 * round(latents / 8))))
+    patch = (4 * math.ceil(h / rows / 4), 4 * math.ceil(w / columns / 4))
+    latents = 96 * math.sqrt(patch[0] * patch[1] / 784) * (1.5 if c == 3 else 1.0)
+    return Size(image, patch, min(192, max(16, 8 * round(latents / 8))))
 
 
 def channels_last(x: Tensor) -> Tensor:
@@ -81,7 +81,7 @@ class Analysis(nn.Module):
     def __init__(self, size: Size) -> None:
         super().__init__()
         self.size = size
-        (h, w), c = size.cell, size.image[2]
+        (h, w), c = size.patch, size.image[2]
         half, quarter, hidden = size.analysis
         self.convs = nn.ModuleList(
             [
@@ -92,10 +92,10 @@ class Analysis(nn.Module):
                 nn.Conv2d(quarter, half, 1),
             ]
         )
-        self.anchors = nn.ParameterList([anchor_biases(conv.out_channels) for conv in self.convs])  # type: ignore[arg-type]
+        self.embeddings = nn.ParameterList([embedding_biases(conv.out_channels) for conv in self.convs])  # type: ignore[arg-type]
         features = half * (h // 4) * (w // 4)
-        self.hidden, self.hidden_anchors = nn.Linear(features, hidden), anchor_biases(hidden)
-        self.out, self.out_anchors = nn.Linear(hidden, size.latents), anchor_biases(size.latents)
+        self.hidden, self.hidden_embeddings = nn.Linear(features, hidden), embedding_biases(hidden)
+        self.out, self.out_embeddings = nn.Linear(hidden, size.latents), embedding_biases(size.latents)
         self.skip = nn.Linear(features, size.latents)
         groups, units = size.groups
         self.mend_hidden = nn.Linear(hidden, groups * units)
@@ -103,28 +103,30 @@ class Analysis(nn.Module):
         self.mend_out = nn.Linear(groups * units, size.latents, bias=False)
         nn.init.zeros_(self.mend_out.weight)
 
-    def features(self, x: Tensor, anchors: Tensor) -> tuple[Tensor, Tensor]:
+    def features(self, x: Tensor, embeddings: Tensor) -> tuple[Tensor, Tensor]:
         """`x` (`b c h w` in [0, 1]) and anchor weights (`b ANCHORS`) to features of sites and of cells.
 
         Of sites, `b k H W`: for `LocalAnalysis`, with the pixels themselves. Of cells, `b*cells k`: for `latents`.
         """
-        (rows, columns), (ch, cw) = self.size.cells, self.size.cell
+        (rows, columns), (ch, cw) = self.size.patches, self.size.patch
         pixels = F.pad(x, (0, columns * cw - x.shape[3], 0, rows * ch - x.shape[2]), mode="replicate")
         x = channels_last(F.pixel_unshuffle(pixels, 2))
-        for i, (conv, bias) in enumerate(zip(self.convs, self.anchors, strict=True)):
-            y = F.relu(conv(x) + (anchors @ bias)[:, :, None, None])
+        for i, (conv, bias) in enumerate(zip(self.convs, self.embeddings, strict=True)):
+            y = F.relu(conv(x) + (embeddings @ bias)[:, :, None, None])
             if i == 4:
                 break
             x = x + y if i in (1, 3) else y
         b, c = y.shape[:2]
-        cells = y.view(b, c, rows, ch // 4, columns, cw // 4).permute(0, 2, 4, 1, 3, 5).reshape(b * rows * columns, -1)
-        return torch.cat([x, F.pixel_unshuffle(pixels, SITE)], 1), cells
+        patches = (
+            y.view(b, c, rows, ch // 4, columns, cw // 4).permute(0, 2, 4, 1, 3, 5).reshape(b * rows * columns, -1)
+        )
+        return torch.cat([x, F.pixel_unshuffle(pixels, POSITION_PIXELS)], 1), patches
 
-    def latents(self, cells: Tensor, anchors: Tensor, quantise: Quantise) -> tuple[Tensor, Tensor]:
+    def latents(self, patches: Tensor, embeddings: Tensor, quantise: Quantise) -> tuple[Tensor, Tensor]:
         """Features of cells (`b*cells k`) to latents before and after `quantise` (`b*cells l`), group by group."""
-        anchors = anchors.repeat_interleave(self.size.cells[0] * self.size.cells[1], 0)
-        h = F.relu(self.hidden(cells) + anchors @ self.hidden_anchors)
-        base = self.skip(cells) + self.out(h) + anchors @ self.out_anchors
+        embeddings = embeddings.repeat_interleave(self.size.patches[0] * self.size.patches[1], 0)
+        h = F.relu(self.hidden(patches) + embeddings @ self.hidden_embeddings)
+        base = self.skip(patches) + self.out(h) + embeddings @ self.out_embeddings
         context = self.mend_hidden(h)
         groups, units = self.size.groups
         k = self.size.latents // groups
@@ -142,29 +144,29 @@ class Analysis(nn.Module):
         return torch.cat(ys, 1), torch.cat(seens, 1)
 
 
-class LocalAnalysis(nn.Module):
+class SpatialAnalysis(nn.Module):
     """The rest of g_a: what to add at each site to what the decoder makes of the latents of the cells."""
 
     def __init__(self, size: Size) -> None:
         super().__init__()
         _, width, _ = size.analysis
-        inputs = width + SITE**2 * size.image[2] + size.synthesis[1]
+        inputs = width + POSITION_PIXELS**2 * size.image[2] + size.synthesis[1]
         self.convs = nn.ModuleList(
             [
                 nn.Conv2d(inputs, width, 1),
                 nn.Conv2d(width, width, 3, padding=1),
-                nn.Conv2d(width, size.local, 3, padding=1),
+                nn.Conv2d(width, size.spatial, 3, padding=1),
             ]
         )
-        self.anchors = nn.ParameterList([anchor_biases(conv.out_channels) for conv in self.convs])  # type: ignore[arg-type]
+        self.embeddings = nn.ParameterList([embedding_biases(conv.out_channels) for conv in self.convs])  # type: ignore[arg-type]
 
-    def forward(self, sites: Tensor, features: Tensor, anchors: Tensor) -> Tensor:
+    def forward(self, positions: Tensor, features: Tensor, embeddings: Tensor) -> Tensor:
         """Features of the analysis and of the synthesis (`b k H W` each) to local latents (`b local H W`)."""
-        x = channels_last(torch.cat([sites, features], 1))
-        for i, (conv, bias) in enumerate(zip(self.convs, self.anchors, strict=True)):
+        x = channels_last(torch.cat([positions, features], 1))
+        for i, (conv, bias) in enumerate(zip(self.convs, self.embeddings, strict=True)):
             assert isinstance(conv, nn.Conv2d)
-            w = LOCAL_GAIN * conv.weight if i == 2 else conv.weight
-            y = F.conv2d(x, w, conv.bias, padding=conv.padding) + (anchors @ bias)[:, :, None, None]
+            w = SPATIAL_GAIN * conv.weight if i == 2 else conv.weight
+            y = F.conv2d(x, w, conv.bias, padding=conv.padding) + (embeddings @ bias)[:, :, None, None]
             if i == 2:
                 break
             x = F.relu(y) if i == 0 else x + F.relu(y)
@@ -178,48 +180,51 @@ class Synthesis(nn.Module):
     def __init__(self, size: Size) -> None:
         super().__init__()
         self.size = size
-        (h, w), c = size.cell, size.image[2]
+        (h, w), c = size.patch, size.image[2]
         hidden, quarter, half = size.synthesis
-        self.hidden, self.hidden_anchors = nn.Linear(size.latents, hidden), anchor_biases(hidden)
+        self.hidden, self.hidden_embeddings = nn.Linear(size.latents, hidden), embedding_biases(hidden)
         self.spread = nn.Linear(hidden, quarter * (h // 4) * (w // 4))
         self.convs = nn.ModuleList(
             [
                 nn.Conv2d(quarter, quarter, 3, padding=1),
-                nn.Conv2d(size.local, size.details, 3, padding=1),
+                nn.Conv2d(size.spatial, size.details, 3, padding=1),
                 nn.Conv2d(quarter + size.details, 4 * half, 3, padding=1),
                 nn.Conv2d(half, half, 3, padding=1),
                 nn.Conv2d(half, 4 * c, 3, padding=1),
             ]
         )
-        self.anchors = nn.ParameterList([anchor_biases(conv.out_channels) for conv in self.convs])  # type: ignore[arg-type]
+        self.embeddings = nn.ParameterList([embedding_biases(conv.out_channels) for conv in self.convs])  # type: ignore[arg-type]
         nn.init.constant_(self.convs[4].bias, 0.1)  # type: ignore[arg-type]
 
-    def features(self, v: Tensor, anchors: Tensor, *, exact: bool = False) -> Tensor:
+    def features(self, v: Tensor, embeddings: Tensor, *, exact: bool = False) -> Tensor:
         """Latents (`b*cells l`) and anchor weights (`b ANCHORS`) to features of sites (`b k H W`)."""
-        (rows, columns), (ch, cw) = self.size.cells, (self.size.cell[0] // SITE, self.size.cell[1] // SITE)
+        (rows, columns), (ch, cw) = (
+            self.size.patches,
+            (self.size.patch[0] // POSITION_PIXELS, self.size.patch[1] // POSITION_PIXELS),
+        )
         b = len(v) // (rows * columns)
         x = F.linear(v, _weights(self.hidden, LATENT_MAX, exact=exact), self.hidden.bias)
-        x = activate(x + anchors.repeat_interleave(rows * columns, 0) @ self.hidden_anchors, exact=exact)
+        x = activate(x + embeddings.repeat_interleave(rows * columns, 0) @ self.hidden_embeddings, exact=exact)
         x = activate(F.linear(x, _weights(self.spread, ACTIVATION_MAX, exact=exact), self.spread.bias), exact=exact)
         x = x.view(b, rows, columns, -1, ch, cw).permute(0, 3, 1, 4, 2, 5).reshape(b, -1, rows * ch, columns * cw)
         x = channels_last(x)
-        return channels_last(activate(x + self._conv(0, x, anchors, exact=exact), exact=exact))
+        return channels_last(activate(x + self._conv(0, x, embeddings, exact=exact), exact=exact))
 
-    def pixels(self, features: Tensor, u: Tensor, anchors: Tensor, *, exact: bool = False) -> Tensor:
+    def pixels(self, features: Tensor, u: Tensor, embeddings: Tensor, *, exact: bool = False) -> Tensor:
         """Features and local latents (`b local H W`) to pixels over 256 (`b c h w`), not clipped."""
-        details = activate(self._conv(1, u, anchors, exact=exact), exact=exact)
+        details = activate(self._conv(1, u, embeddings, exact=exact), exact=exact)
         x = channels_last(torch.cat([features, details], 1))
-        x = F.pixel_shuffle(self._conv(2, x, anchors, exact=exact), 2)
+        x = F.pixel_shuffle(self._conv(2, x, embeddings, exact=exact), 2)
         x = channels_last(activate(x, exact=exact))
-        x = channels_last(activate(x + self._conv(3, x, anchors, exact=exact), exact=exact))
+        x = channels_last(activate(x + self._conv(3, x, embeddings, exact=exact), exact=exact))
         h, w, _ = self.size.image
-        return F.pixel_shuffle(self._conv(4, x, anchors, exact=exact), 2)[:, :, :h, :w]
+        return F.pixel_shuffle(self._conv(4, x, embeddings, exact=exact), 2)[:, :, :h, :w]
 
-    def _conv(self, i: int, x: Tensor, anchors: Tensor, *, exact: bool) -> Tensor:
+    def _conv(self, i: int, x: Tensor, embeddings: Tensor, *, exact: bool) -> Tensor:
         conv = self.convs[i]
         weights = _weights(conv, LATENT_MAX if i == 1 else ACTIVATION_MAX, exact=exact)
         y: Tensor = F.conv2d(x, weights, conv.bias, padding=1)  # type: ignore[arg-type]
-        y = y + (anchors @ self.anchors[i])[:, :, None, None]
+        y = y + (embeddings @ self.embeddings[i])[:, :, None, None]
         return y
 
 

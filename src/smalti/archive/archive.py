@@ -1,0 +1,305 @@
+# SPDX-License-Identifier: MIT
+"""A smalti file as a sequence of images, decoded when asked for."""
+
+import operator
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from smalti.archive.reader import Contents, ModelName, Place
+from smalti.entropy.frequencies import Ints, by_value
+from smalti.errors import UsageError
+from smalti.types import About, ImageSet, Label, Pixels, Progress, Shape, describe
+from smalti.util.parallel import once
+
+CACHE_BYTES = 1 << 26
+"""Of decoded pixels that are kept, those last asked for."""
+CHUNK_IMAGES = 256
+"""Decoded at a time where images are of several sizes."""
+
+Wanted = slice | Sequence[int] | Sequence[bool] | NDArray[Any]
+
+
+class Archive:
+    """The images of a smalti file, decoded when asked for, a block at a time; blocks last used are kept.
+
+    It behaves as a sequence. Threads may share it; it can be pickled, and used in forks. Images are uint8, `h w`,
+    `h w 3` or `h w 4`.
+
+    >>> import smalti
+    >>> from smalti.demo.samples import draw_digits
+    >>> archive = Archive(smalti.encode(draw_digits(1)[0]))
+    >>> len(archive), archive[0].shape, archive[:1].shape, archive.names
+    (1, (28, 28), (1, 28, 28), None)
+    """
+
+    def __init__(self, place: Place, model: ModelName | None = None, cache_bytes: int = CACHE_BYTES) -> None:
+        """place: a path, a URL that fsspec knows, or the bytes; model: where to find it, if it is not built in.
+
+        Raises:
+            SourceError, FormatError, UnknownModelError: it cannot be read, is damaged, or its model is not known.
+        """
+        local = isinstance(place, Path) or (isinstance(place, str) and "://" not in place)
+        self._place = Path(str(place)).absolute() if local else place  # so that a pickle means the same file elsewhere
+        self._model, self._contents, self._cache = model, Contents(place, model), _Cache(cache_bytes)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Archive, (self._place, self._model, self._cache.room)
+
+    @property
+    def contents(self) -> Contents:
+        """Blocks and what is said of images: for those who need more than a sequence."""
+        return self._contents
+
+    @once
+    def names(self) -> tuple[str, ...] | None:
+        """The images' names, if they have any."""
+        return self._contents.names()
+
+    @once
+    def labels(self) -> tuple[Label, ...] | None:
+        """The images' labels, if they have any."""
+        return self._contents.labels()
+
+    @once
+    def metadata(self) -> dict[str, Any]:
+        """What was said of the file when it was packed."""
+        return self._contents.metadata()
+
+    @once
+    def _by_name(self) -> dict[str, int]:
+        return {name: i for i, name in enumerate(self.names or ())}
+
+    def find(self, name: str) -> int:
+        """The number of the image of that name.
+
+        Raises:
+            UsageError: there is none.
+        """
+        if name not in self._by_name:
+            raise UsageError(f"{self._contents.storage.where} holds no image named {name!r}")
+        return self._by_name[name]
+
+    @property
+    def shapes(self) -> frozenset[Shape]:
+        """All shapes of images, h w c, that there are."""
+        return frozenset(kind.shape for kind in self._contents.index.kinds)
+
+    @property
+    def image_shape(self) -> Shape:
+        """Of each image, h w c, if all are alike.
+
+        Raises:
+            UsageError: they are not, or there are none.
+        """
+        if len(self.shapes) != 1:
+            raise UsageError(f"the images are of {len(self.shapes)} shapes; look at each, or at `shapes`")
+        return next(iter(self.shapes))
+
+    @property
+    def about(self) -> About:
+        """What there is to know before the images are written elsewhere."""
+        return About(len(self), self.shapes, self.names is not None, self.labels is not None)
+
+    def __len__(self) -> int:
+        return self._contents.reader.count
+
+    @overload
+    def __getitem__(self, index: int) -> Pixels: ...
+    @overload
+    def __getitem__(self, index: Wanted) -> Any: ...
+    def __getitem__(self, index: int | Wanted) -> Any:
+        """An image; for a slice, numbers or a mask, an array of them, or a list if the file has several shapes."""
+        if isinstance(index, slice):
+            return self._stacked(np.arange(len(self))[index])
+        if isinstance(index, list | tuple | range) or (isinstance(index, np.ndarray) and index.ndim):
+            return self._stacked(self.rows(index))
+        try:
+            i = operator.index(index)  # type: ignore[arg-type]  # it is looked whether it is one
+        except TypeError as exc:
+            raise TypeError(f"images are numbered by whole numbers, slices, lists or masks, not by {index!r}") from exc
+        if not -len(self) <= i < len(self):
+            raise IndexError(f"image {i} of {len(self)}")
+        block, row = self._place_of(i % len(self))
+        image: Pixels = self._block(block)[row]
+        return image.copy()
+
+    def __iter__(self) -> Iterator[Pixels]:
+        for part in self.parts():
+            yield from part.pixels.copy()
+
+    def parts(self, progress: Progress | None = None) -> Iterator[ImageSet]:
+        """All images in order, with names and labels, some at a time.
+
+        progress: called with the number of images just decoded, and of all.
+        """
+        start = 0
+        for pixels in self._every():
+            rows = slice(start, start + len(pixels))
+            start = rows.stop
+            names = None if self.names is None else self.names[rows]
+            labels = None if self.labels is None else self.labels[rows]
+            yield ImageSet(pixels, names, labels)
+            if progress:
+                progress(len(pixels), len(self))
+
+    def _every(self) -> Iterator[Pixels]:
+        if self._places is None:
+            yield from (pixels for _, pixels in self._contents.decode(range(len(self._contents.index.blocks))))
+            return
+        for start in range(0, len(self), CHUNK_IMAGES):
+            images = self._gathered(np.arange(start, min(start + CHUNK_IMAGES, len(self))))
+            first = 0
+            for i in range(1, len(images) + 1):
+                if i == len(images) or images[i].shape != images[first].shape:
+                    yield np.stack(images[first:i])
+                    first = i
+
+    def rows(self, wanted: Sequence[Any] | NDArray[Any]) -> Ints:
+        """Numbers of images, from the end if negative, or a mask, to numbers from 0 on.
+
+        Raises:
+            IndexError, TypeError: there are no such images, or they are not so named.
+        """
+        rows = np.asarray(wanted)
+        if rows.dtype == np.bool_:
+            if rows.shape != (len(self),):
+                raise IndexError(f"a mask of shape {rows.shape} for {len(self)} images")
+            return np.flatnonzero(rows)
+        if not rows.size:
+            rows = rows.astype(np.int64)
+        if rows.ndim != 1 or not np.issubdtype(rows.dtype, np.integer):
+            raise TypeError(f"a list of images is one of whole numbers, not of {rows.dtype} in {rows.ndim} dimensions")
+        if len(rows) and not (-len(self) <= int(rows.min()) and int(rows.max()) < len(self)):
+            raise IndexError(f"images {rows.min()} to {rows.max()} of {len(self)}")
+        return rows.astype(np.int64) % max(len(self), 1)
+
+    def _stacked(self, rows: Ints) -> Pixels | list[Pixels]:
+        if len(self.shapes) > 1:
+            return self._gathered(rows)
+        if not len(rows):
+            h, w, c = next(iter(self.shapes), (0, 0, 1))
+            return np.empty((0, h, w) if c == 1 else (0, h, w, c), np.uint8)
+        blocks, offsets = self.places(rows)
+        found: Pixels | None = None
+        where = dict(by_value(blocks))
+        for block, pixels in self._blocks(list(where)):
+            if found is None:
+                found = np.empty((len(rows), *pixels.shape[1:]), np.uint8)
+            mine = where[block]
+            found[mine] = pixels[offsets[mine]]
+        assert found is not None
+        return found
+
+    def _gathered(self, rows: Ints) -> list[Pixels]:
+        blocks, offsets = self.places(rows)
+        found = [np.empty(0, np.uint8)] * len(rows)
+        where = dict(by_value(blocks))
+        for block, pixels in self._blocks(list(where)):
+            for i in where[block].tolist():
+                found[i] = pixels[offsets[i]].copy()
+        return found
+
+    @once
+    def _places(self) -> tuple[Ints, Ints] | None:
+        """Of each image, its block and its place there; None if images are in the order of the blocks."""
+        order = self._contents.order()
+        if order is None:
+            return None
+        rows = np.argsort(np.array(order, np.int64), kind="stable")  # images, kind after kind
+        entries = self._contents.index.blocks
+        several = np.argsort([block.kind for block in entries], kind="stable")  # blocks likewise
+        counts = np.array([block.images for block in entries], np.int64)[several]
+        blocks, offsets = np.empty(len(rows), np.int64), np.empty(len(rows), np.int64)
+        blocks[rows] = np.repeat(several, counts)
+        offsets[rows] = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
+        return blocks, offsets
+
+    @once
+    def _starts(self) -> Ints:
+        """Of each block, the number of its first image, where images are in the order of the blocks."""
+        return np.cumsum([0, *(block.images for block in self._contents.index.blocks)])
+
+    def places(self, rows: Ints) -> tuple[Ints, Ints]:
+        """Of each of those images, its block and its place there."""
+        if self._places is not None:
+            return self._places[0][rows], self._places[1][rows]
+        blocks = np.searchsorted(self._starts, rows, "right") - 1
+        return blocks, rows - self._starts[blocks]
+
+    def _place_of(self, i: int) -> tuple[int, int]:
+        blocks, offsets = self.places(np.array([i]))
+        return int(blocks[0]), int(offsets[0])
+
+    def _block(self, block: int) -> Pixels:
+        return next(self._blocks([block]))[1]
+
+    def _blocks(self, blocks: Iterable[int]) -> Iterator[tuple[int, Pixels]]:
+        """Decoded blocks, not in order: those that are kept first."""
+        missing = []
+        for block in blocks:
+            pixels = self._cache.get(block)
+            if pixels is None:
+                missing.append(block)
+            else:
+                yield block, pixels
+        for block, pixels in self._contents.decode(missing) if missing else ():
+            self._cache.put(block, pixels)
+            yield block, pixels
+
+    def close(self) -> None:
+        """Close the file."""
+        self._contents.storage.close()
+
+    def __enter__(self) -> "Archive":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        shapes = ", ".join(describe(shape) for shape in sorted(self.shapes)[:3])
+        more = ", ..." if len(self.shapes) > 3 else ""
+        return f"<Archive of {len(self)} images ({shapes}{more}): {self._contents.storage.where}>"
+
+
+Sequence.register(Archive)
+
+
+class _Cache:
+    """Decoded blocks, those last used, up to `room` bytes."""
+
+    def __init__(self, room: int) -> None:
+        self.room = room
+        self._clear()
+
+    def _clear(self) -> None:
+        self._pid, self._lock = os.getpid(), threading.Lock()
+        self._kept: OrderedDict[int, Pixels] = OrderedDict()
+        self._bytes = 0
+
+    def get(self, block: int) -> Pixels | None:
+        if self._pid != os.getpid():  # another thread may have held the lock when this process was forked
+            self._clear()
+        with self._lock:
+            if block in self._kept:
+                self._kept.move_to_end(block)
+            return self._kept.get(block)
+
+    def put(self, block: int, pixels: Pixels) -> None:
+        with self._lock:
+            if block not in self._kept:
+                self._kept[block] = pixels
+                self._bytes += pixels.nbytes
+            while self._bytes > self.room and len(self._kept) > 1:
+                _, old = self._kept.popitem(last=False)
+                self._bytes -= old.nbytes

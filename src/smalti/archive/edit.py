@@ -1,0 +1,268 @@
+# SPDX-License-Identifier: MIT
+"""Smalti files from smalti files: append to one, merge several, select some images; blocks are copied as they are."""
+
+import contextlib
+import fnmatch
+import itertools
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from smalti.archive.archive import Archive
+from smalti.archive.batches import Intake
+from smalti.archive.reader import Contents, ModelName, Place, as_model
+from smalti.archive.writer import Packed, Packing, write_packed
+from smalti.codec.block_codec import decode_code, encode_block, pick
+from smalti.container.annotations import write_metadata, write_sections
+from smalti.container.append import alone, grow
+from smalti.container.records import ArchiveReader, ArchiveWriter
+from smalti.entropy.frequencies import Ints, by_value
+from smalti.errors import ModelError, SourceError, UsageError
+from smalti.exchange.sources import Images, as_source
+from smalti.model.bundle import decoding_bytes
+from smalti.model.model import Model
+from smalti.rate.target import DEFAULT_EFFORT, Target, check_model
+from smalti.types import Label, OnBad, Progress, Source
+from smalti.util.atomic import as_path, atomic_write
+from smalti.util.binary import hash64
+
+
+def append(
+    path: Path | str,
+    source: Images,
+    *,
+    model: ModelName | None = None,
+    quality: int | None = None,
+    min_psnr: float | None = None,
+    max_error: int | None = None,
+    effort: int = DEFAULT_EFFORT,
+    packing: Packing = Packing(),  # noqa: B008 - frozen
+    on_bad: OnBad | None = None,
+    progress: Progress | None = None,
+) -> Packed:
+    """Add images to the smalti file `path`, behind those that are there; how they are coded is asked as in `pack`.
+
+    What was there is readable at every moment, whatever happens. Metadata, if given, takes the place of the old.
+
+    Args:
+        model: to code with; the file's first one if not given.
+        packing: as in `pack`; a model that is new goes into a file that holds all it needs.
+
+    Raises:
+        SourceError: the images cannot be read, or only they, or only those of the file, have names or labels.
+        FormatError: `path` is damaged or not a smalti file.
+        OutputError, UsageError: it cannot be written, or what is asked cannot be had.
+    """
+    target = Target(quality, min_psnr=min_psnr, max_error=max_error, effort=effort)
+    place, given = as_path(path), None if model is None else as_model(model)
+    if "://" in str(path):
+        raise UsageError(f"{path} is a URL; what is appended to must be a file of this machine")
+    with _opened(place, given) as archive:
+        loaded = archive.contents.model(0) if given is None else given
+        check_model(loaded, target)
+        whole = all(entry.offset for entry in archive.contents.index.models)  # it is to stay complete by itself
+        packing = replace(packing, embed=packing.embed or whole)
+        images, named, labelled = as_source(source, on_bad), archive.names is not None, archive.labels is not None
+        for what, has, wanted in (("names", images.named, named), ("labels", images.labelled, labelled)):
+            if has != wanted:
+                raise SourceError(
+                    f"the images to append have {what if has else f'no {what}'}, those of {place} have"
+                    f" {what if wanted else f'no {what}'}; append images that have the same"
+                )
+        reader = archive.contents.reader
+        if isinstance(reader, ArchiveReader):
+            with grow(place, reader) as writer:
+                added = _add(writer, archive, images, loaded, target, packing, progress)
+            return Packed(added, writer.at)
+        with alone(place, reader.storage), atomic_write(place, force=True) as file:  # it has no room for more
+            writer = ArchiveWriter.start(file, archive.contents.index.models[0].id)
+            write_sections(writer, _copy(writer, archive, range(1)), archive.names, None)
+            added = _add(writer, archive, images, loaded, target, packing, progress)
+            return Packed(added, writer.finish())
+
+
+def _opened(path: Path, given: Model | None) -> Archive:
+    """The file; `given` may be its model, or another one."""
+    try:
+        return Archive(path, given)
+    except ModelError:
+        return Archive(path)
+
+
+def _add(
+    writer: ArchiveWriter,
+    archive: Archive,
+    images: Source,
+    model: Model,
+    target: Target,
+    packing: Packing,
+    progress: Progress | None,
+) -> int:
+    number = writer.model(model.id, decoding_bytes(model) if packing.embed else None)
+    intake = Intake(images, number, packing.block_images, writer, seen=set(archive.names or ()))
+    if archive.labels:
+        intake.label_kind = type(archive.labels[0])
+    write_packed(intake, model, target, packing, progress)
+    if not intake.count:
+        raise SourceError("there are no images to append; the file is as it was")
+    return intake.count
+
+
+def merge(
+    paths: Sequence[Path | str],
+    target: Path | str,
+    *,
+    model: ModelName | None = None,
+    names: bool = True,
+    labels: bool = True,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> Packed:
+    """All images of several smalti files in one, in order; blocks are copied, whatever their models.
+
+    Metadata are joined; of what two files say, the later counts.
+
+    Args:
+        names, labels: whether to keep those.
+
+    Raises:
+        SourceError: some files have names or labels and others not, or a name is there twice.
+        FormatError: a file is damaged.
+        OutputError, UsageError: `target` cannot be written.
+    """
+    if not paths:
+        raise UsageError("no file to merge was given")
+    with contextlib.ExitStack() as stack:
+        archives = [stack.enter_context(Archive(path, model)) for path in paths]
+        total = sum(map(len, archives))
+        with atomic_write(as_path(target), force=force) as file:
+            writer = ArchiveWriter.start(file, archives[0].contents.index.models[0].id)
+            kinds, metadata = list[int](), dict[str, Any]()
+            for archive in archives:
+                kinds += _copy(writer, archive, range(len(archive)), lambda n: progress(n, total) if progress else None)
+                metadata |= archive.metadata
+            of_names, of_labels = _joined(archives, "names", names), _joined(archives, "labels", labels)
+            write_sections(writer, kinds, of_names, of_labels)
+            write_metadata(writer, metadata or None)
+            return Packed(total, writer.finish())
+
+
+def _joined(archives: Sequence[Archive], what: str, wanted: bool) -> tuple[Any, ...] | None:  # noqa: FBT001 - private
+    columns = [getattr(archive, what) for archive in archives if len(archive)]
+    if not wanted or all(column is None for column in columns):
+        return None
+    if any(column is None for column in columns):
+        raise SourceError(f"some of the files have {what} and others not; leave them out: --no-{what}")
+    joined = tuple(itertools.chain.from_iterable(columns))
+    if what == "names" and len(set(joined)) < len(joined):
+        twice = next(name for name, n in Counter(joined).items() if n > 1)
+        raise SourceError(f"two images are named {twice!r}; pack one under another name, or leave them out: --no-names")
+    if len({type(entry) for entry in joined}) > 1:
+        raise SourceError(f"the {what} of the files are of several kinds; leave them out: --no-{what}")
+    return joined
+
+
+def select(
+    path: Place,
+    target: Path | str,
+    rows: Sequence[int] | Sequence[bool] | NDArray[Any],
+    *,
+    model: ModelName | None = None,
+    names: bool = True,
+    labels: bool = True,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> Packed:
+    """Some images of a smalti file in a file of their own, in the order of that file.
+
+    Blocks of which all images are wanted are copied; of others the wanted symbols are entropy-coded once more. No pixel
+    changes.
+
+    Args:
+        rows: numbers of images, in any order and from the end if negative, or a mask; `matching` finds them.
+        names, labels: whether to keep those.
+
+    Raises:
+        FormatError, UnknownModelError: the file is damaged, or its model is not known.
+        OutputError, UsageError: `target` cannot be written, or no image is wanted.
+    """
+    with Archive(path, model) as archive:
+        wanted = sorted(set(archive.rows(rows).tolist()))
+        if not wanted:
+            raise UsageError(f"none of the {len(archive)} images of {archive.contents.storage.where} is wanted")
+        with atomic_write(as_path(target), force=force) as file:
+            writer = ArchiveWriter.start(file, archive.contents.index.models[0].id)
+            told = _copy(writer, archive, wanted, lambda n: progress(n, len(wanted)) if progress else None)
+            of_names = [archive.names[i] for i in wanted] if names and archive.names is not None else None
+            of_labels = [archive.labels[i] for i in wanted] if labels and archive.labels is not None else None
+            write_sections(writer, told, of_names, of_labels)
+            write_metadata(writer, archive.metadata or None)
+            return Packed(len(wanted), writer.finish())
+
+
+def matching(
+    archive: Archive, *, start: int = 0, stop: int | None = None, name: str | None = None, label: str | None = None
+) -> list[int]:
+    """Numbers of the images from `start` on, before `stop`, whose name fits a glob and whose label reads so.
+
+    Raises:
+        UsageError: names or labels are asked for where there are none.
+    """
+    found: Iterable[int] = range(*slice(start, stop).indices(len(archive)))
+    for what, asked, column in (("names", name, archive.names), ("labels", label, archive.labels)):
+        if asked is not None and column is None:
+            raise UsageError(f"{archive.contents.storage.where} has no {what}; choose in another way")
+    if name is not None and archive.names is not None:
+        names, fits = archive.names, re.compile(fnmatch.translate(name)).match
+        found = [i for i in found if fits(names[i])]
+    if label is not None and archive.labels is not None:
+        labels = archive.labels
+        found = [i for i in found if label in _readings(labels[i])]
+    return list(found)
+
+
+def _readings(label: Label) -> tuple[str, ...]:
+    if not isinstance(label, tuple):
+        return (str(label),)
+    text = ",".join(map(str, label))
+    return text, f"{text},"
+
+
+def _copy(
+    writer: ArchiveWriter, archive: Archive, rows: Sequence[int], done: Callable[[int], None] = lambda _: None
+) -> list[int]:
+    """Write blocks of those images (rising numbers); the new number of the kind of each."""
+    contents, models = archive.contents, {}
+    for number, entry in enumerate(contents.index.models):
+        models[number] = writer.model(entry.id, contents.reader.model(number))
+    blocks, offsets = archive.places(np.array(rows))
+    kinds = dict[int, int]()
+    for block, mine in by_value(blocks):
+        number = contents.index.blocks[block].kind
+        kind = contents.index.kinds[number]
+        payload, pixels = _some(contents, block, np.sort(offsets[mine]))
+        kind = kind._replace(model=models[kind.model])
+        kinds[number] = writer.kind(kind)
+        writer.block(kind, len(mine), pixels, payload)
+        done(len(mine))
+    return [kinds[contents.index.blocks[block].kind] for block in blocks.tolist()]
+
+
+def _some(contents: Contents, block: int, rows: Ints) -> tuple[bytes, bytes]:
+    """Payload of some images of a block, and hash of their pixels."""
+    head, payload = contents.reader.block(block, contents.record(block))
+    if len(rows) == head.images and head.pixels:
+        return payload, head.pixels
+    ((_, pixels),) = contents.decode([block])
+    digest = hash64(np.ascontiguousarray(pixels[rows]).data)
+    if len(rows) == head.images:
+        return payload, digest
+    model = contents.model(head.kind.model)
+    code = decode_code(payload, head.images, head.kind.shape, model)
+    return encode_block(pick([code], rows, model), model), digest

@@ -1,0 +1,305 @@
+# SPDX-License-Identifier: MIT
+"""What a smalti file holds: its blocks, decoded and checked, its models, and what is said of its images."""
+
+import itertools
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from smalti.codec.block_codec import MOST_LOAD, Shape, alike, decode_blocks, load
+from smalti.container.annotation_codec import unpack_labels, unpack_names, unpack_numbers, unpack_text
+from smalti.container.format import CARRIERS, HEADER, LABELS, METADATA, NAMES, ORDER, SINGLE_FLAG, Kind, check_start
+from smalti.container.permutation_code import decode_permutation
+from smalti.container.records import ArchiveReader
+from smalti.container.single_image import SingleReader
+from smalti.errors import CorruptError, ModelError, UnknownModelError, within
+from smalti.model.bundle import find_by_prefix, find_model, is_known, load_model, parse_bundle
+from smalti.model.model import Model
+from smalti.types import Label, Pixels
+from smalti.util.binary import hash64
+from smalti.util.parallel import bundles, in_order
+from smalti.util.storage import Storage, storage_of
+
+Place = Path | str | bytes | bytearray | memoryview | Storage
+"""Of a file: a path, a URL, or its bytes."""
+ModelName = Model | Path | str
+MAX_SET_IMAGES, BYTES_SPOKEN = 1 << 16, 2
+"""In the open blocks of a set, and what the place of one can say at most: log2(MAX_SET_IMAGES) bits."""
+
+
+def as_model(model: ModelName) -> Model:
+    """A model from its name, its path or itself."""
+    return model if isinstance(model, Model) else load_model(model)
+
+
+def open_reader(storage: Storage, model: Model | None) -> ArchiveReader | SingleReader:
+    """The records of a file.
+
+    Raises:
+        SourceError, FormatError, UnknownModelError: it cannot be read, or is damaged.
+        ModelError: it is a file of one image, and `model` is not its model.
+    """
+    with within(storage.where):
+        form = check_start(storage.read(0, HEADER.size))
+    if not form & SINGLE_FLAG:
+        return ArchiveReader(storage)
+    single = SingleReader(storage)
+    if model is not None and not model.id.startswith(single.head.model):
+        raise ModelError(
+            f"{storage.where} was packed with a model whose id begins with {single.head.model.hex()}, not with"
+            f" {model.name} ({model.id.hex()}); name the right bundle"
+        )
+    known = [model] if model is not None else find_by_prefix(single.head.model)
+    if not known:
+        raise UnknownModelError(
+            f"{storage.where} needs a model whose id begins with {single.head.model.hex()}, which is not built in;"
+            " name its bundle with --model"
+        )
+    for some in known:
+        single.resolve(some.id, some.image_shape)
+        if some is known[-1] or _decodes(single, some):
+            break
+    return single
+
+
+def _decodes(single: SingleReader, model: Model) -> bool:
+    try:
+        (pixels,) = decode_blocks([(single.block(0)[1], 1, single.index.kinds[0].shape)], model)
+    except (CorruptError, ModelError):
+        return False
+    return single.fits(hash64(np.ascontiguousarray(pixels).data))
+
+
+class Contents:
+    """A smalti file, opened.
+
+    Raises:
+        SourceError, FormatError: it cannot be read, is damaged or no smalti file.
+        UnknownModelError, ModelError: its model is not known, or not the one that is given.
+    """
+
+    def __init__(self, place: Place, model: ModelName | None = None, *, models: bool = True) -> None:
+        """models: whether to refuse at once a file whose models are not at hand."""
+        self._given = None if model is None else as_model(model)
+        self.storage = storage_of(place)
+        try:
+            self.reader = open_reader(self.storage, self._given)
+            if models:
+                self._check_models()
+        except BaseException:
+            self.storage.close()
+            raise
+        self.index = self.reader.index
+        self._models: dict[int, Model] = {}
+        self._carried: dict[int, bytes] = {}
+        self._sets: list[tuple[int, int, int]] | None = None
+
+    def _check_models(self) -> None:
+        """Refuse at once a file whose models are not at hand."""
+        for number in {kind.model for kind in self.reader.index.kinds}:
+            entry = self.reader.index.models[number]
+            if self._given is not None and len(self.reader.index.models) == 1 and self._given.id != entry.id:
+                raise ModelError(
+                    f"{self.storage.where} was packed with model {entry.id.hex()}, not with"
+                    f" {self._given.name} ({self._given.id.hex()}); name the right bundle"
+                )
+            if not entry.offset and not is_known(entry.id) and (self._given is None or self._given.id != entry.id):
+                find_model(entry.id)
+
+    def model(self, number: int) -> Model:
+        """A model of the file: the one that was given, one that is known here, or the one that the file brings.
+
+        Raises:
+            UnknownModelError: it is none of these.
+            ModelError, CorruptError: the one that the file brings is not what it should be.
+        """
+        if number not in self._models:
+            self._models[number] = self._find(number)
+        return self._models[number]
+
+    def _find(self, number: int) -> Model:
+        model_id = self.index.models[number].id
+        if self._given is not None and self._given.id == model_id:
+            return self._given
+        try:
+            return find_model(model_id)
+        except UnknownModelError:
+            bundle = self.reader.model(number)
+            if bundle is None:
+                raise
+        model = parse_bundle(bundle, trusted=False)
+        if model.id != model_id:
+            raise CorruptError(f"{self.storage.where}: the model that it brings is another one; the file is damaged")
+        return model
+
+    def payload(self, block: int) -> bytes:
+        """The coded images of a block.
+
+        Raises:
+            CorruptError: it is damaged.
+        """
+        return self.reader.block(block, self.record(block))[1]
+
+    def record(self, block: int) -> bytes | None:
+        """The record of a block that the order of others carries; None if it lies in the file."""
+        if self.index.blocks[block].offset:
+            return None
+        if block not in self._carried:
+            for first, opened, carried in self.sets():
+                if first + opened <= block < first + opened + carried:
+                    self._carried |= self._spoken(first, opened, carried)
+        if block not in self._carried:
+            raise CorruptError(f"{self.storage.where}: nothing carries block {block}; the file is damaged")
+        return self._carried[block]
+
+    def sets(self) -> list[tuple[int, int, int]]:
+        """Of each set of blocks: the first one, how many are open, how many are carried.
+
+        Raises:
+            CorruptError: they are impossible.
+        """
+        if self._sets is None:
+            with within(self.storage.where):
+                self._sets = self._find_sets()
+        return self._sets
+
+    def _find_sets(self) -> list[tuple[int, int, int]]:
+        found, blocks, taken = list[tuple[int, int, int]](), self.index.blocks, set[int]()
+        for _, data in self.reader.sections(CARRIERS):
+            first, opened, carried = unpack_numbers(data, 3, len(blocks))
+            mine = blocks[first : first + opened + carried]
+            possible = opened and carried and len(mine) == opened + carried and len({block.kind for block in mine}) == 1
+            if not possible or not all(bool(block.offset) == (i < opened) for i, block in enumerate(mine)):
+                raise CorruptError("a set of blocks is impossible; the file is damaged")
+            images = sum(block.images for block in mine[:opened])
+            if images > MAX_SET_IMAGES or sum(block.size for block in mine[opened:]) > BYTES_SPOKEN * images:
+                raise CorruptError("a set of blocks is too large; the file is damaged")
+            theirs = range(first + opened, first + opened + carried)
+            if not taken.isdisjoint(theirs):
+                raise CorruptError("two sets carry one block; the file is damaged")
+            taken.update(theirs)
+            found.append((first, opened, carried))
+        return found
+
+    def _spoken(self, first: int, opened: int, carried: int) -> dict[int, bytes]:
+        """Records of carried blocks, by number."""
+        keys = [image.tobytes() for _, pixels in self.decode(range(first, first + opened)) for image in pixels]
+        numbers = range(first + opened, first + opened + carried)
+        sizes = [self.index.blocks[block].size for block in numbers]
+        with within(self.storage.where):
+            message = decode_permutation(keys, sum(sizes))
+        ends = list(itertools.accumulate(sizes))
+        return {n: message[end - size : end] for n, size, end in zip(numbers, sizes, ends, strict=True)}
+
+    def decode(self, blocks: Iterable[int]) -> Iterator[tuple[int, Pixels]]:
+        """The images of blocks, in that order, with the number of the block; several are decoded at a time.
+
+        Raises:
+            CorruptError: a block is damaged, or decodes to other pixels than it should.
+        """
+        jobs = bundles(blocks, self._alike, self._load, MOST_LOAD)
+        yield from itertools.chain.from_iterable(in_order(self._decode, jobs))
+
+    def _kind(self, block: int) -> Kind:
+        return self.index.kinds[self.index.blocks[block].kind]
+
+    def _alike(self, block: int) -> tuple[int, Shape]:
+        return self._kind(block).model, alike(self._kind(block).shape)
+
+    def _load(self, blocks: Sequence[int]) -> int:
+        return load([(self._kind(block).shape, self.index.blocks[block].images) for block in blocks])
+
+    def _decode(self, blocks: Sequence[int]) -> list[tuple[int, Pixels]]:
+        found = [self.reader.block(block, self.record(block)) for block in blocks]
+        which = f"block {blocks[0]}" if len(blocks) == 1 else f"one of the blocks {blocks[0]} to {blocks[-1]}"
+        model = self.model(self._kind(blocks[0]).model)
+        with within(f"{self.storage.where}: {which}"):
+            decoded = decode_blocks([(payload, head.images, head.kind.shape) for head, payload in found], model)
+        for block, (head, _), pixels in zip(blocks, found, decoded, strict=True):
+            digest = hash64(np.ascontiguousarray(pixels).data)
+            if not (self.reader.fits(digest) if isinstance(self.reader, SingleReader) else digest == head.pixels):
+                raise CorruptError(
+                    f"{self.storage.where}: block {block} decodes to other pixels than were packed; it is damaged"
+                )
+        return list(zip(blocks, decoded, strict=True))
+
+    def order(self) -> list[int] | None:
+        """The kind of each image; None if there is only one.
+
+        Raises:
+            CorruptError: it does not fit the blocks.
+        """
+        parts = self.reader.sections(ORDER)
+        if not parts:
+            return None
+        most = len(self.index.kinds) - 1
+        with within(self.storage.where):
+            found = [kind for count, data in parts for kind in unpack_numbers(data, count, most)]
+        counts = [0] * len(self.index.kinds)
+        for block in self.index.blocks:
+            counts[block.kind] += block.images
+        if np.bincount(found, minlength=len(counts)).tolist() != counts:
+            raise CorruptError(f"{self.storage.where}: the order does not fit the images; the file is damaged")
+        return found
+
+    def names(self) -> tuple[str, ...] | None:
+        """Of each image, if they have any.
+
+        Raises:
+            CorruptError: they cannot be read.
+        """
+        if isinstance(self.reader, SingleReader):
+            return None if self.reader.head.name is None else (self.reader.head.name,)
+        names = self._column(NAMES, unpack_names)
+        if names is not None and len(set(names)) < len(names):
+            raise CorruptError(f"{self.storage.where}: two images have one name; the file is damaged")
+        return names
+
+    def labels(self) -> tuple[Label, ...] | None:
+        """Of each image, if they have any.
+
+        Raises:
+            CorruptError: they cannot be read.
+        """
+        labels = self._column(LABELS, unpack_labels)
+        if labels is not None and len({type(label) for label in labels}) > 1:
+            raise CorruptError(f"{self.storage.where}: labels are of several kinds; the file is damaged")
+        return labels
+
+    def _column(self, code: int, unpack: Callable[[bytes, int], tuple[Any, ...]]) -> tuple[Any, ...] | None:
+        if not self.reader.has(code):
+            return None
+        with within(self.storage.where):
+            parts = [unpack(data, count) for count, data in self.reader.sections(code)]
+        return tuple(itertools.chain.from_iterable(parts))
+
+    def metadata(self) -> dict[str, Any]:
+        """Of the file.
+
+        Raises:
+            CorruptError: it cannot be read.
+        """
+        parts = self.reader.sections(METADATA)
+        if not parts:
+            return {}
+        with within(self.storage.where):
+            return parse_metadata(parts[-1][1])
+
+
+def parse_metadata(data: bytes) -> dict[str, Any]:
+    """Metadata of their section.
+
+    Raises:
+        CorruptError: they are none.
+    """
+    try:
+        found = json.loads(unpack_text(data))
+        json.dumps(found, ensure_ascii=False, allow_nan=False).encode()  # what is read can be written
+    except (ValueError, RecursionError) as exc:
+        raise CorruptError("the metadata is no JSON; the file is damaged") from exc
+    if not isinstance(found, dict):
+        raise CorruptError("the metadata is no JSON object; the file is damaged")
+    return found

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: MIT
+"""Which models the blocks of a damaged archive need: what the file says of them, or else what decodes them."""
+
+import contextlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from smalti.codec.block_codec import LATENTS, PIXELS, RAW, decode_block
+from smalti.container.format import BlockHead, Index
+from smalti.container.recovery_scan import Found
+from smalti.errors import CorruptError, ModelError, UnknownModelError
+from smalti.model.bundle import find_by_prefix, find_model, parse_bundle
+from smalti.model.model import Model
+from smalti.util.binary import hash64
+
+
+@dataclass(frozen=True)
+class Needed:
+    """A model of the file."""
+
+    id: bytes
+    model: Model | None  # None: it is neither known here nor in the file
+    bundle: bytes | None  # that the file brings
+    note: str | None  # what is to be said of it
+
+
+def needed_models(found: Found, index: Index | None, given: Model | None) -> dict[int, Needed]:
+    """The models of all blocks that were found, by their number in the file; no two are the same.
+
+    What the index says is believed. The header's id has no checksum: it is believed unless it is that of no known
+    model and another one decodes the blocks. Where nothing says an id, a model is taken that decodes all blocks of the
+    number.
+
+    Raises:
+        UnknownModelError: no known model does.
+    """
+    blocks = dict[int, list[tuple[BlockHead, bytes]]]()
+    for head, payload in found.blocks:
+        blocks.setdefault(head.kind.model, []).append((head, payload))
+    told = {} if found.model_id is None else {0: found.model_id}
+    told |= {number: entry.id for number, entry in enumerate(index.models)} if index else {}
+    brought = {number: _parsed(found.models.get(number)) for number in blocks}
+    telling = {number: [block for block in mine if _tells(block[1])] for number, mine in blocks.items()}
+    needed = dict[int, Needed]()
+    for number in sorted(blocks, key=lambda n: (n not in told, brought[n] is None, not telling[n], n)):
+        likely, note = [model for model in (brought[number], given) if model is not None], None
+        model_id, model = told.get(number), _at_hand(told.get(number), likely)
+        if model_id is None or (model is None and index is None and telling[number]):
+            taken = {some.id for some in needed.values()}
+            left = [some for some in [*likely, *find_by_prefix(b"")] if some.id not in taken]
+            model = next(iter(_decoding(left, telling[number])), None)
+        if model is not None and model.id != model_id:
+            model_id = model.id
+            note = f"the id of a model is lost: {model.name} is taken, which decodes all blocks that were coded by it"
+        if model_id is None:
+            raise UnknownModelError("it cannot be told which model it needs; name it with --model")
+        if model is None:
+            note = f"model {model_id.hex()} is neither known here nor in the file; its images need its bundle"
+        mine = brought[number]
+        bundle = found.models[number] if mine is not None and mine.id == model_id else None
+        needed[number] = Needed(model_id, model, bundle, note)
+    return needed
+
+
+def _parsed(bundle: bytes | None) -> Model | None:
+    with contextlib.suppress(ModelError):
+        return None if bundle is None else parse_bundle(bundle, trusted=False)
+    return None
+
+
+def _at_hand(model_id: bytes | None, likely: Iterable[Model]) -> Model | None:
+    if model_id is None:
+        return None
+    with contextlib.suppress(UnknownModelError):
+        return next((model for model in likely if model.id == model_id), None) or find_model(model_id)
+    return None
+
+
+def _tells(payload: bytes) -> bool:
+    """Whether a model is needed to decode it: images that are raw or plain need none."""
+    return payload[:1] != bytes([RAW]) and any(flags & (LATENTS | PIXELS) for flags in payload[:1])
+
+
+def _decoding(models: list[Model], blocks: Sequence[tuple[BlockHead, bytes]]) -> list[Model]:
+    """Those that decode all of the blocks."""
+    for head, payload in blocks:
+        models = [model for model in models if _decodes(model, head, payload)]
+        if not models:
+            break
+    return models
+
+
+def _decodes(model: Model, head: BlockHead, payload: bytes) -> bool:
+    try:
+        pixels = decode_block(payload, head.images, head.kind.shape, model)
+    except (CorruptError, ModelError):
+        return False
+    return hash64(np.ascontiguousarray(pixels).data) == head.pixels

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: MIT
+"""Verify that a smalti file is whole."""
+
+from collections.abc import Callable
+
+from smalti.archive.reader import Contents, ModelName, Place
+from smalti.container.format import MAGIC, VERSION
+from smalti.container.recovery_scan import has_block
+from smalti.container.single_image import SingleReader
+from smalti.errors import FormatError, ModelError, NotSmaltiError
+from smalti.types import Progress
+from smalti.util.storage import Storage, storage_of
+
+
+def verify(
+    path: Place, *, deep: bool = False, model: ModelName | None = None, progress: Progress | None = None
+) -> list[str]:
+    """What is wrong with a smalti file, a line each; nothing if it is whole.
+
+    Checksums are compared; names, labels and order are read. `deep` also decodes all images and compares them with
+    what was packed, as is always done with a file of one image.
+
+    Raises:
+        SourceError, UnknownModelError, ModelError: it cannot be read, or not be decoded here, or not by `model`.
+        NotSmaltiError: it does not even start as a smalti file.
+    """
+    storage = storage_of(path)
+    try:
+        if _disguised(storage):
+            return [f"{storage.where}: the header is not that of an archive, but there are blocks; the file is damaged"]
+        return _wrong(Contents(storage, model, models=deep), progress, deep=deep)
+    except NotSmaltiError:
+        raise
+    except FormatError as exc:
+        return [str(exc)]
+    finally:
+        storage.close()
+
+
+def _wrong(contents: Contents, progress: Progress | None, *, deep: bool) -> list[str]:
+    wrong = list[str]()
+
+    def note(work: Callable[[], object]) -> None:
+        try:
+            work()
+        except (FormatError, ModelError) as exc:
+            wrong.append(str(exc))
+
+    for what in (contents.names, contents.labels, contents.metadata, contents.order, contents.sets):
+        note(what)
+    for number in range(len(contents.index.models)):
+        note(lambda number=number: contents.reader.model(number))  # type: ignore[misc]  # of the default
+    for block, entry in enumerate(contents.index.blocks):
+        note(lambda block=block: _look(contents, block, deep=deep))  # type: ignore[misc]  # as above
+        if progress:
+            progress(entry.images, contents.reader.count)
+    return wrong
+
+
+def _look(contents: Contents, block: int, *, deep: bool) -> None:
+    if deep or isinstance(contents.reader, SingleReader):
+        list(contents.decode([block]))
+    elif contents.index.blocks[block].offset:
+        contents.reader.block(block)
+
+
+def repairable(path: Place) -> bool:
+    """Whether a damaged file has a block that `repair` can save.
+
+    Raises:
+        SourceError: it cannot be read.
+    """
+    storage = storage_of(path)
+    try:
+        return has_block(storage)
+    finally:
+        storage.close()
+
+
+def _disguised(storage: Storage) -> bool:
+    """Whether a damaged byte makes an archive look like a single file, or one of another version."""
+    head = storage.read(0, len(MAGIC) + 1)
+    return head.startswith(MAGIC) and head[len(MAGIC) :] != bytes([VERSION]) and has_block(storage)

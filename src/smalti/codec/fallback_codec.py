@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: MIT
+"""Images that no model suits: pixels in even steps, a filter, deflate. Each image by itself.
+
+A record is the step (1 is lossless) and the filter in one byte, the size as a varint and the deflate stream
+(RFC 1951); or, with filter 3, that one byte and the levels as they are.
+"""
+
+import zlib
+
+import numpy as np
+
+from smalti.errors import CorruptError
+from smalti.types import Pixels
+from smalti.util.binary import read_varint, varint
+
+MAX_STEP = 64
+FILTERS = 3
+"""0: none, 1: less the left neighbour, 2: less the upper neighbour; of the levels, modulo 256."""
+RAW = 3
+"""In the place of a filter: levels that are not deflated."""
+
+
+def encode_fallback(image: Pixels, *, largest_mse: float = 0.0, max_error: int = 0) -> bytes:
+    """An image (`h w` or `h w c`) as a record.
+
+    It is off by a mean squared error (of [0, 1] pixels) of `largest_mse` at most, or any pixel by `max_error` at most.
+    """
+    step = min(2 * max_error + 1, MAX_STEP)
+    if largest_mse > 0:
+        step = max(s for s in range(step, MAX_STEP + 1) if s == step or _error(image, s) <= largest_mse)
+    levels = _levels(image, step)
+    streams = [_deflate(_filter(levels, kind).tobytes()) for kind in range(FILTERS)]
+    kind = min(range(FILTERS), key=lambda k: len(streams[k]))
+    record = bytes([_head(step, kind)]) + varint(len(streams[kind])) + streams[kind]
+    raw = bytes([_head(step, RAW)]) + levels.tobytes()
+    return min(raw, record, key=len)
+
+
+def raw_record(image: Pixels) -> bytes:
+    """An image (`h w` or `h w c`) as a record of its pixels."""
+    return bytes([_head(1, RAW)]) + image.tobytes()
+
+
+def decode_fallback(data: bytes, at: int, shape: tuple[int, ...]) -> tuple[Pixels, int]:
+    """The image of `shape` whose record starts at `at`, and where the record ends.
+
+    Raises:
+        CorruptError: it is not such a record.
+    """
+    if at >= len(data):
+        raise CorruptError("a block ends within the record of a plain image; the file is damaged")
+    step, kind = data[at] // (RAW + 1) + 1, data[at] % (RAW + 1)
+    count = int(np.prod(shape))
+    size, start = (count, at + 1) if kind == RAW else read_varint(data, at + 1)
+    end = start + size
+    if end > len(data):
+        raise CorruptError("the record of a plain image has an impossible field; the file is damaged")
+    if kind == RAW:
+        return _pixels(np.frombuffer(data[start:end], np.uint8).reshape(shape), step), end
+    inflater = zlib.decompressobj(-15)
+    try:
+        levels = inflater.decompress(data[start:end], count + 1)
+    except zlib.error as exc:
+        raise CorruptError("a plain image cannot be inflated; the file is damaged") from exc
+    if len(levels) != count or not inflater.eof or inflater.unused_data:
+        raise CorruptError("a plain image has the wrong number of pixels; the file is damaged")
+    return _pixels(_unfilter(np.frombuffer(levels, np.uint8).reshape(shape), kind), step), end
+
+
+def _head(step: int, kind: int) -> int:
+    return (step - 1) * (RAW + 1) + kind
+
+
+def _levels(image: Pixels, step: int) -> Pixels:
+    table = ((np.arange(256) + step // 2) // step).astype(np.uint8)
+    return table[image]
+
+
+def _pixels(levels: Pixels, step: int) -> Pixels:
+    table = np.minimum(np.arange(256) * step, 255).astype(np.uint8)
+    return table[levels]
+
+
+def _filter(levels: Pixels, kind: int) -> Pixels:
+    if kind == 0:
+        return levels
+    before = np.zeros_like(levels)
+    if kind == 1:
+        before[:, 1:] = levels[:, :-1]
+    else:
+        before[1:] = levels[:-1]
+    return levels - before  # modulo 256
+
+
+def _unfilter(filtered: Pixels, kind: int) -> Pixels:
+    return filtered if kind == 0 else np.cumsum(filtered, axis=2 - kind, dtype=np.uint8)
+
+
+def _error(image: Pixels, step: int) -> float:
+    off = (_pixels(_levels(image, step), step).astype(np.float64) - image) / 255
+    return float((off**2).mean())
+
+
+def _deflate(data: bytes) -> bytes:
+    deflater = zlib.compressobj(9, wbits=-15)
+    return deflater.compress(data) + deflater.flush()

@@ -1,0 +1,296 @@
+# SPDX-License-Identifier: MIT
+"""What the encoder may choose: the symbols. The decoder knows nothing of how they were found.
+
+`nearest` rounds what g_a says. `refine` then tries steps of single latents of cells with the decoder's own networks,
+image by image, and takes those together that pay in bits + multiplier * squared error, for as long as any do.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from smalti.codec.block import Code
+from smalti.entropy.frequencies import PRECISION, Ints
+from smalti.entropy.logistic_mixture import WHOLE_BITS, mixture_cdf, scaled
+from smalti.model.latent_prior import to_latents
+from smalti.model.model import Model
+from smalti.model.spatial_prior import nearest_spatial, spatial_bits, spatial_costs, spatial_latents
+from smalti.types import Pixels
+from smalti.util.parallel import in_order
+
+REFINE_IMAGES = 8
+"""Images refined at a time; each tries a step up and down of every latent at once."""
+MOVES = 16
+"""Steps tried together, best first."""
+SPATIAL_STEPS = 64
+"""Steps of local latents tried, those that save most bits."""
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How hard the encoder looks."""
+
+    passes: int  # of `refine`, at most
+
+
+FAST_EFFORT = 3
+"""The highest effort that does not search; below it there is nothing faster as yet."""
+EFFORTS = {1: Effort(0), 2: Effort(0), 3: Effort(0), 4: Effort(1), 5: Effort(2), 6: Effort(3), 7: Effort(4)}
+EFFORTS |= {8: Effort(8), 9: Effort(16)}
+
+
+def nearest(x: Pixels, points: Ints, model: Model) -> tuple[Code, NDArray[np.float32]]:
+    """What g_a says of images (`n h w` or `n h w c`), rounded; and what it found at the sites."""
+    rows, grid = points.repeat(model.patches), model.grid
+    y, positions = model.analyse(x, points)
+    symbols = np.rint(y / grid.steps[rows]).astype(np.int64).clip(grid.low[rows], grid.high[rows])
+    symbols = symbols.reshape(len(x), model.patches, model.latents)
+    return Code(points, symbols, _spatial(positions, symbols, points, model)), positions
+
+
+def _spatial(positions: NDArray[np.float32], symbols: Ints, points: Ints, model: Model) -> Ints:
+    """Symbols of the local latents (`n c H W`), given those of the cells."""
+    spatial = np.zeros((len(points), *model.spatial_shape), np.int64)
+    if model.spatial is None:
+        return spatial
+    used = np.flatnonzero(model.spatial.active[points].any(1))
+    if len(used):
+        features = model.features(_latents(symbols[used], points[used], model), points[used])
+        y = model.analyse_spatial(positions[used], features, points[used])
+        spatial[used] = nearest_spatial(model.spatial, y, points[used])
+    return spatial
+
+
+def refine(x: Pixels, code: Code, positions: NDArray[np.float32], model: Model, passes: int) -> Code:
+    """A better code for images `x` (`n h w` or `n h w c`); a few at a time, on all cores."""
+    if not passes or not len(x):
+        return code
+    groups = [np.arange(i, min(i + REFINE_IMAGES, len(x))) for i in range(0, len(x), REFINE_IMAGES)]
+    work = in_order(
+        lambda rows: _refine(x[rows], code.pick(rows), positions[rows], model, passes), groups, model.threads
+    )
+    parts = list(work)
+    symbols, spatial = np.concatenate([p.symbols for p in parts]), np.concatenate([p.spatial for p in parts])
+    return Code(code.points, symbols, spatial)
+
+
+def _refine(x: Pixels, code: Code, positions: NDArray[np.float32], model: Model, passes: int) -> Code:
+    """As `refine`, for a few images."""
+    points, symbols = code.points, _refine_patches(x, code, model, passes)
+    found = Code(points, symbols, _spatial(positions, symbols, points, model))
+    if model.spatial is None:
+        return found
+    both = Code(points, symbols, code.spatial)  # the local latents are analysed anew, unless the old ones are better
+    worse = np.flatnonzero(total_cost(x, found, model) > total_cost(x, both, model))
+    found.put(worse, both.pick(worse))
+    return _refine_spatial(x, found, model)
+
+
+def _refine_patches(x: Pixels, code: Code, model: Model, passes: int) -> Ints:
+    """Better symbols (`n cells l`) for a few images, their local latents left alone.
+
+    A pass tries a step up of each latent with the decoder, and takes the change of the image for what steps of several
+    latents would add up to: so it picks steps, best first, each knowing those before. The decoder then says how many of
+    them to take.
+    """
+    points, size = code.points, model.patches * model.latents
+    symbols = code.symbols.reshape(len(x), size).copy()
+    active, least = np.arange(len(x)), _cost(x, code, model)
+    hopeful = _coded(points, model)
+    for _ in range(passes):
+        now = Code(points[active], symbols[active].reshape(-1, model.patches, model.latents), code.spatial[active])
+        moves, hopeful = _moves(x[active], now, hopeful, model)
+        tried = symbols[active, None] + moves
+        costs = _costs(x[active], now, tried, model)
+        best, rows = costs.argmin(1), np.arange(len(active))
+        better = costs[rows, best] < least[active]
+        symbols[active[better]] = tried[rows, best][better]
+        least[active[better]] = costs[rows, best][better]
+        active, hopeful = active[better], hopeful[better]
+        if not len(active):
+            break
+    return symbols.reshape(code.symbols.shape)
+
+
+def _coded(points: Ints, model: Model) -> Ints:
+    """Those latents of images at operating points (`n`) that may be several symbols: `n k`, filled up with others."""
+    grid = model.grid
+    fixed = np.tile(grid.low[points] == grid.high[points], (1, model.patches))
+    k = max(MOVES, int((~fixed).sum(1).max()))
+    return np.argsort(fixed, axis=1, kind="stable")[:, :k]
+
+
+def _refine_spatial(x: Pixels, code: Code, model: Model) -> Code:
+    """Local latents of a few images, some of them a step nearer to what is likeliest, where that pays."""
+    prior, points, n = model.spatial, code.points, len(x)
+    assert prior is not None
+    if not prior.active[points].any():
+        return code
+    features = model.features(_latents(code.symbols, points, model), points)
+    now, then, step = spatial_costs(prior, code.spatial, features, points)
+    extra_bits, size = (then - now).reshape(n, -1), code.spatial[0].size
+    k = min(SPATIAL_STEPS, size)
+    hopeful = np.argsort(extra_bits, axis=1)[:, :k]
+    flat, steps = code.spatial.reshape(n, 1, -1), np.zeros((n, k, size), np.int64)
+    np.put_along_axis(steps, hopeful[..., None], np.take_along_axis(step.reshape(n, -1), hopeful, 1)[..., None], 2)
+
+    def decoded(tried: Ints) -> NDArray[np.float32]:
+        choices = tried.shape[1]
+        spatial = tried.reshape(n * choices, *code.spatial.shape[1:])
+        several = Code(points.repeat(choices), code.symbols.repeat(choices, 0), spatial)
+        pixels = _synthesised(several, features.repeat(choices, 0), model)
+        return pixels.reshape(n, choices, -1).astype(np.float32)
+
+    x_hat = decoded(flat)
+    cost: Floats = np.take_along_axis(extra_bits, hopeful, 1)
+    never = np.full_like(cost, np.inf)  # only toward what is likeliest
+    which, sign, _ = _greedy(
+        decoded(flat + steps) - x_hat, x.reshape(n, 1, -1) - x_hat, cost, never, model.multipliers[points]
+    )
+    tried = flat + np.cumsum(np.take_along_axis(steps, which[..., None], 1) * sign[..., None], 1)  # n MOVES size
+    tried = np.concatenate([flat, tried], 1)
+    choices = tried.shape[1]
+    several = tried.reshape(n * choices, *code.spatial.shape[1:])
+    bits = spatial_bits(prior, several, features.repeat(choices, 0), points.repeat(choices)).reshape(n, choices)
+    error = np.square(x.reshape(n, 1, -1) - decoded(tried), dtype=np.float64).sum(2) / 255**2
+    best = (bits + model.multipliers[points, None] * error).argmin(1)
+    return Code(points, code.symbols, tried[np.arange(n), best].reshape(code.spatial.shape))
+
+
+def _moves(x: Pixels, code: Code, hopeful: Ints, model: Model) -> tuple[Ints, Ints]:
+    """Sums of the best step, the best two, ... (`n MOVES size`) among `hopeful` latents (`n k`), and the best half.
+
+    Bits are those of each step alone; the change of the image is taken to be linear in the steps.
+    """
+    (n, k), size = hopeful.shape, model.patches * model.latents
+    steps = np.zeros((n, k, size), np.int64)
+    np.put_along_axis(steps, hopeful[..., None], 1, 2)
+    flat = code.symbols.reshape(n, 1, size)
+    rate = _rates(code, np.concatenate([flat + steps, flat - steps], 1), model) - _patch_bits(code, model)[:, None]
+    x_hat = _decoded(code, model).reshape(n, 1, -1)
+    change = _decoded(_alternatives(code, flat + steps, model), model).reshape(n, k, -1) - x_hat  # n k pixels
+    up, down = rate[:, :k], rate[:, k:]
+    chosen, sign, gain = _greedy(change, x.reshape(n, 1, -1) - x_hat, up, down, model.multipliers[code.points])
+    best_first = np.argsort(-gain, axis=1)[:, : max(MOVES, k // 2)]  # the others will hardly ever pay
+    moves = np.zeros((n, MOVES, size), np.int64)
+    for m in range(MOVES):
+        moves[np.arange(n), m:, hopeful[np.arange(n), chosen[:, m]]] += sign[:, m, None]
+    return moves, np.take_along_axis(hopeful, best_first, 1)
+
+
+def _greedy(
+    change: NDArray[np.float32], rest: NDArray[np.float32], up: Floats, down: Floats, multipliers: Floats
+) -> tuple[Ints, Ints, Floats]:
+    """Which of k steps of images to take together, best first: which (`n MOVES`), up or down or none at all, and gains.
+
+    change: of the image by a step up (`n k pixels`); rest: what is left to the original (`n 1 pixels`); up, down: bits
+    that a step costs (`n k`). Gains (`n k`) are those of each step alone, the better way.
+    """
+    n, k = up.shape
+    rows, weight = np.arange(n), multipliers[:, None] / 255**2
+    gram = (change @ change.transpose(0, 2, 1)) * weight[..., None]  # n k k
+    toward = (change @ rest.transpose(0, 2, 1))[..., 0] * weight
+    own = np.diagonal(gram, axis1=1, axis2=2)
+    rate, left = np.concatenate([up, down], 1), np.ones((n, 2 * k), bool)
+    which, signs = np.zeros((n, MOVES), np.int64), np.zeros((n, MOVES), np.int64)
+    alone = np.maximum(2 * toward - own - up, -2 * toward - own - down)
+    for m in range(MOVES):
+        gain = np.where(left, np.concatenate([2 * toward - own, -2 * toward - own], 1) - rate, -np.inf)
+        best = gain.argmax(1)
+        which[:, m], signs[:, m] = best % k, np.where(best < k, 1, -1) * (gain[rows, best] > 0)
+        toward = toward - signs[:, m, None] * gram[rows, which[:, m]]
+        left[rows, which[:, m]] = left[rows, which[:, m] + k] = False
+    return which, signs, alone
+
+
+def _alternatives(code: Code, tried: Ints, model: Model) -> Code:
+    """Several choices of symbols (`n choices size`) for each image, as a code of `n*choices` images."""
+    n, choices = tried.shape[:2]
+    flat = tried.reshape(n * choices, model.patches, model.latents)
+    return Code(code.points.repeat(choices), flat, code.spatial.repeat(choices, 0))
+
+
+def _costs(x: Pixels, code: Code, tried: Ints, model: Model) -> Floats:
+    """Cost of each of several choices of symbols (`n choices size`) for each image: `n choices`."""
+    choices = tried.shape[1]
+    table: Floats = _cost(x.repeat(choices, 0), _alternatives(code, tried, model), model).reshape(-1, choices)
+    return table
+
+
+def _rates(code: Code, tried: Ints, model: Model) -> Floats:
+    """The same for bits, those of the local latents apart."""
+    table: Floats = _patch_bits(_alternatives(code, tried, model), model).reshape(tried.shape[:2])
+    return table
+
+
+def _cost(x: Pixels, code: Code, model: Model) -> Floats:
+    """As `total_cost`, but for the bits of the local latents."""
+    features = model.features(_latents(code.symbols, code.points, model), code.points)
+    return _patch_bits(code, model) + _weighed_error(x, code, features, model)
+
+
+def total_cost(x: Pixels, code: Code, model: Model) -> Floats:
+    """Bits + multiplier * squared error of each image (`n`); infinite where a symbol is out of range."""
+    features = model.features(_latents(code.symbols, code.points, model), code.points)
+    total = _patch_bits(code, model) + _weighed_error(x, code, features, model)
+    if model.spatial is not None:
+        total += spatial_bits(model.spatial, code.spatial, features, code.points)
+    return total
+
+
+def code_bits(code: Code, model: Model) -> Floats:
+    """What images take in an ideal coder (`n`)."""
+    bits = _patch_bits(code, model)
+    if model.spatial is not None:
+        features = model.features(_latents(code.symbols, code.points, model), code.points)
+        bits += spatial_bits(model.spatial, code.spatial, features, code.points)
+    return bits
+
+
+def _latents(symbols: Ints, points: Ints, model: Model) -> Ints:
+    """Symbols (`n cells l`) to latents (`n*cells l`)."""
+    return to_latents(symbols.reshape(-1, model.latents), model.grid.steps[points.repeat(model.patches)])
+
+
+def _decoded(code: Code, model: Model) -> NDArray[np.float32]:
+    features = model.features(_latents(code.symbols, code.points, model), code.points)
+    return _synthesised(code, features, model).astype(np.float32)
+
+
+def _synthesised(code: Code, features: NDArray[np.float32], model: Model) -> Pixels:
+    u = code.spatial if model.spatial is None else spatial_latents(model.spatial, code.spatial, code.points)
+    return model.synthesise(features, u, code.points)
+
+
+def _weighed_error(x: Pixels, code: Code, features: NDArray[np.float32], model: Model) -> Floats:
+    x_hat = _synthesised(code, features, model)
+    error = (x.astype(np.float32) - x_hat).reshape(len(x), -1)
+    squared = np.einsum("np,np->n", error, error, dtype=np.float64) / 255**2
+    weighed: Floats = model.multipliers[code.points] * squared
+    return weighed
+
+
+def _patch_bits(code: Code, model: Model) -> Floats:
+    rows, points = code.symbols.reshape(-1, model.latents), code.points.repeat(model.patches)
+    bits: Floats = row_bits(rows, points, model).reshape(len(code.points), -1).sum(1)
+    return bits
+
+
+def row_bits(symbols: Ints, points: Ints, model: Model) -> Floats:
+    """What the symbols (`n l`) of rows at operating points (`n`) take in an ideal coder; infinite if out of range."""
+    grid = model.grid
+    low, high, steps = grid.low[points], grid.high[points], grid.steps[points]
+    mixture = model.prior.outputs(to_latents(symbols, steps), points)
+    edges = np.stack([2 * symbols - 1, 2 * symbols + 1], -1) * steps[..., None]  # n l 2
+    cumulative = mixture_cdf(model.prior.logistics, mixture, edges).astype(np.int64)
+    cumulative[..., 0][symbols == low] = 0
+    cumulative[..., 1][symbols == high] = 1 << WHOLE_BITS
+    found = np.diff(scaled(cumulative, (high - low + 1)[..., None]))[..., 0] + 1
+    rate: Floats = PRECISION - np.log2(found.astype(np.float64))
+    rate[(low == high) & (symbols == low)] = 0
+    rate[(symbols < low) | (symbols > high)] = np.inf
+    total: Floats = rate.sum(1)
+    return total

@@ -1,0 +1,293 @@
+# SPDX-License-Identifier: MIT
+"""What a section says of each image, as bytes: its name, its label, its kind. Standard library only.
+
+Names are mostly a few texts with numbers that count: `train/7/00123.png`. They are taken apart into a template (the
+texts, the least number of digits) and numbers, and each number is told by what it adds to an earlier one.
+"""
+
+import re
+import zlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from smalti.container.format import MAX_SECTION_BYTES, MAX_SECTION_NUMBERS
+from smalti.errors import CorruptError
+from smalti.limits import MAX_NAME_BYTES
+from smalti.util.binary import read_varint, varint
+
+TEXT, NUMBERED = 0, 1
+"""How names are told: as they are, or by templates and numbers."""
+AS_IT_IS, FROM_LAST, FROM_LIKE = 0, 1, 2
+"""How a number is told: itself; what it adds to the one before of its column; or to the one before where all numbers
+to the left in the name were the same."""
+NUMBERS, WORDS, LISTS = 0, 1, 2
+"""Kinds of labels."""
+MAX_DIGITS = 18
+_RUN = re.compile(r"([0-9]+)")
+
+Label = int | str | tuple[int, ...]
+
+
+def pack_names(names: Sequence[str]) -> bytes:
+    """Names (without zero bytes) to bytes."""
+    plain = _deflate(bytes([TEXT]) + "\0".join(names).encode())
+    numbered = _pack_numbered(names)
+    return plain if numbered is None else min(plain, _deflate(bytes([NUMBERED]) + numbered), key=len)
+
+
+def unpack_names(data: bytes, count: int) -> tuple[str, ...]:
+    """The names of `count` images.
+
+    Raises:
+        CorruptError: they are not told as they must be.
+    """
+    told = _Bytes(_inflate(data))
+    form = told.byte()
+    try:
+        if form == TEXT:
+            text = told.rest().decode()
+            names = text.split("\0", count) if text or count else []
+        elif form == NUMBERED:
+            names = _unpack_numbered(told, count)
+        else:
+            raise CorruptError(f"the names are told in a way {form} that is not known; the file is damaged")
+        sizes = [len(name.encode()) for name in names]
+    except UnicodeError as exc:
+        raise CorruptError("the names of the images cannot be read; the file is damaged") from exc
+    if len(names) != count or not all(1 <= size <= MAX_NAME_BYTES for size in sizes):
+        raise CorruptError(f"the names do not fit the {count} images; the file is damaged")
+    if any("\0" in name for name in names):
+        raise CorruptError("a name holds a zero byte; the file is damaged")
+    return tuple(names)
+
+
+def _pack_numbered(names: Sequence[str]) -> bytes | None:
+    """Templates, the template of each name, then column after column of numbers; None if that cannot pay."""
+    templates: dict[tuple[tuple[str, ...], tuple[int, ...]], int] = {}
+    rows: dict[int, list[tuple[int, ...]]] = {}
+    chosen = []
+    widths: dict[tuple[str, ...], tuple[int, ...]] = {}
+    for name in names:
+        pieces = _RUN.split(name)
+        texts, runs = tuple(pieces[::2]), pieces[1::2]
+        if any(len(run) > MAX_DIGITS for run in runs):
+            texts, runs = (name,), []
+        before = widths.get(texts, (1,) * len(runs))
+        width = tuple(
+            w if str(int(run)).zfill(w) == run else len(run) if run[0] == "0" else 1
+            for run, w in zip(runs, before, strict=True)
+        )
+        widths[texts] = width
+        template = templates.setdefault((texts, width), len(templates))
+        chosen.append(template)
+        rows.setdefault(template, []).append(tuple(map(int, runs)))
+    if (
+        len(templates) > len(names) // 8 + 16
+        or sum(len(row) for mine in rows.values() for row in mine) > MAX_SECTION_NUMBERS
+    ):
+        return None
+    told = [varint(len(templates))]
+    for texts, width in templates:
+        told.append(varint(len(width)))
+        told += [varint(len(text.encode())) + text.encode() for text in texts]
+        told += [varint(w) for w in width]
+    told += [varint(template) for template in chosen]
+    for template in range(len(templates)):
+        numbers = rows[template]
+        for column in range(len(numbers[0])):
+            told.append(min((_pack_column(numbers, column, way) for way in range(3)), key=_deflated_size))
+    return b"".join(told)
+
+
+def _pack_column(rows: Sequence[tuple[int, ...]], column: int, way: int) -> bytes:
+    last: dict[tuple[int, ...], int] = {}
+    told = [bytes([way])]
+    for row in rows:
+        key = row[:column] if way == FROM_LIKE else ()
+        told.append(varint(row[column]) if way == AS_IT_IS else varint(_fold(row[column] - last.get(key, 0))))
+        last[key] = row[column]
+    return b"".join(told)
+
+
+def _unpack_numbered(told: "_Bytes", count: int) -> list[str]:
+    templates = []
+    for _ in range(told.number(count)):
+        runs = told.number(MAX_NAME_BYTES)
+        texts = [told.text() for _ in range(runs + 1)]
+        templates.append((texts, [told.number(MAX_NAME_BYTES) for _ in range(runs)]))
+    chosen = [told.number(len(templates) - 1) for _ in range(count)]
+    uses = Counter(chosen)
+    if sum(uses[template] * len(width) for template, (_, width) in enumerate(templates)) > MAX_SECTION_NUMBERS:
+        raise CorruptError("the names hold more numbers than a section may; the file is damaged")
+    waiting = [iter(_unpack_columns(told, uses[template], len(width))) for template, (_, width) in enumerate(templates)]
+    told.finish()
+    names, room = list[str](), MAX_SECTION_BYTES
+    for template in chosen:
+        texts, width = templates[template]
+        numbers = next(waiting[template])
+        name = texts[0] + "".join(str(n).zfill(w) + text for n, w, text in zip(numbers, width, texts[1:], strict=True))
+        names.append(name)
+        room -= len(name.encode())
+        if room < 0:
+            raise CorruptError("the names take more room than a section may; the file is damaged")
+    return names
+
+
+def _unpack_columns(told: "_Bytes", rows: int, columns: int) -> list[tuple[int, ...]]:
+    """The numbers of `rows` names, column after column."""
+    found, before = list[list[int]](), [0] * rows  # of each name, whose numbers to the left are the same
+    for _ in range(columns):
+        way, last, like = told.byte(), dict[int, int](), dict[tuple[int, int], int]()
+        if way > FROM_LIKE:
+            raise CorruptError(f"numbers are told in a way {way} that is not known; the file is damaged")
+        column = list[int]()
+        for key in before if way == FROM_LIKE else [0] * rows:
+            number = told.number()
+            if way != AS_IT_IS:
+                number = last.get(key, 0) + _unfold(number)
+            if not 0 <= number < 10**MAX_DIGITS:
+                raise CorruptError("a number in a name is out of range; the file is damaged")
+            last[key] = number
+            column.append(number)
+        before = [like.setdefault(both, len(like)) for both in zip(before, column, strict=True)]
+        found.append(column)
+    return list(zip(*found, strict=True)) if found else [()] * rows
+
+
+def pack_labels(labels: Sequence[Label]) -> bytes:
+    """Labels, all of one kind, to bytes."""
+    if isinstance(labels[0], str):
+        words = [label.encode() for label in labels if isinstance(label, str)]
+        return _deflate(bytes([WORDS]) + b"".join(varint(len(word)) + word for word in words))
+    if isinstance(labels[0], tuple):
+        lists = [label for label in labels if isinstance(label, tuple)]
+        told = (varint(len(label)) + b"".join(varint(_fold(n)) for n in label) for label in lists)
+        return _deflate(bytes([LISTS]) + b"".join(told))
+    return _deflate(bytes([NUMBERS]) + b"".join(varint(_fold(n)) for n in labels if isinstance(n, int)))
+
+
+def unpack_labels(data: bytes, count: int) -> tuple[Label, ...]:
+    """The labels of `count` images.
+
+    Raises:
+        CorruptError: they are not told as they must be.
+    """
+    told, room = _Bytes(_inflate(data)), MAX_SECTION_NUMBERS
+    kind, labels = told.byte(), list[Label]()
+    if kind not in (NUMBERS, WORDS, LISTS):
+        raise CorruptError(f"labels are of a kind {kind} that is not known; the file is damaged")
+    for _ in range(count):
+        if kind == NUMBERS:
+            labels.append(_unfold(told.number()))
+        elif kind == WORDS:
+            labels.append(told.text())
+        else:
+            length = told.number(room)
+            room -= length
+            labels.append(tuple(_unfold(told.number()) for _ in range(length)))
+    told.finish()
+    return tuple(labels)
+
+
+def pack_numbers(numbers: Sequence[int]) -> bytes:
+    """Numbers from 0 on, such as the kind of each image, to bytes."""
+    return _deflate(b"".join(map(varint, numbers)))
+
+
+def unpack_numbers(data: bytes, count: int, most: int) -> list[int]:
+    """The `count` numbers, none above `most`.
+
+    Raises:
+        CorruptError: they are not told as they must be.
+    """
+    told = _Bytes(_inflate(data))
+    found = [told.number(most) for _ in range(count)]
+    told.finish()
+    return found
+
+
+def pack_text(text: str) -> bytes:
+    """Metadata to bytes."""
+    return _deflate(text.encode())
+
+
+def unpack_text(data: bytes) -> str:
+    """Metadata from bytes.
+
+    Raises:
+        CorruptError: they are not UTF-8.
+    """
+    try:
+        return _inflate(data).decode()
+    except UnicodeDecodeError as exc:
+        raise CorruptError("the metadata cannot be read; the file is damaged") from exc
+
+
+def _fold(n: int) -> int:
+    """Signed numbers to unsigned ones: 0, -1, 1, -2, ... become 0, 1, 2, 3, ..."""
+    return 2 * n if n >= 0 else -2 * n - 1
+
+
+def _unfold(n: int) -> int:
+    return -(n + 1) // 2 if n & 1 else n // 2
+
+
+def _streams(data: bytes) -> Iterator[bytes]:
+    for strategy in (zlib.Z_DEFAULT_STRATEGY, zlib.Z_HUFFMAN_ONLY):
+        deflater = zlib.compressobj(9, wbits=-15, strategy=strategy)
+        yield deflater.compress(data) + deflater.flush()
+
+
+def _deflate(data: bytes) -> bytes:
+    assert len(data) <= MAX_SECTION_BYTES, "more than a section may say"
+    return min(_streams(data), key=len)
+
+
+def _deflated_size(data: bytes) -> int:
+    return min(map(len, _streams(data)))
+
+
+def _inflate(data: bytes) -> bytes:
+    inflater = zlib.decompressobj(-15)
+    try:
+        found = inflater.decompress(data, MAX_SECTION_BYTES + 1)
+    except zlib.error as exc:
+        raise CorruptError("a section cannot be inflated; the file is damaged") from exc
+    if len(found) > MAX_SECTION_BYTES or not inflater.eof or inflater.unused_data:
+        raise CorruptError("a section does not end where it should; the file is damaged")
+    return found
+
+
+class _Bytes:
+    """Bytes that are taken from the front."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data, self._at = data, 0
+
+    def byte(self) -> int:
+        if self._at >= len(self._data):
+            raise CorruptError("a section ends too soon; the file is damaged")
+        self._at += 1
+        return self._data[self._at - 1]
+
+    def number(self, most: int | None = None) -> int:
+        value, self._at = read_varint(self._data, self._at)
+        if most is not None and value > most:
+            raise CorruptError(f"a section says {value} where {most} is the most; the file is damaged")
+        return value
+
+    def text(self) -> str:
+        size = self.number(len(self._data) - self._at)
+        self._at += size
+        try:
+            return self._data[self._at - size : self._at].decode()
+        except UnicodeDecodeError as exc:
+            raise CorruptError("a section holds text that is not UTF-8; the file is damaged") from exc
+
+    def rest(self) -> bytes:
+        start, self._at = self._at, len(self._data)
+        return self._data[start:]
+
+    def finish(self) -> None:
+        if self._at != len(self._data):
+            raise CorruptError("a section holds more than its images; the file is damaged")

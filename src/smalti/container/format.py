@@ -1,0 +1,348 @@
+# SPDX-License-Identifier: MIT
+"""The smalti file, version 1: fields, limits, pack and unpack. `docs/format.md` is the specification.
+
+    archive: header | record, record, ... | index | trailer        record: a model, a block, or a section
+    single:  header | payload of a block                           one image in the fewest bytes
+
+Standard library only. Everything is little-endian; nothing is allocated before its size is checked.
+"""
+
+import itertools
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from smalti.errors import CorruptError, NotSmaltiError, TruncatedError, VersionError
+from smalti.util.binary import HASH_BYTES, hash64
+
+MAGIC, END_MAGIC = b"\x89SML", b"LMS\x89"
+BLOCK_MARK, MODEL_MARK, SECTION_MARK, INDEX_MARK = b"\xb1SBK", b"\xb1SMO", b"\xb1SSE", b"\xb1SIX"
+VERSION = 1
+SINGLE_FLAG = 0x10
+"""In the form: the file is a single one, see `single.py`."""
+MODES = {1: "gray", 3: "RGB", 4: "RGBA"}
+"""Codes of modes: the number of channels."""
+ORDER, NAMES, LABELS, METADATA, CARRIERS = 1, 2, 3, 4, 5
+"""Codes of sections."""
+SECTIONS = (ORDER, NAMES, LABELS, METADATA, CARRIERS)
+FREE_SECTIONS = 128
+"""Codes from here on are for what later releases may say: a reader that does not know them passes over them."""
+OF_IMAGES = (ORDER, NAMES, LABELS)
+"""Sections that say something of each image."""
+
+MAX_BLOCK_IMAGES = 4096
+MAX_BLOCK_SAMPLES = 1 << 24
+"""Height * width * channels * images of a block: what a reader may have to hold at once."""
+MAX_PAYLOAD = 1 << 25
+"""Bytes: the pixels of a block as they are take half of it."""
+MAX_MODELS, MAX_KINDS, MAX_SECTIONS = 1 << 8, (1 << 16) - 1, (1 << 16) - 1
+MAX_MODEL_BYTES = 1 << 26
+MAX_SECTION_IMAGES, MAX_SECTION_BYTES = 1 << 16, 1 << 24
+"""Images that a section speaks of, and what it may take before it is deflated; so do all names that it says."""
+MAX_SECTION_NUMBERS = 1 << 20
+"""In all lists that are labels of a section."""
+
+HEADER = struct.Struct("<4sB6s2s8s")
+BLOCK = struct.Struct("<4sIHIHBBHH8s8s")
+MODEL = struct.Struct("<4sBI8s")
+SECTION = struct.Struct("<4sBIII8s")
+INDEX = struct.Struct("<4sQIHHH")
+MODEL_ENTRY = struct.Struct("<8sQ")
+KIND_ENTRY = struct.Struct("<BBHH")
+BLOCK_ENTRY = struct.Struct("<QIHH")
+SECTION_ENTRY = struct.Struct("<BQII")
+TRAILER = struct.Struct("<I8s4s")
+
+
+class Kind(NamedTuple):
+    """What the images of a block have in common."""
+
+    model: int  # number of a model of the file
+    mode: int  # one of MODES
+    height: int  # pixels
+    width: int  # pixels
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Of an image: h w c."""
+        return self.height, self.width, self.mode
+
+
+class BlockEntry(NamedTuple):
+    """Where a block lies."""
+
+    offset: int  # of its record, in bytes; 0 if carried by the order of images
+    size: int  # of its record, in bytes
+    images: int
+    kind: int  # number of its kind
+
+
+class SectionEntry(NamedTuple):
+    """Where a section lies."""
+
+    code: int  # one of SECTIONS
+    offset: int  # of its record, in bytes
+    size: int  # of its record, in bytes
+    images: int
+
+
+class ModelEntry(NamedTuple):
+    """A model of the file."""
+
+    id: bytes  # 8 bytes
+    offset: int  # of its record, in bytes; 0 if the file does not hold it
+
+
+class BlockHead(NamedTuple):
+    """What stands before the payload of a block."""
+
+    kind: Kind
+    number: int  # of the kind
+    images: int
+    first: int  # number of the first one among all images of this kind
+    pixels: bytes  # hash of the decoded pixels
+
+
+@dataclass(frozen=True)
+class Index:
+    """What is known only when all is written."""
+
+    models: tuple[ModelEntry, ...]
+    kinds: tuple[Kind, ...]
+    blocks: tuple[BlockEntry, ...]
+    sections: tuple[SectionEntry, ...]
+
+    @property
+    def count(self) -> int:
+        """Images in the file."""
+        return sum(block.images for block in self.blocks)
+
+
+def pack_header(model_id: bytes, end: int = 0) -> bytes:
+    """The first 21 bytes of an archive.
+
+    end: bytes of the archive proper, if something may follow; 0: all there is.
+    """
+    size = end.to_bytes(6, "little")
+    return HEADER.pack(MAGIC, VERSION, size, hash64(size)[:2], model_id)
+
+
+def check_start(data: bytes) -> int:
+    """The form of a file, from its first bytes.
+
+    Raises:
+        NotSmaltiError, VersionError, TruncatedError: as their names say.
+    """
+    if not data.startswith(MAGIC[: max(1, len(data))]):
+        raise NotSmaltiError("not a smalti file: it does not start with the bytes 89 53 4D 4C")
+    if len(data) <= len(MAGIC):
+        raise TruncatedError(f"the file ends after {len(data)} bytes, within its header; copy or download it again")
+    form = data[len(MAGIC)]
+    if form & 0x0F != VERSION:
+        what = "of an early draft of smalti" if form & 0x0F == 0 else f"of format version {form & 0x0F}"
+        raise VersionError(f"the file is {what}; this release reads version {VERSION}; install another smalti")
+    return form
+
+
+def unpack_header(data: bytes, file_size: int) -> tuple[bytes, int]:
+    """The id of an archive's first model, and where the archive ends, from the first 21 bytes of a file.
+
+    Raises:
+        TruncatedError, CorruptError: as their names say.
+    """
+    if len(data) < HEADER.size:
+        raise TruncatedError(f"the file ends after {len(data)} bytes, within its header; copy or download it again")
+    _, form, size, check, model_id = HEADER.unpack_from(data)
+    end = int.from_bytes(size, "little")
+    if form != VERSION or hash64(size)[:2] != check:
+        raise CorruptError("the header has an impossible field; the file is damaged")
+    if end > file_size:
+        raise TruncatedError(f"the file has {file_size} bytes of {end}; copy or download it again")
+    return model_id, end or file_size
+
+
+def pack_block(head: BlockHead, payload: bytes) -> bytes:
+    """A record: the images of one entropy-coded stream."""
+    fields = (len(payload), head.images, head.first, head.number, *head.kind, head.pixels)
+    data = BLOCK.pack(BLOCK_MARK, *fields, bytes(HASH_BYTES))[:-HASH_BYTES]
+    return data + hash64(data, payload) + payload
+
+
+def unpack_block(record: bytes) -> tuple[BlockHead, bytes]:
+    """Head and payload of a block.
+
+    Raises:
+        CorruptError: it is no block, or a damaged one.
+    """
+    if len(record) < BLOCK.size or not record.startswith(BLOCK_MARK):
+        raise CorruptError("a block does not start as one; the file is damaged")
+    _, size, count, first, number, model, mode, height, width, pixels, check = BLOCK.unpack_from(record)
+    if len(record) != BLOCK.size + size or hash64(record[: BLOCK.size - HASH_BYTES], record[BLOCK.size :]) != check:
+        raise CorruptError("the checksum of a block is wrong; the file is damaged")
+    kind = Kind(model, mode, height, width)
+    check_kind(kind, count)
+    return BlockHead(kind, number, count, first, pixels), record[BLOCK.size :]
+
+
+def check_kind(kind: Kind, count: int) -> None:
+    """Refuse images that no block may hold.
+
+    Raises:
+        CorruptError: they are too many, too large, or of no known mode.
+    """
+    possible = kind.mode in MODES and kind.height and kind.width and 1 <= count <= MAX_BLOCK_IMAGES
+    if not possible or kind.height * kind.width * kind.mode * count > MAX_BLOCK_SAMPLES:
+        raise CorruptError("a block has an impossible image shape or number of images; the file is damaged")
+
+
+def pack_model(number: int, bundle: bytes) -> bytes:
+    """A record: a model that the file holds."""
+    head = MODEL.pack(MODEL_MARK, number, len(bundle), bytes(HASH_BYTES))[:-HASH_BYTES]
+    return head + hash64(head, bundle) + bundle
+
+
+def unpack_model(record: bytes) -> tuple[int, bytes]:
+    """Number and bundle of a model.
+
+    Raises:
+        CorruptError: it is no model, or a damaged one.
+    """
+    if len(record) < MODEL.size or not record.startswith(MODEL_MARK):
+        raise CorruptError("a model does not start as one; the file is damaged")
+    _, number, size, check = MODEL.unpack_from(record)
+    if len(record) != MODEL.size + size or hash64(record[: MODEL.size - HASH_BYTES], record[MODEL.size :]) != check:
+        raise CorruptError("the checksum of a model is wrong; the file is damaged")
+    return number, record[MODEL.size :]
+
+
+def pack_section(code: int, first: int, count: int, data: bytes) -> bytes:
+    """A record: something of `count` images, from image `first` on."""
+    head = SECTION.pack(SECTION_MARK, code, first, count, len(data), bytes(HASH_BYTES))[:-HASH_BYTES]
+    return head + hash64(head, data) + data
+
+
+def unpack_section(record: bytes) -> tuple[int, int, int, bytes]:
+    """Code, number of the first image, number of images and data of a section.
+
+    Raises:
+        CorruptError: it is no section, or a damaged one.
+    """
+    if len(record) < SECTION.size or not record.startswith(SECTION_MARK):
+        raise CorruptError("a section does not start as one; the file is damaged")
+    _, code, first, count, size, check = SECTION.unpack_from(record)
+    data = record[SECTION.size :]
+    if len(data) != size or hash64(record[: SECTION.size - HASH_BYTES], data) != check:
+        raise CorruptError("the checksum of a section is wrong; the file is damaged")
+    if count > MAX_SECTION_IMAGES:
+        raise CorruptError(f"a section speaks of {count} images, {MAX_SECTION_IMAGES} are allowed; the file is damaged")
+    return code, first, count, data
+
+
+def pack_index(index: Index) -> bytes:
+    """Index and trailer: the end of an archive."""
+    counts = (len(index.blocks), len(index.models), len(index.kinds), len(index.sections))
+    body = INDEX.pack(INDEX_MARK, index.count, *counts)
+    for layout, entries in _tables(index):
+        body += b"".join(layout.pack(*entry) for entry in entries)
+    return body + TRAILER.pack(len(body), hash64(body), END_MAGIC)
+
+
+def _tables(index: Index) -> Sequence[tuple[struct.Struct, Sequence[tuple[int | bytes, ...]]]]:
+    return (
+        (MODEL_ENTRY, index.models),
+        (KIND_ENTRY, index.kinds),
+        (BLOCK_ENTRY, index.blocks),
+        (SECTION_ENTRY, index.sections),
+    )
+
+
+def unpack_trailer(data: bytes, end: int) -> tuple[int, bytes]:
+    """The index's bytes and hash, from the last 16 bytes of an archive that ends at byte `end`.
+
+    Raises:
+        TruncatedError: the end of the archive is not there.
+        CorruptError: the index cannot be so large.
+    """
+    room = end - HEADER.size - TRAILER.size
+    if room < INDEX.size or not data.endswith(END_MAGIC):
+        raise TruncatedError("the file's end is missing; copy or download it again, or try: smalti repair")
+    index_size, check, _ = TRAILER.unpack(data)
+    if not INDEX.size <= index_size <= room:
+        raise CorruptError(f"the trailer claims an index of {index_size} bytes; the file is damaged")
+    return index_size, check
+
+
+def unpack_index(data: bytes, check: bytes, model_id: bytes | None, at: int) -> Index:
+    """The index (`data`, without the trailer) that starts at byte `at`; model_id: as the header says, if it is asked.
+
+    Raises:
+        CorruptError: a checksum, a count or a place does not fit.
+    """
+    if hash64(data) != check or not data.startswith(INDEX_MARK):
+        raise CorruptError("the checksum of the index is wrong; the file is damaged; try: smalti repair")
+    _, count, n_blocks, n_models, n_kinds, n_sections = INDEX.unpack_from(data)
+    lengths = (n_models, n_kinds, n_blocks, n_sections)
+    layouts = (MODEL_ENTRY, KIND_ENTRY, BLOCK_ENTRY, SECTION_ENTRY)
+    if len(data) != INDEX.size + sum(n * layout.size for n, layout in zip(lengths, layouts, strict=True)):
+        raise CorruptError(f"the index is {len(data)} bytes long, which does not fit its {n_blocks} blocks")
+    tables, start = [], INDEX.size
+    for n, layout in zip(lengths, layouts, strict=True):
+        tables.append(list(layout.iter_unpack(data[start : start + n * layout.size])))
+        start += n * layout.size
+    index = Index(
+        tuple(map(ModelEntry._make, tables[0])),
+        tuple(map(Kind._make, tables[1])),
+        tuple(map(BlockEntry._make, tables[2])),
+        tuple(map(SectionEntry._make, tables[3])),
+    )
+    _check_index(index, count, model_id, at)
+    return index
+
+
+def _check_index(index: Index, count: int, model_id: bytes | None, at: int) -> None:
+    first = index.models[0].id if 1 <= len(index.models) <= MAX_MODELS else None
+    if first is None or model_id not in (None, first) or index.count != count:
+        raise CorruptError("the index does not fit the header or its own blocks; the file is damaged")
+    if len(set(index.kinds)) < len(index.kinds) or len({model.id for model in index.models}) < len(index.models):
+        raise CorruptError("two models or kinds of the index are the same; the file is damaged")
+    if index.kinds and not index.blocks:
+        raise CorruptError("the index has kinds of images, but no blocks; the file is damaged")
+    for kind in index.kinds:
+        check_kind(kind, 1)
+        if kind.model >= len(index.models):
+            raise CorruptError("the index names a model that there is not; the file is damaged")
+    for block in index.blocks:
+        if block.kind >= len(index.kinds):
+            raise CorruptError("the index names a kind that there is not; the file is damaged")
+        check_kind(index.kinds[block.kind], block.images)
+    _check_places(index, at)
+    _check_sections(index, count)
+
+
+def _check_places(index: Index, at: int) -> None:
+    """Records must lie between the header and the index, and not over each other."""
+    places = [(entry.offset, entry.size, BLOCK.size) for entry in index.blocks if entry.offset]
+    places += [(entry.offset, entry.size, SECTION.size) for entry in index.sections]
+    places += [(entry.offset, MODEL.size, MODEL.size) for entry in index.models if entry.offset]
+    if any(offset < HEADER.size or size < least or offset + size > at for offset, size, least in places):
+        raise CorruptError("the index names something outside of the file; it is damaged")
+    if any(here[0] + here[1] > after[0] for here, after in itertools.pairwise(sorted(places))):
+        raise CorruptError("two entries of the index name the same bytes; the file is damaged")
+    if any(not BLOCK.size <= entry.size <= BLOCK.size + MAX_PAYLOAD for entry in index.blocks):
+        raise CorruptError("the index names a block that is too small or too large; the file is damaged")
+
+
+def _check_sections(index: Index, count: int) -> None:
+    told = dict.fromkeys(SECTIONS, 0)
+    for section in index.sections:
+        if section.images > MAX_SECTION_IMAGES or section.size > SECTION.size + 2 * MAX_SECTION_BYTES:
+            raise CorruptError("the index names a section that is too large; the file is damaged")
+        if section.code not in SECTIONS and section.code < FREE_SECTIONS:
+            raise CorruptError(f"the index names a section of the unknown code {section.code}; the file is damaged")
+        if section.code in SECTIONS:
+            told[section.code] += section.images
+    if any(told[code] not in (0, count) for code in OF_IMAGES) or told[METADATA] or told[CARRIERS]:
+        raise CorruptError(f"the names, labels or order do not fit the {count} images; the file is damaged")
+    if told[ORDER] != (count if len(index.kinds) > 1 else 0):
+        raise CorruptError("the images are of several kinds and have no order, or the reverse; the file is damaged")

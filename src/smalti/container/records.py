@@ -1,0 +1,269 @@
+# SPDX-License-Identifier: MIT
+"""A smalti file as records: write them one after another, read any of them. Bytes, not images."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import BinaryIO
+
+from smalti.container.annotation_codec import pack_numbers
+from smalti.container.format import (
+    HEADER,
+    MAX_KINDS,
+    MAX_MODEL_BYTES,
+    MAX_MODELS,
+    MAX_SECTION_IMAGES,
+    MAX_SECTIONS,
+    MODEL,
+    ORDER,
+    SINGLE_FLAG,
+    TRAILER,
+    BlockEntry,
+    BlockHead,
+    Index,
+    Kind,
+    ModelEntry,
+    SectionEntry,
+    check_start,
+    pack_block,
+    pack_header,
+    pack_index,
+    pack_model,
+    pack_section,
+    unpack_block,
+    unpack_header,
+    unpack_index,
+    unpack_model,
+    unpack_section,
+    unpack_trailer,
+)
+from smalti.errors import CorruptError, SourceError, within
+from smalti.util.storage import Storage
+
+TAIL_BYTES = 1 << 16
+"""Read from the end at once: trailer and, mostly, the whole index."""
+
+
+@dataclass
+class ArchiveWriter:
+    """Writes records behind each other; `finish` makes the archive whole.
+
+    The first model's id is written at once, and a file that is new needs no seeking.
+    """
+
+    file: BinaryIO
+    models: list[ModelEntry]
+    kinds: list[Kind] = field(default_factory=list)
+    blocks: list[BlockEntry] = field(default_factory=list)
+    sections: list[SectionEntry] = field(default_factory=list)
+    at: int = 0  # where the next record goes
+    stored: dict[int, int] = field(default_factory=dict)  # images of each kind so far
+
+    def __post_init__(self) -> None:
+        self._numbers = {kind: i for i, kind in enumerate(self.kinds)}
+        self._ordered = sum(self.stored.values())
+
+    @classmethod
+    def start(cls, file: BinaryIO, model_id: bytes) -> "ArchiveWriter":
+        """A new archive in `file`."""
+        file.write(pack_header(model_id))
+        return cls(file, [ModelEntry(model_id, 0)], at=HEADER.size)
+
+    @classmethod
+    def resume(cls, file: BinaryIO, index: Index, at: int) -> "ArchiveWriter":
+        """More of an archive; `file` stands at byte `at`, behind all of it."""
+        stored: dict[int, int] = {}
+        for block in index.blocks:
+            stored[block.kind] = stored.get(block.kind, 0) + block.images
+        parts = (list(index.models), list(index.kinds), list(index.blocks), list(index.sections))
+        return cls(file, *parts, at=at, stored=stored)
+
+    def model(self, model_id: bytes, bundle: bytes | None = None) -> int:
+        """The number of a model; it is new, or there; its bundle is written if one is given and none is there."""
+        known = [entry.id for entry in self.models]
+        number = known.index(model_id) if model_id in known else len(known)
+        if number == MAX_MODELS:
+            raise SourceError(f"the images are coded by more than {MAX_MODELS} models; make several files")
+        if number == len(known):
+            self.models.append(ModelEntry(model_id, 0))
+        if bundle is not None and not self.models[number].offset:
+            self.models[number] = ModelEntry(model_id, self._write(pack_model(number, bundle)))
+        return number
+
+    def kind(self, kind: Kind) -> int:
+        """The number of a kind; it is new, or there.
+
+        Raises:
+            SourceError: there are too many of them.
+        """
+        if kind not in self._numbers:
+            if len(self.kinds) == MAX_KINDS:
+                raise SourceError(f"the images are of more than {MAX_KINDS} sizes; pack them into several files")
+            self._numbers[kind] = len(self.kinds)
+            self.kinds.append(kind)
+        return self._numbers[kind]
+
+    def order(self, kinds: Sequence[int]) -> None:
+        """Say of which kinds the next images are; nothing is written while there is one kind."""
+        if len(self.kinds) > 1:
+            told = sum(entry.images for entry in self.sections if entry.code == ORDER)
+            for start in range(told, self._ordered, MAX_SECTION_IMAGES):  # they came while there was one kind
+                count = min(MAX_SECTION_IMAGES, self._ordered - start)
+                self.section(ORDER, count, pack_numbers([0] * count))
+            self.section(ORDER, len(kinds), pack_numbers(kinds))
+        self._ordered += len(kinds)
+
+    def block_record(self, kind: Kind, count: int, pixels: bytes, payload: bytes, after: int = 0) -> bytes:
+        """What `block` would write behind `after` more images of the kind."""
+        number = self.kind(kind)
+        return pack_block(BlockHead(kind, number, count, self.stored.get(number, 0) + after, pixels), payload)
+
+    def block(self, kind: Kind, count: int, pixels: bytes, payload: bytes) -> None:
+        """Append a block. pixels: the hash of what it decodes to."""
+        record = self.block_record(kind, count, pixels, payload)
+        self._told(kind, count, self._write(record), len(record))
+
+    def carried(self, kind: Kind, count: int, size: int) -> None:
+        """Say that a block, a record of `size` bytes, is carried by the order of images."""
+        self._told(kind, count, 0, size)
+
+    def _told(self, kind: Kind, count: int, offset: int, size: int) -> None:
+        number = self.kind(kind)
+        self.blocks.append(BlockEntry(offset, size, count, number))
+        self.stored[number] = self.stored.get(number, 0) + count
+
+    def section(self, code: int, count: int, data: bytes) -> None:
+        """Append a section that speaks of the next `count` images of which none of that code has spoken."""
+        if len(self.sections) == MAX_SECTIONS:
+            raise SourceError("the file was appended to too often; put it together anew: smalti merge FILE -o NEW")
+        first = sum(entry.images for entry in self.sections if entry.code == code)
+        record = pack_section(code, first, count, data)
+        self.sections.append(SectionEntry(code, self._write(record), len(record), count))
+
+    def _write(self, record: bytes) -> int:
+        self.file.write(record)
+        self.at += len(record)
+        return self.at - len(record)
+
+    def finish(self) -> int:
+        """Write index and trailer; where the archive ends."""
+        data = pack_index(self.index())
+        self.file.write(data)
+        self.at += len(data)
+        return self.at
+
+    def index(self) -> Index:
+        """Of all that was written."""
+        return Index(tuple(self.models), tuple(self.kinds), tuple(self.blocks), tuple(self.sections))
+
+
+def read_index(storage: Storage, end: int, model_id: bytes | None = None) -> tuple[Index, int]:
+    """The index of an archive that ends at byte `end`, and where it starts.
+
+    model_id: of its first model, as the header says; None: the header is not asked.
+
+    Raises:
+        SourceError, TruncatedError, CorruptError: it cannot be read, is not there, or damaged.
+    """
+    tail_at = max(0, end - TAIL_BYTES)
+    tail = storage.read(tail_at, end - tail_at)
+    index_size, check = unpack_trailer(tail[-TRAILER.size :], end)
+    at = end - TRAILER.size - index_size
+    data = tail[at - tail_at : -TRAILER.size] if at >= tail_at else storage.read(at, index_size)
+    return unpack_index(data, check, model_id, at), at
+
+
+class ArchiveReader:
+    """Reads records of an archive in any order, from several threads if need be.
+
+    Raises:
+        SourceError: it cannot be read.
+        FormatError: it is not an archive, or a damaged one.
+    """
+
+    def __init__(self, storage: Storage) -> None:
+        self.storage = storage
+        with within(storage.where):
+            self._open(storage)
+
+    def _open(self, storage: Storage) -> None:
+        head = storage.read(0, HEADER.size)
+        if check_start(head) & SINGLE_FLAG:
+            raise CorruptError("this is a file of a single image")
+        self.model_id, self.end = unpack_header(head, storage.size)
+        self.index, self._index_at = read_index(storage, self.end, self.model_id)
+        self.count, stored = self.index.count, dict[int, int]()
+        self._firsts = []
+        for block in self.index.blocks:
+            self._firsts.append(stored.get(block.kind, 0))
+            stored[block.kind] = self._firsts[-1] + block.images
+
+    def read(self, block: int) -> bytes:
+        """The record of block `block`, unchecked; empty if it is carried."""
+        entry = self.index.blocks[block]
+        return self.storage.read(entry.offset, entry.size) if entry.offset else b""
+
+    def block(self, block: int, record: bytes | None = None) -> tuple[BlockHead, bytes]:
+        """Head and payload of block `block`.
+
+        record: its record, for one that is carried.
+
+        Raises:
+            CorruptError: it is damaged, or another one than the index says.
+        """
+        with within(f"{self.storage.where}: block {block}"):
+            head, payload = unpack_block(self.read(block) if record is None else record)
+            entry = self.index.blocks[block]
+            same = head.number == entry.kind and head.kind == self.index.kinds[entry.kind]
+            same = same and head.first == self._firsts[block]
+            if not same or head.images != entry.images:
+                raise CorruptError("a block is not the one that the index says; the file is damaged")
+        return head, payload
+
+    def model(self, number: int) -> bytes | None:
+        """The bundle of a model, if the file holds it.
+
+        Raises:
+            CorruptError: it is damaged.
+        """
+        offset = self.index.models[number].offset
+        if not offset:
+            return None
+        head = self.storage.read(offset, MODEL.size)
+        size = min(MODEL.unpack(head)[2], MAX_MODEL_BYTES) if len(head) == MODEL.size else 0
+        with within(self.storage.where):
+            found, bundle = unpack_model(self.storage.read(offset, min(MODEL.size + size, self._room(offset))))
+            if found != number:
+                raise CorruptError("a model is not the one that the index says; the file is damaged")
+        return bundle
+
+    def _room(self, offset: int) -> int:
+        """Bytes up to the next record that the index names, or the index."""
+        tables: tuple[Sequence[ModelEntry | BlockEntry | SectionEntry], ...]
+        tables = (self.index.models, self.index.blocks, self.index.sections)
+        starts = (entry.offset for entries in tables for entry in entries)
+        return min((start for start in starts if start > offset), default=self._index_at) - offset
+
+    def sections(self, code: int) -> list[tuple[int, bytes]]:
+        """Number of images and data of each section of that code, in order.
+
+        Raises:
+            CorruptError: one is damaged, or another one than the index says.
+        """
+        found, after = [], 0
+        for entry in self.index.sections:
+            if entry.code == code:
+                with within(self.storage.where):
+                    told, first, count, data = unpack_section(self.storage.read(entry.offset, entry.size))
+                    if (told, first, count) != (code, after, entry.images):
+                        raise CorruptError("a section is not the one that the index says; the file is damaged")
+                found.append((count, data))
+                after += count
+        return found
+
+    def has(self, code: int) -> bool:
+        """Whether there is such a section."""
+        return any(entry.code == code for entry in self.index.sections)
+
+    def close(self) -> None:
+        """Close what it reads from; reading afterwards is an error."""
+        self.storage.close()

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""Symbols to bytes and back, by integer frequencies."""

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: MIT
+"""Mixtures of logistics in integers: cumulative distributions from a table, weighed, as frequencies for the coder."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from smalti.entropy.frequencies import TOTAL, Ints
+from smalti.util.parallel import once
+
+SCALES = 112
+"""Widths that a logistic may have: 2^(i/8) units, i from 0."""
+CDF_STEPS = 512
+"""Entries of the table of the logistic's cumulative distribution to one width."""
+CDF_RANGE = 12
+"""The table goes from minus to plus so many widths."""
+CDF_ONE = 1 << 16
+WEIGHT_RANGE = 192
+"""The table of mixture weights goes from minus to plus so many sixteenths of a logit."""
+WEIGHT_BITS = 12
+WEIGHT_ONE = 1 << WEIGHT_BITS
+WHOLE_BITS = 28
+"""A mixture's cumulative distribution goes up to 2^28."""
+INVERSE_BITS = 17
+
+Mixture = tuple[Ints, Ints, Ints]
+"""Centres (units), widths (indices) and logits (sixteenths), `... k`, of logits one fewer."""
+
+
+@dataclass(frozen=True, eq=False)
+class Logistics:
+    """The tables.
+
+    Raises:
+        ValueError: a table that is none.
+    """
+
+    cdf: NDArray[np.int32]  # of the logistic: 2 * CDF_RANGE * CDF_STEPS + 1, rising from 0 to CDF_ONE
+    weights: NDArray[np.int32]  # of a component by its logit: 2 * WEIGHT_RANGE + 1, from 0 to WEIGHT_ONE
+    inverse: NDArray[np.int32]  # of the widths: SCALES, CDF_STEPS << INVERSE_BITS over twice the width
+
+    def __post_init__(self) -> None:
+        shapes = {"cdf": 2 * CDF_RANGE * CDF_STEPS + 1, "weights": 2 * WEIGHT_RANGE + 1, "inverse": SCALES}
+        for name, length in shapes.items():
+            if getattr(self, name).shape != (length,) or getattr(self, name).dtype != np.int32:
+                raise ValueError(f"prior: {name} is not {length} integers of 32 bits")
+        for table, top in ((self.cdf, CDF_ONE), (self.weights, WEIGHT_ONE)):
+            if table.min() < 0 or table.max() > top or (np.diff(table) < 0).any():
+                raise ValueError(f"prior: a table does not rise from 0 at least to {top} at most")
+        if self.inverse.min() < 1 or self.inverse.max() > CDF_STEPS << INVERSE_BITS - 1:
+            raise ValueError("prior: an inverse width out of range")
+
+    @once
+    def lookup(self) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]:
+        """The logistic's table, the inverse widths, and how far from a centre (twice) each leads to the table's end."""
+        limit = (CDF_RANGE * CDF_STEPS << INVERSE_BITS) // self.inverse.astype(np.int64)
+        return self.cdf.astype(np.int32), self.inverse.astype(np.int32), limit.astype(np.int32)
+
+    def shares(self, logits: Ints) -> list[Ints]:
+        """What components weigh (`...` each, WEIGHT_ONE together): each takes its share of what those before left."""
+        left, shares = np.full(logits.shape[:-1], WEIGHT_ONE, np.int64), []
+        for k in range(logits.shape[-1]):
+            shares.append(left * self.weights[logits[..., k] + WEIGHT_RANGE] >> WEIGHT_BITS)
+            left = left - shares[-1]
+        return [*shares, left]
+
+
+def split_outputs(outputs: Ints, components: int) -> Mixture:
+    """What a network gives (`... 3 * components - 1`) as a mixture, within its ranges."""
+    centres, widths, logits = np.split(outputs, [components, 2 * components], axis=-1)
+    return centres, widths.clip(0, SCALES - 1), logits.clip(-WEIGHT_RANGE, WEIGHT_RANGE)
+
+
+def mixture_cdf(logistics: Logistics, mixture: Mixture, edges: Ints) -> NDArray[np.int32]:
+    """The mixture's cumulative distribution, 0 to 2^28, at half of `edges` (`... e`, the mixture's axes before)."""
+    centres, widths, logits = mixture
+    cdf, inverse, limit = logistics.lookup
+    inverse, limit = inverse[widths], limit[widths]
+    whole, twice = edges.astype(np.int32), 2 * centres.astype(np.int32)
+    total = np.zeros(edges.shape, np.int32)
+    for c, share in enumerate(logistics.shares(logits)):
+        z = whole - twice[..., c, None]
+        np.minimum(z, limit[..., c, None], out=z)  # beyond, the table would end
+        np.maximum(z, -limit[..., c, None], out=z)
+        z *= inverse[..., c, None]
+        z >>= INVERSE_BITS
+        part = cdf.take(z + CDF_RANGE * CDF_STEPS)
+        part *= share.astype(np.int32)[..., None]
+        total += part
+    return total
+
+
+def frequencies(logistics: Logistics, mixture: Mixture, edges: Ints) -> Ints:
+    """Integer frequencies, at least 1 and summing to 2^24.
+
+    mixture: of `n` rows.
+    edges: `n k-1`, twice the borders between the k symbols, rising; what is beyond belongs to the first and last.
+    Returns `n k`.
+    """
+    n, k = len(edges), edges.shape[1] + 1
+    cumulative = np.empty((n, k + 1), np.int64)
+    cumulative[:, 0], cumulative[:, -1] = 0, 1 << WHOLE_BITS
+    cumulative[:, 1:-1] = mixture_cdf(logistics, mixture, edges)
+    return np.diff(scaled(cumulative, np.int64(k)), axis=1) + 1
+
+
+def scaled(cumulative: Ints, k: Ints | np.int64) -> Ints:
+    """A distribution that goes up to 2^28 as one that goes up to 2^24 - k, which leaves 1 for each of `k` symbols."""
+    result: Ints = cumulative * (TOTAL - k) >> WHOLE_BITS
+    return result

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""One file for each format of images that smalti reads or writes."""

@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: MIT
+"""Folders of image files, searched in depth; labels in `metadata.jsonl` or `metadata.csv` at the top."""
+
+import contextlib
+import errno
+import os
+import secrets
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+from smalti.errors import OutputError, OutputExistsError, SourceError
+from smalti.exchange.formats.pictures import SUFFIXES, png_bytes, read_picture
+from smalti.exchange.labels import METADATA, csv_labels, json_rows, lines_of, metadata_labels, metadata_line
+from smalti.exchange.names import file_name
+from smalti.exchange.parts import Parts, Single, damage, grouped
+from smalti.types import About, ImageSet, Label, OnBad, Source
+from smalti.util.atomic import output_error
+
+_TWO = "two images would be one file, or one the folder of the other"
+_OF_NAMES = {
+    errno.ENAMETOOLONG: "its name is too long",
+    **dict.fromkeys((errno.EEXIST, errno.ENOTDIR, errno.EISDIR), _TWO),
+}
+"""Why a name cannot be had, where another target can hold it."""
+
+
+def open_folder(folder: Path, on_bad: OnBad, *, labelled: bool) -> Source:
+    """The images of a folder in the order of their paths; what is hidden, and links to folders, are passed over.
+
+    Raises:
+        SourceError: it cannot be read, holds no images, or labels only some of them.
+    """
+    with damage(folder, "a folder that can be read"):
+        names = _find(folder)
+    if not names:
+        raise SourceError(f"{folder} holds no images; give a folder of PNG, JPEG, WebP, ... files")
+    labels = _labels(folder, names) if labelled else None
+    parts = Parts(lambda: grouped(_singles(folder, names, labels, on_bad)))
+    return Source(parts, len(names), named=True, labelled=labels is not None)
+
+
+def _find(folder: Path) -> list[str]:
+    def fail(error: OSError) -> None:
+        raise error
+
+    found: list[str] = []
+    for parent, folders, files in os.walk(folder, onerror=fail):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        paths = [Path(parent, file) for file in files if not file.startswith(".")]
+        images = [path for path in paths if path.suffix.lower() in SUFFIXES and not path.is_dir()]
+        found.extend(path.relative_to(folder).as_posix() for path in images)
+    return sorted(found)
+
+
+def _labels(folder: Path, names: Sequence[str]) -> tuple[Label, ...] | None:
+    for kind in METADATA:
+        if (folder / kind).is_file():
+            with damage(folder, f"a folder with {kind}"), (folder / kind).open("rb") as file:
+                return metadata_labels(lines_of(file), folder, kind, names)
+    return None
+
+
+def _singles(folder: Path, names: Sequence[str], labels: Sequence[Label] | None, on_bad: OnBad) -> Iterator[Single]:
+    for i, name in enumerate(names):
+        path = folder / name
+        if (pixels := read_picture(path, name, str(path), on_bad)) is not None:
+            yield Single(pixels, name, None if labels is None else labels[i])
+
+
+def check_folder(folder: Path, *, force: bool) -> None:
+    """Raise, before any work is done, if `write_folder` would refuse `folder`.
+
+    Raises:
+        OutputExistsError: it is a file, or holds something and `force` is false.
+        OutputError: the operating system does not even let us look.
+    """
+    try:
+        if folder.is_dir():
+            if any(folder.iterdir()) and not force:
+                raise OutputExistsError(f"{folder} is not empty; choose another folder or add --force to add to it")
+        elif os.path.lexists(folder):
+            raise OutputExistsError(f"{folder} is a file; to write one, end its name with .npz, .tar, .zip, .parquet")
+    except (OSError, ValueError) as exc:
+        raise output_error(folder, exc) from exc
+
+
+def write_folder(parts: Iterable[ImageSet], about: About, folder: Path) -> None:
+    """All files to a hidden folder beside the new one, or within the one that is there; then into place.
+
+    In a folder that is there, files of the same names are replaced, labels and all; others keep theirs.
+
+    Raises:
+        CorruptError: a name leads outside of the folder.
+        OutputExistsError: a folder, or a link to one, is where a file should go; or some images of the folder would
+            have labels and others none.
+        OutputError: the disk is full, not writable, ...; the target is as it was.
+    """
+    there = folder.is_dir()
+    temporary = (folder if there else folder.parent) / f".smalti.{secrets.token_hex(6)}.part"
+    try:
+        files = temporary / "files"
+        files.mkdir(parents=True)
+        names, lines = _write_files(parts, about, files, folder)
+        if there:
+            _move_into(temporary, names, lines, folder)
+        else:
+            _write_lines(lines, files / METADATA[0])
+            files.replace(folder)
+    except (OSError, ValueError) as exc:
+        raise output_error(folder, exc) from exc
+    finally:
+        with contextlib.suppress(OSError, ValueError):
+            shutil.rmtree(temporary)
+
+
+def _write_files(parts: Iterable[ImageSet], about: About, temporary: Path, folder: Path) -> tuple[list[str], list[str]]:
+    """The files' names, and the lines of `metadata.jsonl` if there are labels."""
+    digits = len(str(about.count - 1))
+    names: list[str] = []
+    lines: list[str] = []
+    for part in parts:
+        for i, image in enumerate(part.pixels):
+            name = file_name(part.names[i] if part.names else f"{len(names):0{digits}d}", str(folder))
+            with _created(temporary / name, name, folder) as file:
+                file.write(png_bytes(image))
+            names.append(name)
+            if part.labels is not None:
+                lines.append(metadata_line(name, part.labels[i]))
+    return names, lines
+
+
+def _created(path: Path, name: str, folder: Path) -> BinaryIO:
+    """A new file for the image `name`; two names must never be one file.
+
+    Raises:
+        OutputError: no folder can hold a file of that name, or not beside the others.
+        OSError: there is another reason.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("xb")
+    except OSError as exc:
+        if (reason := _OF_NAMES.get(exc.errno or 0)) is None:
+            raise
+        other = "a parquet file (or npz, if all are of one size)"
+        raise OutputError(f"{folder} cannot hold the image {name!r:.80}: {reason}; unpack to {other}") from exc
+
+
+def _write_lines(lines: Sequence[str], path: Path) -> None:
+    if lines:
+        with path.open("x", encoding="utf-8", newline="\n") as file:
+            file.writelines(lines)
+
+
+def _move_into(temporary: Path, names: Sequence[str], lines: Sequence[str], folder: Path) -> None:
+    """Move files over those of a folder that is there; what could fail is tried before the first is moved.
+
+    Labels of what is replaced go first and new ones come last: whenever it is cut short, no image has another's label.
+    """
+    kept = _kept(folder, names, labelled=bool(lines))
+    for parent in dict.fromkeys(Path(name).parent for name in names):
+        _refuse_links(folder, parent)
+        (folder / parent).mkdir(parents=True, exist_ok=True)
+    metadata = folder / METADATA[0]
+    for name in (*names, METADATA[0]) if lines else names:
+        if (folder / name).is_dir():
+            raise OutputExistsError(f"{folder / name} is a folder where a file should go; choose another target")
+    _write_lines(kept, temporary / "kept")
+    _write_lines([*kept, *lines], temporary / "all")
+    if kept:
+        (temporary / "kept").replace(metadata)
+    elif metadata.is_file():
+        metadata.unlink()
+    for name in names:
+        (temporary / "files" / name).replace(folder / name)
+    if lines:
+        (temporary / "all").replace(metadata)
+
+
+def _kept(folder: Path, names: Sequence[str], *, labelled: bool) -> list[str]:
+    """The lines of `metadata.jsonl` that stay when the files `names`, labelled or not, come into a folder.
+
+    Raises:
+        OutputExistsError: some images would have labels and others none, or `metadata.csv` has labels.
+        SourceError: `metadata.jsonl` or `metadata.csv` is damaged.
+    """
+    written, kept, known = set(names), list[str](), set[str]()
+    metadata, table = (folder / kind for kind in METADATA)
+    if metadata.is_file():
+        with damage(folder, f"a folder with {metadata.name}"), metadata.open("rb") as file:
+            for line, row in json_rows(lines_of(file), metadata.name):
+                if row["file_name"] not in written:
+                    kept.append(line.rstrip("\r\n") + "\n")
+                    known.update([row["file_name"]] if row.get("label") is not None else [])
+    if table.is_file():
+        with damage(folder, f"a folder with {table.name}"), table.open("rb") as file:
+            if any(csv_labels(lines_of(file))):
+                raise OutputExistsError(f"{folder} has labels in {table.name}, to which none are added; choose another")
+    others = (name for name in _find(folder) if name not in written)
+    if (other := next((name for name in others if (name in known) != labelled), None)) is not None:
+        has, have = ("no label", "some") if labelled else ("a label", "none")
+        raise OutputExistsError(f"{folder / other} has {has}, the images to add have {have}; choose another folder")
+    return kept
+
+
+def _refuse_links(folder: Path, parent: Path) -> None:
+    """What a link leads to is not the target's to write."""
+    if os.path.normcase((folder / parent).resolve()) != os.path.normcase(folder.resolve() / parent):
+        raise OutputExistsError(f"{folder / parent} leads elsewhere by a link; choose another target")

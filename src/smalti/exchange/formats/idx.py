@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: MIT
+"""idx files as of MNIST: unsigned bytes, images in three dimensions, labels in one (yann.lecun.com/exdb/mnist)."""
+
+import contextlib
+import gzip
+import os
+import re
+import struct
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import numpy as np
+
+from smalti.errors import SourceError
+from smalti.exchange.parts import GZIP, MAX_BYTES, MAX_MEMBER_BYTES, Parts, damage, part_length, read_exactly
+from smalti.types import About, ImageSet, Label, Source
+from smalti.util.atomic import atomic_write
+
+IDX = re.compile(r"[.-]idx(3-ubyte)?(\.gz)?$", re.IGNORECASE)
+"""How the name of an idx file to write ends."""
+IDX_IMAGES, IDX_LABELS = b"\0\0\x08\x03", b"\0\0\x08\x01"
+_IMAGES = re.compile("images-idx3", re.IGNORECASE)
+
+
+def open_idx(path: Path) -> Source:
+    """The images of an idx file, gzipped or not.
+
+    Raises:
+        SourceError: it is no idx file of images, or does not hold what it claims.
+    """
+    with _opened(path) as (file, size):
+        n, _, _ = _shape(path, file, size)
+    return Source(Parts(lambda: _parts(path)), n, named=False, labelled=False)
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[tuple[BinaryIO, int | None]]:
+    """The file, and its size if it is not gzipped."""
+    with contextlib.ExitStack() as stack:
+        with damage(path, "an idx file"):
+            raw = stack.enter_context(path.open("rb"))
+            zipped = raw.read(2) == GZIP
+            raw.seek(0)
+            file = stack.enter_context(gzip.GzipFile(fileobj=raw)) if zipped else raw
+            size = None if zipped else path.stat().st_size
+        yield cast("BinaryIO", file), size
+
+
+def _shape(path: Path, file: BinaryIO, size: int | None) -> tuple[int, int, int]:
+    """Read the header: `n h w`."""
+    with damage(path, "an idx file"):
+        head = read_exactly(file, 16)
+    if len(head) < 16 or not head.startswith(IDX_IMAGES):
+        raise SourceError(f"{path} is not an idx file of images (unsigned bytes in three dimensions)")
+    n, h, w = struct.unpack(">3I", head[4:])
+    if n * h * w > MAX_BYTES or h * w > MAX_MEMBER_BYTES:
+        raise SourceError(f"{path} claims {n} images of {h}x{w}, more than fits; it is damaged")
+    if not n * h * w:
+        raise SourceError(f"there are no images: {path} claims {n} of {h}x{w}")
+    if size is not None and size != 16 + n * h * w:
+        raise _wrong_size(path, n, h, w)
+    return n, h, w
+
+
+def _wrong_size(path: Path, n: int, h: int, w: int) -> SourceError:
+    return SourceError(f"{path} does not hold the {n} images of {h}x{w} that it claims; copy it again")
+
+
+def _parts(path: Path) -> Iterator[ImageSet]:
+    with _opened(path) as (file, size):
+        n, h, w = _shape(path, file, size)
+        step = part_length((h, w, 1))
+        for start in range(0, n, step):
+            k = min(step, n - start)
+            with damage(path, "an idx file"):
+                data = read_exactly(file, k * h * w)
+                more = start + k == n and file.read(1)
+            if len(data) != k * h * w or more:
+                raise _wrong_size(path, n, h, w)
+            yield ImageSet(np.frombuffer(data, np.uint8).reshape(k, h, w))
+
+
+def read_labels(path: Path) -> tuple[int, ...]:
+    """The labels of an idx file of unsigned bytes in one dimension, gzipped or not.
+
+    Raises:
+        SourceError: it is no such file, or does not hold what it claims.
+    """
+    with _opened(path) as (file, size), damage(path, "an idx file of labels"):
+        head = read_exactly(file, 8)
+        if len(head) < 8 or not head.startswith(IDX_LABELS):
+            raise SourceError(f"{path} is not an idx file of labels (unsigned bytes in one dimension)")
+        (n,) = struct.unpack(">I", head[4:])
+        data = b"" if size not in (None, 8 + n) else read_exactly(file, n)
+        if len(data) != n or file.read(1):
+            raise SourceError(f"{path} does not hold the {n} labels that it claims; copy it again")
+    return tuple(data)
+
+
+def labels_path(target: Path) -> Path | None:
+    """Where the labels of images in `target` go: `train-images-idx3-ubyte` has `train-labels-idx1-ubyte` beside it."""
+    name = _IMAGES.sub("labels-idx1", target.name)
+    return None if name == target.name else target.with_name(name)
+
+
+def write_idx(parts: Iterable[ImageSet], about: About, target: Path, *, force: bool) -> Path | None:
+    """Gray images of one size; labels, if they are all 0 to 255 and `target` has a place for them, beside it.
+
+    Labels that are there go before the images are replaced, and new ones come after: whenever it is cut short, no
+    image has another's label. Returns the file of the labels, if one was written.
+
+    Raises:
+        OutputExistsError, OutputError: see `atomic_write`.
+    """
+    beside = labels_path(target)
+    ((h, w, _),) = about.shapes
+    labels: list[Label] = []
+    with contextlib.ExitStack() as after, atomic_write(target, force=force) as file:
+        with _zipped(file, target) as images:
+            images.write(IDX_IMAGES + struct.pack(">3I", about.count, h, w))
+            for part in parts:
+                images.write(part.pixels.tobytes())
+                labels.extend(part.labels or ())
+        if beside is None:
+            return None
+        data = _bytes_of(labels)
+        if data:
+            with _zipped(after.enter_context(atomic_write(beside, force=force)), beside) as out:
+                out.write(IDX_LABELS + struct.pack(">I", len(data)) + data)
+        file.flush()
+        os.fsync(file.fileno())  # what could fail is done before the old labels go
+        (Path(os.path.realpath(beside)) if data else beside).unlink(missing_ok=True)
+    return beside if data else None
+
+
+def _bytes_of(labels: list[Label]) -> bytes:
+    """Nothing, if they are not all 0 to 255."""
+    numbers = [label for label in labels if isinstance(label, int) and 0 <= label <= 255]
+    return bytes(numbers) if len(numbers) == len(labels) else b""
+
+
+@contextlib.contextmanager
+def _zipped(file: BinaryIO, target: Path) -> Iterator[BinaryIO]:
+    """`file`, through gzip if the name of `target` says so."""
+    if target.suffix.lower() != ".gz":
+        yield file
+        return
+    with gzip.GzipFile(fileobj=file, mode="wb", filename="", mtime=0) as zipped:
+        yield cast("BinaryIO", zipped)

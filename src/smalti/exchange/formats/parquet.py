@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: MIT
+"""Parquet files with a column of encoded images, as Hugging Face's data sets have them; the only user of pyarrow."""
+
+import contextlib
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any, BinaryIO, NamedTuple
+
+from smalti.errors import MissingExtraError, SourceError, UsageError
+from smalti.exchange.formats.pictures import png_bytes, read_picture
+from smalti.exchange.labels import label_of
+from smalti.exchange.parts import MAX_MEMBER_BYTES, PART_IMAGES, Parts, Single, damage, grouped
+from smalti.types import ImageSet, Label, OnBad, Source
+
+PARQUET = b"PAR1"
+"""How a parquet file starts."""
+_ROWS = 64  # a batch: encoded images are small, but not bounded
+_FEATURES: dict[str, object] = {
+    "int": {"dtype": "int64", "_type": "Value"},
+    "str": {"dtype": "string", "_type": "Value"},
+    "tuple": {"feature": {"dtype": "int64", "_type": "Value"}, "_type": "Sequence"},
+}
+"""What `datasets` calls the kinds of labels."""
+_Row = tuple[bytes | None, str | None, object]
+"""Of one image: the encoded image, its path, its label."""
+
+
+class _Encoded(NamedTuple):
+    """An image on its way into a table."""
+
+    png: bytes
+    name: str | None
+    label: Label | None
+
+
+def load_pyarrow() -> ModuleType:
+    """The module `pyarrow`, with `pyarrow.parquet`.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as exc:
+        raise MissingExtraError("parquet files", "parquet") from exc
+    module: ModuleType = pyarrow
+    return module
+
+
+def open_parquet(path: Path, on_bad: OnBad, *, labelled: bool) -> Source:
+    """The images of a parquet file: of its column `image` or `img`, with `label` or `labels` if it is there.
+
+    Raises:
+        SourceError: it is damaged, or has no such column or no rows.
+        MissingExtraError: pyarrow is not installed.
+    """
+    load_pyarrow()
+    with _opened(path, labelled=labelled) as (file, image, label):
+        total = file.metadata.num_rows
+        first = next(_rows(path, file, image, label), [])
+    if not first:
+        raise SourceError(f"{path} holds no images: it has no rows")
+    named = all(name for _, name, _ in first)
+    labelled = label is not None
+    parts = Parts(lambda: grouped(_singles(path, on_bad, named=named, labelled=labelled)))
+    return Source(parts, total, named=named, labelled=labelled)
+
+
+@contextlib.contextmanager
+def _opened(path: Path, *, labelled: bool) -> Iterator[tuple[Any, str, str | None]]:
+    """The file, and its columns of images and, if they are to be `labelled`, of labels."""
+    with contextlib.ExitStack() as stack:
+        with damage(path, "a parquet file"):
+            raw = stack.enter_context(path.open("rb"))
+            file = stack.enter_context(load_pyarrow().parquet.ParquetFile(raw))
+            columns = list(file.schema_arrow.names)
+        image = next((name for name in ("image", "img") if name in columns), None)
+        if image is None:
+            raise SourceError(f"{path} has the columns {', '.join(columns)[:400]}; the images must be in image or img")
+        labels = (name for name in ("label", "labels") if labelled and name in columns)
+        yield file, image, next(labels, None)
+
+
+def _rows(path: Path, file: Any, image: str, label: str | None) -> Iterator[list[_Row]]:
+    """The rows, batch by batch."""
+    with damage(path, "a parquet file"):
+        batches = file.iter_batches(batch_size=_ROWS, columns=[image, label] if label else [image])
+    while True:
+        with damage(path, "a parquet file"):
+            batch = next(batches, None)
+            if batch is None:
+                return
+            images = batch.column(image).to_pylist()
+            labels = batch.column(label).to_pylist() if label else [None] * len(images)
+            rows = [(*_image_of(value), labels[i]) for i, value in enumerate(images)]
+        yield rows
+
+
+def _image_of(value: object) -> tuple[bytes | None, str | None]:
+    """The encoded image and its path."""
+    data, name = (value.get("bytes"), value.get("path")) if isinstance(value, dict) else (value, None)
+    if not isinstance(data, bytes | None) or not isinstance(name, str | None):
+        raise ValueError("images must be bytes, or a struct of bytes and path")
+    return data, name
+
+
+def _singles(path: Path, on_bad: OnBad, *, named: bool, labelled: bool) -> Iterator[Single]:
+    row = -1
+    with _opened(path, labelled=labelled) as (file, image, label_column):
+        for batch in _rows(path, file, image, label_column):
+            for data, name, value in batch:
+                row += 1
+                where = f"{path}: row {row}"
+                label = _label(value, where) if label_column else None
+                if named and not name:
+                    raise SourceError(f"{where} has no path, rows before it have; give one to each, or none")
+                if (data := _bounded(data, where, on_bad)) is None:
+                    continue
+                called = name if named and name else None
+                if (pixels := read_picture(data, called or str(row), where, on_bad)) is not None:
+                    yield Single(pixels, called, label)
+
+
+def _bounded(data: bytes | None, where: str, on_bad: OnBad) -> bytes | None:
+    if data is None:
+        on_bad(SourceError(f"{where} has no bytes of an image; leave it out, or embed the file it names"))
+    elif len(data) > MAX_MEMBER_BYTES:
+        on_bad(SourceError(f"{where} has {len(data)} bytes, no small image; leave it out"))
+        return None
+    return data
+
+
+def _label(value: object, where: str) -> Label:
+    try:
+        return label_of(value)
+    except SourceError as exc:
+        raise SourceError(f"{where}: {exc}") from exc
+
+
+def write_parquet(parts: Iterable[ImageSet], file: BinaryIO) -> None:
+    """PNG files in a column `image`, labels in a column `label`, with what Hugging Face's `datasets` needs to know.
+
+    Raises:
+        UsageError: the labels are of several kinds, or beyond 64 bits.
+        MissingExtraError: pyarrow is not installed.
+    """
+    arrow = load_pyarrow()
+    writer = None
+    kind = None
+    try:
+        for rows in _batches(parts):
+            kind = _kind(rows[0].label) if kind is None else kind
+            table = _table(arrow, rows, kind)
+            writer = writer or arrow.parquet.ParquetWriter(file, table.schema)
+            writer.write_table(table)
+    finally:
+        if writer is not None:
+            writer.close()
+
+
+def _batches(parts: Iterable[ImageSet]) -> Iterator[list[_Encoded]]:
+    """Row groups: encoded images, many together even if the parts are small."""
+    waiting: list[_Encoded] = []
+    for part in parts:
+        for i, image in enumerate(part.pixels):
+            label = None if part.labels is None else part.labels[i]
+            waiting.append(_Encoded(png_bytes(image), part.names[i] if part.names else None, label))
+            if len(waiting) == PART_IMAGES:
+                yield waiting
+                waiting = []
+    if waiting:
+        yield waiting
+
+
+def _table(arrow: ModuleType, rows: list[_Encoded], kind: str) -> Any:
+    """A row group whose labels are all of `kind`."""
+    images = [{"bytes": row.png, "path": row.name} for row in rows]
+    image_type = arrow.struct([("bytes", arrow.binary()), ("path", arrow.string())])
+    columns = {"image": arrow.array(images, image_type)}
+    features: dict[str, object] = {"image": {"_type": "Image"}}
+    if kind:
+        if any(_kind(row.label) != kind for row in rows):
+            raise UsageError("the labels are of several kinds, which no column holds; give a folder, tar or zip")
+        types = {"int": arrow.int64(), "str": arrow.string(), "tuple": arrow.list_(arrow.int64())}
+        try:
+            columns["label"] = arrow.array([row.label for row in rows], types[kind])
+        except (ValueError, OverflowError) as exc:
+            raise UsageError(f"a parquet file cannot hold these labels ({exc}); give a folder") from exc
+        features["label"] = _FEATURES[kind]
+    about = json.dumps({"info": {"features": features}})
+    return arrow.table(columns).replace_schema_metadata({b"huggingface": about.encode()})
+
+
+def _kind(label: Label | None) -> str:
+    return "" if label is None else "str" if isinstance(label, str) else "tuple" if isinstance(label, tuple) else "int"

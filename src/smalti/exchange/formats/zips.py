@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: MIT
+"""Zip files of image files; labels in `metadata.jsonl` or `metadata.csv` at the top, as in a folder."""
+
+import zipfile
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
+
+from smalti.errors import OutputError, SourceError
+from smalti.exchange.formats.pictures import SUFFIXES, png_bytes, read_picture
+from smalti.exchange.labels import METADATA, lines_of, metadata_labels, metadata_line
+from smalti.exchange.names import file_name, plain_name, unsafe_name
+from smalti.exchange.parts import MAX_MEMBER_BYTES, MAX_TEXT_BYTES, Parts, Single, damage, grouped, read_exactly
+from smalti.types import About, ImageSet, Label, OnBad, Source
+
+ZIP = (b"PK\x03\x04", b"PK\x05\x06")
+"""How a zip file starts: with a member, or empty."""
+APPLE_DOUBLE = b"\x00\x05\x16\x07"
+"""How files start that macOS puts beside images in archives; their names end like those of images."""
+_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest of zip: equal images make equal files
+
+
+def open_zip(path: Path, on_bad: OnBad, *, labelled: bool) -> Source:
+    """The images of a zip file, in its order.
+
+    Raises:
+        SourceError: it is damaged, holds no images, or labels only some of them.
+    """
+    with damage(path, "a zip file"), zipfile.ZipFile(path) as file:
+        members = _images(file)
+        if not members:
+            raise SourceError(f"{path} holds no images; give a zip file of PNG, JPEG, WebP, ... files")
+        labels = _labels(file, path, [plain_name(member.filename) for member in members]) if labelled else None
+    parts = Parts(lambda: grouped(_singles(path, labels, on_bad)))
+    return Source(parts, len(members), named=True, labelled=labels is not None)
+
+
+def _images(file: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
+    return [
+        member
+        for member in file.infolist()
+        if PurePosixPath(member.filename).suffix.lower() in SUFFIXES
+        and not member.is_dir()
+        and not (member.filename.startswith("__MACOSX/") and _starts_as_apple_double(file, member))
+    ]
+
+
+def _starts_as_apple_double(file: zipfile.ZipFile, member: zipfile.ZipInfo) -> bool:
+    with file.open(member) as stream:
+        return stream.read(len(APPLE_DOUBLE)) == APPLE_DOUBLE
+
+
+def _labels(file: zipfile.ZipFile, path: Path, names: Sequence[str]) -> tuple[Label, ...] | None:
+    members = {plain_name(member.filename): member for member in file.infolist()}
+    for kind in METADATA:
+        if kind in members:
+            if members[kind].file_size > MAX_TEXT_BYTES:
+                raise SourceError(f"{path}: {kind} claims more than {MAX_TEXT_BYTES} bytes; it is damaged")
+            with file.open(members[kind]) as stream:
+                return metadata_labels(lines_of(iter(lambda: stream.readline(1 << 21), b"")), path, kind, names)
+    return None
+
+
+def _singles(path: Path, labels: Sequence[Label] | None, on_bad: OnBad) -> Iterator[Single]:
+    with damage(path, "a zip file"):
+        file = zipfile.ZipFile(path)
+    with file:
+        with damage(path, "a zip file"):
+            members = _images(file)
+        for i, member in enumerate(members):
+            try:
+                data = _read(file, member, f"{path}: {member.filename}")
+            except SourceError as exc:
+                on_bad(exc)
+                continue
+            name = plain_name(member.filename)
+            if (pixels := read_picture(data, name, f"{path}: {name}", on_bad)) is not None:
+                yield Single(pixels, name, None if labels is None else labels[i])
+
+
+def _read(file: zipfile.ZipFile, member: zipfile.ZipInfo, where: str) -> bytes:
+    if unsafe_name(plain_name(member.filename), strict=False):
+        raise SourceError(f"{where!r} is no safe name of a file; give it another")
+    if member.file_size > MAX_MEMBER_BYTES:
+        raise SourceError(f"{where} claims {member.file_size} bytes, no small image; leave it out")
+    try:
+        with file.open(member) as stream:
+            data = read_exactly(stream, member.file_size)
+    except Exception as exc:
+        raise SourceError(f"{where} cannot be read ({exc}); leave it out or copy the zip file again") from exc
+    if len(data) != member.file_size:
+        raise SourceError(f"{where} does not hold the {member.file_size} bytes it claims; copy the zip file again")
+    return data
+
+
+def write_zip(parts: Iterable[ImageSet], about: About, file: BinaryIO, where: str) -> None:
+    """PNG files, each stored as it is (PNG is compressed already), and `metadata.jsonl` if there are labels.
+
+    Raises:
+        CorruptError: a name is no safe path.
+        OutputError: two names would be one file.
+    """
+    digits = len(str(about.count - 1))
+    seen: set[str] = set()
+    lines: list[str] = []
+    with zipfile.ZipFile(file, "w") as archive:
+        for part in parts:
+            for i, image in enumerate(part.pixels):
+                name = part.names[i] if part.names else f"{len(seen):0{digits}d}"
+                name = file_name(name, where, strict=True)
+                add_once(name, seen, where)
+                archive.writestr(_member(name), png_bytes(image))
+                if part.labels is not None:
+                    lines.append(metadata_line(name, part.labels[i]))
+        if lines:
+            archive.writestr(_member(METADATA[0]), "".join(lines), zipfile.ZIP_DEFLATED)
+
+
+def _member(name: str) -> zipfile.ZipInfo:
+    member = zipfile.ZipInfo(name, _DATE)
+    member.create_system = 3  # Unix, whatever this machine is: equal images make equal files
+    member.external_attr = 0o644 << 16
+    return member
+
+
+def add_once(name: str, seen: set[str], where: str) -> None:
+    """Note a file's name.
+
+    Raises:
+        OutputError: it was noted before.
+    """
+    if name in seen:
+        raise OutputError(f"two images would be the file {name!r} in {where}; unpack to an npz or parquet file instead")
+    seen.add(name)

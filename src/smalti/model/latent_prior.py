@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: MIT
+"""The prior: how likely each symbol of a cell's latent is, given the latents before it. Integers only.
+
+A masked MLP gives each latent three logistics, and their mixture the frequencies for the entropy coder.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from smalti.entropy.frequencies import Ints
+from smalti.entropy.logistic_mixture import Logistics, Mixture, frequencies, split_outputs
+from smalti.model.masked_mlp import POINTS, MaskedMLP, Steps, embedding_columns
+
+COMPONENTS = 3
+"""Logistics in a mixture."""
+OUTPUTS = 3 * COMPONENTS - 1
+LATENT_MAX = 4095
+"""Of the absolute value of a latent; 256 is the 1.0 of training."""
+
+MAX_SYMBOLS = 1 << 13
+"""From the lowest symbol of a latent to the highest."""
+
+
+@dataclass(frozen=True, eq=False)
+class LatentPrior:
+    """The masked MLP and the tables that turn its outputs into probabilities.
+
+    Raises:
+        ValueError: the network is of another kind.
+    """
+
+    mlp: MaskedMLP
+    logistics: Logistics
+
+    def __post_init__(self) -> None:
+        if self.mlp.context or len(self.mlp.w3) != self.latents * OUTPUTS or self.mlp.largest != LATENT_MAX:
+            raise ValueError("prior: a network of another kind")
+
+    @property
+    def latents(self) -> int:
+        """How many latents there are."""
+        return self.mlp.latents
+
+    def outputs(self, v: Ints, points: Ints) -> Mixture:
+        """The mixtures of all latents at once, for latents `v` (`n l`) known already; `n l ...`.
+
+        The same integers as a `Walk` over `v` finds one group after another.
+        """
+        return split_outputs(self.mlp.outputs(v.T.astype(np.float32), embedding_columns(points)), COMPONENTS)
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """How symbols become latents at each operating point: latent = symbol * step. `p`: POINTS, `l`: latents.
+
+    Raises:
+        ValueError: a step or a range of symbols that cannot be.
+    """
+
+    steps: Ints  # p l, at least 1
+    low: Ints  # p l, lowest symbol
+    high: Ints  # p l, highest symbol
+
+    def __post_init__(self) -> None:
+        p, n = self.steps.shape
+        if p != POINTS or not self.low.shape == self.high.shape == (p, n):
+            raise ValueError(f"grid: arrays of shapes {self.steps.shape}, {self.low.shape}, {self.high.shape}")
+        if self.steps.min() < 1 or self.steps.max() > LATENT_MAX:
+            raise ValueError(f"grid: steps must be from 1 to {LATENT_MAX}")
+        if (self.low > 0).any() or (self.high < 0).any() or (self.high - self.low).max() >= MAX_SYMBOLS:
+            raise ValueError(f"grid: each range of symbols must hold 0 and at most {MAX_SYMBOLS} symbols")
+
+
+def to_latents(symbols: Ints, steps: Ints) -> Ints:
+    """Symbols to latents: times the step, and no further from 0 than the networks can take."""
+    return (symbols * steps).clip(-LATENT_MAX, LATENT_MAX)
+
+
+@dataclass(frozen=True, eq=False)
+class Column:
+    """What one latent may be, for `n` rows (images, or cells of images)."""
+
+    low: int  # lowest symbol
+    steps: Ints  # n: of a symbol, in units of the latent
+    frequencies: Ints  # n k, for the symbols from `low` on
+
+
+class LatentWalk:
+    """A walk over the latents of rows at operating points `points` (`n`), group by group: what each may be."""
+
+    def __init__(self, prior: LatentPrior, grid: Grid, points: Ints) -> None:
+        self.prior, self.grid, self.points = prior, grid, points
+        self._present = np.unique(points) if len(points) else np.zeros(1, np.int64)
+        nothing = np.zeros((0, len(points)), np.float32)
+        self._steps = Steps(prior.mlp, nothing, embedding_columns(points))
+
+    def groups(self) -> Iterator[list[Column]]:
+        """What the latents of each group may be; each group wants a call of `take` before the next."""
+        for first in range(0, self.prior.latents, self.prior.mlp.group):
+            mixtures = self._steps.next()
+            yield [self._column(first + j, split_outputs(mixtures[:, j], COMPONENTS)) for j in range(mixtures.shape[1])]
+
+    def _column(self, i: int, mixture: Mixture) -> Column:
+        """Symbols of latent `i` go from the lowest to the highest of any operating point present."""
+        grid = self.grid
+        low, high = int(grid.low[self._present, i].min()), int(grid.high[self._present, i].max())
+        steps = grid.steps[self.points, i]
+        borders = (2 * np.arange(low, high) + 1) * steps[:, None]
+        return Column(low, steps, frequencies(self.prior.logistics, mixture, borders))
+
+    def take(self, columns: Sequence[Column], symbols: Ints) -> None:
+        """The latents of the group of `columns` are `symbols` (`n group`)."""
+        self._steps.take(to_latents(symbols, np.stack([column.steps for column in columns], 1)))

@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: MIT
+"""A model: networks, priors, and what they are for. At run time the only user of onnxruntime.
+
+Networks are ONNX graphs; what goes in and out is told by the methods that run them. `bundle.py` keeps all in a file.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from smalti.entropy.frequencies import Ints
+from smalti.errors import ModelError, UsageError
+from smalti.model.latent_prior import Grid, LatentPrior
+from smalti.model.masked_mlp import ACTIVATION_MAX, EXACT, embedding_weights
+from smalti.model.operating_points import OperatingPoint, OperatingPoints
+from smalti.model.pixel_prior import SAMPLE_MAX, PixelPrior
+from smalti.model.spatial_prior import SpatialPrior
+from smalti.util.parallel import once
+
+RUN_IMAGES = 64
+"""Images a network runs on at a time; more only costs memory."""
+
+ANALYSIS, SYNTHESIS = "analysis.onnx", "synthesis.onnx"
+FEATURES, SPATIAL_ANALYSIS = "features.onnx", "local-analysis.onnx"
+POST_FILTER = "dequantiser.onnx"
+NETWORKS = (FEATURES, SYNTHESIS, ANALYSIS, SPATIAL_ANALYSIS, POST_FILTER)
+COARSE = 2
+"""Least error of images that are dequantised."""
+CORRECTION_BITS = 8
+"""The dequantiser corrects samples in units of the step between levels over 2^8."""
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A learned codec: networks, prior, and what they are for."""
+
+    name: str
+    id: bytes  # first 8 bytes of the SHA-256 of what decoding depends on
+    image_shape: tuple[int, int, int]  # h w c
+    patches: int  # parts of an image, side by side, with a code of their own each
+    grid: Grid
+    prior: LatentPrior
+    multipliers: NDArray[np.float64]  # POINTS: bits that a squared error of 1, on [0, 1] pixels, is worth
+    measured: tuple[OperatingPoint, ...]  # ways to code, as measured
+    training: Mapping[str, Any]  # provenance: data, schedule, what it reached
+    networks: Mapping[str, bytes]  # ONNX, those of NETWORKS that there are
+    spatial: SpatialPrior | None = None
+    pixels: PixelPrior | None = None  # for coding by pixels
+    positions: tuple[int, int] = (0, 0)  # rows and columns of them, if there are local latents
+    size: int = 0  # of the bundle, in bytes
+    threads: int = 0  # of the network engine; 0: one a core
+
+    @property
+    def has_latents(self) -> bool:
+        """Whether it can code by latents."""
+        return SYNTHESIS in self.networks
+
+    @property
+    def can_encode(self) -> bool:
+        """Whether nothing is missing that the encoder needs; what needs no latents it can encode in any case."""
+        needed = {ANALYSIS} if self.spatial is None else {ANALYSIS, SPATIAL_ANALYSIS}
+        return not self.has_latents or needed <= self.networks.keys()
+
+    @once
+    def operating_points(self) -> OperatingPoints:
+        """Ways to code an image, from the fewest bytes on."""
+        return OperatingPoints(self.measured, self.multipliers, int(np.prod(self.image_shape)))
+
+    @property
+    def latents(self) -> int:
+        """Latents of a cell."""
+        return self.prior.latents
+
+    @property
+    def spatial_shape(self) -> tuple[int, int, int]:
+        """Of the local latents of an image: c H W; c is 0 if there are none."""
+        return (0 if self.spatial is None else self.spatial.mlp.latents, *self.positions)
+
+    def pixels_for(self, channels: int) -> PixelPrior | None:
+        """What codes pixels of images of so many channels, if it can; one for gray takes channel by channel."""
+        return self.pixels if self.pixels is not None and self.pixels.window.channels in (1, channels) else None
+
+    def fitting(self, point: OperatingPoint, shape: tuple[int, int, int]) -> OperatingPoint | None:
+        """`rung`, or the lowest one by pixels where latents do not suit images of `shape` (h w c); None if neither."""
+        if not point.pixels and self.has_latents and shape == self.image_shape:
+            return point
+        lowest = self.operating_points.first_by_pixels
+        if self.pixels_for(shape[2]) is None or lowest is None:
+            return None
+        return point if point.pixels else self.operating_points.all[lowest]
+
+    def post_filter(self, x: NDArray[np.uint8], errors: Ints) -> NDArray[np.uint8]:
+        """Images (`n h w` or `n h w c`), as their levels say, with their largest errors (`n`) to likelier ones."""
+        prior = self.pixels_for(x.shape[3] if x.ndim == 4 else 1)
+        coarse = errors >= COARSE
+        if prior is None or POST_FILTER not in self.networks or not coarse.any():
+            return x
+        if not coarse.all():
+            likelier = x.copy()
+            likelier[coarse] = self.post_filter(x[coarse], errors[coarse])
+            return likelier
+        samples = x.reshape(*x.shape[:3], -1).transpose(0, 3, 1, 2)  # n c h w
+        c, (h, w) = prior.window.channels, x.shape[1:3]
+        samples = samples.reshape(-1, c, h, w)
+        steps = 2 * errors.repeat(len(samples) // len(x)) + 1
+        even = np.pad(samples, ((0, 0), (0, 0), (0, h % 2), (0, w % 2)), mode="edge")
+        rows, columns = even.shape[2] // 2, even.shape[3] // 2
+        quads = even.reshape(-1, c, rows, 2, columns, 2).transpose(0, 1, 3, 5, 2, 4).reshape(-1, 4 * c, rows, columns)
+        inputs = {"x": quads.astype(np.float32), "errors": (steps // 2).astype(np.float32)}
+        (found,) = self._run(POST_FILTER, inputs)
+        self._check(POST_FILTER, found, quads.shape)
+        corrections = found.astype(np.int64).reshape(-1, c, 2, 2, rows, columns).transpose(0, 1, 4, 2, 5, 3)
+        corrections = corrections.reshape(even.shape)[:, :, :h, :w] * steps[:, None, None, None]
+        corrected = samples + ((corrections + (1 << CORRECTION_BITS - 1)) >> CORRECTION_BITS)
+        images: NDArray[np.uint8] = corrected.clip(0, SAMPLE_MAX).astype(np.uint8)
+        return images.reshape(len(x), -1, h, w).transpose(0, 2, 3, 1).reshape(x.shape)
+
+    def analyse(self, pixels: NDArray[np.uint8], points: Ints) -> tuple[Floats, Floats]:
+        """g_a: images (`n h w` or `n h w c`), each for its operating point (`n`), to latents (`n*cells l`).
+
+        And what it found at the sites, for `analyse_local`.
+
+        Raises:
+            UsageError: the model came without what the encoder needs.
+        """
+        if not self.can_encode:
+            raise UsageError(
+                f"model {self.name} can only decode: it came without {ANALYSIS}; encode with its whole bundle"
+            )
+        x = pixels.reshape(-1, *self.image_shape).transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255)  # n c h w
+        steps = self.grid.steps[points.repeat(self.patches)].astype(np.float32)
+        y, *positions = self._run(ANALYSIS, {"x": x, "anchors": _embeddings(points), "steps": steps})
+        self._check(ANALYSIS, y, (len(x) * self.patches, self.latents))
+        return y, positions[0] if positions else np.empty((len(x), 0, *self.positions), np.float32)
+
+    def analyse_spatial(self, positions: Floats, features: Floats, points: Ints) -> Floats:
+        """The rest of g_a: what was found at the sites and features of the synthesis to local latents (`n c H W`)."""
+        inputs = {"sites": positions, "features": features, "anchors": _embeddings(points)}
+        (y,) = self._run(SPATIAL_ANALYSIS, inputs)
+        self._check(SPATIAL_ANALYSIS, y, (len(points), *self.spatial_shape))
+        return y
+
+    def features(self, v: Ints, points: Ints) -> Floats:
+        """The first half of g_s: latents (`n*cells l`) at operating points (`n`) to features of sites (`n k H W`).
+
+        Without local latents there is no such half, and the latents stay what they are.
+        """
+        latents = v.astype(np.float32)
+        if self.spatial is None:
+            return latents
+        (features,) = self._run(FEATURES, {"v": latents, "anchors": _embeddings(points)})
+        self._check(FEATURES, features, (len(points), self.spatial.features, *self.positions))
+        return features.clip(0, ACTIVATION_MAX)  # so that the proof of the prior holds for any bundle
+
+    def synthesise(self, features: Floats, u: Ints, points: Ints) -> NDArray[np.uint8]:
+        """The rest of g_s: features and local latents (`n c H W`) to images (`n h w` or `n h w c`)."""
+        h, w, c = self.image_shape
+        inputs = {"anchors": _embeddings(points)}
+        inputs |= {"v": features} if self.spatial is None else {"features": features, "u": u.astype(np.float32)}
+        (pixels,) = self._run(SYNTHESIS, inputs)
+        self._check(SYNTHESIS, pixels, (len(points), c, h, w))
+        x_hat = pixels.astype(np.uint8).transpose(0, 2, 3, 1)
+        return x_hat.reshape(-1, h, w) if c == 1 else x_hat
+
+    def _run(self, network: str, inputs: Mapping[str, Floats]) -> list[Floats]:
+        """The results of a network, a few images at a time; an input has one or `cells` rows an image."""
+        try:
+            session = self._sessions(os.getpid())[network]
+            known = {i.name for i in session.get_inputs()}
+            n = len(next(iter(inputs.values()))) if "anchors" not in inputs else len(inputs["anchors"])
+            parts = []
+            for i in range(0, max(n, 1), RUN_IMAGES):
+                feed = {}
+                for name in known:
+                    rows = len(inputs[name]) // max(n, 1)
+                    feed[name] = inputs[name][i * rows : (i + RUN_IMAGES) * rows]
+                parts.append(session.run(None, feed))
+        except Exception as exc:  # onnxruntime's errors have no common root of their own
+            raise ModelError(f"model {self.name}: {network} does not fit its manifest; use another bundle") from exc
+        return [np.concatenate(result) if len(result) > 1 else result[0] for result in zip(*parts, strict=True)]
+
+    def _check(self, network: str, result: Floats, shape: tuple[int, ...]) -> None:
+        if result.shape != shape:
+            raise ModelError(f"model {self.name}: {network} gives {result.shape}, not {shape}; use another bundle")
+        if not (np.abs(result) <= EXACT).all():  # nor is NaN
+            raise ModelError(f"model {self.name}: {network} gives impossible numbers; use another bundle")
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is pickled: all but the engine and what is derived."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    def _sessions(self, process: int) -> dict[str, ort.InferenceSession]:
+        """The engine, anew in a forked process, for its threads do not come along."""
+        if self.__dict__.get("_engine", (0, {}))[0] != process:
+            _LEFT_ALONE.append(self.__dict__.get("_engine"))
+            self.__dict__["_engine"] = (process, self._start())
+        engine: dict[str, ort.InferenceSession] = self.__dict__["_engine"][1]
+        return engine
+
+    def _start(self) -> dict[str, ort.InferenceSession]:
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = self.threads
+        options.log_severity_level = 3
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # else the idle ones starve numpy's
+        try:
+            return {
+                name: ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+                for name, data in self.networks.items()
+            }
+        except Exception as exc:  # as above
+            raise ModelError(f"model {self.name}: its networks cannot be loaded; use another bundle") from exc
+
+
+_LEFT_ALONE: list[object] = []
+"""Engines of the process that this one was forked from: to end one would wait for threads that are not here."""
+
+
+def _embeddings(points: Ints) -> Floats:
+    return embedding_weights(points).astype(np.float32)

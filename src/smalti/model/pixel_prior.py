@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: MIT
+"""Coding pixels themselves: how likely each sample is, given those above it and to its left. Integers only.
+
+A sample is a pixel, or a channel of one. Its level is its value in steps of 2E + 1, where E is the largest error that
+its image is meant to have; with E = 0 that is the value. A small network looks at a causal window of values as the
+decoder knows them, is told E, and gives a mixture of logistics for the next one.
+
+All images of a block go together, those of several blocks too, and within an image as many rows as can: a sample only
+waits for those in its window, so row after row follows the one above it at a distance (a wavefront). A level is coded
+in up to three symbols: whether it is 0, which sixteen levels it is among, and which of those.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from smalti.entropy.frequencies import Ints
+from smalti.entropy.logistic_mixture import Logistics
+from smalti.model.masked_mlp import ACTIVATION_MAX, EXACT, abs_sums
+from smalti.util.parallel import once
+
+ROWS = COLUMNS = 64
+"""Rows and columns (pixels) that have biases of their own; those beyond share the last."""
+LEVEL_UNITS = 16
+"""Units of the logistics from one level of a sample to the next."""
+SAMPLE_MAX = 255
+MAX_ERROR = 126
+MAX_UNITS, MAX_COMPONENTS = 1 << 12, 32
+"""Of a layer, and of the mixture of a sample."""
+DTYPES = [np.dtype(np.int16), np.dtype(np.int32), np.dtype(np.uint8)]
+"""Of weights, biases and shifts; the proof of the bound counts on them."""
+
+Samples = NDArray[np.uint8]
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Window:
+    """What the network sees of an image, in pixels and channels."""
+
+    channels: int
+    above: int  # rows
+    reach: int  # to either side, in the rows above
+    left: int  # in the row itself
+
+    def __post_init__(self) -> None:
+        if self.channels not in (1, 3) or not (
+            1 <= self.above <= 64 and 0 <= self.reach <= 64 and 1 <= self.left <= 64
+        ):
+            raise ValueError(f"pixels: a window that cannot be: {self}")
+
+    @property
+    def samples(self) -> int:
+        """How many samples that is."""
+        return self.above * (2 * self.reach * self.channels + 1) + self.left * self.channels
+
+
+@dataclass(frozen=True, eq=False)
+class PixelPrior:
+    """The network. Layer i gives `(w x + b) >> s`; the first also adds biases of the row, the column, the error.
+
+    All but the last are clipped to 0 .. ACTIVATION_MAX, and from the second on their input is added before that.
+
+    Raises:
+        ValueError: shapes do not fit, or a sum could leave what float32 holds exactly.
+    """
+
+    window: Window
+    weights: tuple[NDArray[np.int16], ...]  # outputs inputs
+    biases: tuple[NDArray[np.int32], ...]
+    shifts: tuple[NDArray[np.uint8], ...]
+    rows: NDArray[np.int32]  # ROWS outputs, of the first layer
+    columns: NDArray[np.int32]  # COLUMNS*channels outputs, of the first layer
+    errors: NDArray[np.int32]  # MAX_ERROR+1 outputs, of the first layer
+    logistics: Logistics
+
+    def __post_init__(self) -> None:
+        inputs, top = self.window.samples, SAMPLE_MAX
+        if not 2 <= len(self.weights) == len(self.biases) == len(self.shifts):
+            raise ValueError("pixels: layers without all of their parts")
+        width = len(self.weights[0])
+        if self.outputs % 3 != 2 or self.components > MAX_COMPONENTS or width > MAX_UNITS:
+            raise ValueError(f"pixels: layers of {width} units, {self.outputs} outputs: no mixture, or too large")
+        for i, (w, b, s) in enumerate(zip(self.weights, self.biases, self.shifts, strict=True)):
+            outputs = width if i + 1 < len(self.weights) else len(w)
+            shapes = w.shape == (outputs, inputs) and b.shape == s.shape == (outputs,)
+            if not shapes or [w.dtype, b.dtype, s.dtype] != DTYPES:
+                raise ValueError(f"pixels: layer {i + 1} is not what it should be")
+            worst = abs_sums(w) * top + np.abs(b.astype(np.int64))
+            if i == 0:
+                lengths = ROWS, COLUMNS * self.window.channels, MAX_ERROR + 1
+                for places, n in zip((self.rows, self.columns, self.errors), lengths, strict=True):
+                    if places.shape != (n, outputs) or places.dtype != np.int32:
+                        raise ValueError("pixels: the biases of rows, columns and errors are not what they should be")
+                    worst += np.abs(places.astype(np.int64)).max(0)
+            if s.max() > 24:
+                raise ValueError(f"pixels: a shift of {s.max()} in layer {i + 1}; allowed are 0 to 24")
+            if worst.max() >= EXACT:
+                raise ValueError(
+                    f"pixels: a sum of layer {i + 1} could reach {worst.max()}, beyond the {EXACT} allowed"
+                )
+            inputs, top = outputs, ACTIVATION_MAX
+
+    @property
+    def outputs(self) -> int:
+        """Of the network, for a sample."""
+        return len(self.weights[-1])
+
+    @property
+    def components(self) -> int:
+        """Logistics of a sample."""
+        return (self.outputs + 1) // 3
+
+    @once
+    def _layers(self) -> list[tuple[Floats, Floats]]:
+        """Weights (`inputs outputs`) and biases, times 2^-shift in float32, which changes no digit."""
+        layers = []
+        for w, b, s in zip(self.weights, self.biases, self.shifts, strict=True):
+            scale = _power(s)
+            layers.append((np.ascontiguousarray(w.T.astype(np.float32) * scale), b.astype(np.float32) * scale))
+        return layers
+
+    @once
+    def _places(self) -> tuple[Floats, Floats, Floats]:
+        scale = _power(self.shifts[0])
+        bias = self.biases[0].astype(np.float32) * scale
+        rows, columns, errors = (array.astype(np.float32) * scale for array in (self.rows, self.columns, self.errors))
+        return rows, columns + bias, errors
+
+    def mixtures(self, windows: Samples, rows: Ints, columns: Ints, errors: Ints) -> Ints:
+        """Windows (`n window`) at rows and columns (`n`, those of the biases) of images to outputs (`n outputs`).
+
+        errors: the largest of each image (`n`), or one for all.
+        """
+        of_rows, of_columns, of_errors = self._places
+        (first, _), *rest = self._layers
+        x = windows.astype(np.float32) @ first
+        x += of_rows[rows]
+        x += of_columns[columns]
+        x += of_errors[errors]
+        np.floor(x, out=x)
+        np.clip(x, 0, ACTIVATION_MAX, out=x)
+        for weights, bias in rest[:-1]:
+            y = x @ weights
+            y += bias
+            np.floor(y, out=y)
+            y += x
+            x = np.clip(y, 0, ACTIVATION_MAX, out=y)
+        weights, bias = rest[-1]
+        y = x @ weights
+        y += bias
+        return np.floor(y, out=y).astype(np.int64)
+
+
+def _power(shifts: NDArray[np.uint8]) -> Floats:
+    """2^-shift, exactly."""
+    power: Floats = np.ldexp(np.float32(1), -shifts.astype(np.int32))
+    return power
+
+
+def level_count(errors: Ints) -> Ints:
+    """How many levels samples have in images of those largest errors."""
+    return (SAMPLE_MAX + errors) // (2 * errors + 1) + 1
+
+
+def to_levels(samples: Samples, errors: Ints) -> Ints:
+    """Samples to levels; errors: one for all, or an array that goes with them."""
+    levels: Ints = (samples.astype(np.int64) + errors) // (2 * errors + 1)
+    return levels
+
+
+def to_samples(levels: Ints, errors: Ints) -> Samples:
+    """Levels to samples."""
+    return (levels * (2 * errors + 1)).clip(0, SAMPLE_MAX).astype(np.uint8)

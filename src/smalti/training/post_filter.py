@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: MIT
+"""The dequantiser while training: levels of samples, all known by now, to the likeliest pixels.
+
+A few small convolutions on 2x2 pixels at a time, told the largest error. It runs in the decoder's integers in the end,
+and not at all where an error is promised.
+"""
+
+import itertools
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 - its usual name
+
+from smalti.model.masked_mlp import ACTIVATION_MAX, QUALITY_EMBEDDINGS
+from smalti.model.pixel_prior import SAMPLE_MAX
+from smalti.training.integers import activate, embedding_biases, round_through, whole_weights
+
+SAMPLE_ONE = 256
+"""The integer that stands for 1.0 in a sample."""
+
+
+def error_embeddings(errors: Tensor) -> Tensor:
+    """Weights of the anchors (`b ANCHORS`) for largest errors (`b`): they stand at steps of 1, 2, 4, ... samples."""
+    at = torch.log2(2.0 * errors + 1)
+    return (1 - (at[:, None] - torch.arange(QUALITY_EMBEDDINGS, device=at.device)).abs()).clamp_min(0)
+
+
+class PostFilter(nn.Module):
+    """Samples to samples."""
+
+    def __init__(self, channels: int, width: int, layers: int) -> None:
+        super().__init__()
+        ends = 4 * channels
+        sizes = [ends, *[width] * layers, ends]
+        self.convs = nn.ModuleList(nn.Conv2d(a, b, 3, padding=1) for a, b in itertools.pairwise(sizes))
+        self.embeddings = nn.ParameterList(embedding_biases(b) for b in sizes[1:])
+        nn.init.zeros_(self.convs[-1].weight)  # type: ignore[arg-type]
+        nn.init.zeros_(self.convs[-1].bias)  # type: ignore[arg-type]
+
+    def forward(self, samples: Tensor, errors: Tensor, *, exact: bool = False) -> Tensor:
+        """Samples (`b c h w`, 0 to 255) of images with largest errors (`b`) to samples, not rounded unless exact."""
+        embeddings = error_embeddings(errors)
+        h, w = samples.shape[2:]
+        x = before = F.pixel_unshuffle(F.pad(samples, (0, w % 2, 0, h % 2), mode="replicate"), 2) / SAMPLE_ONE
+        last = len(self.convs) - 1
+        for i, (conv, biases) in enumerate(zip(self.convs, self.embeddings, strict=True)):
+            assert isinstance(conv.weight, Tensor)
+            weights = whole_weights(conv.weight, SAMPLE_MAX if i == 0 else ACTIVATION_MAX) if exact else conv.weight
+            y = F.conv2d(x, weights, conv.bias, padding=1) + (embeddings @ biases)[:, :, None, None]  # type: ignore[arg-type]
+            if i < last:
+                x = activate(y if i == 0 else x + y, exact=exact)
+        if exact:
+            y = round_through(y * SAMPLE_ONE) / SAMPLE_ONE
+        y = y * ((2 * errors + 1) / SAMPLE_ONE).view(-1, 1, 1, 1)
+        if exact:
+            y = round_through(y * SAMPLE_ONE) / SAMPLE_ONE
+        y = F.pixel_shuffle(before + y, 2)[:, :, :h, :w] * SAMPLE_ONE
+        return y if self.training else y.clamp(0, SAMPLE_MAX)
