@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
-from smalti.training.codec import TYPICAL_RISE
-from smalti.training.integers import NARROWEST, embedding_weights
-from smalti.training.network import Codec, lagrangian
+from smalti.training.networks.codec_network import Codec, lagrangian
+from smalti.training.networks.integers import NARROWEST, embedding_weights
 from smalti.training.optimizer import soap
+from smalti.training.tasks.codec_task import TYPICAL_RISE
 from smalti.types import Pixels
 
 LEARNING_RATE = 1e-3

@@ -15,7 +15,7 @@ import smalti
 from bench.bound import Bound, curve, fit, gaussian_rate
 from smalti.model.model import Model
 from smalti.rate.metrics import mse, psnr
-from smalti.training.restore import restore
+from smalti.training.export.restore_codec import restore
 from smalti.types import Pixels
 
 DECIBELS = tuple(range(20, 35, 2))

@@ -15,12 +15,12 @@ from rich.console import Console
 from smalti.codec.block_codec import decode_blocks, encode_block, shape_of
 from smalti.model.model import Model
 from smalti.rate.max_error import exact_blocks
-from smalti.training.export_pixels import integer_pixels
+from smalti.training.export.export_pixels import integer_pixels
 from smalti.training.listener import Nobody
 from smalti.training.loop import train
-from smalti.training.pixels import PixelCodec, PixelSize
-from smalti.training.pixeltask import PixelPlan, PixelTask
+from smalti.training.networks.pixel_network import PixelCodec, PixelSize
 from smalti.training.plan import Hardware
+from smalti.training.tasks.pixel_task import PixelPlan, PixelTask
 from smalti.types import Pixels
 
 SIZES = {"tiny": (24, 2), "small": (48, 2), "medium": (80, 3), "large": (128, 3)}

@@ -14,17 +14,17 @@ from torch import nn
 
 from smalti.model.model import Model
 from smalti.model.operating_points import multiplier_of
-from smalti.training.codec import CodecTask
+from smalti.training.export.restore_codec import restore
+from smalti.training.export.restore_pixels import restore_pixels
 from smalti.training.listener import Nobody
 from smalti.training.loop import train
-from smalti.training.network import Codec, lagrangian
-from smalti.training.pixels import PixelCodec
-from smalti.training.pixeltask import FURTHER as PIXELS_FURTHER
-from smalti.training.pixeltask import PixelPlan, PixelTask
+from smalti.training.networks.codec_network import Codec, lagrangian
+from smalti.training.networks.pixel_network import PixelCodec
 from smalti.training.plan import FURTHER, CodecPlan, Hardware
-from smalti.training.restore import restore
-from smalti.training.restore_pixels import restore_pixels
-from smalti.training.task import Task
+from smalti.training.tasks.codec_task import CodecTask
+from smalti.training.tasks.pixel_task import FURTHER as PIXELS_FURTHER
+from smalti.training.tasks.pixel_task import PixelPlan, PixelTask
+from smalti.training.tasks.task import Task
 from smalti.types import Pixels
 
 

@@ -13,9 +13,9 @@ from helpers import random_pixels
 
 import smalti
 from smalti.demo.samples import draw_digits
-from smalti.training.export import export_bundle
-from smalti.training.network import Codec
-from smalti.training.transforms import Size
+from smalti.training.export.export_codec import export_bundle
+from smalti.training.networks.codec_network import Codec
+from smalti.training.networks.transforms import Size
 
 DATA = Path(os.environ.get("SMALTI_DATA", Path(__file__).parents[2] / "shared" / "data"))
 collect_ignore = ["attacks"]

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from smalti.model.pixel_prior import PixelPrior
-from smalti.training.export_pixels import integer_pixels
-from smalti.training.pixels import PixelNet, PixelSize
+from smalti.training.export.export_pixels import integer_pixels
+from smalti.training.networks.pixel_network import PixelNet, PixelSize
 
 TINY_PIXELS = {"above": 3, "reach": 2, "left": 3, "width": 16, "layers": 3, "components": 4}
 

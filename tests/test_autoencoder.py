@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from smalti.training.autoencoder import FULL, NARROW, Autoencoder, Conv, grow
+from smalti.training.networks.autoencoder import FULL, NARROW, Autoencoder, Conv, grow
 
 
 def parameters(module) -> int:

@@ -19,7 +19,7 @@ from smalti.model.proof.exactness import LIMITS, check_bounds
 from smalti.model.proof.networks import check_networks
 from smalti.model.proof.onnx_reader import read_onnx
 from smalti.model.spatial_prior import spatial_latents
-from smalti.training.reference import run_numpy, run_torch
+from smalti.training.export.reference_engine import run_numpy, run_torch
 
 torch.set_num_threads(1)
 MODELS = ("mnist", "mnist-autoencoder")

@@ -99,7 +99,7 @@ def test_no_file_is_long_and_no_folder_is_crowded():
 def test_a_heavy_library_is_imported_by_its_owner_alone(library):
     users = {path for path in SOURCE.rglob("*.py") if any(name.split(".")[0] == library for name in imports(path))}
     assert users
-    assert all({path.stem, path.parent.name} & OWNERS[library] for path in users), users
+    assert all({path.stem, wing_of(path)} & OWNERS[library] for path in users), users
 
 
 def loaded(code: str) -> set[str]:

@@ -28,8 +28,8 @@ from smalti.model.bundle import bundle_bytes
 from smalti.model.pixel_prior import LEVEL_UNITS, MAX_ERROR, SAMPLE_MAX, Window, level_count, to_levels, to_samples
 from smalti.model.wavefront import SampleTables, Wavefront
 from smalti.rate.max_error import exact_blocks
-from smalti.training.export_pixels import integer_pixels, plain_mixtures
-from smalti.training.pixels import PixelNet, PixelSize, Windows, level_bits
+from smalti.training.export.export_pixels import integer_pixels, plain_mixtures
+from smalti.training.networks.pixel_network import PixelNet, PixelSize, Windows, level_bits
 
 rng = np.random.default_rng(5)
 

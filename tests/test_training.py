@@ -19,30 +19,30 @@ from smalti.errors import SourceError, TrainingError
 from smalti.model.latent_prior import to_latents
 from smalti.model.operating_points import LMBDA
 from smalti.model.spatial_prior import spatial_latents
-from smalti.training.autoencoder import Autoencoder
-from smalti.training.baseline import AutoencoderTask, collapse
-from smalti.training.codec import CodecTask
-from smalti.training.export import export_bundle
-from smalti.training.export_pixels import integer_pixels
-from smalti.training.integers import LATENT_ONE, embedding_weights
+from smalti.training.export.export_codec import export_bundle
+from smalti.training.export.export_pixels import integer_pixels
+from smalti.training.export.restore_codec import CEILING, make_room, restore
+from smalti.training.export.restore_pixels import restore_pixels
 from smalti.training.loop import train as train_anywhere
-from smalti.training.make import autoencoder_task, codec_task, exporter, pixel_task
-from smalti.training.network import Codec
-from smalti.training.pixels import PixelSize
-from smalti.training.pixeltask import PixelPlan, PixelTask
+from smalti.training.networks.autoencoder import Autoencoder
+from smalti.training.networks.codec_network import Codec
+from smalti.training.networks.integers import LATENT_ONE, embedding_weights
+from smalti.training.networks.pixel_network import PixelSize
+from smalti.training.networks.post_filter import PostFilter
+from smalti.training.networks.transforms import Size, size_for
 from smalti.training.plan import FAST, REFERENCE, CodecPlan, Hardware, Phase, Plan
-from smalti.training.post_filter import PostFilter
-from smalti.training.restore import CEILING, make_room, restore
-from smalti.training.restore_pixels import restore_pixels
-from smalti.training.settle import settle
-from smalti.training.transforms import Size, size_for
+from smalti.training.tasks.autoencoder_task import AutoencoderTask, collapse
+from smalti.training.tasks.choice import autoencoder_task, codec_task, exporter, pixel_task
+from smalti.training.tasks.codec_task import CodecTask
+from smalti.training.tasks.pixel_task import PixelPlan, PixelTask
+from smalti.training.tasks.post_filter_task import settle
 
 torch.set_num_threads(1)  # toys are faster so, and many times faster on a busy machine
 
 TOY = Plan(phases=(Phase(2, 3e-3, wide=(8, 8, 8)), Phase(1, 1e-3, wide=(16, 8, 8))), batch=8, warm_up=4, seed=5)
 
 
-TINY = {"analysis": (8, 8, 16), "groups": (4, 8), "synthesis": (16, 8, 8), "details": 8, "prior": 2, "local_prior": 2}
+TINY = {"analysis": (8, 8, 16), "groups": (4, 8), "synthesis": (16, 8, 8), "details": 8, "prior": 2, "spatial_prior": 2}
 SMALL = Size((20, 20, 1), (20, 20), latents=8, spatial=4, **TINY)
 TOY_CODEC = CodecPlan(SMALL, steps=45, batch=8, validation=0.1, warm_up=4, seed=5)
 TOY_PIXELS = PixelPlan(PixelSize(1, **TINY_PIXELS), steps=60, batch=8, validation=0.1, warm_up=4, seed=5)
@@ -190,7 +190,7 @@ def test_a_dead_code_and_a_dead_synthesis_are_noticed():
 
 def test_training_restarts_with_the_next_seed_and_says_so(images, monkeypatch, tmp_path):
     checks = iter(["tested", "tested again"])
-    monkeypatch.setattr("smalti.training.baseline.collapse", lambda *_: next(checks, ""))
+    monkeypatch.setattr("smalti.training.tasks.autoencoder_task.collapse", lambda *_: next(checks, ""))
     listener = Listener()
     result = train(images, tmp_path, TASKS["autoencoder"], listener)
     assert listener.said[:2] == [
@@ -214,7 +214,7 @@ def test_the_reference_schedule_is_the_published_one():
 
 
 def test_an_exported_model_packs_images(kind, trained, images, tmp_path, monkeypatch):
-    monkeypatch.setattr("smalti.training.fit.STEPS", 20)
+    monkeypatch.setattr("smalti.training.export.prior_fit.STEPS", 20)
     result = trained[0]
     pixels, held_out = images[result.train_index], images[result.validation_index]
     data = exporter(result.model)(result.model, "toy", pixels, held_out, {"note": 1})
@@ -238,7 +238,7 @@ def test_an_exported_model_packs_images(kind, trained, images, tmp_path, monkeyp
 
 
 @pytest.mark.parametrize(
-    ("shape", "cells"), [((8, 8, 1), 1), ((28, 28, 3), 1), ((33, 21, 3), 1), ((64, 45, 1), 4), ((70, 50, 3), 4)]
+    ("shape", "patches"), [((8, 8, 1), 1), ((28, 28, 3), 1), ((33, 21, 3), 1), ((64, 45, 1), 4), ((70, 50, 3), 4)]
 )
 def test_any_size_and_colour_is_coded_by_integers_that_agree_with_training(tmp_path, shape, patches):
     """The exported integer networks compute what training with `exact` computed, but for the rounding of biases."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from smalti.model.model import Model
     from smalti.training.loop import Trained
     from smalti.training.plan import Hardware
-    from smalti.training.task import Task
+    from smalti.training.tasks.task import Task
     from smalti.types import Pixels
 
 
@@ -198,8 +198,8 @@ def train(
     images = read_images(*sources, labelled=False)
     try:
         from smalti.training.compare import write_report
-        from smalti.training.make import Asked, tasks
         from smalti.training.plan import Hardware
+        from smalti.training.tasks.choice import Asked, tasks
     except ModuleNotFoundError as exc:
         raise MissingExtraError(f"training (module {exc.name})", "train") from exc
     asked = Asked(
@@ -234,7 +234,7 @@ def _train(
     """Train part after part; the bundle, and images that none was trained on; None in processes that only help."""
     from smalti.model.bundle import parse_bundle
     from smalti.training.loop import train as train_model
-    from smalti.training.make import exporter
+    from smalti.training.tasks.choice import exporter
 
     made, model = None, first
     for part, task in parts.items():

@@ -28,7 +28,7 @@ from smalti.training.checkpoint import CHECKPOINT, State, load, save
 from smalti.training.listener import Listener, Nobody
 from smalti.training.plan import Hardware
 from smalti.training.report import write_log
-from smalti.training.task import Task
+from smalti.training.tasks.task import Task
 from smalti.util.atomic import output_error
 
 CHECKPOINT_SECONDS = 120

@@ -4,8 +4,8 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from smalti.training.autoencoder import FULL, NARROW, Wide
-from smalti.training.transforms import Size
+from smalti.training.networks.autoencoder import FULL, NARROW, Wide
+from smalti.training.networks.transforms import Size
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class CodecPlan:
     quality: float | None = None  # train for this one (0 to 1) alone, to see what serving all of them costs
 
 
-FURTHER: dict[str, Any] = {"local": (0.0, 0.0), "mixed": 0.2, "exact": 0.5, "rounded": 0.85, "learning_rate": 2e-3}
+FURTHER: dict[str, Any] = {"spatial": (0.0, 0.0), "mixed": 0.2, "exact": 0.5, "rounded": 0.85, "learning_rate": 2e-3}
 """The parts of a `CodecPlan` that starts from a trained model."""
 
 

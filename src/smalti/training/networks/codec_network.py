@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from smalti.model.latent_prior import LATENT_MAX
 from smalti.model.masked_mlp import QUALITY_EMBEDDINGS
 from smalti.model.spatial_prior import LEAST_STEP
-from smalti.training.integers import LATENT_ONE, PIXEL_ONE, embedding_weights, round_through
-from smalti.training.priors import FloatLatentPrior, FloatSpatialPrior, bits
-from smalti.training.transforms import Analysis, Size, SpatialAnalysis, Synthesis
+from smalti.training.networks.integers import LATENT_ONE, PIXEL_ONE, embedding_weights, round_through
+from smalti.training.networks.priors import FloatLatentPrior, FloatSpatialPrior, bits
+from smalti.training.networks.transforms import Analysis, Size, SpatialAnalysis, Synthesis
 
 STEP_GAIN = 8
 """Of the logarithms of the local latents' steps: they have far to go, and an optimiser takes even strides."""

@@ -7,7 +7,7 @@ from torch.nn import functional as F  # noqa: N812 - its usual name
 
 from smalti.model.latent_prior import COMPONENTS, LATENT_MAX, OUTPUTS
 from smalti.model.masked_mlp import ACTIVATION_MAX
-from smalti.training.integers import (
+from smalti.training.networks.integers import (
     ACTIVATION_ONE,
     LATENT_ONE,
     LOGIT_ONE,

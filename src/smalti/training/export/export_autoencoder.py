@@ -17,12 +17,12 @@ from smalti.errors import TrainingError
 from smalti.model.latent_prior import LATENT_MAX
 from smalti.model.masked_mlp import POINTS, QUALITY_EMBEDDINGS
 from smalti.model.model import ANALYSIS, SYNTHESIS
-from smalti.training.autoencoder import Autoencoder, Conv, Pool, Transform, Upsample
-from smalti.training.export import Progress, assemble, draft_model, integer_prior
-from smalti.training.fit import fit_prior
-from smalti.training.graph import Graph, prove, whole_layer
-from smalti.training.integers import weight_shift
-from smalti.training.network import lagrangian
+from smalti.training.export.export_codec import Progress, assemble, draft_model, integer_prior
+from smalti.training.export.onnx_graph import Graph, prove, whole_layer
+from smalti.training.export.prior_fit import fit_prior
+from smalti.training.networks.autoencoder import Autoencoder, Conv, Pool, Transform, Upsample
+from smalti.training.networks.codec_network import lagrangian
+from smalti.training.networks.integers import weight_shift
 
 CALIBRATION_IMAGES = 256
 FIT_IMAGES = 8000

@@ -7,11 +7,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from smalti.training.autoencoder import FULL, Autoencoder, grow
+from smalti.training.networks.autoencoder import FULL, Autoencoder, grow
 from smalti.training.optimizer import soap
 from smalti.training.plan import Plan
 from smalti.training.report import plot_loss
-from smalti.training.task import Row
+from smalti.training.tasks.task import Row
 
 COLLAPSE_CHECKS = (0, 25, 50, 100, 200, 400)
 """Steps after which the code is looked at; a collapse at the start is common, a later one was never seen."""

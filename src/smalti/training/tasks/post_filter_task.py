@@ -15,8 +15,8 @@ from smalti.codec.block_codec import block_images
 from smalti.codec.pixel_codec import quantise
 from smalti.model.operating_points import LMBDA
 from smalti.model.pixel_prior import MAX_ERROR, SAMPLE_MAX, PixelPrior
+from smalti.training.networks.post_filter import PostFilter
 from smalti.training.optimizer import soap
-from smalti.training.post_filter import PostFilter
 
 IMAGES = 8192
 """Of 28x28 samples; of larger ones as many fewer."""

@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from smalti.training.network import Codec, Noise, lagrangian
+from smalti.training.networks.codec_network import Codec, Noise, lagrangian
 from smalti.training.optimizer import soap
 from smalti.training.plan import CodecPlan
 from smalti.training.report import plot_curves
-from smalti.training.task import Row
+from smalti.training.tasks.task import Row
 
 QUALITIES = (0.2, 0.4, 0.6, 0.85)
 """Judged on these."""

@@ -11,20 +11,20 @@ from torch import nn
 
 from smalti.errors import SourceError
 from smalti.model.model import Model
-from smalti.training import pixeltask
-from smalti.training.autoencoder import Autoencoder
-from smalti.training.baseline import AutoencoderTask
-from smalti.training.codec import CodecTask
-from smalti.training.export import Progress, export_bundle
-from smalti.training.export_autoencoder import export_autoencoder
-from smalti.training.export_pixels import export_pixels
-from smalti.training.pixels import PixelCodec, PixelSize
-from smalti.training.pixeltask import PixelPlan, PixelTask
+from smalti.training.export.export_autoencoder import export_autoencoder
+from smalti.training.export.export_codec import Progress, export_bundle
+from smalti.training.export.export_pixels import export_pixels
+from smalti.training.export.restore_codec import restore
+from smalti.training.export.restore_pixels import restore_pixels
+from smalti.training.networks.autoencoder import Autoencoder
+from smalti.training.networks.pixel_network import PixelCodec, PixelSize
+from smalti.training.networks.transforms import size_for
 from smalti.training.plan import FAST, FURTHER, REFERENCE, CodecPlan, Plan
-from smalti.training.restore import restore
-from smalti.training.restore_pixels import restore_pixels
-from smalti.training.task import Task
-from smalti.training.transforms import size_for
+from smalti.training.tasks.autoencoder_task import AutoencoderTask
+from smalti.training.tasks.codec_task import CodecTask
+from smalti.training.tasks.pixel_task import FURTHER as PIXELS_FURTHER
+from smalti.training.tasks.pixel_task import PixelPlan, PixelTask
+from smalti.training.tasks.task import Task
 from smalti.types import describe
 
 SIDES = (8, 128)
@@ -95,7 +95,7 @@ def pixel_task(shape: Shape, n: int, *, steps: int, batch: int, seed: int, start
     if start is None or start.pixels is None or start.pixels.window.channels != c:
         return PixelTask(PixelPlan(PixelSize(c), steps=steps, batch=batch, seed=seed))
     codec = restore_pixels(start)
-    plan = PixelPlan(codec.size, steps=steps, batch=batch, seed=seed, start=start.id.hex(), **pixeltask.FURTHER)
+    plan = PixelPlan(codec.size, steps=steps, batch=batch, seed=seed, start=start.id.hex(), **PIXELS_FURTHER)
     return PixelTask(plan, codec)
 
 

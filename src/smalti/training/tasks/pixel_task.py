@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from smalti.model.pixel_prior import MAX_ERROR, SAMPLE_MAX
+from smalti.training.networks.pixel_network import MOST_SAMPLES, PixelCodec, PixelSize
 from smalti.training.optimizer import soap
-from smalti.training.pixels import MOST_SAMPLES, PixelCodec, PixelSize
 from smalti.training.report import plot_bits
-from smalti.training.task import Row
+from smalti.training.tasks.task import Row
 
 EMPTY_SHARE = 0.05
 """Of the samples with nothing in their window that are trained on."""

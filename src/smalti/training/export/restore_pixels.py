@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from smalti.errors import TrainingError
 from smalti.model.model import POST_FILTER, Model
 from smalti.model.pixel_prior import MAX_ERROR, PixelPrior
-from smalti.training.export_pixels import output_units
-from smalti.training.integers import ACTIVATION_ONE
-from smalti.training.pixels import UNIT_ONE, PixelCodec, PixelNet, PixelSize
-from smalti.training.post_filter import SAMPLE_ONE, PostFilter, error_embeddings
+from smalti.training.export.export_pixels import output_units
+from smalti.training.networks.integers import ACTIVATION_ONE
+from smalti.training.networks.pixel_network import UNIT_ONE, PixelCodec, PixelNet, PixelSize
+from smalti.training.networks.post_filter import SAMPLE_ONE, PostFilter, error_embeddings
 
 Array = NDArray[Any]
 
@@ -30,7 +30,8 @@ def restore_pixels(model: Model) -> PixelCodec:
     """
     try:
         known = dict(model.training["pixels"]["size"])
-        codec = PixelCodec(PixelSize(**known | {"smooth": tuple(known["smooth"])}))
+        post_filter = known.pop("post_filter" if "post_filter" in known else "smooth")  # "smooth" in earlier bundles
+        codec = PixelCodec(PixelSize(**known | {"post_filter": tuple(post_filter)}))
         assert model.pixels is not None
         _net(codec.net, model.pixels)
         _post_filter(codec.post_filter, model.networks[POST_FILTER])

@@ -6,9 +6,16 @@ from torch import Tensor, nn
 
 from smalti.model.latent_prior import LATENT_MAX
 from smalti.model.masked_mlp import ACTIVATION_MAX, QUALITY_EMBEDDINGS, SUBSTEPS
-from smalti.training.graph import Graph, Port, Whole, prove, to_numpy, whole_layer
-from smalti.training.integers import ACTIVATION_ONE, LATENT_ONE, PIXEL_ONE, weight_shift
-from smalti.training.transforms import POSITION_PIXELS, SPATIAL_GAIN, Analysis, Size, SpatialAnalysis, Synthesis
+from smalti.training.export.onnx_graph import Graph, Port, Whole, prove, to_numpy, whole_layer
+from smalti.training.networks.integers import ACTIVATION_ONE, LATENT_ONE, PIXEL_ONE, weight_shift
+from smalti.training.networks.transforms import (
+    POSITION_PIXELS,
+    SPATIAL_GAIN,
+    Analysis,
+    Size,
+    SpatialAnalysis,
+    Synthesis,
+)
 
 
 def _whole(layer: nn.Module, embeddings: Tensor | None, most: int, one_in: int, one_out: int) -> Whole:

@@ -6,9 +6,9 @@ import torch
 from numpy.typing import NDArray
 
 from smalti.model.masked_mlp import POINTS
-from smalti.training.integers import LATENT_ONE, NARROWEST, embedding_weights
+from smalti.training.networks.integers import LATENT_ONE, NARROWEST, embedding_weights
+from smalti.training.networks.priors import FloatLatentPrior, bits
 from smalti.training.optimizer import soap
-from smalti.training.priors import FloatLatentPrior, bits
 
 STEPS = 1500
 BATCH = 256

@@ -36,12 +36,19 @@ from smalti.model.operating_points import OperatingPoint
 from smalti.model.proof.networks import check_networks
 from smalti.model.spatial_prior import LEAST_STEP, REACH, SHARES, WIDTHS, SpatialPrior
 from smalti.rate.metrics import mse, psnr
-from smalti.training.graph import to_numpy, whole_layer
-from smalti.training.integers import ACTIVATION_ONE, LATENT_ONE, LOGIT_ONE, NARROWEST, WIDTHS_AN_OCTAVE, weight_shift
-from smalti.training.network import Codec, lagrangian
-from smalti.training.onnx_codec import analysis_onnx, features_onnx, spatial_analysis_onnx, synthesis_onnx
-from smalti.training.priors import FloatLatentPrior, FloatMaskedMLP, FloatSpatialPrior
-from smalti.training.reference import run_numpy, run_torch
+from smalti.training.export.onnx_codec import analysis_onnx, features_onnx, spatial_analysis_onnx, synthesis_onnx
+from smalti.training.export.onnx_graph import to_numpy, whole_layer
+from smalti.training.export.reference_engine import run_numpy, run_torch
+from smalti.training.networks.codec_network import Codec, lagrangian
+from smalti.training.networks.integers import (
+    ACTIVATION_ONE,
+    LATENT_ONE,
+    LOGIT_ONE,
+    NARROWEST,
+    WIDTHS_AN_OCTAVE,
+    weight_shift,
+)
+from smalti.training.networks.priors import FloatLatentPrior, FloatMaskedMLP, FloatSpatialPrior
 
 Progress = Callable[[int, int], None]
 

@@ -16,10 +16,17 @@ from smalti.errors import TrainingError
 from smalti.model.latent_prior import COMPONENTS, LATENT_MAX
 from smalti.model.masked_mlp import SUBSTEPS, MaskedMLP
 from smalti.model.model import ANALYSIS, FEATURES, SPATIAL_ANALYSIS, SYNTHESIS, Model
-from smalti.training.integers import ACTIVATION_ONE, LATENT_ONE, LOGIT_ONE, NARROWEST, PIXEL_ONE, WIDTHS_AN_OCTAVE
-from smalti.training.network import STEP_GAIN, Codec
-from smalti.training.priors import FloatMaskedMLP
-from smalti.training.transforms import SPATIAL_GAIN, Analysis, Size, SpatialAnalysis, Synthesis
+from smalti.training.networks.codec_network import STEP_GAIN, Codec
+from smalti.training.networks.integers import (
+    ACTIVATION_ONE,
+    LATENT_ONE,
+    LOGIT_ONE,
+    NARROWEST,
+    PIXEL_ONE,
+    WIDTHS_AN_OCTAVE,
+)
+from smalti.training.networks.priors import FloatMaskedMLP
+from smalti.training.networks.transforms import SPATIAL_GAIN, Analysis, Size, SpatialAnalysis, Synthesis
 
 CEILING = math.log2(LATENT_MAX / LATENT_ONE) - 0.05
 """Log2 of a step that has gone as far as it can."""
@@ -27,6 +34,9 @@ CROWDED, ROOM = 0.25, 2
 """If so many of the local latents' steps have, they are all made so many octaves smaller."""
 OCTAVES_AN_EMBEDDING = 0.7
 """Between the steps of neighbouring anchors, where nothing better is known."""
+
+EARLIER_NAMES = {"cell": "patch", "local": "spatial", "local_prior": "spatial_prior"}
+"""The fields of `Size` that the provenance of earlier bundles calls by other names."""
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -40,7 +50,7 @@ def restore(model: Model) -> Codec:
     try:
         ends = float(model.multipliers[0]), float(model.multipliers[-1])
         known = dict(model.training["size"]) | {"multipliers": ends}
-        size = Size(**{name: _tuple(value) for name, value in known.items()})
+        size = Size(**{EARLIER_NAMES.get(name, name): _tuple(value) for name, value in known.items()})
         codec = Codec(size)
         spatial = model.spatial
         assert spatial is not None

@@ -17,9 +17,9 @@ from torch.nn import functional as F  # noqa: N812 - its usual name
 
 from smalti.model.masked_mlp import ACTIVATION_MAX, QUALITY_EMBEDDINGS
 from smalti.model.pixel_prior import COLUMNS, LEVEL_UNITS, MAX_ERROR, ROWS, SAMPLE_MAX
-from smalti.training.integers import LATENT_ONE, LOGIT_ONE, WIDTHS_AN_OCTAVE, round_through, whole_weights
-from smalti.training.post_filter import SAMPLE_ONE, PostFilter, error_embeddings
-from smalti.training.priors import interval_bits
+from smalti.training.networks.integers import LATENT_ONE, LOGIT_ONE, WIDTHS_AN_OCTAVE, round_through, whole_weights
+from smalti.training.networks.post_filter import SAMPLE_ONE, PostFilter, error_embeddings
+from smalti.training.networks.priors import interval_bits
 
 CENTRE_GAIN, WIDTH_GAIN = 16, 4
 """Of the outputs that place and widen the logistics: they have far to go."""
@@ -46,7 +46,7 @@ class PixelSize:
     width: int = 128  # units of each layer
     layers: int = 3  # with units
     components: int = 5  # logistics of a sample
-    post_filtered: tuple[int, int] = (32, 2)  # channels and inner layers of the dequantiser
+    post_filter: tuple[int, int] = (32, 2)  # channels and inner layers of the dequantiser
 
     @property
     def window(self) -> int:
@@ -169,7 +169,7 @@ class PixelCodec(nn.Module):
     def __init__(self, size: PixelSize) -> None:
         super().__init__()
         self.size = size
-        self.net, self.post_filter = PixelNet(size), PostFilter(size.channels, *size.post_filtered)
+        self.net, self.post_filter = PixelNet(size), PostFilter(size.channels, *size.post_filter)
 
     def forward(
         self, x: Tensor, errors: Tensor, lowered: Tensor, *, exact: bool, empty: float = 1.0

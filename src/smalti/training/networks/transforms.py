@@ -16,7 +16,7 @@ from torch.nn import functional as F  # noqa: N812 - its usual name
 
 from smalti.model.latent_prior import LATENT_MAX
 from smalti.model.masked_mlp import ACTIVATION_MAX
-from smalti.training.integers import activate, embedding_biases, whole_weights
+from smalti.training.networks.integers import activate, embedding_biases, whole_weights
 
 POSITION_PIXELS = 4
 """Pixels a side of a site, the place of a few local latents."""

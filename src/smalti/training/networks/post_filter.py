@@ -13,7 +13,7 @@ from torch.nn import functional as F  # noqa: N812 - its usual name
 
 from smalti.model.masked_mlp import ACTIVATION_MAX, QUALITY_EMBEDDINGS
 from smalti.model.pixel_prior import SAMPLE_MAX
-from smalti.training.integers import activate, embedding_biases, round_through, whole_weights
+from smalti.training.networks.integers import activate, embedding_biases, round_through, whole_weights
 
 SAMPLE_ONE = 256
 """The integer that stands for 1.0 in a sample."""

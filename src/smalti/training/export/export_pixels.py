@@ -24,12 +24,19 @@ from smalti.model.model import POST_FILTER, Model
 from smalti.model.operating_points import OperatingPoint
 from smalti.model.pixel_prior import MAX_ERROR, SAMPLE_MAX, PixelPrior, Window
 from smalti.rate.metrics import mse, psnr
-from smalti.training.export import Progress, hold_engines, logistics, proven_bundle
-from smalti.training.graph import Graph, Port, Whole, prove, to_numpy, whole_layer
-from smalti.training.integers import ACTIVATION_ONE, LATENT_ONE, LOGIT_ONE, NARROWEST, WIDTHS_AN_OCTAVE, weight_shift
-from smalti.training.pixels import UNIT_ONE, WEIGHT_MAX, PixelCodec, PixelNet
-from smalti.training.post_filter import SAMPLE_ONE, PostFilter, error_embeddings
-from smalti.training.settle import settle
+from smalti.training.export.export_codec import Progress, hold_engines, logistics, proven_bundle
+from smalti.training.export.onnx_graph import Graph, Port, Whole, prove, to_numpy, whole_layer
+from smalti.training.networks.integers import (
+    ACTIVATION_ONE,
+    LATENT_ONE,
+    LOGIT_ONE,
+    NARROWEST,
+    WIDTHS_AN_OCTAVE,
+    weight_shift,
+)
+from smalti.training.networks.pixel_network import UNIT_ONE, WEIGHT_MAX, PixelCodec, PixelNet
+from smalti.training.networks.post_filter import SAMPLE_ONE, PostFilter, error_embeddings
+from smalti.training.tasks.post_filter_task import settle
 
 MEASURED_IMAGES = 500
 """Held-out images that the model is measured on."""

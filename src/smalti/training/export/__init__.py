@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""Trained networks to model bundles, and back to networks that can be trained further."""
