@@ -50,7 +50,7 @@ def restore(model: Model) -> Codec:
     try:
         ends = float(model.multipliers[0]), float(model.multipliers[-1])
         known = dict(model.training["size"]) | {"multipliers": ends}
-        size = Size(**{EARLIER_NAMES.get(name, name): _tuple(value) for name, value in known.items()})
+        size = Size(**{EARLIER_NAMES.get(str(name), str(name)): _tuple(value) for name, value in known.items()})
         codec = Codec(size)
         spatial = model.spatial
         assert spatial is not None
