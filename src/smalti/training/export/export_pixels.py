@@ -15,7 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from smalti.codec.block_codec import block_images, code_images, reconstruct, sizes
+from smalti.codec.batching import block_images
+from smalti.codec.block_codec import encode_images
 from smalti.codec.rdo import EFFORTS, FAST_EFFORT
 from smalti.errors import TrainingError
 from smalti.model.bundle import no_latents
@@ -89,9 +90,9 @@ def _measure(model: Model, x: NDArray[np.uint8], error: int) -> OperatingPoint:
     point, size, left = OperatingPoint(pixels=True, setting=error, bytes=0.0, psnr=0.0), 0.0, 0.0
     step = block_images((*x.shape[1:], 1)[:3])
     for part in (x[i : i + step] for i in range(0, len(x), step)):
-        block = code_images(part, point, model, EFFORTS[FAST_EFFORT])
-        size += float(sizes(block, model).sum())
-        left += mse(part, reconstruct(block, part.shape, model)) * len(part)
+        (block,) = encode_images([part], point, model, EFFORTS[FAST_EFFORT])
+        size += float(block.rate.sum())
+        left += mse(part, block.x_hat) * len(part)
     return replace(point, bytes=round(size / len(x), 3), psnr=round(psnr(max(left / len(x), 1e-9)), 3))
 
 
