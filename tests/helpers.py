@@ -5,25 +5,39 @@ import struct
 from pathlib import Path
 
 import numpy as np
-import torch
 
+import smalti
 from smalti.model.pixel_prior import PixelPrior
-from smalti.training.export.export_pixels import integer_pixels
-from smalti.training.networks.pixel_network import PixelNet, PixelSize
 
+ROOT = Path(__file__).parents[1]
+"""The folder of the whole project."""
+DATA = ROOT / "tests" / "data"
+"""Toy models, as `scripts/toy` wrote them."""
 TINY_PIXELS = {"above": 3, "reach": 2, "left": 3, "width": 16, "layers": 3, "components": 4}
+"""The sizes of the networks in `toy-gray.model` and `toy-rgb.model`."""
+
+
+def toy_model() -> smalti.Model:
+    """Return a small model with spatial latents for gray images of 28x28; nobody trained its random weights."""
+    return smalti.load_model(DATA / "toy.model")
+
+
+def toy_pixels(channels: int) -> PixelPrior:
+    """Return a small random network for coding by pixels, which believes one thing here and another there."""
+    pixels = smalti.load_model(DATA / f"toy-{'gray' if channels == 1 else 'rgb'}.model").pixels
+    assert pixels is not None
+    return pixels
+
+
+def some_images(n: int, h: int, w: int, c: int, rng: np.random.Generator) -> np.ndarray:
+    """Return images (`n h w c`, or `n h w` if gray): half of them noise, half mostly background."""
+    shape = (n, h, w) if c == 1 else (n, h, w, c)
+    x = rng.integers(0, 256, shape, dtype=np.uint8)
+    x[n // 2 :] *= (rng.random(x[n // 2 :].shape) < 0.1).astype(np.uint8)
+    return x
 
 
 def write_idx(path: Path, pixels: np.ndarray) -> Path:
-    """`pixels` (`n h w`) as an idx file."""
+    """Write `pixels` (`n h w`) as an idx file."""
     path.write_bytes(b"\0\0\x08\x03" + struct.pack(">3I", *pixels.shape) + pixels.tobytes())
     return path
-
-
-def random_pixels(channels: int) -> PixelPrior:
-    """A small network for coding by pixels that was never trained, and believes one thing here and another there."""
-    torch.manual_seed(channels)
-    net = PixelNet(PixelSize(channels, **TINY_PIXELS))
-    for p in net.parameters():
-        p.data += 0.1 * torch.randn_like(p)
-    return integer_pixels(net)

@@ -107,7 +107,7 @@ def test_a_block_of_latents_is_its_steps_in_order(digits, model, effort):
     assert abs(sizes(block, model).sum() + 3 - len(payload)) < 9
 
 
-@pytest.mark.parametrize("smooth", [False, True])
+@pytest.mark.parametrize("post_filtered", [False, True])
 def test_a_block_of_pixels_is_its_steps_in_order(digits, model, post_filtered):
     errors = np.arange(20) * 4 + 3
     quantised = quantise(digits, errors, model.pixels, 0.1)

@@ -13,13 +13,14 @@ import pytest
 from attacks.build import goldens
 from attacks.cases import ATTACKS, table
 from attacks.targets import WORK
+from helpers import ROOT
 
 import smalti
 from smalti.container.format import HEADER, pack_header
 from smalti.demo.samples import draw_digits
 from smalti.exchange.formats.pictures import png_bytes
 
-FOLDER = Path(__file__).parent / "attacks"
+FOLDER = ROOT / "tests" / "attacks"
 CORPUS = sorted(path for path in (FOLDER / "corpus").rglob("*") if path.is_file())
 MOST_SECONDS, MOST_MIB = 10, 256
 """Of an attack, of processors; on most machines it takes less than one."""

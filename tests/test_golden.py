@@ -1,16 +1,16 @@
 """Files of format version 1 decode for ever to what they decoded to when they were written."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
+from helpers import ROOT
 from independent_reader import SpecError, carried, read, single_check
 
 import smalti
 from smalti.archive.reader import Contents
 from smalti.util.binary import hash64
 
-FILES = sorted((Path(__file__).parent / "golden").glob("*.smalti"))
+FOLDER = ROOT / "tests" / "golden"
+FILES = sorted(FOLDER.glob("*.smalti"))
 golden = pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 
 
@@ -81,7 +81,7 @@ def test_there_are_golden_files_of_each_feature():
 
 
 def test_the_independent_reader_is_short_and_knows_nothing_of_smalti():
-    source = (Path(__file__).parent / "independent_reader.py").read_text(encoding="utf-8")
+    source = (ROOT / "tests" / "independent_reader.py").read_text(encoding="utf-8")
     assert len(source.splitlines()) < 300
     assert "import smalti" not in source
     assert "from smalti" not in source
@@ -89,7 +89,7 @@ def test_the_independent_reader_is_short_and_knows_nothing_of_smalti():
 
 @pytest.mark.parametrize("name", ["v1-noise", "v1-single"])
 def test_the_hexadecimal_dumps_of_the_specification_are_the_golden_files(name):
-    text = (Path(__file__).parents[1] / "docs" / "format.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "format.md").read_text(encoding="utf-8")
     dump = text.partition(f"`tests/golden/{name}.smalti`")[2].split("```")[1]
     lines = [line for line in dump.strip().splitlines() if not line.startswith("#")]
     assert bytes.fromhex("".join(line[:47] for line in lines)) == (FILES[0].parent / f"{name}.smalti").read_bytes()

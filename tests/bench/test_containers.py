@@ -6,12 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import ROOT
+
+pytest.importorskip("imagecodecs", reason='benchmarks need imagecodecs: pip install "smalti[bench]"')
 
 from bench.archive import jitter
 from bench.containers import ALL
 from smalti.demo.samples import draw_digits
 
-ROOT = Path(__file__).parents[1]
 RANDOM = ("cold_reads", "warm_reads", "cold_batch", "warm_batch", "open_ms")
 ALWAYS = ("bytes_an_image", "psnr", "pack", "unpack", "pack_mb", "imports_mb")
 

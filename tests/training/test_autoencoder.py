@@ -1,7 +1,8 @@
 import math
 
 import pytest
-import torch
+
+torch = pytest.importorskip("torch")
 
 from smalti.training.networks.autoencoder import FULL, NARROW, Autoencoder, Conv, grow
 

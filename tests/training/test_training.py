@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
-from helpers import TINY_PIXELS, random_pixels
+from helpers import TINY_PIXELS, toy_pixels
 from PIL import Image
+
+torch = pytest.importorskip("torch")
 
 import smalti
 from smalti.codec.block import by_latents
@@ -355,7 +356,7 @@ def test_what_codes_by_pixels_can_be_trained_further(all_trained, images, tmp_pa
 
 def test_the_dequantiser_learns_what_the_encoder_makes(images):
     torch.manual_seed(3)
-    network, prior = PostFilter(1, 8, 1), random_pixels(1)
+    network, prior = PostFilter(1, 8, 1), toy_pixels(1)
     errors = np.full(len(images), 40)
     coded = quantise(images, errors, prior, LMBDA).samples
 

@@ -3,10 +3,10 @@
 import io
 import re
 import struct
-from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,7 +18,7 @@ from smalti.errors import CorruptError, FormatError, NotSmaltiError, TruncatedEr
 from smalti.util import binary
 from smalti.util.storage import Memory
 
-SPECIFICATION = (Path(__file__).parents[1] / "docs" / "format.md").read_text(encoding="utf-8")
+SPECIFICATION = (ROOT / "docs" / "format.md").read_text(encoding="utf-8")
 ID = bytes(range(8))
 GRAY, RGB = fmt.Kind(0, 1, 28, 28), fmt.Kind(0, 3, 5, 6)
 PIXELS = b"hash of."

@@ -7,6 +7,7 @@ import sys
 import time
 
 import numpy as np
+import pytest
 from helpers import write_idx
 from PIL import Image
 
@@ -17,6 +18,8 @@ from smalti.codec.latent_codec import analyse
 from smalti.codec.rdo import EFFORTS
 from smalti.demo.samples import draw_digits
 from smalti.rate.metrics import mse, psnr
+
+pytest.importorskip("torch", reason='training needs torch: pip install "smalti[train]"')
 
 
 def run(*arguments) -> subprocess.CompletedProcess[str]:

@@ -5,9 +5,7 @@ import zipfile
 from dataclasses import replace
 
 import numpy as np
-import onnx
 import pytest
-from onnx import numpy_helper
 
 import smalti
 from smalti.errors import ModelError, SourceError, UnknownModelError, UsageError
@@ -180,6 +178,8 @@ def test_features_beyond_what_was_proven_do_not_reach_the_prior(toy):
 
 def wide_open(data: bytes) -> bytes:
     """The graph with every ceiling of 1023 a million."""
+    onnx = pytest.importorskip("onnx")
+    numpy_helper = pytest.importorskip("onnx.numpy_helper")
     graph = onnx.load_model_from_string(data)
     for tensor in graph.graph.initializer:
         if numpy_helper.to_array(tensor).tolist() == ACTIVATION_MAX:

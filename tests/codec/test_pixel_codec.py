@@ -1,11 +1,12 @@
 """Lossless blocks: every pixel back, or none off by more than asked; whatever the images are."""
 
+import functools
 from dataclasses import replace
 
+import helpers
 import numpy as np
 import pytest
-import torch
-from helpers import TINY_PIXELS, random_pixels
+from helpers import toy_pixels
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -26,20 +27,13 @@ from smalti.entropy.frequencies import TOTAL
 from smalti.errors import CorruptError, SourceError, UsageError
 from smalti.model.bundle import bundle_bytes
 from smalti.model.pixel_prior import LEVEL_UNITS, MAX_ERROR, SAMPLE_MAX, Window, level_count, to_levels, to_samples
-from smalti.model.wavefront import SampleTables, Wavefront
+from smalti.model.wavefront import SampleTables
 from smalti.rate.max_error import exact_blocks
-from smalti.training.export.export_pixels import integer_pixels, plain_mixtures
-from smalti.training.networks.pixel_network import PixelNet, PixelSize, Windows, level_bits
 
 rng = np.random.default_rng(5)
 
 
-def some_images(n, h, w, c):
-    """Half of them noise, half mostly background."""
-    shape = (n, h, w) if c == 1 else (n, h, w, c)
-    x = rng.integers(0, 256, shape, dtype=np.uint8)
-    x[n // 2 :] *= (rng.random(x[n // 2 :].shape) < 0.1).astype(np.uint8)
-    return x
+some_images = functools.partial(helpers.some_images, rng=rng)
 
 
 def shape_of(x):
@@ -63,7 +57,7 @@ SHAPES = [(1, 1, 1), (1, 7, 1), (9, 1, 1), (13, 10, 1), (64, 64, 1), (70, 66, 1)
 @pytest.mark.parametrize("channels", [1, 3])
 def test_every_pixel_comes_back(lossless, shape, channels):
     """Also with a model for other colours."""
-    model = replace(lossless, pixels=random_pixels(channels))
+    model = replace(lossless, pixels=toy_pixels(channels))
     x = some_images(6, *shape)
     y, payload = back(x, 0, model)
     assert (y == x).all()
@@ -86,56 +80,6 @@ def test_levels_are_near_samples_and_few(max_error, sample):
     level = to_levels(np.array([sample], np.uint8), max_error)
     assert 0 <= level[0] < level_count(max_error)
     assert abs(int(to_samples(level, max_error)[0]) - sample) <= max_error
-
-
-def test_the_network_is_that_of_plain_integers(lossless):
-    prior = lossless.pixels
-    windows = rng.integers(0, 256, (300, prior.window.samples), dtype=np.uint8)
-    windows[:50] = rng.choice([0, 255], (50, windows.shape[1]))
-    places = [rng.integers(0, n, 300) for n in (64, 64, MAX_ERROR + 1)]
-    expected = plain_mixtures(prior, windows, *places)
-    assert (prior.mixtures(windows, *places) == expected).all()
-    alone = np.concatenate([prior.mixtures(windows[[i]], *(place[[i]] for place in places)) for i in range(20)])
-    assert (alone == expected[:20]).all()
-
-
-@pytest.mark.parametrize("channels", [1, 3])
-def test_a_sample_is_told_what_its_window_holds_and_nothing_else(channels):
-    """The wavefront, sample after sample, against training's windows of whole images."""
-    size = PixelSize(channels, **TINY_PIXELS)
-    x = some_images(4, 9, 8, channels)
-    planes = x.reshape(4, 9, 8 * channels)
-    prior = random_pixels(channels)
-    errors = np.array([0, 5, 0, 40])
-    coded = to_levels(planes, errors[:, None, None])
-    wavefront = Wavefront(prior, np.tile(planes.shape[1:], (4, 1)), errors)
-    found = np.empty((4, 9, 8 * channels, 11), np.int64)
-    for place, mixture in wavefront.steps():
-        found[place] = np.concatenate(mixture, 1)
-        wavefront.take(place, coded[place])
-    assert (wavefront.samples == to_samples(coded, errors[:, None, None])).all()
-    tensor = torch.from_numpy(x.reshape(4, 9, 8, channels).transpose(0, 3, 1, 2).copy()).float() / 255
-    windows = Windows(tensor, torch.from_numpy(errors), size)
-    levels, window, *places = windows.pick(torch.ones_like(windows.empty).nonzero(as_tuple=True))
-    assert (levels.numpy().reshape(coded.shape) == coded).all()
-    expected = prior.mixtures(window.numpy().astype(np.uint8), *(p.numpy() for p in places)).reshape(found.shape)
-    expected[..., 4:8] = expected[..., 4:8].clip(0, 111)
-    expected[..., 8:] = expected[..., 8:].clip(-192, 192)
-    assert (found == expected).all()
-
-
-@pytest.mark.parametrize("max_error", [0, 4, 42])
-def test_what_training_expects_is_what_a_block_takes(max_error):
-    size = PixelSize(1, above=3, reach=2, left=3, width=16, layers=2, components=3)
-    torch.manual_seed(0)
-    net = PixelNet(size).eval()
-    x = some_images(8, 12, 12, 1)
-    errors = torch.full((8,), max_error)
-    windows = Windows(torch.from_numpy(x[:, None].copy()).float() / 255, errors, size)
-    levels, *rest = windows.pick(torch.ones_like(windows.empty).nonzero(as_tuple=True))
-    with torch.no_grad():
-        expected = level_bits(levels, rest[-1], net(*rest, exact=True)).sum()
-    np.testing.assert_allclose(costs(x, integer_pixels(net), max_error).sum(), float(expected), rtol=5e-3)
 
 
 @pytest.mark.parametrize("max_error", [0, 2, 9, MAX_ERROR])
@@ -168,7 +112,7 @@ def test_blocks_coded_together_are_those_coded_alone(lossless, max_error, channe
     parts = [some_images(n, *shape) for n, shape in zip((5, 1, 4, 3), shapes, strict=True)]
     parts[0][1] = np.resize(np.arange(63, dtype=np.uint8), parts[0][1].shape)
     parts[3] = rng.integers(0, 256, parts[3].shape, dtype=np.uint8)
-    for model in (lossless, replace(lossless, pixels=random_pixels(3))):
+    for model in (lossless, replace(lossless, pixels=toy_pixels(3))):
         if model.pixels_for(channels) is None:
             continue
         together = [encode_block(block, model) for block in exact_blocks(parts, max_error, model)]
@@ -244,7 +188,7 @@ def test_what_cannot_be_is_refused(tmp_path, lossless, digits):
     ).all()
     with pytest.raises(SourceError, match="more than a file can hold"):
         smalti.encode(np.zeros((70_000, 1), np.uint8), max_error=0)
-    rgb = replace(lossless, pixels=random_pixels(3))
+    rgb = replace(lossless, pixels=toy_pixels(3))
     assert (smalti.decode(smalti.encode(digits[0], model=rgb, max_error=0), model=rgb) == digits[0]).all()  # plain
     with pytest.raises(UsageError, match="exclude"):
         smalti.pack(digits, tmp_path / "x.smalti", max_error=0, quality=50)

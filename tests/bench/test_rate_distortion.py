@@ -1,9 +1,11 @@
 import csv
 import subprocess
 import sys
-from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+import pytest
+from helpers import ROOT
+
+pytest.importorskip("imagecodecs", reason='benchmarks need imagecodecs: pip install "smalti[bench]"')
 
 
 def test_the_rate_distortion_benchmark_runs_and_its_figures_are_sane(tmp_path):

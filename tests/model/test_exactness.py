@@ -3,9 +3,12 @@
 from dataclasses import replace
 
 import numpy as np
-import onnx
 import pytest
+
+onnx = pytest.importorskip("onnx")
+
 from onnx import helper, numpy_helper
+from onnx_networks import network, write
 
 from smalti.errors import ModelError
 from smalti.model.bundle import bundle_bytes, decoding_bytes, parse_bundle
@@ -13,7 +16,6 @@ from smalti.model.model import ANALYSIS, FEATURES, POST_FILTER, SYNTHESIS
 from smalti.model.proof.exactness import check_bounds
 from smalti.model.proof.onnx_reader import read_onnx
 from smalti.model.proof.shape_inference import fold, infer
-from test_onnxfile import network, write
 
 
 def constant(name: str, values, dtype=np.int64) -> onnx.TensorProto:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import write_idx
+from helpers import ROOT, write_idx
 from PIL import Image
 
 import smalti
@@ -314,7 +314,7 @@ def test_downloading_without_a_network_is_one_error(tmp_path, monkeypatch):
 
 
 def test_the_examples_run(tmp_path):
-    scripts = sorted((Path(__file__).parents[1] / "examples").glob("*.py"))
+    scripts = sorted((ROOT / "examples").glob("*.py"))
     assert scripts
     for script in scripts:
         done = subprocess.run([sys.executable, script], capture_output=True, text=True, cwd=tmp_path)

@@ -3,30 +3,15 @@
 import tracemalloc
 
 import numpy as np
-import onnx
 import pytest
+
+onnx = pytest.importorskip("onnx")
+
 from onnx import TensorProto, helper, numpy_helper
+from onnx_networks import FEW, network, write
 
 import smalti
 from smalti.model.proof.onnx_reader import MAX_FIELDS, MAX_NODES, Graph, read_onnx
-
-FEW = ("Floor", ["x"], ["y"])
-
-
-def network(nodes=(FEW,), constants=(), *, x=("n", 4), **model) -> onnx.ModelProto:
-    """A small network; nodes: kind, inputs, outputs, attributes."""
-    made = [helper.make_node(kind, i, o, **dict(*attributes)) for kind, i, o, *attributes in nodes]
-    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in (("x", x), ("y", ["n"]))]
-    graph = helper.make_graph(made, "g", ends[:1], ends[1:], list(constants))
-    return helper.make_model(graph, **{"opset_imports": [helper.make_opsetid("", 17)], "ir_version": 8} | model)
-
-
-def write(model: onnx.ModelProto) -> bytes:
-    for field in ("producer_name", "doc_string"):
-        model.ClearField(field)
-    data: bytes = model.SerializeToString()
-    return data
-
 
 SMALL = write(network([FEW, ("Add", ["y", "c"], ["z"])], [numpy_helper.from_array(np.ones((2, 3), np.int8), "c")]))
 
