@@ -12,9 +12,8 @@ from helpers import write_idx
 from PIL import Image
 
 import smalti
-from smalti.codec.block import by_latents
 from smalti.codec.block_codec import decode_block, encode_block
-from smalti.codec.latent_codec import analyse
+from smalti.codec.latent_codec import encode_latents
 from smalti.codec.rdo import EFFORTS
 from smalti.demo.samples import draw_digits
 from smalti.rate.metrics import mse, psnr
@@ -70,7 +69,7 @@ def test_a_lossless_part_joins_a_model(tmp_path):
     assert model.training["pixels"]["architecture"] == "pixels"
     assert base.networks.items() <= model.networks.items()
     assert model.id != base.id
-    payloads = [encode_block(by_latents(analyse(x, np.full(48, 9), m, EFFORTS[1])), m) for m in (base, model)]
+    payloads = [encode_block(encode_latents(x, np.full(48, 9), m, EFFORTS[1]), m) for m in (base, model)]
     assert payloads[0] == payloads[1]
     assert (decode_block(payloads[0], 48, (28, 28, 1), model) == decode_block(payloads[0], 48, (28, 28, 1), base)).all()
     done = run("pack", source, "-o", tmp_path / "x.smalti", "--model", tmp_path / "x.model", "--lossless")

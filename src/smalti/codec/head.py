@@ -17,7 +17,7 @@ LATENTS, PIXELS, POST_FILTERED, FALLBACK = 1, 2, 4, 8
 """Flags in the first byte: what follows in the head, and whether images by pixels are post-filtered."""
 RAW = 255
 """The first byte of a payload that has no head: the images of the block follow as they are."""
-_RANGE, _COUNT = struct.Struct("<BB"), struct.Struct("<H")
+RANGE, COUNT = struct.Struct("<BB"), struct.Struct("<H")
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,8 @@ class Head:
         """Return the bytes of the head."""
         flags = LATENTS * bool(self.points) | PIXELS * bool(self.errors) | FALLBACK * self.fallback
         flags |= POST_FILTERED * (post_filtered and bool(self.errors))
-        ranges = b"".join(_RANGE.pack(some.start, some.stop - 1) for some in (self.points, self.errors) if some)
-        return bytes([flags]) + ranges + (_COUNT.pack(self.fallbacks) if self.fallback else b"")
+        ranges = b"".join(RANGE.pack(some.start, some.stop - 1) for some in (self.points, self.errors) if some)
+        return bytes([flags]) + ranges + (COUNT.pack(self.fallbacks) if self.fallback else b"")
 
     @staticmethod
     def unpack(payload: bytes, n: int) -> "Head":
@@ -84,16 +84,16 @@ class Head:
         try:
             flags, at, spans = payload[0], 1, []
             for flag in (LATENTS, PIXELS):
-                low, high = _RANGE.unpack_from(payload, at) if flags & flag else (0, -1)
-                at += _RANGE.size * bool(flags & flag)
+                low, high = RANGE.unpack_from(payload, at) if flags & flag else (0, -1)
+                at += RANGE.size * bool(flags & flag)
                 if flags & flag and low > high:
                     raise CorruptError("the head of a block has an empty range; the file is damaged")
                 spans.append(range(low, high + 1))
-            count = _COUNT.unpack_from(payload, at)[0] if flags & FALLBACK else 0
+            count = COUNT.unpack_from(payload, at)[0] if flags & FALLBACK else 0
         except (IndexError, struct.error) as exc:
             raise CorruptError("a block ends within its head; the file is damaged") from exc
         fallback = bool(flags & FALLBACK)
-        head = Head(spans[0], spans[1], fallback, count, bool(flags & POST_FILTERED), at + _COUNT.size * fallback)
+        head = Head(spans[0], spans[1], fallback, count, bool(flags & POST_FILTERED), at + COUNT.size * fallback)
         possible = not flags & ~(LATENTS | PIXELS | POST_FILTERED | FALLBACK)
         possible = possible and head.points.stop <= POINTS and head.errors.stop <= MAX_ERROR + 1 and count <= n
         if not possible or not head.ways or (head.post_filtered and not head.errors):

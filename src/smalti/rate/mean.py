@@ -162,7 +162,7 @@ class _Mean:
             return values[point]
 
         low, high = 0, len(self.points) - 1
-        point, width = self._expected(), 1
+        point, width = max(0, min(self._expected(), high - 1)), 1
         while low < high:  # steps that grow from the expected point, then a bisection
             if self._enough(value(point), n):
                 high = point
