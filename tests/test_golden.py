@@ -1,5 +1,7 @@
 """Files of format version 1 decode for ever to what they decoded to when they were written."""
 
+import hashlib
+
 import numpy as np
 import pytest
 from helpers import ROOT
@@ -72,6 +74,15 @@ def test_the_independent_reader_notices_damage():
     for at in range(0, len(data), 3):
         with pytest.raises(SpecError):
             read(data[:at] + bytes([data[at] ^ 0x10]) + data[at + 1 :])
+
+
+def test_no_golden_file_was_ever_rewritten():
+    """Every file is listed with its hash, which `scripts/golden` writes when it makes the file and never again."""
+    lines = (FOLDER / "SHA256SUMS").read_text(encoding="utf-8").splitlines()
+    listed = {name: digest for digest, name in (line.split("  ") for line in lines)}
+    there = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in FOLDER.glob("v*")}
+    assert len(listed) == len(lines)
+    assert listed == there
 
 
 def test_there_are_golden_files_of_each_feature():
