@@ -5,7 +5,7 @@ weights -> integers -> ONNX, bounds proven -> symbols of training images -> rang
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -48,6 +48,7 @@ from smalti.training.networks.integers import (
     weight_shift,
 )
 from smalti.training.networks.priors import FloatLatentPrior, FloatMaskedMLP, FloatSpatialPrior
+from smalti.training.networks.transforms import size_record
 
 Progress = Callable[[int, int], None]
 
@@ -181,7 +182,9 @@ def export_bundle(
         training,
     )
     spatial = integer_spatial_prior(codec.spatial_prior, to_numpy(codec.log_spatial_steps))
-    draft = replace(draft, spatial=spatial, positions=size.positions, training=dict(training) | {"size": asdict(size)})
+    draft = replace(
+        draft, spatial=spatial, positions=size.positions, training=dict(training) | {"size": size_record(size)}
+    )
     if base is not None and base.pixels is not None:
         kept = {name: base.networks[name] for name in (POST_FILTER,) if name in base.networks}
         draft = replace(

@@ -5,7 +5,7 @@ weights -> integers, bounds proven -> self-check -> dequantiser settled -> measu
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -35,7 +35,7 @@ from smalti.training.networks.integers import (
     WIDTHS_AN_OCTAVE,
     weight_shift,
 )
-from smalti.training.networks.pixel_network import UNIT_ONE, WEIGHT_MAX, PixelCodec, PixelNet
+from smalti.training.networks.pixel_network import UNIT_ONE, WEIGHT_MAX, PixelCodec, PixelNet, pixel_size_record
 from smalti.training.networks.post_filter import SAMPLE_ONE, PostFilter, error_embeddings
 from smalti.training.tasks.post_filter_task import settle
 
@@ -76,7 +76,7 @@ def export_pixels(
         by_quality.append(_measure(draft, x, error))
         if progress:
             progress(1, len(ERRORS))
-    own = {"bytes_an_image": round(lossless, 3), "size": asdict(codec.size), **training}
+    own = {"bytes_an_image": round(lossless, 3), "size": pixel_size_record(codec.size), **training}
     return proven_bundle(replace(draft, measured=tuple(by_quality), training={**draft.training, "pixels": own}))
 
 
