@@ -17,7 +17,7 @@ from attacks.targets import WORK
 import smalti
 from smalti.container.format import HEADER, pack_header
 from smalti.demo.samples import draw_digits
-from smalti.exchange.formats.pictures import png_bytes
+from smalti.exchange.formats.image_files import png_bytes
 
 FOLDER = Path(__file__).parent / "attacks"
 CORPUS = sorted(path for path in (FOLDER / "corpus").rglob("*") if path.is_file())
