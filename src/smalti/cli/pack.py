@@ -1,60 +1,38 @@
 # SPDX-License-Identifier: MIT
-"""smalti pack, unpack, info."""
+"""The commands smalti pack, unpack and info."""
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Literal, TextIO
+from typing import Annotated
 
 import typer
 
 from smalti.cli.console import images, progress, size
-
-if TYPE_CHECKING:
-    from smalti.types import OnBad, Source
-    from smalti.util.storage import Storage
-
-STANDARD = "-"
-"""In the place of a file: standard input or output."""
-Place = Annotated[str, typer.Argument(metavar="FILE", help="A smalti file: a path, a URL, or - for standard input.")]
-Force = Annotated[bool, typer.Option("--force", "-f", help="Replace what is there already.")]
-ModelOption = Annotated[
-    str | None, typer.Option("--model", "-m", help="Name of a model, or the path of a bundle.", show_default=False)
-]
-Quality = Annotated[int, typer.Option("--quality", "-q", help="1 (fewest bytes) to 100 (best).")]
-AskedQuality = Annotated[
-    int | None, typer.Option("--quality", "-q", help="1 (fewest bytes) to 100 (best).", show_default="50")
-]
-MinPsnr = Annotated[
-    float | None, typer.Option(metavar="DB", help="Instead: a PSNR for every single image.", show_default=False)
-]
-Lossless = Annotated[bool, typer.Option("--lossless", help="Instead: keep every pixel.")]
-MaxError = Annotated[
-    int | None,
-    typer.Option(metavar="N", help="Instead: no pixel (0 to 255) is off by more than N.", show_default=False),
-]
-Effort = Annotated[
-    int,
-    typer.Option(
-        "--effort", "-e", help="Of searching latents: 1 to 3 (none) up to 9 (fewest bytes); high qualities need none."
-    ),
-]
-Sources = Annotated[
-    list[str],
-    typer.Argument(metavar="SRC", help="Folders, images, idx, npz, npy, tar, zip or parquet files; FILE.npz#KEY."),
-]
-Labels = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="Labels of the images: an idx or npy file.", show_default=False)
-]
-NoNames = Annotated[bool, typer.Option("--no-names", help="Leave out the names of the images.")]
-NoLabels = Annotated[bool, typer.Option("--no-labels", help="Leave out their labels.")]
-Metadata = Annotated[Path | None, typer.Option(metavar="FILE", help="JSON to keep with the file.", show_default=False)]
-Embed = Annotated[bool, typer.Option("--embed", help="Keep what decodes of the model in the file.")]
-OnError = Annotated[
-    Literal["stop", "skip"], typer.Option("--on-error", help="What to do with an image that cannot be read.")
-]
-BlockImages = Annotated[
-    int, typer.Option(metavar="N", help="Images a block, at most: fewer are read sooner, and take more bytes.")
-]
+from smalti.cli.options import (
+    STANDARD,
+    AskedQuality,
+    BlockImages,
+    Effort,
+    Embed,
+    Force,
+    Labels,
+    Lossless,
+    MaxError,
+    Metadata,
+    MinPsnr,
+    ModelOption,
+    NoLabels,
+    NoNames,
+    OnError,
+    Place,
+    Skipped,
+    Sources,
+    lossless_error,
+    place_of,
+    read_metadata,
+    read_sources,
+    standard,
+)
 
 
 def pack(
@@ -65,12 +43,20 @@ def pack(
     model: ModelOption = None,
     quality: AskedQuality = None,
     psnr: Annotated[
-        float | None, typer.Option(metavar="DB", help="Instead: a PSNR for all images together.", show_default=False)
+        float | None,
+        typer.Option(
+            metavar="DB", help="Instead of --quality: give all images together this PSNR, in dB.", show_default=False
+        ),
     ] = None,
     min_psnr: MinPsnr = None,
     bytes_an_image: Annotated[
         float | None,
-        typer.Option("--bytes", metavar="N", help="Instead: at most N bytes an image, on average.", show_default=False),
+        typer.Option(
+            "--bytes",
+            metavar="N",
+            help="Instead of --quality: take at most N bytes an image, on average.",
+            show_default=False,
+        ),
     ] = None,
     lossless: Lossless = False,
     max_error: MaxError = None,
@@ -81,7 +67,7 @@ def pack(
     metadata: Metadata = None,
     embed: Embed = False,
     unordered: Annotated[
-        bool, typer.Option("--unordered", help="Let go of the order of the images, to save what it takes.")
+        bool, typer.Option("--unordered", help="Do not keep the order of the images, which saves bytes.")
     ] = False,
     block_images: BlockImages = 256,
     on_error: OnError = "stop",
@@ -110,7 +96,9 @@ def pack(
     if not piped:
         refuse_existing(output, force=force)
     max_error = lossless_error(lossless=lossless, max_error=max_error)
-    Target(quality, psnr, min_psnr, bytes_an_image, max_error, effort)  # a wrong one is refused before anything is read
+    Target(
+        quality, psnr, min_psnr, bytes_an_image, max_error, effort
+    )  # a wrong target is refused before anything is read
     packing = Packing(block_images, embed=embed, unordered=unordered, metadata=read_metadata(metadata))
     loaded, skipped = load_model(model or DEFAULT_MODEL), Skipped()
     source = read_sources(sources, labels, skipped.on_bad(on_error), no_names=no_names, no_labels=no_labels)
@@ -129,8 +117,8 @@ def pack(
             force=force,
             progress=advance,
         )
-    told = f"{output}: {images(packed.images)}, {size(packed.bytes)}, {packed.rate:.2f} bytes an image"
-    typer.echo(told, err=piped)
+    line = f"{output}: {images(packed.images)}, {size(packed.bytes)}, {packed.rate:.2f} bytes an image"
+    typer.echo(line, err=piped)
     skipped.report()
 
 
@@ -142,7 +130,7 @@ def unpack(
             "--output",
             "-o",
             metavar="TARGET",
-            help="A folder (PNG files), or FILE.npz, .npy, .tar, .tar.gz, .zip, .parquet, FILE-idx3-ubyte[.gz].",
+            help="A folder for PNG files, or a file: .npz, .npy, .tar, .tar.gz, .zip, .parquet, FILE-idx3-ubyte[.gz].",
         ),
     ],
     model: ModelOption = None,
@@ -168,9 +156,9 @@ def unpack(
 
 def info(
     file: Place,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the facts as one JSON object.")] = False,
 ) -> None:
-    """Say what a smalti file holds, without decoding it.
+    """Print what a smalti file holds, without decoding its images.
 
     Examples:
     smalti info scans.smalti
@@ -191,76 +179,3 @@ def info(
         if isinstance(value, list):
             shown = "; ".join(value)
         typer.echo(f"{key.replace('_', ' '):{width}}  {shown}")
-
-
-def place_of(file: str) -> "str | Storage":
-    """Where a smalti file is that was named on the command line."""
-    from smalti.util.storage import spool
-
-    return spool(standard(sys.stdin, "input")) if file == STANDARD else file
-
-
-def standard(stream: TextIO | None, what: str) -> BinaryIO:
-    """The bytes of standard input or output."""
-    from smalti.errors import UsageError
-
-    if stream is None:
-        raise UsageError(f"standard {what} is closed; name a file")
-    return stream.buffer
-
-
-def lossless_error(*, lossless: bool, max_error: int | None) -> int | None:
-    """The largest error that is asked."""
-    from smalti.errors import UsageError
-
-    if lossless and max_error is not None:
-        raise UsageError("--lossless is --max-error 0; give one of them")
-    return 0 if lossless else max_error
-
-
-def read_metadata(path: Path | None) -> dict[str, Any] | None:
-    """What a JSON file says."""
-    import json
-
-    from smalti.errors import SourceError
-
-    if path is None:
-        return None
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as exc:
-        raise SourceError(f"cannot read {path} as JSON: {exc}; check it") from exc
-    if not isinstance(found, dict):
-        raise SourceError(f"{path} holds no JSON object; write one, in braces")
-    return found
-
-
-def read_sources(
-    sources: list[str], labels: Path | None, on_bad: "OnBad", *, no_names: bool, no_labels: bool
-) -> "Source":
-    """The images that are named on the command line."""
-    from smalti.exchange.sources import open_source
-
-    source = open_source(*sources, labels=labels, on_bad=on_bad, labelled=not no_labels)
-    return source.nameless() if no_names else source
-
-
-class Skipped:
-    """Images that could not be read."""
-
-    def __init__(self) -> None:
-        self._said = list[str]()
-
-    def on_bad(self, on_error: Literal["stop", "skip"]) -> "OnBad":
-        """What is to be told of them."""
-        from smalti.types import raise_it
-
-        return raise_it if on_error == "stop" else lambda error: self._said.append(str(error))
-
-    def report(self) -> None:
-        """List them, and end with exit code 1 if there are any."""
-        for line in self._said:
-            typer.echo(f"smalti: skipped: {line}", err=True)
-        if self._said:
-            typer.echo(f"smalti: {images(len(self._said))} skipped", err=True)
-            raise typer.Exit(1)
