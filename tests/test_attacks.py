@@ -18,7 +18,7 @@ from helpers import ROOT
 import smalti
 from smalti.container.format import HEADER, pack_header
 from smalti.demo.samples import draw_digits
-from smalti.exchange.formats.pictures import png_bytes
+from smalti.exchange.formats.image_files import png_bytes
 
 FOLDER = ROOT / "tests" / "attacks"
 CORPUS = sorted(path for path in (FOLDER / "corpus").rglob("*") if path.is_file())

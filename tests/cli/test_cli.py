@@ -14,7 +14,7 @@ from PIL import Image
 
 import smalti
 from smalti.demo.samples import draw_digits
-from smalti.exchange.formats.pictures import png_bytes
+from smalti.exchange.formats.image_files import png_bytes
 from smalti.exchange.sources import read_images
 from smalti.rate.metrics import mse, psnr
 from smalti.util.binary import hash64

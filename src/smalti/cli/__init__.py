@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""The command line: parse, call, print. Heavy modules are imported by the command that needs them."""
+"""The command line: each command parses its options, calls the library and prints the result.
+
+Heavy modules are imported within the command that needs them, so that the others start fast.
+"""
 
 import os
 import sys
@@ -8,9 +11,9 @@ from typing import Annotated, NoReturn
 import typer
 
 from smalti import __version__
-from smalti.cli.assemble import append, merge, repair, select, verify
-from smalti.cli.data import data
-from smalti.cli.files import info, pack, unpack
+from smalti.cli.download import data
+from smalti.cli.edit import append, merge, repair, select, verify
+from smalti.cli.pack import info, pack, unpack
 from smalti.cli.show import demo, figure
 from smalti.cli.train import model_app, models, train
 from smalti.errors import SmaltiError
@@ -30,7 +33,7 @@ app.add_typer(model_app)
 @app.callback(invoke_without_command=True)
 def _options(
     context: typer.Context,
-    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
 ) -> None:
     """Learned compression for collections of small images."""
     if version:
@@ -42,9 +45,9 @@ def _options(
 
 
 def main() -> None:
-    """Run the command line; every error is one line on stderr and exit code 1, or 2 for wrong usage."""
+    """Run the command line. Every error becomes one line on stderr and the exit code 1, or 2 for wrong usage."""
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # not if it is closed
+        if hasattr(stream, "reconfigure"):  # it has none if it is closed
             stream.reconfigure(errors="replace")  # a terminal or pipe that cannot show a character shows "?"
     try:
         code = app(prog_name="smalti", standalone_mode=False)
@@ -54,17 +57,17 @@ def main() -> None:
         _fail(str(exc), exc.exit_code)
     except MemoryError:
         _fail("out of memory; give fewer images at a time", 1)
-    except OSError as exc:  # of the output: those of files are wrapped where they are touched
-        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 - so that the interpreter's last flush is quiet
+    except OSError as exc:  # an error of standard output: errors of files were wrapped where they arose
+        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 - so that the interpreter's last flush does not fail
         _fail(f"cannot write the output: {exc.strerror or exc}", 1)
     except Exception as exc:
-        if not hasattr(exc, "format_message"):  # the errors of Typer's parser, whose class has no public name
+        if not hasattr(exc, "format_message"):  # else it is an error of Typer's parser, whose class has no public name
             raise
         _fail(f"{exc.format_message()} See: smalti --help", getattr(exc, "exit_code", 2))
     sys.exit(code if isinstance(code, int) else 0)
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    """End with one line on stderr."""
+    """Print one line to stderr and exit."""
     typer.echo("smalti: " + " ".join(message.split()), err=True)
     sys.exit(code)

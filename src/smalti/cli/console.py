@@ -1,17 +1,18 @@
 # SPDX-License-Identifier: MIT
-"""What the commands share in printing: a progress bar on a terminal, sizes for people."""
+"""What the commands share for printing: a progress bar, and numbers of images and bytes as text."""
 
 import contextlib
 from collections.abc import Callable, Iterator
 
 Advance = Callable[[int, int | None], None]
+"""A function that is called with the number of images just done, and of all images, if that is known."""
 
 
 @contextlib.contextmanager
 def progress(what: str) -> Iterator[Advance]:
-    """A progress bar over images on stderr, gone when done; nothing where stderr is not a terminal.
+    """Show a progress bar over images on stderr while the block runs, if stderr is a terminal.
 
-    What it yields is called with the number of images just done, and of all.
+    Yields the function that advances the bar.
     """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -24,7 +25,7 @@ def progress(what: str) -> Iterator[Advance]:
 
 
 def images(n: int) -> str:
-    """A number of images for people.
+    """Return a number of images as text.
 
     >>> images(1), images(1200)
     ('1 image', '1200 images')
@@ -33,7 +34,7 @@ def images(n: int) -> str:
 
 
 def size(n: float) -> str:
-    """A number of bytes for people.
+    """Return a number of bytes as text.
 
     >>> size(268), size(1648877)
     ('268 bytes', '1.65 MB')

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""smalti figure and demo: things to look at."""
+"""The commands smalti figure and demo, which show reconstructions."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from smalti.cli.console import progress
-from smalti.cli.files import Force, ModelOption, Quality
+from smalti.cli.options import Force, ModelOption, Quality
 
 if TYPE_CHECKING:
     from smalti.model.model import Model
@@ -19,16 +19,16 @@ FIGURE_IMAGES = 20
 
 
 def figure(
-    sources: Annotated[list[str], typer.Argument(metavar="SRC", help="Folders, images, idx or npz files.")],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="PNG", help="The picture to write.")],
+    sources: Annotated[list[str], typer.Argument(metavar="SRC", help="Folders, image files, idx or npz files.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="PNG", help="The PNG file to write.")],
     model: ModelOption = None,
     quality: Quality = 50,
-    images: Annotated[int, typer.Option(min=1, max=400, help="How many images to show, from the first.")] = (
+    images: Annotated[int, typer.Option(min=1, max=400, help="How many images to show, from the first on.")] = (
         FIGURE_IMAGES
     ),
     force: Force = False,
 ) -> None:
-    """Draw originals (left) beside reconstructions (right), with bytes and PSNR under each.
+    """Draw originals (left) beside their reconstructions (right), with bytes and PSNR under each pair.
 
     Examples:
     smalti figure t10k-images-idx3-ubyte.gz -o pairs.png
@@ -55,11 +55,14 @@ def figure(
 
 def demo(
     folder: Annotated[
-        Path, typer.Option("--output", "-o", metavar="DIR", help="Where to write; an earlier demo there is replaced.")
+        Path,
+        typer.Option(
+            "--output", "-o", metavar="DIR", help="The folder to write to. An earlier demo in it is replaced."
+        ),
     ] = Path("smalti-demo"),
     quality: Quality = 50,
 ) -> None:
-    """Draw sample digits, pack and unpack them, compare with PNG, JPEG and WebP, and write a picture.
+    """Draw sample digits, pack and unpack them, compare the sizes with PNG, JPEG and WebP, and write a picture.
 
     Examples:
     smalti demo
@@ -83,13 +86,13 @@ def demo(
 
 
 def _compare(x: "Pixels", model: "Model", quality: int, path: Path) -> None:
-    """Pack `x` to `path`, unpack it, and print a table beside other codecs at the same PSNR or better."""
+    """Pack `x` to `path`, unpack it, and print its size beside those of other codecs at the same PSNR or better."""
     from rich.console import Console
     from rich.table import Table
 
     from smalti.api import load, pack
     from smalti.demo.baselines import cut, jpeg, lowest_quality, mosaic, webp
-    from smalti.exchange.formats.pictures import png_bytes
+    from smalti.exchange.formats.image_files import png_bytes
     from smalti.rate.metrics import mse, psnr
 
     with progress("packing") as advance:
@@ -99,7 +102,7 @@ def _compare(x: "Pixels", model: "Model", quality: int, path: Path) -> None:
     exact = path.with_name("digits-lossless.smalti")
     with progress("packing") as advance:
         lossless = pack(x, exact, model=model, max_error=0, force=True, progress=advance)
-    left = mse(x, load(exact, model=model).pixels)
+    exact_error = mse(x, load(exact, model=model).pixels)
     n, h, w = x.shape
     rows = [("raw pixels", h * w, 0.0), ("PNG, a file each", sum(len(png_bytes(image)) for image in x) / n, 0.0)]
     for name, encode in (("JPEG", jpeg), ("WebP", webp)):
@@ -107,8 +110,8 @@ def _compare(x: "Pixels", model: "Model", quality: int, path: Path) -> None:
         rows.append((f"{name}, a file each", sum(map(len, files)) / n, mse(x, decoded)))
         files, sheet = lowest_quality(mosaic(x)[None], error, encode)
         rows.append((f"{name}, one sheet of all", len(files[0]) / n, mse(x, cut(sheet[0], n, h, w))))
-    rows += [("smalti, lossless", lossless.rate, left), ("smalti, one file of all", packed.rate, error)]
-    table = Table("codec", title=f"{n} drawn digits, everything counted")
+    rows += [("smalti, lossless", lossless.rate, exact_error), ("smalti, one file of all", packed.rate, error)]
+    table = Table("codec", title=f"{n} drawn digits, all bytes of the files counted")
     table.add_column("PSNR", justify="right")
     table.add_column("bytes an image", justify="right")
     for name, rate, distortion in rows:
@@ -118,7 +121,7 @@ def _compare(x: "Pixels", model: "Model", quality: int, path: Path) -> None:
 
 
 def _figure(x: "Pixels", model: "Model", quality: int, path: Path, *, force: bool) -> str:
-    """Draw `x` and what smalti makes of it to `path`; what was done, in a line."""
+    """Draw `x` and its reconstruction to `path`; return a line that says so, with bytes and PSNR."""
     from smalti.codec.block_codec import encode_images
     from smalti.codec.rdo import EFFORTS
     from smalti.demo.figure import draw_pairs
@@ -128,8 +131,8 @@ def _figure(x: "Pixels", model: "Model", quality: int, path: Path, *, force: boo
     with progress("coding") as advance:
         (block,) = encode_images([x], model.operating_points.of_quality(quality), model, EFFORTS[DEMO_EFFORT])
         advance(len(x), len(x))
-    found, x_hat = block.rate, block.x_hat
-    measured = f"{found.mean():.1f} bytes an image (payload), {psnr(mse(x, x_hat)):.2f} dB"
+    image_sizes, x_hat = block.rate, block.x_hat  # bytes; n h w
+    measured = f"{image_sizes.mean():.1f} bytes an image (payload), {psnr(mse(x, x_hat)):.2f} dB"
     with atomic_write(path, force=force) as file:
-        draw_pairs(x, x_hat, found.tolist(), f"{model.name}, quality {quality}: {measured}").save(file, "PNG")
+        draw_pairs(x, x_hat, image_sizes.tolist(), f"{model.name}, quality {quality}: {measured}").save(file, "PNG")
     return f"{path}: {len(x)} images, {measured}"

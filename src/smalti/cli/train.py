@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from smalti.cli.console import progress, size
-from smalti.cli.files import Force
+from smalti.cli.options import Force
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

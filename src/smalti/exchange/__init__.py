@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: MIT
-"""Where images come from and go to: one file a kind of source, its reading and writing side by side."""
+"""Read images from other formats and write images to them: folders, archives, arrays, tables."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Labels as text, as lines of a metadata file, as an array; and back."""
+"""Labels in other formats: as text, as lines of a metadata file, as an array, and back."""
 
 import csv
 import json
@@ -17,22 +17,24 @@ from smalti.exchange.parts import damage
 from smalti.types import Label
 
 METADATA = ("metadata.jsonl", "metadata.csv")
-"""Beside images: their labels, as Hugging Face's ImageFolder reads them. The first that is there counts."""
+"""The files with the labels of the images beside them, as Hugging Face's ImageFolder has them; the first that exists
+is read."""
 WITHOUT_LABELS = "leave labels out: --no-labels"
-"""What to do about labels that are of no use."""
+"""The advice at the end of messages about labels that cannot be used."""
 MAX_LINE = 1 << 20
+"""The most bytes of a line of a metadata file."""
 _INT = re.compile(r"-?(0|[1-9][0-9]{0,18})")
 _INTS = re.compile(rf"(?:{_INT.pattern})(?:,(?:{_INT.pattern}))*,?")
 
 
 def label_text(label: Label) -> str:
-    """A label as the text of a `.cls` file: `7`, `cat`, `1,0,1`; quoted as in JSON where it would be misread.
+    """Return a label as the text of a `.cls` file: `7`, `cat`, `1,0,1`; in JSON's quotes if it would be misread.
 
     >>> [label_text(label) for label in (7, "cat", (1, 0), (1,), "7", "")]
     ['7', 'cat', '1,0', '1,', '"7"', '""']
 
     Raises:
-        UsageError: it is a number of more than 19 digits.
+        UsageError: the label has a number of more than 19 digits.
     """
     if isinstance(label, str):
         plain = label.isprintable() and bool(label.strip()) and parse_label(label) == label
@@ -50,10 +52,10 @@ def _broken(text: str) -> bool:
 
 
 def parse_label(text: str) -> Label:
-    """What `label_text` wrote; any other text is a word.
+    """Return the label that `label_text` wrote; any other text is a word.
 
     Raises:
-        SourceError: there is no text.
+        SourceError: the text is empty.
     """
     text = text.strip()
     if not text:
@@ -72,10 +74,10 @@ def parse_label(text: str) -> Label:
 
 
 def label_of(value: object) -> Label:
-    """A label from what JSON or a table holds: an int, a word, or a list of ints.
+    """Return what JSON or a table holds as a label: an int, a word, or a list of ints.
 
     Raises:
-        SourceError: it is something else.
+        SourceError: the value is something else.
     """
     if isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool)):
         return value
@@ -85,15 +87,21 @@ def label_of(value: object) -> Label:
 
 
 def metadata_line(file: str, label: Label) -> str:
-    """A line of `metadata.jsonl`."""
+    """Return the line of `metadata.jsonl` that gives a file its label."""
     return json.dumps({"file_name": file, "label": label}) + "\n"
 
 
 def metadata_labels(lines: Iterable[str], where: Path, kind: str, names: Sequence[str]) -> tuple[Label, ...] | None:
-    """The labels of the images `names` by the `lines` of `metadata.jsonl` or `metadata.csv` (`kind`); None without.
+    """Return the labels of the images `names` from the lines of the metadata file `kind`; None if it has no labels.
+
+    Args:
+        lines: the lines of the file.
+        where: the folder or archive, for messages.
+        kind: "metadata.jsonl" or "metadata.csv".
+        names: the images, in order.
 
     Raises:
-        SourceError: it is damaged, or labels some of the images but not all.
+        SourceError: the file is damaged, or labels some of the images but not all.
     """
     with damage(where, f"a folder or archive with {kind}"):
         rows = csv_labels(lines) if kind.endswith(".csv") else _json_labels(lines, kind)
@@ -119,10 +127,10 @@ def _json_labels(lines: Iterable[str], kind: str) -> Iterator[tuple[str, Label]]
 
 
 def json_rows(lines: Iterable[str], kind: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The lines of `metadata.jsonl` that are not empty, and what each says of a file.
+    """Yield the lines of `metadata.jsonl` that are not empty, each with the JSON object that it holds.
 
     Raises:
-        ValueError: one is damaged, or names no file.
+        ValueError: a line is damaged, or names no file.
     """
     for i, line in enumerate(lines, 1):
         if not line.strip():
@@ -138,10 +146,10 @@ def json_rows(lines: Iterable[str], kind: str) -> Iterator[tuple[str, dict[str, 
 
 
 def csv_labels(lines: Iterable[str]) -> Iterator[tuple[str, Label]]:
-    """The files that `metadata.csv` labels, and the labels as they are written there.
+    """Yield the files that `metadata.csv` labels, each with its label as text.
 
     Raises:
-        ValueError: it names no files.
+        ValueError: there is no column of file names.
     """
     for row in csv.DictReader(lines):
         if "file_name" not in row:
@@ -151,10 +159,10 @@ def csv_labels(lines: Iterable[str]) -> Iterator[tuple[str, Label]]:
 
 
 def lines_of(text: Iterable[bytes]) -> Iterator[str]:
-    """The lines of a file in UTF-8, a mark at its start passed over.
+    """Yield the lines of a file in UTF-8, without the byte order mark that it may start with.
 
     Raises:
-        ValueError: it is not UTF-8, or a line is absurdly long.
+        ValueError: the file is not UTF-8, or a line has more than MAX_LINE bytes.
     """
     for i, line in enumerate(text):
         if len(line) > MAX_LINE:
@@ -163,14 +171,14 @@ def lines_of(text: Iterable[bytes]) -> Iterator[str]:
 
 
 def int_array(labels: Sequence[Label]) -> NDArray[np.uint8] | NDArray[np.int64]:
-    """Ints as an array `n`, lists of them as `n k`, of uint8 where they fit, else int64.
+    """Return ints as an array `n`, or lists of ints as `n k`: of uint8 if all are 0 to 255, else of int64.
 
     Raises:
-        UsageError: they are of several kinds or lengths, or beyond 64 bits.
+        UsageError: the labels are of several kinds or lengths, are words, or have more than 64 bits.
     """
     lengths = {len(label) if isinstance(label, tuple) else None for label in labels}
     if lengths == {0}:
-        raise UsageError("the labels hold no numbers, which no array tells from none; give a folder, tar or zip")
+        raise UsageError("the labels are lists without numbers, which no array can hold; give a folder, tar or zip")
     if len(lengths) > 1 or any(isinstance(label, str) for label in labels):
         raise UsageError("the labels are of several kinds, which no array holds; give a folder, tar or zip")
     try:

@@ -1,23 +1,23 @@
 # SPDX-License-Identifier: MIT
-"""Which names of images may become names of files, and how."""
+"""Names of images as names of files: which names are safe, and what a file is called."""
 
 import os
 
-from smalti.errors import CorruptError
+from smalti.errors import CorruptError, OutputError
 
 _DEVICES = frozenset(
     ("con", "prn", "aux", "nul", "conin$", "conout$", *(f"{d}{i}" for d in ("com", "lpt") for i in "0123456789¹²³"))
 )
-"""Files that are devices on Windows, in every folder and with every suffix."""
+"""The names that stand for devices on Windows, in every folder and with every suffix."""
 _MAX_PARTS = 100
-"""Folders in folders: beyond that, operating systems and Python itself give up."""
+"""The most folders in folders, the file itself included; operating systems and Python itself fail with many more."""
 
 
 def unsafe_name(name: str, *, strict: bool = os.name == "nt") -> bool:
-    r"""Whether a file of that name could land outside the target folder, nowhere, or where another name lands too.
+    r"""Return whether a file of that name could land outside the target folder, nowhere, or where another name lands.
 
-    `strict` counts what Windows makes of a name: for archives that are written, which are carried to other machines.
-    What is only read is a name, and no file yet.
+    `strict` also refuses what is unsafe on Windows. Archives that are written need it, because they are carried to
+    other machines; archives that are read do not, because their names are not yet names of files.
 
     >>> [unsafe_name(name) for name in ("a/b.png", "../a.png", "/a.png", "./a.png", "a//b.png", "")]
     [False, True, True, True, True, True]
@@ -31,7 +31,7 @@ def unsafe_name(name: str, *, strict: bool = os.name == "nt") -> bool:
 
 
 def plain_name(name: str) -> str:
-    """A name as the images of a folder have it, where an archive was made of "." or metadata lists "./a.png".
+    """Return a name without the "./" that archives of the folder "." and some metadata files put before it.
 
     >>> [plain_name(name) for name in ("./a/b.png", "a.png", "../a.png")]
     ['a/b.png', 'a.png', '../a.png']
@@ -48,9 +48,9 @@ def _bad_on_windows(part: str) -> bool:
 
 
 def file_name(name: str, target: str, *, strict: bool = os.name == "nt") -> str:
-    """The file of an image in a folder or an archive: its name, with .png added where it is not there.
+    """Return the name of the file of an image in a folder or an archive, with .png added unless it is there.
 
-    `strict` as in `unsafe_name`.
+    `strict` has the meaning that it has in `unsafe_name`.
 
     Raises:
         CorruptError: the name is no safe path.
@@ -59,3 +59,14 @@ def file_name(name: str, target: str, *, strict: bool = os.name == "nt") -> str:
         other = "a parquet file (or npz, if all are of one size)" if unsafe_name(name) else "a folder or a parquet file"
         raise CorruptError(f"an image is named {name!r:.80}, which is no safe path in {target}; unpack to {other}")
     return name if name.lower().endswith(".png") else name + ".png"
+
+
+def add_once(name: str, seen: set[str], where: str) -> None:
+    """Add the name of a file to those that were `seen` in the target `where`.
+
+    Raises:
+        OutputError: it was seen before.
+    """
+    if name in seen:
+        raise OutputError(f"two images would be the file {name!r} in {where}; unpack to an npz or parquet file instead")
+    seen.add(name)

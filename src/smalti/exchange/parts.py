@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What the readers share: limits, reading to the byte, single images gathered to parts."""
+"""What all readers of formats share: limits, exact reads, and single images gathered into parts."""
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
@@ -14,23 +14,26 @@ from smalti.errors import SmaltiError, SourceError
 from smalti.types import ImageSet, Label, Shape
 
 MAX_BYTES = 1 << 34
-"""Bytes of pixels a source may claim; far above need, low enough to refuse a lying header."""
+"""The most bytes of pixels that a source may claim; a header that claims more is taken for damaged."""
 MAX_MEMBER_BYTES = 1 << 26
-"""Bytes one image, or one file in an archive, may claim: far more than the largest that can be packed."""
+"""The most bytes that one image, or one file in an archive, may claim: far more than can be packed."""
 MAX_PIXELS = 1 << 24
-"""Of an image that is decoded at all; no smalti file holds a larger one."""
+"""The most pixels of an image that is decoded at all; no smalti file holds a larger one."""
 MAX_TEXT_BYTES = 1 << 30
-"""Bytes the labels of all images in an archive may claim; they are read line by line."""
+"""The most bytes that the labels of all images in an archive may claim; they are read line by line."""
 PART_IMAGES = 256
-"""Images a part holds at most; many small ones cost little memory and keep Python out of inner loops."""
+"""The most images of a part; 256 small ones take little memory and keep Python out of inner loops."""
 PART_SAMPLES = 1 << 20
-"""Samples a part holds at most, unless one image alone has more."""
+"""The most samples of a part, unless one image alone has more."""
 GZIP = b"\x1f\x8b"
-_PIECE = 1 << 20  # bytes asked for at once, so that a claim allocates nothing
+"""The first bytes of a gzip file."""
+APPLE_DOUBLE = b"\x00\x05\x16\x07"
+"""The first bytes of the files that macOS puts beside images in archives; their names end like those of images."""
+_PIECE = 1 << 20  # the most bytes asked for at once, so that a false claim of a size allocates little
 
 
 class Single(NamedTuple):
-    """An image on its way into a part."""
+    """One image that was read and is not yet in a part."""
 
     pixels: NDArray[np.uint8]  # h w, h w 3 or h w 4
     name: str | None
@@ -38,14 +41,14 @@ class Single(NamedTuple):
 
 
 class Readable(Protocol):
-    """A file, a member of an archive."""
+    """What bytes are read from: a file, or a member of an archive."""
 
     def read(self, size: int, /) -> bytes: ...
 
 
 @dataclass(frozen=True, eq=False)
 class Parts:
-    """Parts that are read anew each time they are gone through."""
+    """The parts of a source, read from its start each time that they are iterated over."""
 
     start: Callable[[], Iterator[ImageSet]]
 
@@ -54,7 +57,7 @@ class Parts:
 
 
 def part_length(shape: Shape) -> int:
-    """How many images of that shape a part holds.
+    """Return how many images of that shape a part holds at most.
 
     >>> part_length((28, 28, 1)), part_length((64, 64, 3)), part_length((4000, 4000, 3))
     (256, 85, 1)
@@ -64,7 +67,7 @@ def part_length(shape: Shape) -> int:
 
 
 def grouped(singles: Iterable[Single]) -> Iterator[ImageSet]:
-    """Single images as parts: neighbours of one shape go together."""
+    """Yield single images as parts, with neighbours of one shape together."""
     waiting: list[Single] = []
     for single in singles:
         if waiting and (single.pixels.shape != waiting[0].pixels.shape or _full(waiting)):
@@ -86,7 +89,7 @@ def _part(singles: list[Single]) -> ImageSet:
 
 
 def read_exactly(file: Readable, size: int) -> bytes:
-    """`size` bytes, or fewer where the file ends; never asks for more than it gets."""
+    """Read `size` bytes, or fewer where the file ends, in pieces, so that a false size allocates little."""
     pieces = []
     while size > 0 and (piece := file.read(min(size, _PIECE))):
         pieces.append(piece)
@@ -96,10 +99,10 @@ def read_exactly(file: Readable, size: int) -> bytes:
 
 @contextlib.contextmanager
 def damage(path: Path, what: str) -> Iterator[None]:
-    """Turn whatever a reader of `what` (in words) raises into one error that names the file.
+    """Turn every error of reading `path` as `what` (in words) into a SourceError that names the file.
 
     Raises:
-        SourceError: something was raised.
+        SourceError: the block raised an error that is none of smalti's.
     """
     try:
         yield

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: MIT
-"""Where images come from: what a path is, and several as one."""
+"""Open sources of images: recognise the format of each path, and chain several as one source."""
 
 import gzip
 import itertools
 import zipfile
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,27 +14,29 @@ import numpy as np
 from smalti.errors import SourceError, UsageError
 from smalti.exchange.formats.folder import open_folder
 from smalti.exchange.formats.idx import IDX_IMAGES, open_idx, read_labels
-from smalti.exchange.formats.npy import NPY
+from smalti.exchange.formats.image_files import open_image_files
+from smalti.exchange.formats.npy_stream import NPY
 from smalti.exchange.formats.numpy_files import open_npy, open_npz, read_npy_labels
 from smalti.exchange.formats.parquet import PARQUET, open_parquet
-from smalti.exchange.formats.pictures import open_pictures
 from smalti.exchange.formats.tar import open_tar
-from smalti.exchange.formats.zips import ZIP, open_zip
+from smalti.exchange.formats.zip_files import ZIP, open_zip
 from smalti.exchange.labels import WITHOUT_LABELS
 from smalti.exchange.parts import GZIP, Parts, damage
 from smalti.types import ImageSet, Label, OnBad, Pixels, Source, describe, parts_of, raise_it
 
 Images = Path | str | Pixels | ImageSet | Source | Sequence[Path | str] | Sequence[Pixels]
+"""What the public functions take as images: paths, arrays, or what was opened already."""
 
 SMALTI = b"\x89SML"
+"""The first bytes of a smalti file."""
 _TAR_MAGIC = slice(257, 262)
 
 
 def as_source(source: Images, on_bad: OnBad | None = None) -> Source:
-    """Where images come from.
+    """Return `source` (paths, arrays, or what was opened already) as a source that can be read part by part.
 
     Raises:
-        SourceError: they cannot be had.
+        SourceError: it is none of these, or cannot be opened; see `open_source`.
     """
     if isinstance(source, Source):
         return source
@@ -53,20 +55,20 @@ def as_source(source: Images, on_bad: OnBad | None = None) -> Source:
 def open_source(
     *paths: Path | str, labels: Path | str | None = None, on_bad: OnBad = raise_it, labelled: bool = True
 ) -> Source:
-    """The images of all `paths`, one after another.
+    """Open the images of all `paths`, one after another, as one source.
 
-    A path is a folder, an image, an idx file (gzipped or not), an npz or npy file, a tar file (gzipped or not) or a zip
-    file of images, or a parquet file; `FILE.npz#KEY` picks one array of several. `labels` is an idx or npy file with
-    the labels of the images of the only path. Where the images shall not be `labelled`, no labels are read at all,
-    so that those that are amiss do not matter.
+    A path names a folder, an image file, an idx file (gzipped or not), an npz or npy file, a tar file (gzipped or not)
+    or a zip file of images, or a parquet file; `FILE.npz#KEY` picks one array of several. `labels` names an idx or npy
+    file with the labels of the images, and needs a single path. If `labelled` is false, no labels are read at all, so
+    that damaged labels do no harm.
 
-    `on_bad` is told of each image in a folder or an archive, or given by itself, that cannot be read. If it returns,
-    the image is left out, and `total` counts it none the less. Damage to an archive as a whole is always raised.
+    `on_bad` is called with the error of each image file that cannot be read, in a folder, in an archive or given by
+    itself. If it returns, the image is left out, although `total` counts it. Damage to a whole archive always raises.
 
     Raises:
-        SourceError: a source is missing, empty or damaged, or some are labelled and some not.
+        SourceError: a source is missing, empty or damaged, or some sources have labels and others have none.
         UsageError: there are `labels`, and `on_bad` may leave images out.
-        MissingExtraError: there is a parquet file, but no pyarrow.
+        MissingExtraError: a path names a parquet file, and pyarrow is not installed.
     """
     if not paths:
         raise SourceError("no source of images was given")
@@ -87,17 +89,17 @@ def open_source(
 
 
 def _open_all(paths: Sequence[str], on_bad: OnBad, *, labelled: bool) -> list[tuple[str, Source]]:
-    """Each source with its path; single images in a row are one."""
+    """Open each path, and return the sources with their paths; neighbours that are image files make one source."""
     opened: list[tuple[str, Source]] = []
-    pictures: list[Path] = []
+    images: list[Path] = []
     for path in [*paths, None]:
         source = None if path is None else _open(path, on_bad, labelled=labelled)
         if source is None and path is not None:
-            pictures.append(Path(path))
+            images.append(Path(path))
             continue
-        if pictures:
-            opened.append((str(pictures[0]), open_pictures(pictures, on_bad)))
-            pictures = []
+        if images:
+            opened.append((str(images[0]), open_image_files(images, on_bad)))
+            images = []
         if path is not None and source is not None:
             opened.append((path, source))
     return opened
@@ -117,7 +119,7 @@ def _chained(opened: Sequence[tuple[str, Source]], *, named: bool) -> Iterator[I
 
 
 def _stems(paths: Sequence[str]) -> list[str]:
-    """What names start with that are made for the images of each source: `x`, and `x-2`, ... where others have it.
+    """Return what the names made for the images of each source start with: `x`, then `x-2`, ... for further files `x`.
 
     >>> _stems(["a/x.npy", "b/x.npy", "x-2.npy", "y.npz#train"])
     ['x', 'x-2', 'x-2-2', 'y']
@@ -131,65 +133,105 @@ def _stems(paths: Sequence[str]) -> list[str]:
 
 
 def _open(path: str, on_bad: OnBad, *, labelled: bool) -> Source | None:
-    """A source by what it is; None if it is a single image, or nothing that is known."""
+    """Open one source by its format; return None for a single image file, and for a file of no known format."""
     file, _, key = path.rpartition("#") if ".npz#" in path else (path, "", "")
     where = Path(file)
     with damage(where, "a source of images"):
         folder = where.is_dir()
         if not folder and not where.is_file():
-            where.stat()  # says why
+            where.stat()  # its error says why the path cannot be read
             raise SourceError(f"{where} is no regular file; give a file or a folder")
-    match "folder" if folder else _kind(where):
-        case "folder":
-            return open_folder(where, on_bad, labelled=labelled)
-        case "idx":
-            return open_idx(where)
-        case "npy":
-            return open_npy(where)
-        case "npz":
-            return open_npz(where, key, labelled=labelled)
-        case "zip":
-            return open_zip(where, on_bad, labelled=labelled)
-        case "tar":
-            return open_tar(where, on_bad, labelled=labelled)
-        case "parquet":
-            return open_parquet(where, on_bad, labelled=labelled)
-    return None
+    if folder:
+        return open_folder(where, on_bad, labelled=labelled)
+    with damage(where, "a source of images"), where.open("rb") as opened:
+        asked = _Asked(where, opened.read(512), key, on_bad, labelled)
+    if asked.head.startswith(SMALTI):
+        raise SourceError(f"{where} is a smalti file already; see smalti merge and select, or unpack it first")
+    by_bytes = (format_ for format_ in _FORMATS if format_.recognises(asked))
+    by_name = (format_ for format_ in _FORMATS if asked.name.endswith(format_.suffixes))
+    found = next(itertools.chain(by_bytes, by_name), None)
+    return None if found is None else found.open(asked)
 
 
-def _kind(path: Path) -> str:
-    """By the first bytes, or by the name where these do not tell; "" is a single image."""
-    name = path.name.lower()
-    with damage(path, "a source of images"), path.open("rb") as file:
-        head = file.read(512)
-    if head.startswith(SMALTI):
-        raise SourceError(f"{path} is a smalti file already; see smalti merge and select, or unpack it first")
-    if head.startswith(ZIP):
-        return "npz" if name.endswith(".npz") or _holds_arrays(path) else "zip"
-    if head.startswith(GZIP) and not name.endswith((".tgz", ".tar.gz")):
-        return "tar" if _gzip_head(path)[_TAR_MAGIC] == b"ustar" else "idx"
-    for kind, start in (("idx", IDX_IMAGES[:3]), ("npy", NPY), ("parquet", PARQUET)):
-        if head.startswith(start):
-            return kind
-    if name.endswith((".tar", ".tgz", ".tar.gz")) or head[_TAR_MAGIC] == b"ustar":
-        return "tar"
-    suffix = path.suffix.lower()
-    return suffix[1:] if suffix in (".npz", ".npy", ".zip", ".parquet") else ""
+@dataclass(frozen=True)
+class _Asked:
+    """A file that is to be opened as a source, and what was asked of it."""
+
+    path: Path
+    head: bytes  # the first 512 bytes of the file, or fewer
+    key: str  # the array of an npz file that was asked for; "" if none was
+    on_bad: OnBad
+    labelled: bool
+
+    @property
+    def name(self) -> str:
+        return self.path.name.lower()
 
 
-def _holds_arrays(path: Path) -> bool:
-    with damage(path, "a zip file"), zipfile.ZipFile(path) as file:
-        names = file.namelist()
+@dataclass(frozen=True)
+class _Format:
+    """One format of files that hold images."""
+
+    suffixes: tuple[str, ...]  # the ends of the names by which a file is taken for it, if no bytes tell
+    recognises: Callable[[_Asked], bool]  # whether the bytes of a file tell that it has this format
+    open: Callable[[_Asked], Source]
+
+
+def _is_npz(file: _Asked) -> bool:
+    """Return whether a zip file holds nothing but arrays, or is called so."""
+    if not file.head.startswith(ZIP):
+        return False
+    if file.name.endswith(".npz"):
+        return True
+    with damage(file.path, "a zip file"), zipfile.ZipFile(file.path) as opened:
+        names = opened.namelist()
         return bool(names) and all(name.endswith(".npy") for name in names)
 
 
-def _gzip_head(path: Path) -> bytes:
-    with damage(path, "a gzip file"), gzip.open(path) as file:
-        return file.read(512)
+def _is_idx(file: _Asked) -> bool:
+    """Return whether a file starts as an idx file of images does, or is gzipped and no tar file."""
+    return file.head.startswith(IDX_IMAGES[:3]) or (file.head.startswith(GZIP) and not _is_gzipped_tar(file))
+
+
+def _is_tar(file: _Asked) -> bool:
+    return file.head[_TAR_MAGIC] == b"ustar" or _is_gzipped_tar(file)
+
+
+def _is_gzipped_tar(file: _Asked) -> bool:
+    if not file.head.startswith(GZIP):
+        return False
+    if file.name.endswith((".tgz", ".tar.gz")):
+        return True
+    with damage(file.path, "a gzip file"), gzip.open(file.path) as opened:
+        return opened.read(512)[_TAR_MAGIC] == b"ustar"
+
+
+_FORMATS = (
+    _Format((".npz",), _is_npz, lambda file: open_npz(file.path, file.key, labelled=file.labelled)),
+    _Format(
+        (".zip",),
+        lambda file: file.head.startswith(ZIP),
+        lambda file: open_zip(file.path, file.on_bad, labelled=file.labelled),
+    ),
+    _Format((), _is_idx, lambda file: open_idx(file.path)),
+    _Format((".npy",), lambda file: file.head.startswith(NPY), lambda file: open_npy(file.path)),
+    _Format(
+        (".parquet",),
+        lambda file: file.head.startswith(PARQUET),
+        lambda file: open_parquet(file.path, file.on_bad, labelled=file.labelled),
+    ),
+    _Format(
+        (".tar", ".tgz", ".tar.gz"),
+        _is_tar,
+        lambda file: open_tar(file.path, file.on_bad, labelled=file.labelled),
+    ),
+)
+"""The formats of files with images, in the order in which they are tried: by the bytes of a file first, and if no
+format recognises these, by its name. A new format is one more entry here, and a file in `formats/`."""
 
 
 def _open_labelled(paths: Sequence[Path | str], labels: Path) -> Source:
-    """One source whose labels are in a file of their own."""
+    """Open one source whose labels are in a file of their own."""
     if len(paths) != 1:
         raise SourceError(f"{labels} can label one source, not {len(paths)}; pack their images from one source")
     path = str(paths[0])
@@ -227,11 +269,11 @@ def _read_labels(path: Path) -> tuple[Label, ...]:
 
 
 def read_images(*paths: Path | str, labelled: bool = True) -> ImageSet:
-    """The images of all `paths` (see `open_source`) in one array.
+    """Read the images of all `paths` (see `open_source`) into one array.
 
     Raises:
-        SourceError: a source is missing, empty or unreadable, or not all images have one size and colour.
-        MissingExtraError: there is a parquet file, but no pyarrow.
+        SourceError: a source is missing, empty or damaged, or the images are not all of one size and colour.
+        MissingExtraError: a path names a parquet file, and pyarrow is not installed.
     """
     source = open_source(*paths, labelled=labelled)
     parts: list[ImageSet] = []

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: MIT
-"""One file for each format of images that smalti reads or writes."""
+"""The other formats, one file each, with reading and writing side by side."""

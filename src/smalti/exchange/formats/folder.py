@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Folders of image files, searched in depth; labels in `metadata.jsonl` or `metadata.csv` at the top."""
+"""Folders of image files, with subfolders; labels are in `metadata.jsonl` or `metadata.csv`."""
 
 import contextlib
 import errno
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from smalti.errors import OutputError, OutputExistsError, SourceError
-from smalti.exchange.formats.pictures import SUFFIXES, png_bytes, read_picture
+from smalti.exchange.formats.image_files import SUFFIXES, png_bytes, read_image
 from smalti.exchange.labels import METADATA, csv_labels, json_rows, lines_of, metadata_labels, metadata_line
 from smalti.exchange.names import file_name
 from smalti.exchange.parts import Parts, Single, damage, grouped
@@ -19,18 +19,18 @@ from smalti.types import About, ImageSet, Label, OnBad, Source
 from smalti.util.atomic import output_error
 
 _TWO = "two images would be one file, or one the folder of the other"
-_OF_NAMES = {
+_NAME_PROBLEMS = {
     errno.ENAMETOOLONG: "its name is too long",
     **dict.fromkeys((errno.EEXIST, errno.ENOTDIR, errno.EISDIR), _TWO),
 }
-"""Why a name cannot be had, where another target can hold it."""
+"""The reasons why a folder cannot hold a name that another target could hold, by the number of the error."""
 
 
 def open_folder(folder: Path, on_bad: OnBad, *, labelled: bool) -> Source:
-    """The images of a folder in the order of their paths; what is hidden, and links to folders, are passed over.
+    """Open the images of a folder in the order of their paths; hidden files and links to folders are passed over.
 
     Raises:
-        SourceError: it cannot be read, holds no images, or labels only some of them.
+        SourceError: the folder cannot be read, holds no images, or labels only some of them.
     """
     with damage(folder, "a folder that can be read"):
         names = _find(folder)
@@ -65,7 +65,7 @@ def _labels(folder: Path, names: Sequence[str]) -> tuple[Label, ...] | None:
 def _singles(folder: Path, names: Sequence[str], labels: Sequence[Label] | None, on_bad: OnBad) -> Iterator[Single]:
     for i, name in enumerate(names):
         path = folder / name
-        if (pixels := read_picture(path, name, str(path), on_bad)) is not None:
+        if (pixels := read_image(path, name, str(path), on_bad)) is not None:
             yield Single(pixels, name, None if labels is None else labels[i])
 
 
@@ -73,8 +73,8 @@ def check_folder(folder: Path, *, force: bool) -> None:
     """Raise, before any work is done, if `write_folder` would refuse `folder`.
 
     Raises:
-        OutputExistsError: it is a file, or holds something and `force` is false.
-        OutputError: the operating system does not even let us look.
+        OutputExistsError: the folder is a file, or is not empty and `force` is false.
+        OutputError: the operating system does not let us see whether the folder exists.
     """
     try:
         if folder.is_dir():
@@ -87,15 +87,15 @@ def check_folder(folder: Path, *, force: bool) -> None:
 
 
 def write_folder(parts: Iterable[ImageSet], about: About, folder: Path) -> None:
-    """All files to a hidden folder beside the new one, or within the one that is there; then into place.
+    """Write all files to a hidden folder, beside the new one or within the existing one, then move them into place.
 
-    In a folder that is there, files of the same names are replaced, labels and all; others keep theirs.
+    In an existing folder, files of the same names are replaced together with their labels; others keep theirs.
 
     Raises:
         CorruptError: a name leads outside of the folder.
         OutputExistsError: a folder, or a link to one, is where a file should go; or some images of the folder would
             have labels and others none.
-        OutputError: the disk is full, not writable, ...; the target is as it was.
+        OutputError: the disk is full, the folder is not writable, ...; the target is as it was before.
     """
     there = folder.is_dir()
     temporary = (folder if there else folder.parent) / f".smalti.{secrets.token_hex(6)}.part"
@@ -116,7 +116,7 @@ def write_folder(parts: Iterable[ImageSet], about: About, folder: Path) -> None:
 
 
 def _write_files(parts: Iterable[ImageSet], about: About, temporary: Path, folder: Path) -> tuple[list[str], list[str]]:
-    """The files' names, and the lines of `metadata.jsonl` if there are labels."""
+    """Write the image files; return their names, and the lines of `metadata.jsonl` if there are labels."""
     digits = len(str(about.count - 1))
     names: list[str] = []
     lines: list[str] = []
@@ -132,17 +132,17 @@ def _write_files(parts: Iterable[ImageSet], about: About, temporary: Path, folde
 
 
 def _created(path: Path, name: str, folder: Path) -> BinaryIO:
-    """A new file for the image `name`; two names must never be one file.
+    """Create the file of the image `name`, which must not exist yet: two names must never be one file.
 
     Raises:
-        OutputError: no folder can hold a file of that name, or not beside the others.
-        OSError: there is another reason.
+        OutputError: the folder cannot hold a file of that name, by itself or beside the others.
+        OSError: the file cannot be created for another reason.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         return path.open("xb")
     except OSError as exc:
-        if (reason := _OF_NAMES.get(exc.errno or 0)) is None:
+        if (reason := _NAME_PROBLEMS.get(exc.errno or 0)) is None:
             raise
         other = "a parquet file (or npz, if all are of one size)"
         raise OutputError(f"{folder} cannot hold the image {name!r:.80}: {reason}; unpack to {other}") from exc
@@ -155,9 +155,10 @@ def _write_lines(lines: Sequence[str], path: Path) -> None:
 
 
 def _move_into(temporary: Path, names: Sequence[str], lines: Sequence[str], folder: Path) -> None:
-    """Move files over those of a folder that is there; what could fail is tried before the first is moved.
+    """Move files into an existing folder; what could fail is tried before the first file is moved.
 
-    Labels of what is replaced go first and new ones come last: whenever it is cut short, no image has another's label.
+    The labels of replaced files go first and the new labels come last, so that no image ever has the label of
+    another, even if the process is killed in between.
     """
     kept = _kept(folder, names, labelled=bool(lines))
     for parent in dict.fromkeys(Path(name).parent for name in names):
@@ -180,7 +181,7 @@ def _move_into(temporary: Path, names: Sequence[str], lines: Sequence[str], fold
 
 
 def _kept(folder: Path, names: Sequence[str], *, labelled: bool) -> list[str]:
-    """The lines of `metadata.jsonl` that stay when the files `names`, labelled or not, come into a folder.
+    """Return the lines of `metadata.jsonl` that stay when the files `names`, labelled or not, come into a folder.
 
     Raises:
         OutputExistsError: some images would have labels and others none, or `metadata.csv` has labels.
@@ -197,7 +198,7 @@ def _kept(folder: Path, names: Sequence[str], *, labelled: bool) -> list[str]:
     if table.is_file():
         with damage(folder, f"a folder with {table.name}"), table.open("rb") as file:
             if any(csv_labels(lines_of(file))):
-                raise OutputExistsError(f"{folder} has labels in {table.name}, to which none are added; choose another")
+                raise OutputExistsError(f"{folder} has labels in {table.name}, which is not written; choose another")
     others = (name for name in _find(folder) if name not in written)
     if (other := next((name for name in others if (name in known) != labelled), None)) is not None:
         has, have = ("no label", "some") if labelled else ("a label", "none")
@@ -206,6 +207,10 @@ def _kept(folder: Path, names: Sequence[str], *, labelled: bool) -> list[str]:
 
 
 def _refuse_links(folder: Path, parent: Path) -> None:
-    """What a link leads to is not the target's to write."""
+    """Refuse a subfolder that is a link: the folder that it leads to is not part of the target.
+
+    Raises:
+        OutputExistsError: the subfolder, or one above it, is a link.
+    """
     if os.path.normcase((folder / parent).resolve()) != os.path.normcase(folder.resolve() / parent):
         raise OutputExistsError(f"{folder / parent} leads elsewhere by a link; choose another target")

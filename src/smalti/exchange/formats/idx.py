@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""idx files as of MNIST: unsigned bytes, images in three dimensions, labels in one (yann.lecun.com/exdb/mnist)."""
+"""idx files, the format of MNIST: gray images of one size, and their labels in a file beside it.
+
+The bytes are unsigned; images have three dimensions and labels have one (yann.lecun.com/exdb/mnist).
+"""
 
 import contextlib
 import gzip
@@ -18,16 +21,17 @@ from smalti.types import About, ImageSet, Label, Source
 from smalti.util.atomic import atomic_write
 
 IDX = re.compile(r"[.-]idx(3-ubyte)?(\.gz)?$", re.IGNORECASE)
-"""How the name of an idx file to write ends."""
+"""The end of the name of an idx file to write."""
 IDX_IMAGES, IDX_LABELS = b"\0\0\x08\x03", b"\0\0\x08\x01"
+"""The first bytes of an idx file of images, and of one of labels."""
 _IMAGES = re.compile("images-idx3", re.IGNORECASE)
 
 
 def open_idx(path: Path) -> Source:
-    """The images of an idx file, gzipped or not.
+    """Open the images of an idx file, gzipped or not.
 
     Raises:
-        SourceError: it is no idx file of images, or does not hold what it claims.
+        SourceError: the file is no idx file of images, or does not hold what it claims.
     """
     with _opened(path) as (file, size):
         n, _, _ = _shape(path, file, size)
@@ -36,7 +40,7 @@ def open_idx(path: Path) -> Source:
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[tuple[BinaryIO, int | None]]:
-    """The file, and its size if it is not gzipped."""
+    """Yield the open file, and its size in bytes unless it is gzipped."""
     with contextlib.ExitStack() as stack:
         with damage(path, "an idx file"):
             raw = stack.enter_context(path.open("rb"))
@@ -48,7 +52,7 @@ def _opened(path: Path) -> Iterator[tuple[BinaryIO, int | None]]:
 
 
 def _shape(path: Path, file: BinaryIO, size: int | None) -> tuple[int, int, int]:
-    """Read the header: `n h w`."""
+    """Read the header, and return the shape `n h w`."""
     with damage(path, "an idx file"):
         head = read_exactly(file, 16)
     if len(head) < 16 or not head.startswith(IDX_IMAGES):
@@ -82,10 +86,10 @@ def _parts(path: Path) -> Iterator[ImageSet]:
 
 
 def read_labels(path: Path) -> tuple[int, ...]:
-    """The labels of an idx file of unsigned bytes in one dimension, gzipped or not.
+    """Return the labels of an idx file of unsigned bytes in one dimension, gzipped or not.
 
     Raises:
-        SourceError: it is no such file, or does not hold what it claims.
+        SourceError: the file is no such file, or does not hold what it claims.
     """
     with _opened(path) as (file, size), damage(path, "an idx file of labels"):
         head = read_exactly(file, 8)
@@ -99,16 +103,16 @@ def read_labels(path: Path) -> tuple[int, ...]:
 
 
 def labels_path(target: Path) -> Path | None:
-    """Where the labels of images in `target` go: `train-images-idx3-ubyte` has `train-labels-idx1-ubyte` beside it."""
+    """Return the file of the labels for the images in `target`: for `a-images-idx3-ubyte`, `a-labels-idx1-ubyte`."""
     name = _IMAGES.sub("labels-idx1", target.name)
     return None if name == target.name else target.with_name(name)
 
 
 def write_idx(parts: Iterable[ImageSet], about: About, target: Path, *, force: bool) -> Path | None:
-    """Gray images of one size; labels, if they are all 0 to 255 and `target` has a place for them, beside it.
+    """Write gray images of one size, and their labels to a second file if all are 0 to 255 and `labels_path` names it.
 
-    Labels that are there go before the images are replaced, and new ones come after: whenever it is cut short, no
-    image has another's label. Returns the file of the labels, if one was written.
+    Existing labels go before the images are replaced, and new labels come after them, so that no image ever has the
+    label of another, even if the process is killed in between. Returns the file of the labels, if one was written.
 
     Raises:
         OutputExistsError, OutputError: see `atomic_write`.
@@ -129,20 +133,20 @@ def write_idx(parts: Iterable[ImageSet], about: About, target: Path, *, force: b
             with _zipped(after.enter_context(atomic_write(beside, force=force)), beside) as out:
                 out.write(IDX_LABELS + struct.pack(">I", len(data)) + data)
         file.flush()
-        os.fsync(file.fileno())  # what could fail is done before the old labels go
+        os.fsync(file.fileno())  # whatever can fail, fails before the old labels go
         (Path(os.path.realpath(beside)) if data else beside).unlink(missing_ok=True)
     return beside if data else None
 
 
 def _bytes_of(labels: list[Label]) -> bytes:
-    """Nothing, if they are not all 0 to 255."""
+    """Return the labels as bytes; none, if not all of them are 0 to 255."""
     numbers = [label for label in labels if isinstance(label, int) and 0 <= label <= 255]
     return bytes(numbers) if len(numbers) == len(labels) else b""
 
 
 @contextlib.contextmanager
 def _zipped(file: BinaryIO, target: Path) -> Iterator[BinaryIO]:
-    """`file`, through gzip if the name of `target` says so."""
+    """Yield `file`, or a gzip stream into it if the name of `target` ends with .gz."""
     if target.suffix.lower() != ".gz":
         yield file
         return

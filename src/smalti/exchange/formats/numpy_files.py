@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""npz and npy files, row by row; npz also as MedMNIST has it (`train_images`, `train_labels`, `val_images`, ...)."""
+"""npy and npz files of images; npz also with the keys of MedMNIST (`train_images`, `train_labels`, ...)."""
 
 import contextlib
 import itertools
@@ -15,7 +15,7 @@ from typing import IO, BinaryIO
 import numpy as np
 
 from smalti.errors import SourceError, UsageError
-from smalti.exchange.formats.npy import Rows, npy_header
+from smalti.exchange.formats.npy_stream import NpyStream, npy_header
 from smalti.exchange.labels import WITHOUT_LABELS, int_array
 from smalti.exchange.parts import Parts, damage, part_length, read_exactly
 from smalti.types import About, ImageSet, Label, Source
@@ -27,19 +27,19 @@ _ROLES = {
     "labels": frozenset(("labels", "label", "targets", "target", "classes", "class", "y")),
     "names": frozenset(("names", "name", "filenames", "filename", "files", "file", "paths", "path")),
 }
-"""What an array may hold, by the last of the words of its key that is one of these."""
-_WORDS_AT_ONCE = 4096
-_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest of zip: equal images make equal files
+"""The words that tell what an array of an npz file holds; the last such word of its key decides."""
+_WORDS_AT_ONCE = 4096  # how many words are converted together, to bound the memory that is taken
+_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest date of zip, always the same, so that equal images make equal files
 
 
 def open_npy(path: Path) -> Source:
-    """The images of an npy file.
+    """Open the images of an npy file.
 
     Raises:
-        SourceError: it is damaged, or holds something else.
+        SourceError: the file is damaged, or holds something else.
     """
     with damage(path, "an npy file"), path.open("rb") as file:
-        n = Rows(file, path.stat().st_size, str(path)).images()[0]
+        n = NpyStream(file, path.stat().st_size, str(path)).images()[0]
     return Source(Parts(lambda: _npy_parts(path)), n, named=False, labelled=False)
 
 
@@ -47,7 +47,7 @@ def _npy_parts(path: Path) -> Iterator[ImageSet]:
     with contextlib.ExitStack() as stack:
         with damage(path, "an npy file"):
             file = stack.enter_context(path.open("rb"))
-            rows = Rows(file, path.stat().st_size, str(path))
+            rows = NpyStream(file, path.stat().st_size, str(path))
             shape = rows.images()
         for k in _steps(shape):
             with damage(path, "an npy file"):
@@ -56,42 +56,43 @@ def _npy_parts(path: Path) -> Iterator[ImageSet]:
 
 
 def _steps(shape: tuple[int, ...]) -> Iterator[int]:
-    """How many of `n` images go into each part."""
+    """Yield how many images go into each part, for an array of images of that shape."""
     n, h, w, *c = shape
     step = part_length((h, w, c[0] if c else 1))
     return (min(step, n - start) for start in range(0, n, step))
 
 
 def read_npy_labels(path: Path) -> tuple[Label, ...]:
-    """The labels of an npy file: ints or words `n`, or ints `n k`.
+    """Read the labels of an npy file: ints or words `n`, or ints `n k`.
 
     Raises:
-        SourceError: it is damaged, or holds something else.
+        SourceError: the file is damaged, or holds something else.
     """
     with damage(path, "an npy file of labels"), path.open("rb") as file:
-        rows = Rows(file, path.stat().st_size, str(path))
+        rows = NpyStream(file, path.stat().st_size, str(path))
         return rows.labels(rows.check_labels())
 
 
 @dataclass(frozen=True)
 class _Group:
-    """Arrays of an npz file that belong together, by their keys."""
+    """The keys of the arrays of an npz file that belong together."""
 
     images: str
     names: str | None = None
     labels: str | None = None
-    prefix: str | None = None  # of the names to give, if there are none: of a split
+    prefix: str | None = None  # the start of the names that the images of a split get if they have none
 
 
 def open_npz(path: Path, key: str, *, labelled: bool) -> Source:
-    """The images of an npz file: of the array `key`, else of "images", else of MedMNIST's splits, else of the only one.
+    """Open the images of an npz file.
 
-    What is called like labels ("labels", "y", "targets", ...) or names ("names", "filenames", ...) and has one entry an
-    image goes with them; where images are called "train_images" or "x_train", what is called "train_labels" or
+    They are those of the array `key`, if it is given; else of "images", else of MedMNIST's splits, else of the only
+    array of images. An array whose key says labels ("labels", "y", "targets", ...) or names ("names", "filenames", ...)
+    goes with them if it has one entry an image; images called "train_images" or "x_train" take "train_labels" or
     "y_train".
 
     Raises:
-        SourceError: it is damaged, holds several arrays or none, or labels only some of its images.
+        SourceError: the file is damaged, holds several arrays of images or none, or labels only some of its splits.
     """
     with damage(path, "an npz file"), zipfile.ZipFile(path) as file:
         groups = _groups(file, path, key, labelled=labelled)
@@ -116,7 +117,7 @@ def _groups(file: zipfile.ZipFile, path: Path, key: str, *, labelled: bool) -> l
 
 
 def _role(key: str) -> tuple[str, tuple[str, ...]]:
-    """What an array holds by its key, and the words of the key that tell which of several.
+    """Return what an array holds by its key, and the other words of the key, which tell it from others of its role.
 
     >>> _role("labels"), _role("train_images"), _role("y_train")
     (('labels', ()), ('images', ('train',)), ('labels', ('train',)))
@@ -130,7 +131,7 @@ def _role(key: str) -> tuple[str, tuple[str, ...]]:
 def _group(
     file: zipfile.ZipFile, images: str, keys: Sequence[str], path: Path, *, labelled: bool, chosen: bool = False
 ) -> _Group:
-    """An array of images, `chosen` by the user or not, and what goes with it."""
+    """Find the names and labels of an array of images, which the user has `chosen` or not."""
     names = _beside(file, images, "names", keys, path, chosen=chosen)
     return _Group(images, names, _beside(file, images, "labels", keys, path, chosen=chosen) if labelled else None)
 
@@ -138,7 +139,7 @@ def _group(
 def _beside(
     file: zipfile.ZipFile, images: str, role: str, keys: Sequence[str], path: Path, *, chosen: bool
 ) -> str | None:
-    """The array of names or labels (`role`) that goes with one of images.
+    """Find the array of names or labels (`role`) that goes with an array of images.
 
     Raises:
         SourceError: there are several.
@@ -150,7 +151,7 @@ def _beside(
         alike = found
     n = _length(file, images, path) if alike else 0
     fitting = [key for key in alike if _length(file, key, path) == n]
-    if not fitting and not chosen:  # refused later on, for there are too few or too many
+    if not fitting and not chosen:  # `_check` will refuse it, because it has too few entries or too many
         fitting = [key for key in alike[:1] if role == "labels" or key == "names"]
     usual = [key for key in fitting if key in (role, images.removesuffix("images") + role)]
     if len(usual or fitting) > 1:
@@ -162,11 +163,11 @@ def _beside(
 
 
 @contextlib.contextmanager
-def _rows(file: zipfile.ZipFile, key: str, path: Path) -> Iterator[Rows]:
+def _rows(file: zipfile.ZipFile, key: str, path: Path) -> Iterator[NpyStream]:
     names = file.NameToInfo
     member = names[key + ".npy"] if key + ".npy" in names else names[key]
     with file.open(member) as stream:
-        yield Rows(stream, member.file_size, f"{path}#{key}")
+        yield NpyStream(stream, member.file_size, f"{path}#{key}")
 
 
 def _length(file: zipfile.ZipFile, key: str, path: Path) -> int:
@@ -175,7 +176,7 @@ def _length(file: zipfile.ZipFile, key: str, path: Path) -> int:
 
 
 def _check(file: zipfile.ZipFile, group: _Group, path: Path) -> int:
-    """The number of images, once all that a group of arrays claims is seen to fit."""
+    """Return the number of images of a group, after checking that its arrays fit each other."""
     with _rows(file, group.images, path) as rows:
         n = rows.images()[0]
     for key in (group.names, group.labels):
@@ -197,7 +198,7 @@ def _npz_parts(path: Path, groups: Sequence[_Group]) -> Iterator[ImageSet]:
 
 
 def _group_parts(file: zipfile.ZipFile, group: _Group, path: Path) -> Iterator[ImageSet]:
-    """The arrays of a group side by side, so that none is ever whole in memory."""
+    """Read the arrays of a group side by side, so that none is ever whole in memory."""
     with contextlib.ExitStack() as stack:
         with damage(path, "an npz file"):
             _check(file, group, path)
@@ -218,7 +219,7 @@ def _group_parts(file: zipfile.ZipFile, group: _Group, path: Path) -> Iterator[I
 
 
 def write_npy(parts: Iterable[ImageSet], about: About, file: BinaryIO) -> None:
-    """Images of one size as an npy file; names and labels are left out."""
+    """Write images of one size as an npy file; names and labels are left out."""
     ((h, w, c),) = about.shapes
     file.write(npy_header("|u1", (about.count, h, w) if c == 1 else (about.count, h, w, c)))
     for part in parts:
@@ -226,12 +227,13 @@ def write_npy(parts: Iterable[ImageSet], about: About, file: BinaryIO) -> None:
 
 
 def write_npz(parts: Iterable[ImageSet], about: About, file: BinaryIO, folder: Path) -> None:
-    """Images of one size as "images" with "names" and "labels"; as MedMNIST's arrays if the names are its splits'.
+    """Write images of one size as the arrays "images", "names" and "labels", or as the arrays of MedMNIST.
 
-    Which of the two is known when the last name is: until then the pixels wait in a file without a name in `folder`.
+    The latter is done if the names are those that `open_npz` gives to the splits of MedMNIST, which is known only after
+    the last name: until then the pixels wait in a temporary file in `folder`.
 
     Raises:
-        UsageError: the labels are of several kinds, or a word ends with a zero.
+        UsageError: the labels are of several kinds, or a word ends with a zero character.
     """
     names: list[str] = []
     labels: list[Label] = []
@@ -256,7 +258,7 @@ def write_npz(parts: Iterable[ImageSet], about: About, file: BinaryIO, folder: P
 
 
 def _splits(names: Sequence[str]) -> list[tuple[str, int]]:
-    """The prefix and length of each split, if `names` are those that `open_npz` gives to splits; else nothing."""
+    """Return the prefix and length of each split if `names` are those that `open_npz` gives to splits, else none."""
     matches = [_SPLIT_NAME.fullmatch(name) for name in names]
     splits = [(split, len(list(group))) for split, group in itertools.groupby(m[1] if m else "" for m in matches)]
     ordered = [split for split in SPLITS if split in dict(splits)] == [split for split, _ in splits]
@@ -267,12 +269,12 @@ def _splits(names: Sequence[str]) -> list[tuple[str, int]]:
 def _open_member(archive: zipfile.ZipFile, key: str) -> IO[bytes]:
     member = zipfile.ZipInfo(f"{key}.npy", _DATE)
     member.compress_type = zipfile.ZIP_DEFLATED
-    member.create_system = 3  # Unix, whatever this machine is
+    member.create_system = 3  # Unix, also on other systems, so that equal images make equal files
     return archive.open(member, "w", force_zip64=True)
 
 
 def _write_pixels(archive: zipfile.ZipFile, key: str, pixels: IO[bytes], shape: tuple[int, ...]) -> None:
-    """The next images of the file `pixels`."""
+    """Write the next images of the file `pixels` as an array of that shape."""
     with _open_member(archive, key) as member:
         member.write(npy_header("|u1", shape))
         left = math.prod(shape)
@@ -284,7 +286,7 @@ def _write_pixels(archive: zipfile.ZipFile, key: str, pixels: IO[bytes], shape: 
 
 
 def _write_column(archive: zipfile.ZipFile, key: str, column: Sequence[Label]) -> None:
-    """Names, or labels."""
+    """Write names or labels as an array."""
     words = [value for value in column if isinstance(value, str)]
     with _open_member(archive, key) as member:
         if len(words) < len(column):

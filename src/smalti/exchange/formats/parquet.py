@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Parquet files with a column of encoded images, as Hugging Face's data sets have them; the only user of pyarrow."""
+"""Parquet files with a column of encoded images, as Hugging Face's data sets have them (needs pyarrow)."""
 
 import contextlib
 import json
@@ -9,26 +9,26 @@ from types import ModuleType
 from typing import Any, BinaryIO, NamedTuple
 
 from smalti.errors import MissingExtraError, SourceError, UsageError
-from smalti.exchange.formats.pictures import png_bytes, read_picture
+from smalti.exchange.formats.image_files import png_bytes, read_image
 from smalti.exchange.labels import label_of
 from smalti.exchange.parts import MAX_MEMBER_BYTES, PART_IMAGES, Parts, Single, damage, grouped
 from smalti.types import ImageSet, Label, OnBad, Source
 
 PARQUET = b"PAR1"
-"""How a parquet file starts."""
-_ROWS = 64  # a batch: encoded images are small, but not bounded
+"""The first bytes of a parquet file."""
+_ROWS = 64  # rows read together; few, because the size of an encoded image has no bound
 _FEATURES: dict[str, object] = {
     "int": {"dtype": "int64", "_type": "Value"},
     "str": {"dtype": "string", "_type": "Value"},
     "tuple": {"feature": {"dtype": "int64", "_type": "Value"}, "_type": "Sequence"},
 }
-"""What `datasets` calls the kinds of labels."""
+"""The kinds of labels as the library `datasets` describes them."""
 _Row = tuple[bytes | None, str | None, object]
-"""Of one image: the encoded image, its path, its label."""
+"""One row of a table: the encoded image, its path, its label."""
 
 
 class _Encoded(NamedTuple):
-    """An image on its way into a table."""
+    """One encoded image that is not yet in a table."""
 
     png: bytes
     name: str | None
@@ -36,10 +36,10 @@ class _Encoded(NamedTuple):
 
 
 def load_pyarrow() -> ModuleType:
-    """The module `pyarrow`, with `pyarrow.parquet`.
+    """Import and return the module `pyarrow`, with `pyarrow.parquet`.
 
     Raises:
-        MissingExtraError: it is not installed.
+        MissingExtraError: pyarrow is not installed.
     """
     try:
         import pyarrow
@@ -51,10 +51,10 @@ def load_pyarrow() -> ModuleType:
 
 
 def open_parquet(path: Path, on_bad: OnBad, *, labelled: bool) -> Source:
-    """The images of a parquet file: of its column `image` or `img`, with `label` or `labels` if it is there.
+    """Open the images of a parquet file, in the column `image` or `img`; labels are in `label` or `labels`, if there.
 
     Raises:
-        SourceError: it is damaged, or has no such column or no rows.
+        SourceError: the file is damaged, or has no such column or no rows.
         MissingExtraError: pyarrow is not installed.
     """
     load_pyarrow()
@@ -71,7 +71,7 @@ def open_parquet(path: Path, on_bad: OnBad, *, labelled: bool) -> Source:
 
 @contextlib.contextmanager
 def _opened(path: Path, *, labelled: bool) -> Iterator[tuple[Any, str, str | None]]:
-    """The file, and its columns of images and, if they are to be `labelled`, of labels."""
+    """Yield the open file, the name of its column of images and, if labels are asked for, of its column of labels."""
     with contextlib.ExitStack() as stack:
         with damage(path, "a parquet file"):
             raw = stack.enter_context(path.open("rb"))
@@ -85,7 +85,7 @@ def _opened(path: Path, *, labelled: bool) -> Iterator[tuple[Any, str, str | Non
 
 
 def _rows(path: Path, file: Any, image: str, label: str | None) -> Iterator[list[_Row]]:
-    """The rows, batch by batch."""
+    """Yield the rows, batch by batch."""
     with damage(path, "a parquet file"):
         batches = file.iter_batches(batch_size=_ROWS, columns=[image, label] if label else [image])
     while True:
@@ -100,7 +100,7 @@ def _rows(path: Path, file: Any, image: str, label: str | None) -> Iterator[list
 
 
 def _image_of(value: object) -> tuple[bytes | None, str | None]:
-    """The encoded image and its path."""
+    """Return the encoded image and its path, from the value of a row."""
     data, name = (value.get("bytes"), value.get("path")) if isinstance(value, dict) else (value, None)
     if not isinstance(data, bytes | None) or not isinstance(name, str | None):
         raise ValueError("images must be bytes, or a struct of bytes and path")
@@ -120,7 +120,7 @@ def _singles(path: Path, on_bad: OnBad, *, named: bool, labelled: bool) -> Itera
                 if (data := _bounded(data, where, on_bad)) is None:
                     continue
                 called = name if named and name else None
-                if (pixels := read_picture(data, called or str(row), where, on_bad)) is not None:
+                if (pixels := read_image(data, called or str(row), where, on_bad)) is not None:
                     yield Single(pixels, called, label)
 
 
@@ -141,7 +141,7 @@ def _label(value: object, where: str) -> Label:
 
 
 def write_parquet(parts: Iterable[ImageSet], file: BinaryIO) -> None:
-    """PNG files in a column `image`, labels in a column `label`, with what Hugging Face's `datasets` needs to know.
+    """Write PNG files in a column `image` and labels in a column `label`, with the schema that `datasets` reads.
 
     Raises:
         UsageError: the labels are of several kinds, or beyond 64 bits.
@@ -162,7 +162,7 @@ def write_parquet(parts: Iterable[ImageSet], file: BinaryIO) -> None:
 
 
 def _batches(parts: Iterable[ImageSet]) -> Iterator[list[_Encoded]]:
-    """Row groups: encoded images, many together even if the parts are small."""
+    """Yield the encoded images of all parts in row groups of PART_IMAGES, however small the parts are."""
     waiting: list[_Encoded] = []
     for part in parts:
         for i, image in enumerate(part.pixels):
@@ -176,7 +176,7 @@ def _batches(parts: Iterable[ImageSet]) -> Iterator[list[_Encoded]]:
 
 
 def _table(arrow: ModuleType, rows: list[_Encoded], kind: str) -> Any:
-    """A row group whose labels are all of `kind`."""
+    """Return a row group as a table; its labels must all be of `kind`."""
     images = [{"bytes": row.png, "path": row.name} for row in rows]
     image_type = arrow.struct([("bytes", arrow.binary()), ("path", arrow.string())])
     columns = {"image": arrow.array(images, image_type)}

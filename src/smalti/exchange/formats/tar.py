@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""tar files of image files, gzipped or not; labels beside the images as WebDataset has them (`7.png`, `7.cls`)."""
+"""tar files of image files, gzipped or not; labels as WebDataset has them (`7.png`, `7.cls`)."""
 
 import contextlib
 import gzip
@@ -11,26 +11,35 @@ from pathlib import Path
 from typing import IO, BinaryIO, cast
 
 from smalti.errors import SourceError
-from smalti.exchange.formats.pictures import SUFFIXES, png_bytes, read_picture
-from smalti.exchange.formats.zips import APPLE_DOUBLE, add_once
+from smalti.exchange.formats.image_files import SUFFIXES, png_bytes, read_image
 from smalti.exchange.labels import label_text, parse_label
-from smalti.exchange.names import file_name, plain_name, unsafe_name
-from smalti.exchange.parts import GZIP, MAX_MEMBER_BYTES, Parts, Readable, Single, damage, grouped, read_exactly
+from smalti.exchange.names import add_once, file_name, plain_name, unsafe_name
+from smalti.exchange.parts import (
+    APPLE_DOUBLE,
+    GZIP,
+    MAX_MEMBER_BYTES,
+    Parts,
+    Readable,
+    Single,
+    damage,
+    grouped,
+    read_exactly,
+)
 from smalti.types import About, ImageSet, Label, OnBad, Source
 
 _LABEL = ".cls"
 _MAX_LABEL_BYTES = 1 << 16
 _MAX_READ = 1 << 22  # bytes; tarfile asks for as many as a header claims
-_MAX_WAITING = 256  # images of one sample whose label is still to come
-_MAX_PEEK = 256  # files of the first sample to look at for a label
+_MAX_WAITING = 256  # images of one sample that may wait for their label
+_MAX_PEEK = 256  # files of the first sample that are searched for a label
 _ZEROS = bytes(512)
 
 
 def open_tar(path: Path, on_bad: OnBad, *, labelled: bool) -> Source:
-    """The images of a tar file, in its order. How many is not known before the end.
+    """Open the images of a tar file, in its order; their number is known only at its end.
 
     Raises:
-        SourceError: it is damaged, or holds no images.
+        SourceError: the file is damaged, or holds no images.
     """
     has = _peek(path)
     parts = Parts(lambda: grouped(_singles(path, on_bad, labelled=labelled and has, checked=labelled)))
@@ -39,7 +48,7 @@ def open_tar(path: Path, on_bad: OnBad, *, labelled: bool) -> Source:
 
 @dataclass
 class _Sample:
-    """Neighbours in a tar file that share a key: their labels so far, and the images that wait for theirs."""
+    """Neighbours in a tar file that share a key: the labels found so far, and the images that wait for theirs."""
 
     key: str
     where: Path
@@ -54,10 +63,10 @@ class _Sample:
         self.waiting.append((stem, image))
 
     def ready(self, *, ended: bool = False) -> Iterator[Single]:
-        """The first of those that wait, as far as their labels are known; all, once the sample has `ended`.
+        """Yield the waiting images up to the first whose label is not known yet; all, once the sample has `ended`.
 
         Raises:
-            SourceError: an image has no label but the first one had.
+            SourceError: an image has no label although the first one has.
         """
         done = 0
         for stem, image in self.waiting:
@@ -76,7 +85,7 @@ class _Sample:
 
 
 def _split(name: str) -> tuple[str, str, str]:
-    """The key of its sample (up to the first dot), the name without its suffix, the suffix.
+    """Return the key of a file's sample (its name up to the first dot), its name without the suffix, and the suffix.
 
     >>> _split("a.b/c.left.png")
     ('a.b/c', 'a.b/c.left', '.png')
@@ -88,7 +97,11 @@ def _split(name: str) -> tuple[str, str, str]:
 
 
 def _peek(path: Path) -> bool:
-    """Whether the first image has a label."""
+    """Return whether the first image has a label.
+
+    Raises:
+        SourceError: there are no images.
+    """
     key, images, label, seen = "", 0, False, 0
     for _, member in _walk(path):
         mine, _, suffix = _split(member.name)
@@ -109,7 +122,11 @@ def _peek(path: Path) -> bool:
 
 
 def _singles(path: Path, on_bad: OnBad, *, labelled: bool, checked: bool) -> Iterator[Single]:
-    """With their labels if they are `labelled`; else no label may be there, if that is `checked`."""
+    """Yield the images, with their labels if they are `labelled`.
+
+    Raises:
+        SourceError: the images are not `labelled`, this is `checked`, and there is a label.
+    """
     sample = _Sample("", path, labelled)
     for tar, member in _walk(path):
         key, stem, suffix = _split(member.name)
@@ -148,14 +165,14 @@ def _image(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path, on_bad: On
         on_bad(SourceError(f"{where!r} {problem}; leave it out"))
         return None
     data = _data(tar, member, path, MAX_MEMBER_BYTES)
-    if data.startswith(APPLE_DOUBLE):  # what macOS puts beside each file
+    if data.startswith(APPLE_DOUBLE):  # a file that macOS puts beside each file
         return None
-    pixels = read_picture(data, member.name, where, on_bad)
+    pixels = read_image(data, member.name, where, on_bad)
     return None if pixels is None else Single(pixels, member.name, None)
 
 
 def _problem(member: tarfile.TarInfo, most: int) -> str:
-    """What speaks against reading it; "" if nothing does."""
+    """Return why a member is not read, in words; "" if it may be read."""
     if unsafe_name(member.name, strict=False):
         return "is no safe name of a file"
     if not member.isreg() or member.issparse():
@@ -175,7 +192,10 @@ def _data(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path, most: int) 
 
 
 class _Watched:
-    """A file for tarfile, which takes a damaged header for an end: what was read last tells them apart."""
+    """A file for tarfile that remembers the last bytes read.
+
+    tarfile takes a damaged header for the end of the file; the last bytes tell the two apart.
+    """
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file, self.last = file, b""
@@ -194,7 +214,7 @@ class _Watched:
 
 
 def _walk(path: Path) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
-    """Each member, to be read before the next is asked for."""
+    """Yield the members; each must be read before the next is asked for."""
     with contextlib.ExitStack() as stack:
         with damage(path, "a tar file"):
             raw = stack.enter_context(path.open("rb"))
@@ -214,15 +234,15 @@ def _walk(path: Path) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
         with damage(path, "a tar file"):
             if watched.last != _ZEROS:
                 raise tarfile.ReadError("its end is missing, or a header is damaged")
-            file.read(1 << 20)  # to where gzip checks its sum
+            file.read(1 << 20)  # on to the end, where gzip compares its checksum
 
 
 def write_tar(parts: Iterable[ImageSet], about: About, file: BinaryIO, target: Path) -> None:
-    """PNG files, each after its label if there are any; equal images make equal files.
+    """Write a tar file of PNG files, each after the file of its label, if it has one; equal images make equal files.
 
     Raises:
         CorruptError: a name is no safe path.
-        UsageError: a label is beyond what a `.cls` file holds.
+        UsageError: a `.cls` file cannot hold a label.
         OutputError: two names would be one file.
     """
     digits = len(str(about.count - 1))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""One image file (PNG, JPEG, WebP, ...) to pixels, and pixels to PNG."""
+"""Image files, each with one image (PNG, JPEG, WebP, ...): decode them to pixels, encode PNG."""
 
 import functools
 import io
@@ -19,24 +19,24 @@ from smalti.types import OnBad, Source, check_name
 SUFFIXES = frozenset(
     (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".pgm", ".ppm", ".pnm", ".avif", ".jp2")
 )
-"""Files in a folder or an archive that are taken for images."""
+"""The suffixes by which files in a folder or an archive are taken for images."""
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF", "JPEG2000", "ICO", "TGA")
-"""What Pillow may take a file for; not EPS, for one, which runs a program."""
+"""The formats that Pillow may decode. Others are left out on purpose: EPS, for one, runs a program."""
 
 
-def open_pictures(paths: Sequence[Path], on_bad: OnBad) -> Source:
-    """Single image files, named by their last part."""
+def open_image_files(paths: Sequence[Path], on_bad: OnBad) -> Source:
+    """Open image files as a source; each image has the name of its file, without the folder."""
     return Source(Parts(lambda: grouped(_singles(paths, on_bad))), len(paths), named=True, labelled=False)
 
 
 def _singles(paths: Sequence[Path], on_bad: OnBad) -> Iterator[Single]:
     for path in paths:
-        if (pixels := read_picture(path, path.name, str(path), on_bad)) is not None:
+        if (pixels := read_image(path, path.name, str(path), on_bad)) is not None:
             yield Single(pixels, path.name, None)
 
 
-def read_picture(data: Path | bytes, name: str, where: str, on_bad: OnBad) -> NDArray[np.uint8] | None:
-    """The pixels of an image called `name`, or None where `on_bad` was told of an error and lets it be left out."""
+def read_image(data: Path | bytes, name: str, where: str, on_bad: OnBad) -> NDArray[np.uint8] | None:
+    """Return the pixels of the image `name`; None if it cannot be read and `on_bad`, called with the error, returns."""
     try:
         check_name(name)
         return decode(data, where)
@@ -46,10 +46,10 @@ def read_picture(data: Path | bytes, name: str, where: str, on_bad: OnBad) -> ND
 
 
 def decode(data: Path | bytes, where: str) -> NDArray[np.uint8]:
-    """An image file to `h w`, `h w 3` or `h w 4`, turned as its EXIF data says: as people see it.
+    """Decode an image file to `h w`, `h w 3` or `h w 4`, turned as its EXIF data says, so as viewers show it.
 
     Raises:
-        SourceError: it cannot be read, or is of a kind whose pixels 8-bit gray, RGB or RGBA cannot hold.
+        SourceError: the file cannot be read, or its pixels do not fit 8-bit gray, RGB or RGBA.
     """
     try:
         if isinstance(data, Path) and not stat.S_ISREG(data.stat().st_mode):
@@ -88,16 +88,16 @@ def _pixels(image: Image.Image, where: str) -> NDArray[np.uint8]:
         raise SourceError(f"{where} has 16 bits a sample; convert it to 8-bit gray, RGB or RGBA first")
     pixels = np.asarray(_upright(image).convert(mode), np.uint8)
     if image.mode == "P" and mode == "RGB" and (pixels == pixels[..., :1]).all():
-        return np.ascontiguousarray(pixels[..., 0])  # a palette of grays
+        return np.ascontiguousarray(pixels[..., 0])  # all colours of the palette are grays
     return pixels
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """The image as its EXIF data says it is to be seen; data that is damaged is passed over, as viewers do."""
+    """Turn an image as its EXIF data says; damaged EXIF data is ignored, as viewers do."""
     image.load()
     try:
         return ImageOps.exif_transpose(image)
-    except Exception:  # noqa: BLE001 - of many kinds
+    except Exception:  # noqa: BLE001 - Pillow raises many kinds of errors here
         return image
 
 
@@ -106,7 +106,7 @@ def _mode(image: Image.Image) -> str:
 
 
 def _deep(image: Image.Image) -> bool:
-    """Whether Pillow would cut the samples down to 8 bits (it calls 16-bit RGB "RGB")."""
+    """Return whether Pillow would cut the samples down to 8 bits: it calls the mode of 16-bit RGB "RGB", too."""
     arguments = [tile[3] for tile in getattr(image, "tile", ())]
     if image.format == "PPM":
         return any(isinstance(args, tuple) and int(args[-1]) > 255 for args in arguments)
@@ -114,7 +114,7 @@ def _deep(image: Image.Image) -> bool:
 
 
 def png_bytes(pixels: NDArray[np.uint8]) -> bytes:
-    """An image (`h w`, `h w 3` or `h w 4`) as a PNG file."""
+    """Encode an image (`h w`, `h w 3` or `h w 4`) as a PNG file."""
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG")
     return file.getvalue()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""smalti data."""
+"""The command smalti data."""
 
 from typing import Annotated, Literal
 
@@ -7,9 +7,9 @@ import typer
 
 
 def data(
-    name: Annotated[Literal["mnist"], typer.Argument(help="The data set.")],
+    name: Annotated[Literal["mnist"], typer.Argument(help="The name of the data set.")],
 ) -> None:
-    """Download a data set into the user's cache, checked by SHA-256, and print where its files are.
+    """Download a data set into the user's cache, check its SHA-256, and print the paths of its files.
 
     Examples:
     smalti data mnist

@@ -1,30 +1,37 @@
 # SPDX-License-Identifier: MIT
-"""Zip files of image files; labels in `metadata.jsonl` or `metadata.csv` at the top, as in a folder."""
+"""zip files of image files; labels are in `metadata.jsonl` or `metadata.csv`, as in a folder."""
 
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from smalti.errors import OutputError, SourceError
-from smalti.exchange.formats.pictures import SUFFIXES, png_bytes, read_picture
+from smalti.errors import SourceError
+from smalti.exchange.formats.image_files import SUFFIXES, png_bytes, read_image
 from smalti.exchange.labels import METADATA, lines_of, metadata_labels, metadata_line
-from smalti.exchange.names import file_name, plain_name, unsafe_name
-from smalti.exchange.parts import MAX_MEMBER_BYTES, MAX_TEXT_BYTES, Parts, Single, damage, grouped, read_exactly
+from smalti.exchange.names import add_once, file_name, plain_name, unsafe_name
+from smalti.exchange.parts import (
+    APPLE_DOUBLE,
+    MAX_MEMBER_BYTES,
+    MAX_TEXT_BYTES,
+    Parts,
+    Single,
+    damage,
+    grouped,
+    read_exactly,
+)
 from smalti.types import About, ImageSet, Label, OnBad, Source
 
 ZIP = (b"PK\x03\x04", b"PK\x05\x06")
-"""How a zip file starts: with a member, or empty."""
-APPLE_DOUBLE = b"\x00\x05\x16\x07"
-"""How files start that macOS puts beside images in archives; their names end like those of images."""
-_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest of zip: equal images make equal files
+"""The first bytes of a zip file: with members, and of an empty one."""
+_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest date of zip, always the same, so that equal images make equal files
 
 
 def open_zip(path: Path, on_bad: OnBad, *, labelled: bool) -> Source:
-    """The images of a zip file, in its order.
+    """Open the images of a zip file, in its order.
 
     Raises:
-        SourceError: it is damaged, holds no images, or labels only some of them.
+        SourceError: the file is damaged, holds no images, or labels only some of them.
     """
     with damage(path, "a zip file"), zipfile.ZipFile(path) as file:
         members = _images(file)
@@ -74,7 +81,7 @@ def _singles(path: Path, labels: Sequence[Label] | None, on_bad: OnBad) -> Itera
                 on_bad(exc)
                 continue
             name = plain_name(member.filename)
-            if (pixels := read_picture(data, name, f"{path}: {name}", on_bad)) is not None:
+            if (pixels := read_image(data, name, f"{path}: {name}", on_bad)) is not None:
                 yield Single(pixels, name, None if labels is None else labels[i])
 
 
@@ -94,7 +101,7 @@ def _read(file: zipfile.ZipFile, member: zipfile.ZipInfo, where: str) -> bytes:
 
 
 def write_zip(parts: Iterable[ImageSet], about: About, file: BinaryIO, where: str) -> None:
-    """PNG files, each stored as it is (PNG is compressed already), and `metadata.jsonl` if there are labels.
+    """Write a zip file of PNG files, stored without deflating them again, and `metadata.jsonl` if there are labels.
 
     Raises:
         CorruptError: a name is no safe path.
@@ -118,17 +125,6 @@ def write_zip(parts: Iterable[ImageSet], about: About, file: BinaryIO, where: st
 
 def _member(name: str) -> zipfile.ZipInfo:
     member = zipfile.ZipInfo(name, _DATE)
-    member.create_system = 3  # Unix, whatever this machine is: equal images make equal files
+    member.create_system = 3  # Unix, also on other systems, so that equal images make equal files
     member.external_attr = 0o644 << 16
     return member
-
-
-def add_once(name: str, seen: set[str], where: str) -> None:
-    """Note a file's name.
-
-    Raises:
-        OutputError: it was noted before.
-    """
-    if name in seen:
-        raise OutputError(f"two images would be the file {name!r} in {where}; unpack to an npz or parquet file instead")
-    seen.add(name)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""One array in the npy format: its header, and its rows as they are asked for."""
+"""One array in the npy format, read as a stream: its header, then its rows as they are asked for."""
 
 import io
 import math
@@ -15,17 +15,17 @@ from smalti.limits import MAX_NAME_BYTES
 from smalti.types import Label
 
 NPY = npy_format.MAGIC_PREFIX
-"""How an npy file starts."""
-_MAX_HEADER = 1 << 16  # bytes; NumPy itself reads 10000
-_MAX_ROW = 1 << 20  # bytes of the labels of an image
+"""The first bytes of an npy file."""
+_MAX_HEADER = 1 << 16  # bytes; NumPy itself reads at most 10000
+_MAX_ROW = 1 << 20  # bytes of the labels of one image
 
 
-class Rows:
-    """An npy file from its start, read row after row; of `size` bytes in all.
+class NpyStream:
+    """An npy file of `size` bytes that is read from its start, row after row.
 
     Raises:
-        SourceError: it claims another size than it has, or an absurd one.
-        Exception: whatever NumPy makes of a header that is none; the caller wraps it.
+        SourceError: the array does not have the size that it claims, claims an absurd one, or cannot be streamed.
+        Exception: NumPy cannot read the header; the caller wraps whatever it raises.
     """
 
     def __init__(self, file: Readable, size: int, where: str) -> None:
@@ -45,10 +45,10 @@ class Rows:
             raise SourceError(f"{where} is in Fortran order; save it again through numpy.ascontiguousarray")
 
     def images(self) -> tuple[int, ...]:
-        """The shape `n h w`, `n h w 3` or `n h w 4`, if these are images.
+        """Return the shape `n h w`, `n h w 3` or `n h w 4` of an array of images.
 
         Raises:
-            SourceError: they are something else.
+            SourceError: the array holds something else, or nothing.
         """
         shape = self.shape[:3] if len(self.shape) == 4 and self.shape[3] == 1 else self.shape
         if self._dtype != np.uint8 or not (len(shape) == 3 or (len(shape) == 4 and shape[3] in (3, 4))):
@@ -63,10 +63,10 @@ class Rows:
         return shape
 
     def check_names(self) -> int:
-        """How many, if these are names.
+        """Return the number of names in an array of names.
 
         Raises:
-            SourceError: they are something else.
+            SourceError: the array holds something else.
         """
         if self._dtype.kind != "U" or len(self.shape) != 1:
             raise SourceError(f"{self._where}: names must be Unicode of shape n, not {self._dtype} of {self.shape}")
@@ -75,10 +75,10 @@ class Rows:
         return self.shape[0]
 
     def check_labels(self) -> int:
-        """How many, if these are labels.
+        """Return the number of labels in an array of labels.
 
         Raises:
-            SourceError: they are something else.
+            SourceError: the array holds something else.
         """
         words = self._dtype.kind == "U" and len(self.shape) == 1
         if not words and not (self._dtype.kind in "iu" and len(self.shape) in (1, 2)):
@@ -91,15 +91,15 @@ class Rows:
         return self.shape[0]
 
     def pixels(self, k: int) -> NDArray[np.uint8]:
-        """The next `k` images."""
+        """Read the next `k` images."""
         return self._take(k).astype(np.uint8, copy=False).reshape(k, *self.images()[1:])
 
     def names(self, k: int) -> tuple[str, ...]:
-        """The next `k` names."""
+        """Read the next `k` names."""
         return tuple(self._take(k).tolist())
 
     def labels(self, k: int) -> tuple[Label, ...]:
-        """The next `k` labels."""
+        """Read the next `k` labels."""
         rows = self._take(k).tolist()
         return tuple(map(tuple, rows)) if len(self.shape) == 2 else tuple(rows)
 
@@ -112,7 +112,7 @@ class Rows:
 
 
 class _Counted:
-    """A file, and how many bytes were read of it."""
+    """A file that counts the bytes that were read from it."""
 
     def __init__(self, file: Readable) -> None:
         self._file, self.count = file, 0
@@ -126,7 +126,7 @@ class _Counted:
 
 
 def _read_header(file: _Counted) -> tuple[tuple[int, ...], bool, np.dtype[np.generic]]:
-    """Shape, whether in Fortran order, type."""
+    """Read the header: the shape, whether the array is in Fortran order, and the type."""
     version = npy_format.read_magic(file)
     if version not in ((1, 0), (2, 0)):
         raise ValueError(f"version {version} of the npy format")
@@ -138,7 +138,7 @@ def _read_header(file: _Counted) -> tuple[tuple[int, ...], bool, np.dtype[np.gen
 
 
 def npy_header(kind: str, shape: tuple[int, ...]) -> bytes:
-    """The start of an npy file of an array of `shape`, its type `kind` as NumPy writes it ("|u1", "<U5")."""
+    """Return the start of an npy file: `kind` is the type of the array as NumPy writes it ("|u1", "<U5")."""
     file = io.BytesIO()
     npy_format.write_array_header_1_0(file, {"descr": kind, "fortran_order": False, "shape": shape})
     return file.getvalue()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""smalti append, merge, select, verify, repair: files from files."""
+"""The commands smalti append, merge, select, verify and repair."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from smalti.cli.console import images, progress, size
-from smalti.cli.files import (
+from smalti.cli.options import (
     STANDARD,
     AskedQuality,
     BlockImages,
@@ -40,7 +40,9 @@ def append(
     sources: Sources,
     model: Annotated[
         str | None,
-        typer.Option("--model", "-m", help="Name of a model, or the path of a bundle.", show_default="the file's"),
+        typer.Option(
+            "--model", "-m", help="The name of a model, or the path of a model bundle.", show_default="the file's"
+        ),
     ] = None,
     quality: AskedQuality = None,
     min_psnr: MinPsnr = None,
@@ -55,7 +57,7 @@ def append(
     block_images: BlockImages = 256,
     on_error: OnError = "stop",
 ) -> None:
-    """Add images to a smalti file. What is there is not written anew, and stays readable whatever happens.
+    """Add images to a smalti file. The images in it are not written again, and stay readable even if this is stopped.
 
     Examples:
     smalti append scans.smalti more-scans/
@@ -92,7 +94,7 @@ def merge(
     no_labels: NoLabels = False,
     force: Force = False,
 ) -> None:
-    """Put the images of several smalti files into one, in order; no pixel changes.
+    """Join several smalti files into a new one, in order. No pixel changes.
 
     Examples:
     smalti merge one.smalti two.smalti -o both.smalti
@@ -108,20 +110,29 @@ def merge(
 def select(
     file: Annotated[str, typer.Argument(metavar="FILE", help="A smalti file: a path or a URL.")],
     output: Output,
-    start: Annotated[int, typer.Option(metavar="N", help="From this image on; negative: from the end.")] = 0,
+    start: Annotated[
+        int,
+        typer.Option(metavar="N", help="The number of the first image, from 0; a negative number counts from the end."),
+    ] = 0,
     stop: Annotated[
-        int | None, typer.Option(metavar="N", help="Up to the one before this.", show_default="the end")
+        int | None,
+        typer.Option(metavar="N", help="The image to stop before, counted likewise.", show_default="the end"),
     ] = None,
     name: Annotated[
-        str | None, typer.Option(metavar="GLOB", help="Whose name fits, such as 'train/7/*'.", show_default=False)
+        str | None,
+        typer.Option(
+            metavar="GLOB", help="Only images whose name matches this pattern, such as 'train/7/*'.", show_default=False
+        ),
     ] = None,
-    label: Annotated[str | None, typer.Option(metavar="LABEL", help="Whose label is this.", show_default=False)] = None,
+    label: Annotated[
+        str | None, typer.Option(metavar="LABEL", help="Only images with this label.", show_default=False)
+    ] = None,
     model: ModelOption = None,
     no_names: NoNames = False,
     no_labels: NoLabels = False,
     force: Force = False,
 ) -> None:
-    """Put some images of a smalti file into one of their own; no pixel changes.
+    """Copy some images of a smalti file into a new one. No pixel changes.
 
     Examples:
     smalti select scans.smalti -o first.smalti --stop 100
@@ -144,10 +155,12 @@ def select(
 
 def verify(
     file: Place,
-    deep: Annotated[bool, typer.Option("--deep", help="Also decode all images, and compare their checksums.")] = False,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Also decode all images, and check the checksums of their pixels.")
+    ] = False,
     model: ModelOption = None,
 ) -> None:
-    """Say whether a smalti file is whole; exit code 1 if it is not.
+    """Check whether a smalti file is whole. The exit code is 1 if it is not.
 
     Examples:
     smalti verify scans.smalti
@@ -174,7 +187,7 @@ def repair(
     model: ModelOption = None,
     force: Force = False,
 ) -> None:
-    """Save every undamaged block of a damaged smalti file, also where the index is gone, and say what is lost.
+    """Save every undamaged block of a damaged smalti file, even without its index, and print what is lost.
 
     Examples:
     smalti repair damaged.smalti -o saved.smalti

@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: MIT
+"""The options and arguments that several commands share, and the functions that read their values."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Literal, TextIO
+
+import typer
+
+from smalti.cli.console import images
+
+if TYPE_CHECKING:
+    from smalti.types import OnBad, Source
+    from smalti.util.storage import Storage
+
+STANDARD = "-"
+"""The name that stands for standard input or output in the place of a file."""
+Place = Annotated[str, typer.Argument(metavar="FILE", help="A smalti file: a path, a URL, or - for standard input.")]
+Force = Annotated[bool, typer.Option("--force", "-f", help="Replace an output that exists already.")]
+ModelOption = Annotated[
+    str | None,
+    typer.Option("--model", "-m", help="The name of a model, or the path of a model bundle.", show_default=False),
+]
+Quality = Annotated[int, typer.Option("--quality", "-q", help="The quality: 1 (fewest bytes) to 100 (best).")]
+AskedQuality = Annotated[
+    int | None,
+    typer.Option("--quality", "-q", help="The quality: 1 (fewest bytes) to 100 (best).", show_default="50"),
+]
+MinPsnr = Annotated[
+    float | None,
+    typer.Option(
+        metavar="DB", help="Instead of --quality: give every image at least this PSNR, in dB.", show_default=False
+    ),
+]
+Lossless = Annotated[bool, typer.Option("--lossless", help="Instead of --quality: change no pixel.")]
+MaxError = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Instead of --quality: change no sample (0 to 255) by more than N (near-lossless).",
+        show_default=False,
+    ),
+]
+Effort = Annotated[
+    int,
+    typer.Option(
+        "--effort",
+        "-e",
+        help="How long to search for latents that take fewer bytes: 1 to 3 (no search) up to 9 (longest). High"
+        " qualities are not searched.",
+    ),
+]
+Sources = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="SRC",
+        help="Folders, image files, idx, npz, npy, tar, zip or parquet files. FILE.npz#KEY picks one array.",
+    ),
+]
+Labels = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Take the labels of the images from this idx or npy file.", show_default=False),
+]
+NoNames = Annotated[bool, typer.Option("--no-names", help="Leave out the names of the images.")]
+NoLabels = Annotated[bool, typer.Option("--no-labels", help="Leave out the labels of the images.")]
+Metadata = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Store the JSON object in this file as metadata.", show_default=False),
+]
+Embed = Annotated[
+    bool, typer.Option("--embed", help="Store the decoder's part of the model in the file, so that it is complete.")
+]
+OnError = Annotated[
+    Literal["stop", "skip"],
+    typer.Option("--on-error", help="Whether to stop at an image that cannot be read, or to skip it."),
+]
+BlockImages = Annotated[
+    int,
+    typer.Option(
+        metavar="N",
+        help="The most images of a block. Smaller blocks take more bytes, but single images are read faster.",
+    ),
+]
+
+
+def place_of(file: str) -> "str | Storage":
+    """Return the place of a smalti file that was named on the command line: its name, or all of standard input."""
+    from smalti.util.storage import spool
+
+    return spool(standard(sys.stdin, "input")) if file == STANDARD else file
+
+
+def standard(stream: TextIO | None, what: str) -> BinaryIO:
+    """Return the binary stream of standard input or output."""
+    from smalti.errors import UsageError
+
+    if stream is None:
+        raise UsageError(f"standard {what} is closed; name a file")
+    return stream.buffer
+
+
+def lossless_error(*, lossless: bool, max_error: int | None) -> int | None:
+    """Return the largest error that --lossless or --max-error allows; None if neither is given."""
+    from smalti.errors import UsageError
+
+    if lossless and max_error is not None:
+        raise UsageError("--lossless means --max-error 0; give one of the two")
+    return 0 if lossless else max_error
+
+
+def read_metadata(path: Path | None) -> dict[str, Any] | None:
+    """Return the JSON object in a file; None without a file."""
+    import json
+
+    from smalti.errors import SourceError
+
+    if path is None:
+        return None
+    try:
+        metadata = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as exc:
+        raise SourceError(f"cannot read {path} as JSON: {exc}; check it") from exc
+    if not isinstance(metadata, dict):
+        raise SourceError(f"{path} holds no JSON object; write one, in braces")
+    return metadata
+
+
+def read_sources(
+    sources: list[str], labels: Path | None, on_bad: "OnBad", *, no_names: bool, no_labels: bool
+) -> "Source":
+    """Open the images that are named on the command line."""
+    from smalti.exchange.sources import open_source
+
+    source = open_source(*sources, labels=labels, on_bad=on_bad, labelled=not no_labels)
+    return source.nameless() if no_names else source
+
+
+class Skipped:
+    """The errors of the images that could not be read and were skipped."""
+
+    def __init__(self) -> None:
+        self._errors = list[str]()
+
+    def on_bad(self, on_error: Literal["stop", "skip"]) -> "OnBad":
+        """Return what readers call with the error of an image: it raises the error, or notes it."""
+        from smalti.types import raise_it
+
+        return raise_it if on_error == "stop" else lambda error: self._errors.append(str(error))
+
+    def report(self) -> None:
+        """Print the errors to stderr, and end with exit code 1 if there are any."""
+        for line in self._errors:
+            typer.echo(f"smalti: skipped: {line}", err=True)
+        if self._errors:
+            typer.echo(f"smalti: {images(len(self._errors))} skipped", err=True)
+            raise typer.Exit(1)

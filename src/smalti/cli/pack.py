@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: MIT
+"""The commands smalti pack, unpack and info."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from smalti.cli.console import images, progress, size
+from smalti.cli.options import (
+    STANDARD,
+    AskedQuality,
+    BlockImages,
+    Effort,
+    Embed,
+    Force,
+    Labels,
+    Lossless,
+    MaxError,
+    Metadata,
+    MinPsnr,
+    ModelOption,
+    NoLabels,
+    NoNames,
+    OnError,
+    Place,
+    Skipped,
+    Sources,
+    lossless_error,
+    place_of,
+    read_metadata,
+    read_sources,
+    standard,
+)
+
+
+def pack(
+    sources: Sources,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="The smalti file to write; - for standard output.")
+    ],
+    model: ModelOption = None,
+    quality: AskedQuality = None,
+    psnr: Annotated[
+        float | None,
+        typer.Option(
+            metavar="DB", help="Instead of --quality: give all images together this PSNR, in dB.", show_default=False
+        ),
+    ] = None,
+    min_psnr: MinPsnr = None,
+    bytes_an_image: Annotated[
+        float | None,
+        typer.Option(
+            "--bytes",
+            metavar="N",
+            help="Instead of --quality: take at most N bytes an image, on average.",
+            show_default=False,
+        ),
+    ] = None,
+    lossless: Lossless = False,
+    max_error: MaxError = None,
+    effort: Effort = 5,
+    labels: Labels = None,
+    no_names: NoNames = False,
+    no_labels: NoLabels = False,
+    metadata: Metadata = None,
+    embed: Embed = False,
+    unordered: Annotated[
+        bool, typer.Option("--unordered", help="Do not keep the order of the images, which saves bytes.")
+    ] = False,
+    block_images: BlockImages = 256,
+    on_error: OnError = "stop",
+    force: Force = False,
+) -> None:
+    """Pack images into one smalti file. Sizes and colours may differ from image to image.
+
+    Examples:
+    smalti pack scans/ -o scans.smalti
+
+    smalti pack t10k-images-idx3-ubyte.gz --labels t10k-labels-idx1-ubyte.gz -o test.smalti --psnr 24 --effort 8
+
+    smalti pack scans/ -o scans.smalti --min-psnr 30
+
+    smalti pack scans.tar -o scans.smalti --lossless --on-error skip
+
+    smalti pack data.npz#train_images -o train.smalti --model my.model --embed
+    """
+    from smalti.api import pack as pack_images
+    from smalti.archive.writer import Packing
+    from smalti.model.bundle import DEFAULT_MODEL, load_model
+    from smalti.rate.target import Target, effort_of
+    from smalti.util.atomic import refuse_existing
+
+    piped = str(output) == STANDARD
+    if not piped:
+        refuse_existing(output, force=force)
+    max_error = lossless_error(lossless=lossless, max_error=max_error)
+    target = Target(quality, psnr, min_psnr, bytes_an_image, max_error)  # a wrong one is refused before any reading
+    effort_of(effort)
+    packing = Packing(block_images, embed=embed, unordered=unordered, metadata=read_metadata(metadata))
+    loaded, skipped = load_model(model or DEFAULT_MODEL), Skipped()
+    source = read_sources(sources, labels, skipped.on_bad(on_error), no_names=no_names, no_labels=no_labels)
+    with progress("packing") as advance:
+        packed = pack_images(
+            source,
+            standard(sys.stdout, "output") if piped else output,
+            model=loaded,
+            target=target,
+            effort=effort,
+            packing=packing,
+            force=force,
+            progress=advance,
+        )
+    line = f"{output}: {images(packed.images)}, {size(packed.bytes)}, {packed.rate:.2f} bytes an image"
+    typer.echo(line, err=piped)
+    skipped.report()
+
+
+def unpack(
+    file: Place,
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="TARGET",
+            help="A folder for PNG files, or a file: .npz, .npy, .tar, .tar.gz, .zip, .parquet, FILE-idx3-ubyte[.gz].",
+        ),
+    ],
+    model: ModelOption = None,
+    force: Force = False,
+) -> None:
+    """Decode all images of a smalti file.
+
+    Examples:
+    smalti unpack scans.smalti -o scans/
+
+    smalti unpack test.smalti -o test.npz
+
+    smalti unpack https://example.org/test.smalti -o test.tar
+    """
+    from smalti.api import unpack as unpack_images
+
+    with progress("unpacking") as advance:
+        done = unpack_images(place_of(file), output, model=model, force=force, progress=advance)
+    typer.echo(f"{output}: {images(done.images)}")
+    if done.left_out:
+        typer.echo(f"smalti: {done.left_out}", err=True)
+
+
+def info(
+    file: Place,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the facts as one JSON object.")] = False,
+) -> None:
+    """Print what a smalti file holds, without decoding its images.
+
+    Examples:
+    smalti info scans.smalti
+
+    smalti info scans.smalti --json
+    """
+    import json
+
+    from smalti.archive.info import describe_file
+
+    facts = describe_file(place_of(file))
+    if as_json:
+        typer.echo(json.dumps(facts))
+        return
+    width = max(map(len, facts))
+    for key, value in facts.items():
+        shown = {"None": "none", "True": "yes", "False": "no"}.get(str(value), str(value))
+        if isinstance(value, list):
+            shown = "; ".join(value)
+        typer.echo(f"{key.replace('_', ' '):{width}}  {shown}")
