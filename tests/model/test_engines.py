@@ -24,7 +24,7 @@ from smalti.model.spatial_prior import spatial_latents
 from smalti.training.export.reference_engine import run_numpy, run_torch
 
 torch.set_num_threads(1)
-MODELS = ("mnist", "mnist-autoencoder")
+MODELS = ("mnist", "fashion", "mnist-autoencoder")
 
 
 def check(data: bytes, **limits: int) -> None:
@@ -100,8 +100,20 @@ def test_every_engine_gives_the_same_pixels_at_all_extremes(any_model):
     assert 0 <= pixels.min() <= pixels.max() <= 255
 
 
-def test_every_engine_gives_the_same_pixels_on_the_test_set(mnist, model):
-    x = read_images(mnist / "t10k-images-idx3-ubyte.gz").pixels
+@pytest.mark.parametrize(
+    ("data", "name", "images"),
+    [
+        ("mnist", "mnist", 200),
+        ("fashion-mnist", "fashion", 200),
+        pytest.param("mnist", "mnist", 10_000, marks=pytest.mark.slow),
+        pytest.param("fashion-mnist", "fashion", 10_000, marks=pytest.mark.slow),
+    ],
+)
+def test_every_engine_gives_the_same_pixels_on_the_test_set(mnist, data, name, images):
+    folder, model = mnist.with_name(data), smalti.load_model(name)
+    if not folder.is_dir():
+        pytest.skip(f"{data} is not at {folder}")
+    x = read_images(folder / "t10k-images-idx3-ubyte.gz").pixels[:images]
     points = np.arange(len(x)) % POINTS
     code = analyse(x, points, model, EFFORTS[1])
     embeddings = embedding_weights(points)

@@ -60,7 +60,7 @@ class Size:
 def size_for(image: tuple[int, int, int]) -> Size:
     """A sensible size for images of `h w c`: cells of about 28 pixels a side, more latents where there is more to say.
 
-    >>> size_for((28, 28, 1)).cell, size_for((128, 96, 3)).cells
+    >>> size_for((28, 28, 1)).patch, size_for((128, 96, 3)).patches
     ((28, 28), (4, 3))
     """
     h, w, c = image
