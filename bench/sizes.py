@@ -12,16 +12,16 @@ import numpy as np
 from matplotlib.figure import Figure
 from rich.console import Console
 
-from smalti.codec.block_codec import decode_blocks, encode_block, shape_of
+from smalti.codec.block_codec import decode_images, encode_block
 from smalti.model.model import Model
-from smalti.rate.max_error import exact_blocks
+from smalti.rate.max_error import near_lossless
 from smalti.training.export.export_pixels import integer_pixels
 from smalti.training.listener import Nobody
 from smalti.training.loop import train
 from smalti.training.networks.pixel_network import PixelCodec, PixelSize
 from smalti.training.plan import Hardware
 from smalti.training.tasks.pixel_task import PixelPlan, PixelTask
-from smalti.types import Pixels
+from smalti.types import Pixels, shape_of
 
 SIZES = {"tiny": (24, 2), "small": (48, 2), "medium": (80, 3), "large": (128, 3)}
 """Units of a layer, and layers."""
@@ -44,10 +44,10 @@ def run(model: Model, x_train: Pixels, x: Pixels, steps: int, output: Path) -> N
         products = sum(w.size for w in prior.weights)
         parts = [x[i : i + BLOCK] for i in range(0, len(x), BLOCK)]
         start = time.perf_counter()
-        payloads = [encode_block(block, of) for block in exact_blocks(parts, 0, of)]
+        payloads = [encode_block(block, of) for block in near_lossless(parts, 0, of)]
         middle = time.perf_counter()
         blocks = [(payload, len(part), shape_of(part)) for payload, part in zip(payloads, parts, strict=True)]
-        back = decode_blocks(blocks, of)
+        back = decode_images(blocks, of)
         end = time.perf_counter()
         if (np.concatenate(back) != x).any():
             raise AssertionError("not lossless")

@@ -9,7 +9,6 @@ from independent_reader import read
 
 import smalti
 from smalti.model.pixel_prior import PixelPrior
-from smalti.rate.metrics import mse
 
 ROOT = Path(__file__).parents[1]
 """The folder of the whole project."""
@@ -37,11 +36,6 @@ def some_images(n: int, h: int, w: int, c: int, rng: np.random.Generator) -> np.
     x = rng.integers(0, 256, shape, dtype=np.uint8)
     x[n // 2 :] *= (rng.random(x[n // 2 :].shape) < 0.1).astype(np.uint8)
     return x
-
-
-def squared_errors(x: np.ndarray, x_hat: np.ndarray) -> np.ndarray:
-    """Return the mean squared error of each image, on pixels in [0, 1]."""
-    return np.array([mse(one[None], two[None]) for one, two in zip(x, x_hat, strict=True)])
 
 
 def payload_bytes(path: Path) -> int:

@@ -9,11 +9,12 @@ import pytest
 from helpers import write_idx
 
 import smalti
-from smalti.codec.block import ABSENT, Block, by_latents, by_pixels
-from smalti.codec.block_codec import RAW, decode_block, encode_block, reconstruct, sizes
+from smalti.codec.block import Block
+from smalti.codec.block_codec import decode_block, decode_to_block, encode_block, fallback_block
 from smalti.codec.fallback_codec import encode_fallback
-from smalti.codec.latent_codec import analyse, synthesise
-from smalti.codec.pixel_codec import quantise
+from smalti.codec.head import RAW
+from smalti.codec.latent_codec import analyse, encode_latents
+from smalti.codec.pixel_codec import encode_pixels
 from smalti.codec.rdo import EFFORTS, total_cost
 from smalti.errors import CorruptError, ModelError, OutputExistsError, SourceError, UnknownModelError, UsageError
 from smalti.rate.metrics import mse, psnr
@@ -99,45 +100,69 @@ def test_decode_takes_one_image_only(packed):
 
 @pytest.mark.parametrize("effort", [1, 7])
 def test_a_block_of_latents_is_its_steps_in_order(digits, model, effort):
-    code = analyse(digits, np.full(20, 29), model, EFFORTS[effort])
-    block = by_latents(code)
+    block = encode_latents(digits, np.full(20, 29), model, EFFORTS[effort])
     payload = encode_block(block, model)
-    assert (decode_block(payload, 20, model.image_shape, model) == synthesise(code, model)).all()
-    assert (reconstruct(block, digits.shape, model) == synthesise(code, model)).all()
-    assert abs(sizes(block, model).sum() + 3 - len(payload)) < 9
+    assert (decode_block(payload, 20, model.image_shape, model) == block.x_hat).all()
+    assert abs(block.rate.sum() + 3 - len(payload)) < 9
 
 
 @pytest.mark.parametrize("post_filtered", [False, True])
 def test_a_block_of_pixels_is_its_steps_in_order(digits, model, post_filtered):
     errors = np.arange(20) * 4 + 3
-    quantised = quantise(digits, errors, model.pixels, 0.1)
-    block = by_pixels(errors, quantised, post_filtered=post_filtered)
+    (block,) = encode_pixels([digits], errors, 0.1, model, post_filter=post_filtered)
+    (bare,) = encode_pixels([digits], errors, 0.1, model, post_filter=False)
     payload = encode_block(block, model)
     x_hat = decode_block(payload, 20, model.image_shape, model)
-    assert (x_hat == reconstruct(block, digits.shape, model)).all()
-    assert (x_hat != quantised.samples).any() == post_filtered
-    assert abs(sizes(block, model).sum() + 3 + 20 * np.log2(77) / 8 - len(payload)) < 9
+    assert (x_hat == block.x_hat).all()
+    assert (x_hat != bare.x_hat).any() == post_filtered
+    assert abs(block.rate.sum() + 3 + 20 * np.log2(77) / 8 - len(payload)) < 9
+
+
+def mixed_block(digits, model) -> tuple[Block, np.ndarray]:
+    """A block of images coded in all ways, in an order that mixes them, and what it decodes to."""
+    noise = np.random.default_rng(0).integers(0, 256, (28, 28), dtype=np.uint8)
+    by_latents = encode_latents(digits[:14], np.arange(14) * 4, model, EFFORTS[1])
+    (by_pixels,) = encode_pixels([digits[14:17]], np.array([0, 9, 40]), 0, model, post_filter=True)
+    by_fallback = fallback_block([encode_fallback(noise)] * 3, noise.shape)
+    block = Block.join([by_latents, by_pixels, by_fallback]).pick(np.random.default_rng(1).permutation(20))
+    return block, block.x_hat
 
 
 def test_a_block_may_hold_images_coded_in_any_way(digits, model):
-    noise = np.random.default_rng(0).integers(0, 256, (28, 28), dtype=np.uint8)
-    points, errors = np.arange(20) * 3, np.full(20, ABSENT)
-    plain = dict.fromkeys((0, 7, 19), encode_fallback(noise))
-    by = {"plain": np.array([0, 7, 19]), "pixels": np.array([2, 3, 11])}
-    errors[by["pixels"]] = [0, 9, 40]
-    for rows in by.values():
-        points[rows] = ABSENT
-    latents = points != ABSENT
-    code = analyse(digits[latents], points[latents], model, EFFORTS[1])
-    quantised = quantise(digits[by["pixels"]], errors[by["pixels"]], model.pixels, 0)
-    expected = np.empty_like(digits)
-    expected[latents], expected[by["plain"]] = synthesise(code, model), noise
-    expected[by["pixels"]] = model.post_filter(quantised.samples, errors[by["pixels"]])
-    payload = encode_block(Block(points, errors, code, quantised, plain, post_filtered=True), model)
+    block, expected = mixed_block(digits, model)
+    payload = encode_block(block, model)
     assert (decode_block(payload, 20, model.image_shape, model) == expected).all()
-    all_plain = Block(np.full(2, ABSENT), np.full(2, ABSENT), plain={0: plain[0], 1: plain[0]})
-    assert (decode_block(encode_block(all_plain, model), 2, model.image_shape, model) == noise).all()
+    noise = np.random.default_rng(0).integers(0, 256, (28, 28), dtype=np.uint8)
+    all_fallback = fallback_block([encode_fallback(noise)] * 2, noise.shape)
+    assert (decode_block(encode_block(all_fallback, model), 2, model.image_shape, model) == noise).all()
     assert (decode_block(bytes([RAW]) + digits.tobytes(), 20, model.image_shape, model) == digits).all()
+
+
+def test_a_decoded_block_is_encoded_again_to_the_same_bytes(digits, model):
+    block, expected = mixed_block(digits, model)
+    payload = encode_block(block, model)
+    again = decode_to_block(payload, 20, model.image_shape, model)
+    assert encode_block(again, model) == payload
+    assert (again.x_hat == expected).all()
+    assert again.ways == block.ways
+
+
+@pytest.mark.parametrize("rows", [[3], [0, 1, 2, 5, 19], [19, 4, 7, 0], list(range(20))[::-1]])
+def test_images_of_a_block_are_selected_as_if_they_had_been_encoded_alone(digits, model, rows):
+    """Tables depend on what else is in a block: what is selected must follow, from an encoder as from a decoder."""
+    block, expected = mixed_block(digits, model)
+    decoded = decode_to_block(encode_block(block, model), 20, model.image_shape, model)
+    payloads = [encode_block(some.pick(np.array(rows)), model) for some in (block, decoded)]
+    assert payloads[0] == payloads[1]
+    assert (decode_block(payloads[0], len(rows), model.image_shape, model) == expected[rows]).all()
+
+
+def test_near_lossless_images_of_several_errors_are_selected_as_if_encoded_alone(digits, model):
+    errors = np.array([0, 9, 40, 9, 40])
+    (block,) = encode_pixels([digits[:5]], errors, 0, model, post_filter=True)
+    for rows in ([1, 2], [2, 4], [3], [4, 1, 2]):
+        (alone,) = encode_pixels([digits[rows]], errors[rows], 0, model, post_filter=True)
+        assert encode_block(block.pick(np.array(rows)), model) == encode_block(alone, model)
 
 
 @pytest.mark.parametrize(
@@ -167,7 +192,7 @@ def test_more_effort_finds_better_symbols(digits, model):
 
 def test_foreign_blocks_are_our_error_or_images(digits, model):
     rng = np.random.default_rng(5)
-    payload = encode_block(by_latents(analyse(digits, np.full(20, 29), model, EFFORTS[1])), model)
+    payload = encode_block(encode_latents(digits, np.full(20, 29), model, EFFORTS[1]), model)
     for i in range(60):
         data = bytearray(payload if i % 3 else rng.bytes(60))
         if i % 3 == 1:

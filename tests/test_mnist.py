@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from helpers import payload_bytes, squared_errors
+from helpers import payload_bytes
 
 import smalti
 from smalti.exchange.sources import read_images
-from smalti.rate.metrics import mse, psnr
+from smalti.rate.metrics import mse, psnr, squared_errors
 
 IMAGES = 500
 """The first of the 10,000: on all of them the same figures come from `scripts/bench rd`, in an hour."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from smalti.archive.writer import Packed, Packing
     from smalti.model.bundle import load_model
     from smalti.model.model import Model
+    from smalti.rate.target import Target
     from smalti.types import ImageSet, Source
 
 __version__ = "0.1.0"
@@ -34,6 +35,7 @@ __all__ = [
     "Repaired",
     "SmaltiError",
     "Source",
+    "Target",
     "Unpacked",
     "__version__",
     "append",
@@ -58,6 +60,7 @@ _HOME = {
     "Packing": "archive.writer",
     "Repaired": "archive.repair",
     "Source": "types",
+    "Target": "rate.target",
     "Unpacked": "api",
     "append": "archive.edit",
     "decode": "api",

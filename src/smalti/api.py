@@ -13,6 +13,7 @@ from smalti.archive.archive import CACHE_BYTES, Archive
 from smalti.archive.batches import Intake, check_size
 from smalti.archive.reader import ModelName, Place, as_model
 from smalti.archive.writer import Overhead, Packed, Packing, write_packed
+from smalti.codec.rdo import Effort
 from smalti.container.records import ArchiveWriter
 from smalti.container.single_image import pack_single
 from smalti.errors import SourceError, UsageError
@@ -20,7 +21,8 @@ from smalti.exchange.sources import Images, as_source
 from smalti.exchange.targets import write_images
 from smalti.model.bundle import DEFAULT_MODEL, decoding_bytes
 from smalti.model.model import Model
-from smalti.rate.target import DEFAULT_EFFORT, Target, check_model, encode_parts
+from smalti.rate.mean import encode_parts
+from smalti.rate.target import DEFAULT_EFFORT, Target, as_target, check_model, effort_of
 from smalti.types import ImageSet, OnBad, Pixels, Progress, Source, check_name
 from smalti.util.atomic import as_path, atomic_write
 
@@ -30,7 +32,7 @@ class Unpacked:
     """What `unpack` wrote."""
 
     images: int
-    left_out: str  # what the target cannot hold, in words; empty if that is nothing
+    left_out: str  # what the output cannot hold, in words; empty if that is nothing
 
 
 def pack(
@@ -38,6 +40,7 @@ def pack(
     path: Path | str | BinaryIO,
     *,
     model: ModelName = DEFAULT_MODEL,
+    target: Target | None = None,
     quality: int | None = None,
     psnr: float | None = None,
     min_psnr: float | None = None,
@@ -49,68 +52,71 @@ def pack(
     force: bool = False,
     progress: Progress | None = None,
 ) -> Packed:
-    """Pack images into the smalti file `path`; at most one of quality to max_error may be given.
+    """Pack images into the smalti file `path`.
 
-    Images that the model's latents do not suit are coded by pixels or without the model. Images are taken as they
-    are needed, but for an aim at a mean (psnr, bytes_an_image), which needs all of them at once.
+    At most one of target, quality, psnr, min_psnr, bytes_an_image and max_error may be given. Images that the model's
+    latents do not suit are coded by pixels or without the model. Images are taken as they are needed; a mean (psnr,
+    bytes_an_image) needs all of them at once.
 
     Args:
         source: an array (uint8, `n h w`, `n h w 3` or `n h w 4`), a list of arrays of any sizes, or paths: folders,
             images, idx, npz, npy, tar, zip and parquet files.
         path: the file to write, whole or not at all; or a binary stream.
         model: a name, the path of a bundle, or a loaded model.
+        target: what is asked, as one object, in the place of the five arguments that follow.
         quality: 1 (fewest bytes) to 100 (best); 50 if nothing else is asked.
-        psnr: dB that all images together shall have: of the squared error averaged over all of them.
-        min_psnr: dB that each single image shall have; what the model cannot do so well is coded without it.
-        bytes_an_image: that the file shall take at most, names and labels apart.
-        max_error: that a pixel (0 to 255) may be off by, at most; 0 is lossless.
+        psnr: the PSNR in dB of the squared error averaged over all images.
+        min_psnr: the least PSNR in dB of every image; an image that the model cannot code so well is coded without it.
+        bytes_an_image: the most bytes that the file takes an image, names and labels apart.
+        max_error: the most that a sample (0 to 255) may be off by; 0 is lossless.
         effort: 1 (fast) to 9 (fewest bytes); decoding takes the same time.
         packing: how the file is made: images a block, the model within, unordered, metadata.
-        on_bad: told of an image that cannot be read; if it returns, the image is left out. It raises if not given.
-        force: replace `path` if it exists.
-        progress: called with the number of images just done, and of all (None if that is not known).
+        on_bad: a function that is told of an image that cannot be read; if it returns, the image is left out. Without
+            it, the error is raised.
+        force: whether `path` is replaced if it exists.
+        progress: a function that is called with the number of images just done, and of all (None if not known).
 
     Raises:
         SourceError: the images cannot be read.
-        UsageError: no such model or quality, `path` exists, or the model cannot do what is asked.
+        UsageError: the model or quality does not exist, `path` exists, or the model cannot do what is asked.
         OutputError: `path` cannot be written.
     """
-    target = Target(quality, psnr, min_psnr, bytes_an_image, max_error, effort)
-    loaded = as_model(model)
-    check_model(loaded, target)
+    asked = as_target(target, Target(quality, psnr, min_psnr, bytes_an_image, max_error))
+    hard, loaded = effort_of(effort), as_model(model)
+    check_model(loaded, asked)
     images = as_source(source, on_bad)
     if not isinstance(path, str | Path):
         if not hasattr(path, "write"):
             raise UsageError(f"what is written is named by a path, or is a binary stream; it is not {path!r}")
-        return _write(images, path, loaded, target, packing, progress)
+        return _write(images, path, loaded, asked, hard, packing, progress)
     with atomic_write(as_path(path), force=force) as file:
-        return _write(images, file, loaded, target, packing, progress)
+        return _write(images, file, loaded, asked, hard, packing, progress)
 
 
 def unpack(
     path: Place,
-    target: Path | str,
+    output: Path | str,
     *,
     model: ModelName | None = None,
     force: bool = False,
     progress: Progress | None = None,
 ) -> Unpacked:
-    """Decode all images of a smalti file and write them to `target`.
+    """Decode all images of a smalti file and write them to `output`.
 
     Args:
         path: the file to read: a path, a URL, or its bytes.
-        target: `*.npz`, `*.npy`, `*.tar[.gz]`, `*.zip`, `*.parquet`, `*-idx3-ubyte[.gz]`, else a folder of PNG files;
+        output: `*.npz`, `*.npy`, `*.tar[.gz]`, `*.zip`, `*.parquet`, `*-idx3-ubyte[.gz]`, else a folder of PNG files;
             whole or not at all.
         model: where to find the model, if it is not built in.
-        force: replace what exists at `target`.
+        force: replace what exists at `output`.
         progress: called with the number of images just done, and of all.
 
     Raises:
         FormatError: the file is damaged or not a smalti file.
         UnknownModelError: its model is not known here.
-        OutputError, UsageError: `target` cannot be written, or cannot hold such images.
+        OutputError, UsageError: `output` cannot be written, or cannot hold such images.
     """
-    where = as_path(target)
+    where = as_path(output)
     with Archive(path, model) as archive:
         about = archive.about
         left_out = write_images(archive.parts(progress), about, where, force=force)
@@ -134,6 +140,7 @@ def encode(
     image: Pixels,
     *,
     model: ModelName = DEFAULT_MODEL,
+    target: Target | None = None,
     quality: int | None = None,
     min_psnr: float | None = None,
     max_error: int | None = None,
@@ -149,7 +156,8 @@ def encode(
     """
     file = io.BytesIO()
     x = ImageSet(np.asarray(image)[None])
-    pack(x, file, model=model, quality=quality, min_psnr=min_psnr, max_error=max_error, effort=effort)
+    asked = as_target(target, Target(quality, min_psnr=min_psnr, max_error=max_error))
+    pack(x, file, model=model, target=asked, effort=effort)
     return file.getvalue()
 
 
@@ -183,12 +191,18 @@ def open_archive(path: Place, *, model: ModelName | None = None, cache_bytes: in
 
 
 def _write(
-    images: Source, file: BinaryIO, model: Model, target: Target, packing: Packing, progress: Progress | None
+    images: Source,
+    file: BinaryIO,
+    model: Model,
+    target: Target,
+    effort: Effort,
+    packing: Packing,
+    progress: Progress | None,
 ) -> Packed:
     first, images = _peeked(images)
     lonely = first is not None and not images.labelled and not packing.embed and packing.metadata is None
     if lonely and first is not None:
-        data = _single(first, model, target)
+        data = _single(first, model, target, effort)
         file.write(data)
         if progress:
             progress(1, 1)
@@ -196,7 +210,7 @@ def _write(
     writer = ArchiveWriter.start(file, model.id)
     number = writer.model(model.id, decoding_bytes(model) if packing.embed else None)
     intake = Intake(images, number, packing.block_images, writer)
-    write_packed(intake, model, target, packing, progress)
+    write_packed(intake, model, target, effort, packing, progress)
     if not intake.count:
         raise SourceError("there are no images to pack; nothing is written")
     return Packed(intake.count, writer.finish())
@@ -217,9 +231,9 @@ def _chained(seen: Sequence[ImageSet], rest: Iterable[ImageSet]) -> Iterable[Ima
     yield from rest
 
 
-def _single(image: ImageSet, model: Model, target: Target) -> bytes:
+def _single(image: ImageSet, model: Model, target: Target, effort: Effort) -> bytes:
     check_size(image.shape)
-    (block,) = encode_parts([image.pixels], model, target, Overhead(model.image_shape))
+    (block,) = encode_parts([image.pixels], model, target, effort, Overhead(model.image_shape))
     h, w, c = image.shape
     name = None if image.names is None else image.names[0]
     if name is not None:

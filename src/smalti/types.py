@@ -74,8 +74,7 @@ class ImageSet:
     @property
     def shape(self) -> Shape:
         """Of each image: h w c."""
-        _, h, w, *c = self.pixels.shape
-        return h, w, c[0] if c else 1
+        return shape_of(self.pixels)
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -138,6 +137,12 @@ def check_name(name: str) -> None:
         raise SourceError(f"the name {name!r} is not Unicode; rename the file") from exc
     if "\0" in name or not 1 <= size <= MAX_NAME_BYTES:
         raise SourceError(f"the name {name[:40]!r}... has {size} bytes; allowed are 1 to {MAX_NAME_BYTES}, none zero")
+
+
+def shape_of(x: Pixels) -> Shape:
+    """Return the shape (h w c) of each of the images `x` (`n h w` or `n h w c`)."""
+    _, h, w, *c = x.shape
+    return h, w, c[0] if c else 1
 
 
 def describe(shape: Shape) -> str:

@@ -10,7 +10,7 @@ from helpers import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smalti.codec import block_codec as codec
+from smalti.codec import head
 from smalti.container import format as fmt
 from smalti.container import single_image as single
 from smalti.container.records import ArchiveReader, ArchiveWriter
@@ -161,7 +161,7 @@ LAYOUTS = (
     *(("Header", fmt.HEADER), ("Block", fmt.BLOCK), ("Model record", fmt.MODEL), ("Section", fmt.SECTION)),
     *(("Index", fmt.INDEX), ("Model entry", fmt.MODEL_ENTRY), ("Kind entry", fmt.KIND_ENTRY)),
     *(("Block entry", fmt.BLOCK_ENTRY), ("Section entry", fmt.SECTION_ENTRY), ("Trailer", fmt.TRAILER)),
-    *(("Single file", single.SINGLE), ("Sides", single.SIDES), ("Range", codec.RANGE), ("Count", codec.COUNT)),
+    *(("Single file", single.SINGLE), ("Sides", single.SIDES), ("Range", head.RANGE), ("Count", head.COUNT)),
 )
 
 

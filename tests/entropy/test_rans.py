@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smalti.entropy.frequencies import PRECISION, TOTAL, bits, uniform
-from smalti.entropy.rans import SymbolDecoder, encode_symbols
+from smalti.entropy.rans import SymbolDecoder, encode_intervals
 from smalti.errors import CorruptError
 
 
@@ -20,6 +20,17 @@ def coded(draw):
         frequencies[:, draw(st.integers(0, k - 1))] += TOTAL - frequencies.sum(1)
         columns.append((rng.integers(0, k, n), frequencies))
     return columns
+
+
+def encoded(columns) -> bytes:
+    """Columns of symbols with their tables (`n k`, or `k` for all), encoded by their intervals."""
+    streams = []
+    for i, (symbols, frequencies) in enumerate(columns):
+        tables = np.broadcast_to(frequencies, (len(symbols), np.shape(frequencies)[-1]))
+        rows = np.arange(len(symbols))
+        starts = (tables.cumsum(1) - tables)[rows, symbols]
+        streams.append((np.full(len(symbols), i), starts, tables[rows, symbols]))
+    return encode_intervals([tuple(np.concatenate(parts) for parts in zip(*streams, strict=True))] if streams else [])
 
 
 def decoded(data, columns):
@@ -48,7 +59,7 @@ def plain_rans(columns) -> bytes:
 
 @given(coded())
 def test_symbols_come_back(columns):
-    for (symbols, _), back in zip(columns, decoded(encode_symbols(columns), columns), strict=True):
+    for (symbols, _), back in zip(columns, decoded(encoded(columns), columns), strict=True):
         assert (symbols == back).all()
 
 
@@ -56,7 +67,7 @@ def test_symbols_come_back(columns):
 def test_symbols_of_one_table_are_as_those_of_many_alike(columns):
     alike = [(symbols, frequencies[0]) for symbols, frequencies in columns if len(symbols)]
     repeated = [(symbols, np.tile(row, (len(symbols), 1))) for symbols, row in alike]
-    data = encode_symbols(alike)
+    data = encoded(alike)
     assert data == plain_rans(repeated)
     decoder = SymbolDecoder(data)
     for symbols, row in alike:
@@ -67,13 +78,13 @@ def test_symbols_of_one_table_are_as_those_of_many_alike(columns):
 
 @given(coded())
 def test_the_bytes_follow_from_the_integer_tables_alone(columns):
-    assert encode_symbols(columns) == plain_rans(columns)
+    assert encoded(columns) == plain_rans(columns)
 
 
 @given(coded())
 def test_the_bytes_are_as_few_as_the_tables_allow(columns):
     ideal = sum(bits(f, s).sum() for s, f in columns if f.shape[1] > 1) / 8
-    assert len(encode_symbols(columns)) <= ideal * 1.001 + 9
+    assert len(encoded(columns)) <= ideal * 1.001 + 9
 
 
 @given(coded(), st.binary(max_size=40))
@@ -87,7 +98,7 @@ def test_foreign_bytes_give_symbols_of_the_tables_or_our_error(columns, data):
 
 
 def test_bytes_left_over_are_an_error():
-    data = encode_symbols([(np.ones(300, np.int64), uniform(300, 2))])
+    data = encoded([(np.ones(300, np.int64), uniform(300, 2))])
     with pytest.raises(CorruptError, match="more than its images"):
         decoded(data, [(None, uniform(100, 2))])
     with pytest.raises(CorruptError, match="zero byte"):

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from smalti.codec.block import Code, by_latents
 from smalti.codec.block_codec import decode_block, encode_block
-from smalti.codec.latent_codec import synthesise
+from smalti.codec.latent_codec import block_of
+from smalti.codec.rdo import LatentCode
 from smalti.entropy.frequencies import PRECISION, TOTAL
 from smalti.model.latent_prior import LATENT_MAX
 from smalti.model.masked_mlp import ACTIVATION_MAX, POINTS, embedding_weights
@@ -146,9 +146,9 @@ def test_latents_that_are_not_active_are_zero_and_cost_nothing(toy):
     assert symbols[:, 3].any((1, 2)).tolist() == [True, False, True]
     assert not np.delete(symbols, 3, 1).any()
     patches = np.zeros((3, 1, toy.latents), np.int64)
-    code = Code(np.array([64, 63, 64]), patches, symbols)
-    payload = encode_block(by_latents(code), quiet)
-    assert (decode_block(payload, 3, quiet.image_shape, quiet) == synthesise(code, quiet)).all()
+    code = LatentCode(np.array([64, 63, 64]), patches, symbols)
+    block = block_of(code, quiet)
+    assert (decode_block(encode_block(block, quiet), 3, quiet.image_shape, quiet) == block.x_hat).all()
 
 
 @pytest.mark.parametrize("spread", [0.3, 5.0, 1000.0])
@@ -159,8 +159,9 @@ def test_a_block_with_local_latents_comes_back(toy, spread):
     spatial = nearest_spatial(toy.spatial, y.astype(np.float32), points)
     patches = np.rint(rng.normal(0, 2, (6, 1, toy.latents))).astype(np.int64)
     patches = patches.clip(toy.grid.low[points][:, None], toy.grid.high[points][:, None])
-    code = Code(points, patches, spatial)
-    assert (decode_block(encode_block(by_latents(code), toy), 6, toy.image_shape, toy) == synthesise(code, toy)).all()
+    code = LatentCode(points, patches, spatial)
+    block = block_of(code, toy)
+    assert (decode_block(encode_block(block, toy), 6, toy.image_shape, toy) == block.x_hat).all()
 
 
 def test_any_output_chooses_a_table_and_a_symbol_within_reach(spatial):

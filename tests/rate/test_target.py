@@ -2,14 +2,14 @@
 
 import numpy as np
 import pytest
-from helpers import payload_bytes, squared_errors
+from helpers import payload_bytes
 from independent_reader import read
 
 import smalti
 from smalti.codec.fallback_codec import encode_fallback
 from smalti.demo.samples import draw_digits
 from smalti.errors import UsageError
-from smalti.rate.metrics import mse, psnr
+from smalti.rate.metrics import mse, psnr, squared_errors
 
 EIGHT = smalti.Packing(block_images=8)
 RAW = 255

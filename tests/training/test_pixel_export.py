@@ -9,7 +9,7 @@ from helpers import TINY_PIXELS, toy_pixels
 
 torch = pytest.importorskip("torch")
 
-from smalti.codec.pixel_codec import quantise
+from smalti.codec.pixel_codec import quantise, samples_bits
 from smalti.model.pixel_prior import MAX_ERROR, to_levels, to_samples
 from smalti.model.wavefront import Wavefront
 from smalti.training.export.export_pixels import integer_pixels, plain_mixtures
@@ -66,6 +66,5 @@ def test_what_training_expects_is_what_a_block_takes(max_error):
     levels, *rest = windows.pick(torch.ones_like(windows.empty).nonzero(as_tuple=True))
     with torch.no_grad():
         expected = level_bits(levels, rest[-1], net(*rest, exact=True)).sum()
-    np.testing.assert_allclose(
-        quantise(x, np.full(len(x), max_error), integer_pixels(net), 0).bits.sum(), float(expected), rtol=5e-3
-    )
+    _, symbols = quantise([x], np.full(len(x), max_error), integer_pixels(net), 0)
+    np.testing.assert_allclose(samples_bits(symbols, max_error).sum(), float(expected), rtol=5e-3)

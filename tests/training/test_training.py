@@ -10,9 +10,8 @@ from PIL import Image
 torch = pytest.importorskip("torch")
 
 import smalti
-from smalti.codec.block import by_latents
 from smalti.codec.block_codec import decode_block, encode_block
-from smalti.codec.latent_codec import analyse, synthesise
+from smalti.codec.latent_codec import analyse, block_of
 from smalti.codec.pixel_codec import quantise
 from smalti.codec.rdo import EFFORTS
 from smalti.demo.samples import draw_digits
@@ -260,7 +259,7 @@ def test_any_size_and_colour_is_coded_by_integers_that_agree_with_training(tmp_p
     assert loaded.patches == patches
     points = np.arange(20) * 3
     code = analyse(pixels, points, loaded, EFFORTS[1])
-    x_hat = synthesise(code, loaded)
+    x_hat = block_of(code, loaded).x_hat
     assert x_hat.shape == pixels.shape
     steps = loaded.grid.steps[points.repeat(patches)]
     v = torch.from_numpy(to_latents(code.symbols.reshape(-1, 12), steps)).float() / LATENT_ONE
@@ -281,7 +280,7 @@ def test_any_size_and_colour_is_coded_by_integers_that_agree_with_training(tmp_p
     at_positions = loaded.features(to_latents(code.symbols.reshape(-1, 12), steps), points)
     assert np.abs(at_positions / 128 - features.numpy()).max() <= 2 / 128
     assert np.abs(loaded.analyse_spatial(positions, at_positions, points) / LATENT_ONE - y_spatial.numpy()).max() < 0.05
-    payload = encode_block(by_latents(code), loaded)
+    payload = encode_block(block_of(code, loaded), loaded)
     assert (decode_block(payload, 20, loaded.image_shape, loaded) == x_hat).all()
 
 
@@ -362,7 +361,7 @@ def test_the_dequantiser_learns_what_the_encoder_makes(images):
     torch.manual_seed(3)
     network, prior = PostFilter(1, 8, 1), toy_pixels(1)
     errors = np.full(len(images), 40)
-    coded = quantise(images, errors, prior, LMBDA).samples
+    coded = quantise([images], errors, prior, LMBDA)[0][0]
 
     def off() -> float:
         with torch.no_grad():

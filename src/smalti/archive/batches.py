@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from smalti.codec.block_codec import alike, block_images
+from smalti.codec.batching import alike, block_images
 from smalti.container.annotations import MOST_WEIGHT, check_label, weight, write_sections
 from smalti.container.format import MAX_BLOCK_SAMPLES, MAX_SECTION_IMAGES, Kind
 from smalti.container.records import ArchiveWriter

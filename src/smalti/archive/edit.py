@@ -18,16 +18,17 @@ from smalti.archive.archive import Archive
 from smalti.archive.batches import Intake
 from smalti.archive.reader import Contents, ModelName, Place, as_model
 from smalti.archive.writer import Packed, Packing, write_packed
-from smalti.codec.block_codec import decode_code, encode_block, pick
+from smalti.codec.block_codec import encode_block
+from smalti.codec.rdo import Effort
 from smalti.container.annotations import write_metadata, write_sections
 from smalti.container.append import alone, grow
-from smalti.container.records import ArchiveReader, ArchiveWriter
+from smalti.container.records import ArchiveWriter
 from smalti.entropy.frequencies import Ints, by_value
 from smalti.errors import ModelError, SourceError, UsageError
 from smalti.exchange.sources import Images, as_source
 from smalti.model.bundle import decoding_bytes
 from smalti.model.model import Model
-from smalti.rate.target import DEFAULT_EFFORT, Target, check_model
+from smalti.rate.target import DEFAULT_EFFORT, Target, as_target, check_model, effort_of
 from smalti.types import Label, OnBad, Progress, Source
 from smalti.util.atomic import as_path, atomic_write
 from smalti.util.binary import hash64
@@ -38,6 +39,7 @@ def append(
     source: Images,
     *,
     model: ModelName | None = None,
+    target: Target | None = None,
     quality: int | None = None,
     min_psnr: float | None = None,
     max_error: int | None = None,
@@ -51,7 +53,8 @@ def append(
     What was there is readable at every moment, whatever happens. Metadata, if given, takes the place of the old.
 
     Args:
-        model: to code with; the file's first one if not given.
+        model: the model to code with; the file's first one if none is given.
+        target: what is asked, in the place of quality, min_psnr and max_error.
         packing: as in `pack`; a model that is new goes into a file that holds all it needs.
 
     Raises:
@@ -59,13 +62,16 @@ def append(
         FormatError: `path` is damaged or not a smalti file.
         OutputError, UsageError: it cannot be written, or what is asked cannot be had.
     """
-    target = Target(quality, min_psnr=min_psnr, max_error=max_error, effort=effort)
+    asked = as_target(target, Target(quality, min_psnr=min_psnr, max_error=max_error))
+    hard = effort_of(effort)
+    if asked.is_mean:
+        raise UsageError("images are appended at a quality, a least PSNR or a largest error; give one of those")
     place, given = as_path(path), None if model is None else as_model(model)
     if "://" in str(path):
         raise UsageError(f"{path} is a URL; what is appended to must be a file of this machine")
     with _opened(place, given) as archive:
         loaded = archive.contents.model(0) if given is None else given
-        check_model(loaded, target)
+        check_model(loaded, asked)
         whole = all(entry.offset for entry in archive.contents.index.models)  # it is to stay complete by itself
         packing = replace(packing, embed=packing.embed or whole)
         images, named, labelled = as_source(source, on_bad), archive.names is not None, archive.labels is not None
@@ -76,14 +82,14 @@ def append(
                     f" {what if wanted else f'no {what}'}; append images that have the same"
                 )
         reader = archive.contents.reader
-        if isinstance(reader, ArchiveReader):
+        if reader.growable:
             with grow(place, reader) as writer:
-                added = _add(writer, archive, images, loaded, target, packing, progress)
+                added = _add(writer, archive, images, loaded, asked, hard, packing, progress)
             return Packed(added, writer.at)
         with alone(place, reader.storage), atomic_write(place, force=True) as file:  # it has no room for more
             writer = ArchiveWriter.start(file, archive.contents.index.models[0].id)
             write_sections(writer, _copy(writer, archive, range(1)), archive.names, None)
-            added = _add(writer, archive, images, loaded, target, packing, progress)
+            added = _add(writer, archive, images, loaded, asked, hard, packing, progress)
             return Packed(added, writer.finish())
 
 
@@ -101,6 +107,7 @@ def _add(
     images: Source,
     model: Model,
     target: Target,
+    effort: Effort,
     packing: Packing,
     progress: Progress | None,
 ) -> int:
@@ -108,7 +115,7 @@ def _add(
     intake = Intake(images, number, packing.block_images, writer, seen=set(archive.names or ()))
     if archive.labels:
         intake.label_kind = type(archive.labels[0])
-    write_packed(intake, model, target, packing, progress)
+    write_packed(intake, model, target, effort, packing, progress)
     if not intake.count:
         raise SourceError("there are no images to append; the file is as it was")
     return intake.count
@@ -116,7 +123,7 @@ def _add(
 
 def merge(
     paths: Sequence[Path | str],
-    target: Path | str,
+    output: Path | str,
     *,
     model: ModelName | None = None,
     names: bool = True,
@@ -134,14 +141,14 @@ def merge(
     Raises:
         SourceError: some files have names or labels and others not, or a name is there twice.
         FormatError: a file is damaged.
-        OutputError, UsageError: `target` cannot be written.
+        OutputError, UsageError: `output` cannot be written.
     """
     if not paths:
         raise UsageError("no file to merge was given")
     with contextlib.ExitStack() as stack:
         archives = [stack.enter_context(Archive(path, model)) for path in paths]
         total = sum(map(len, archives))
-        with atomic_write(as_path(target), force=force) as file:
+        with atomic_write(as_path(output), force=force) as file:
             writer = ArchiveWriter.start(file, archives[0].contents.index.models[0].id)
             kinds, metadata = list[int](), dict[str, Any]()
             for archive in archives:
@@ -170,7 +177,7 @@ def _joined(archives: Sequence[Archive], what: str, wanted: bool) -> tuple[Any, 
 
 def select(
     path: Place,
-    target: Path | str,
+    output: Path | str,
     rows: Sequence[int] | Sequence[bool] | NDArray[Any],
     *,
     model: ModelName | None = None,
@@ -190,13 +197,13 @@ def select(
 
     Raises:
         FormatError, UnknownModelError: the file is damaged, or its model is not known.
-        OutputError, UsageError: `target` cannot be written, or no image is wanted.
+        OutputError, UsageError: `output` cannot be written, or no image is wanted.
     """
     with Archive(path, model) as archive:
         wanted = sorted(set(archive.rows(rows).tolist()))
         if not wanted:
             raise UsageError(f"none of the {len(archive)} images of {archive.contents.storage.where} is wanted")
-        with atomic_write(as_path(target), force=force) as file:
+        with atomic_write(as_path(output), force=force) as file:
             writer = ArchiveWriter.start(file, archive.contents.index.models[0].id)
             told = _copy(writer, archive, wanted, lambda n: progress(n, len(wanted)) if progress else None)
             of_names = [archive.names[i] for i in wanted] if names and archive.names is not None else None
@@ -259,10 +266,6 @@ def _some(contents: Contents, block: int, rows: Ints) -> tuple[bytes, bytes]:
     head, payload = contents.reader.block(block, contents.record(block))
     if len(rows) == head.images and head.pixels:
         return payload, head.pixels
-    ((_, pixels),) = contents.decode([block])
-    digest = hash64(np.ascontiguousarray(pixels[rows]).data)
-    if len(rows) == head.images:
-        return payload, digest
-    model = contents.model(head.kind.model)
-    code = decode_code(payload, head.images, head.kind.shape, model)
-    return encode_block(pick([code], rows, model), model), digest
+    found = contents.decode_to_block(block).pick(rows)
+    digest = hash64(np.ascontiguousarray(found.x_hat).data)
+    return payload if len(rows) == head.images else encode_block(found, contents.model(head.kind.model)), digest

@@ -4,10 +4,8 @@
 from typing import Any
 
 from smalti.archive.reader import Contents, Place
-from smalti.codec.block_codec import describe_block
-from smalti.container.format import BLOCK, LABELS, NAMES
-from smalti.container.records import ArchiveReader
-from smalti.container.single_image import SingleReader
+from smalti.codec.head import describe_payload
+from smalti.container.format import LABELS, NAMES
 from smalti.errors import UnknownModelError
 from smalti.model.bundle import find_model
 from smalti.types import describe
@@ -24,25 +22,23 @@ def describe_file(place: Place) -> dict[str, Any]:
     contents = Contents(place, models=False)
     try:
         reader, index = contents.reader, contents.index
-        single = isinstance(reader, SingleReader)
         count = reader.count
-        stored = sum(block.size - (0 if single else BLOCK.size) for block in index.blocks)
         shapes = [describe(kind.shape) for kind in index.kinds]
         return {
             "images": count,
             "size": "; ".join(shapes[:SHOWN_KINDS]) + (f"; {len(shapes)} in all" if len(shapes) > SHOWN_KINDS else ""),
             "bytes": reader.end,
             "bytes_an_image": round(reader.end / count, 3) if count else None,
-            "payload_bytes": stored,
+            "payload_bytes": reader.payload_bytes(),
             "models": [_model(entry.id, entry.offset > 0) for entry in index.models],
             "blocks": len(index.blocks),
             "images_a_block": max((block.images for block in index.blocks), default=0),
-            "first_block": describe_block(contents.payload(0), index.blocks[0].images) if count else None,
+            "first_block": describe_payload(contents.payload(0), index.blocks[0].images) if count else None,
             "carried_blocks": sum(not block.offset for block in index.blocks),
-            "named": reader.has(NAMES) or (isinstance(reader, SingleReader) and reader.head.name is not None),
+            "named": reader.has(NAMES),
             "labelled": reader.has(LABELS),
             "metadata": contents.metadata() or None,
-            "bytes_after_the_end": contents.storage.size - reader.end if isinstance(reader, ArchiveReader) else 0,
+            "bytes_after_the_end": contents.storage.size - reader.end,
         }
     finally:
         contents.storage.close()

@@ -9,16 +9,30 @@ from typing import Any
 
 import numpy as np
 
-from smalti.codec.block_codec import MOST_LOAD, Shape, alike, decode_blocks, load
+from smalti.codec.batching import MOST_LOAD, alike, load
+from smalti.codec.block import Block
+from smalti.codec.block_codec import decode_block, decode_images, decode_to_block
 from smalti.container.annotation_codec import unpack_labels, unpack_names, unpack_numbers, unpack_text
-from smalti.container.format import CARRIERS, HEADER, LABELS, METADATA, NAMES, ORDER, SINGLE_FLAG, Kind, check_start
+from smalti.container.format import (
+    CARRIERS,
+    HEADER,
+    LABELS,
+    METADATA,
+    NAMES,
+    ORDER,
+    SINGLE_FLAG,
+    BlockHead,
+    Kind,
+    check_start,
+)
 from smalti.container.permutation_code import decode_permutation
+from smalti.container.reader import Reader
 from smalti.container.records import ArchiveReader
-from smalti.container.single_image import SingleReader
+from smalti.container.single_image import SingleReader, read_single
 from smalti.errors import CorruptError, ModelError, UnknownModelError, within
 from smalti.model.bundle import find_by_prefix, find_model, is_known, load_model, parse_bundle
 from smalti.model.model import Model
-from smalti.types import Label, Pixels
+from smalti.types import Label, Pixels, Shape
 from smalti.util.binary import hash64
 from smalti.util.parallel import bundles, in_order
 from smalti.util.storage import Storage, storage_of
@@ -35,7 +49,7 @@ def as_model(model: ModelName) -> Model:
     return model if isinstance(model, Model) else load_model(model)
 
 
-def open_reader(storage: Storage, model: Model | None) -> ArchiveReader | SingleReader:
+def open_reader(storage: Storage, model: Model | None) -> Reader:
     """The records of a file.
 
     Raises:
@@ -46,31 +60,29 @@ def open_reader(storage: Storage, model: Model | None) -> ArchiveReader | Single
         form = check_start(storage.read(0, HEADER.size))
     if not form & SINGLE_FLAG:
         return ArchiveReader(storage)
-    single = SingleReader(storage)
-    if model is not None and not model.id.startswith(single.head.model):
+    head, data = read_single(storage)
+    if model is not None and not model.id.startswith(head.model):
         raise ModelError(
-            f"{storage.where} was packed with a model whose id begins with {single.head.model.hex()}, not with"
+            f"{storage.where} was packed with a model whose id begins with {head.model.hex()}, not with"
             f" {model.name} ({model.id.hex()}); name the right bundle"
         )
-    known = [model] if model is not None else find_by_prefix(single.head.model)
+    known = [model] if model is not None else find_by_prefix(head.model)
     if not known:
         raise UnknownModelError(
-            f"{storage.where} needs a model whose id begins with {single.head.model.hex()}, which is not built in;"
+            f"{storage.where} needs a model whose id begins with {head.model.hex()}, which is not built in;"
             " name its bundle with --model"
         )
-    for some in known:
-        single.resolve(some.id, some.image_shape)
-        if some is known[-1] or _decodes(single, some):
-            break
-    return single
+    readers = [SingleReader(storage, head, data, some.id, some.image_shape) for some in known]
+    last = len(known) - 1
+    return next(single for i, single in enumerate(readers) if i == last or _decodes(single, known[i]))
 
 
 def _decodes(single: SingleReader, model: Model) -> bool:
     try:
-        (pixels,) = decode_blocks([(single.block(0)[1], 1, single.index.kinds[0].shape)], model)
+        pixels = decode_block(single.block(0)[1], 1, single.index.kinds[0].shape, model)
     except (CorruptError, ModelError):
         return False
-    return single.fits(hash64(np.ascontiguousarray(pixels).data))
+    return single.decodes_to(single.block(0)[0], hash64(np.ascontiguousarray(pixels).data))
 
 
 class Contents:
@@ -203,6 +215,24 @@ class Contents:
         jobs = bundles(blocks, self._alike, self._load, MOST_LOAD)
         yield from itertools.chain.from_iterable(in_order(self._decode, jobs))
 
+    def decode_to_block(self, block: int) -> Block:
+        """Decode a block so that its images can be selected and encoded again.
+
+        Raises:
+            CorruptError: the block is damaged, or decodes to other pixels than it should.
+        """
+        head, payload = self.reader.block(block, self.record(block))
+        with within(f"{self.storage.where}: block {block}"):
+            found = decode_to_block(payload, head.images, head.kind.shape, self.model(head.kind.model))
+        self._check_pixels(block, head, found.x_hat)
+        return found
+
+    def _check_pixels(self, block: int, head: BlockHead, pixels: Pixels) -> None:
+        if not self.reader.decodes_to(head, hash64(np.ascontiguousarray(pixels).data)):
+            raise CorruptError(
+                f"{self.storage.where}: block {block} decodes to other pixels than were packed; it is damaged"
+            )
+
     def _kind(self, block: int) -> Kind:
         return self.index.kinds[self.index.blocks[block].kind]
 
@@ -217,13 +247,9 @@ class Contents:
         which = f"block {blocks[0]}" if len(blocks) == 1 else f"one of the blocks {blocks[0]} to {blocks[-1]}"
         model = self.model(self._kind(blocks[0]).model)
         with within(f"{self.storage.where}: {which}"):
-            decoded = decode_blocks([(payload, head.images, head.kind.shape) for head, payload in found], model)
+            decoded = decode_images([(payload, head.images, head.kind.shape) for head, payload in found], model)
         for block, (head, _), pixels in zip(blocks, found, decoded, strict=True):
-            digest = hash64(np.ascontiguousarray(pixels).data)
-            if not (self.reader.fits(digest) if isinstance(self.reader, SingleReader) else digest == head.pixels):
-                raise CorruptError(
-                    f"{self.storage.where}: block {block} decodes to other pixels than were packed; it is damaged"
-                )
+            self._check_pixels(block, head, pixels)
         return list(zip(blocks, decoded, strict=True))
 
     def order(self) -> list[int] | None:
@@ -251,8 +277,6 @@ class Contents:
         Raises:
             CorruptError: they cannot be read.
         """
-        if isinstance(self.reader, SingleReader):
-            return None if self.reader.head.name is None else (self.reader.head.name,)
         names = self._column(NAMES, unpack_names)
         if names is not None and len(set(names)) < len(names):
             raise CorruptError(f"{self.storage.where}: two images have one name; the file is damaged")

@@ -57,13 +57,13 @@ class Repaired:
 
 def repair(
     path: Path | str,
-    target: Path | str,
+    output: Path | str,
     *,
     model: ModelName | None = None,
     force: bool = False,
     progress: Progress | None = None,
 ) -> Repaired:
-    """Write all that is whole of a damaged archive to `target`: every block whose checksum is right, index or not.
+    """Write all that is whole of a damaged archive to `output`: every block whose checksum is right, index or not.
 
     Names and labels that are lost are replaced: `lost-0000042`, -1 or nothing. The notes say what is lost, as far as
     that can be known.
@@ -75,7 +75,7 @@ def repair(
         SourceError: it cannot be read.
         CorruptError: nothing can be saved.
         UnknownModelError: a model is not known here.
-        OutputError, UsageError: `target` cannot be written.
+        OutputError, UsageError: `output` cannot be written.
     """
     storage = storage_of(path)
     try:
@@ -87,7 +87,7 @@ def repair(
         saved = _Saved(found, index, None if model is None else as_model(model), storage.where)
     finally:
         storage.close()
-    with atomic_write(as_path(target), force=force) as file:
+    with atomic_write(as_path(output), force=force) as file:
         saved.write(file, progress)
     return Repaired(len(saved.numbers), tuple(saved.notes))
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from smalti.codec.block_codec import LATENTS, PIXELS, RAW, decode_block
+from smalti.codec.block_codec import decode_block
+from smalti.codec.head import LATENTS, PIXELS, RAW
 from smalti.container.format import BlockHead, Index
 from smalti.container.recovery_scan import Found
 from smalti.errors import CorruptError, ModelError, UnknownModelError

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Packing images in no order: the order in which they are stored carries some of their own blocks (`unordered.py`)."""
+"""Pack images in no order: by permutation coding, their order carries some of their own blocks."""
 
 import math
 from collections.abc import Sequence
@@ -7,32 +7,32 @@ from collections.abc import Sequence
 import numpy as np
 
 from smalti.archive.batches import Intake
+from smalti.codec.batching import block_images
 from smalti.codec.block import Block
-from smalti.codec.block_codec import block_images, pick, reconstruct, seal, shape_of, sizes
+from smalti.codec.rdo import Effort
 from smalti.container.annotation_codec import pack_numbers
 from smalti.container.format import BLOCK, CARRIERS, Kind
 from smalti.container.permutation_code import capacity, encode_permutation
 from smalti.errors import UsageError
 from smalti.model.model import Model
-from smalti.rate.target import Target, code_blocks
-from smalti.types import Pixels, Progress
-from smalti.util.binary import hash64
+from smalti.rate.target import Sealed, Target, code_blocks, seal_block
+from smalti.types import Pixels, Progress, shape_of
 
 SET_IMAGES = 1 << 14
-"""Whose order may carry blocks: to read a carried one, all the others must be decoded."""
-SET_SAMPLES = 1 << 26
-"""Of such images, which are held decoded until all of them are there."""
+"""The most images whose order carries blocks: to read a carried one, all the others must be decoded."""
+SET_SAMPLES = 1 << 24
+"""The most samples of such images, which are held, with their symbols, until all of them are there."""
 STREAM_BYTES = 8
-"""Of a block, about, besides what its images take: its head, and what the coder leaves over."""
+"""About what a block takes besides its images: its head, and the bytes that the coder leaves over."""
 
 
-def write_sets(intake: Intake, model: Model, target: Target, progress: Progress | None) -> None:
-    """Code all images that `intake` takes, and write them; labels go with their images.
+def write_sets(intake: Intake, model: Model, target: Target, effort: Effort, progress: Progress | None) -> None:
+    """Encode and write all images that `intake` takes; labels go with their images.
 
     Raises:
-        UsageError: a mean is aimed at, or the images have names.
+        UsageError: a mean is asked, or the images have names.
     """
-    if target.psnr is not None or target.bytes is not None:
+    if target.is_mean:
         raise UsageError(
             "unordered goes with a quality, a least PSNR or a largest error; give one of those, not a mean"
         )
@@ -40,9 +40,9 @@ def write_sets(intake: Intake, model: Model, target: Target, progress: Progress 
         raise UsageError("names would cost more than the order of unordered images saves; leave out one of them")
     waiting: dict[tuple[int, int, int], _Set] = {}
     order: list[int] = []
-    for x, block in code_blocks(intake.parts(), model, target):
+    for x, block in code_blocks(intake.parts(), model, target, effort):
         mine = waiting.setdefault(shape_of(x), _Set(intake, model))
-        mine.add(block, x.shape, intake.places.popleft())
+        mine.add(x, block, intake.places.popleft())
         if len(mine.places) >= min(SET_IMAGES, SET_SAMPLES // x[0].size):
             order += waiting.pop(shape_of(x)).write()
         if progress:
@@ -59,34 +59,35 @@ class _Set:
     def __init__(self, intake: Intake, model: Model) -> None:
         self._intake, self._model = intake, model
         self._blocks: list[Block] = []
-        self._decoded: list[Pixels] = []
+        self._x: list[Pixels] = []
         self.places: list[int] = []  # of the images in the source
 
-    def add(self, block: Block, shape: tuple[int, ...], places: list[int]) -> None:
-        """More images, of `shape` (`n h w` or `n h w c`)."""
+    def add(self, x: Pixels, block: Block, places: list[int]) -> None:
+        """Add images `x` (`n h w` or `n h w c`) as they are coded in a block."""
         self._blocks.append(block)
-        self._decoded.append(reconstruct(block, shape, self._model))
+        self._x.append(x)
         self.places += places
 
     def write(self) -> list[int]:
-        """Write them; their places in the source, in the order in which they are now."""
-        x, n = np.concatenate(self._decoded), len(self.places)
+        """Write all images; return their places in the source, in the order in which they are now."""
+        x, coded, n = np.concatenate(self._x), Block.join(self._blocks), len(self.places)
+        self._x, self._blocks = [], []
         h, w, c = shape_of(x)
         kind, writer = Kind(self._intake.model, c, h, w), self._intake.writer
         each = block_images((h, w, c), self._intake.most)
-        keys = [image.tobytes() for image in x]
+        keys = [image.tobytes() for image in coded.x_hat]
 
-        def sealed(rows: Sequence[int]) -> tuple[bytes, bytes]:
-            """Hash of the pixels, and payload, of a block of these images."""
-            payload, pixels = seal(pick(self._blocks, np.array(rows), self._model), x[list(rows)], self._model)
-            return hash64(np.ascontiguousarray(pixels).data), payload
+        def sealed(rows: Sequence[int]) -> Sealed:
+            places = np.array(rows)
+            return seal_block(x[places], coded.pick(places), self._model)
 
         def records(first: int) -> list[bytes]:
-            """The blocks of all images from that one on."""
-            parts = (range(i, min(i + each, n)) for i in range(first, n, each))
-            return [writer.block_record(kind, len(part), *sealed(part), after=part.start) for part in parts]
+            """Return the blocks of all images from that one on."""
+            parts = [range(i, min(i + each, n)) for i in range(first, n, each)]
+            blocks = [(part, sealed(part)) for part in parts]
+            return [writer.block_record(kind, len(p), s.pixels, s.payload, after=p.start) for p, s in blocks]
 
-        first, order, carried = self._first_carried(each), None, list[bytes]()
+        first, order, carried = self._first_carried(coded, each), None, list[bytes]()
         while first < n and order is None:
             carried = records(first)
             message, room = b"".join(carried), capacity(keys[:first])
@@ -98,8 +99,8 @@ class _Set:
             first, order, carried = n, list(range(n)), []
         start = len(writer.blocks)
         for i in range(0, first, each):
-            rows = order[i : i + each]
-            writer.block(kind, len(rows), *sealed(rows))
+            block = sealed(order[i : i + each])
+            writer.block(kind, block.images, block.pixels, block.payload)
         opened = len(writer.blocks) - start
         for i, record in enumerate(carried):
             writer.carried(kind, min(each, n - first - i * each), len(record))
@@ -107,9 +108,9 @@ class _Set:
             writer.section(CARRIERS, 0, pack_numbers([start, opened, len(carried)]))
         return [self.places[i] for i in [*order, *range(first, n)]]
 
-    def _first_carried(self, each: int) -> int:
-        """The first image that the order of those before it is likely to have room for, with all behind it."""
-        bits = 8 * np.concatenate([sizes(block, self._model) for block in self._blocks])
-        behind = (bits + 8 * (BLOCK.size + STREAM_BYTES) / each)[::-1].cumsum()[::-1]
-        n = len(bits)
+    @staticmethod
+    def _first_carried(coded: Block, each: int) -> int:
+        """Return the first image that the order of those before it is likely to have room for, with all behind it."""
+        behind = (coded.bits + 8 * (BLOCK.size + STREAM_BYTES) / each)[::-1].cumsum()[::-1]
+        n = len(coded)
         return next((k for k in range(1, n) if behind[k] <= math.lgamma(k + 1) / math.log(2)), n)

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from smalti.archive.reader import Contents, ModelName, Place
 from smalti.container.format import MAGIC, VERSION
 from smalti.container.recovery_scan import has_block
-from smalti.container.single_image import SingleReader
 from smalti.errors import FormatError, ModelError, NotSmaltiError
 from smalti.types import Progress
 from smalti.util.storage import Storage, storage_of
@@ -58,7 +57,7 @@ def _wrong(contents: Contents, progress: Progress | None, *, deep: bool) -> list
 
 
 def _look(contents: Contents, block: int, *, deep: bool) -> None:
-    if deep or isinstance(contents.reader, SingleReader):
+    if deep or not contents.reader.stored_checksums:
         list(contents.decode([block]))
     elif contents.index.blocks[block].offset:
         contents.reader.block(block)

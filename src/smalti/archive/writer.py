@@ -9,7 +9,8 @@ import numpy as np
 
 from smalti.archive.batches import Intake
 from smalti.archive.unordered_writer import write_sets
-from smalti.codec.block_codec import BLOCK_IMAGES, shape_of
+from smalti.codec.batching import BLOCK_IMAGES
+from smalti.codec.rdo import Effort
 from smalti.container.annotations import metadata_bytes, write_metadata
 from smalti.container.format import (
     BLOCK,
@@ -25,8 +26,9 @@ from smalti.container.format import (
 from smalti.container.single_image import SIDES, SINGLE
 from smalti.errors import UsageError
 from smalti.model.model import Model
-from smalti.rate.target import Sealed, Target, encode_parts
-from smalti.types import Pixels, Progress
+from smalti.rate.mean import encode_parts
+from smalti.rate.target import Sealed, Target
+from smalti.types import Pixels, Progress, shape_of
 
 
 @dataclass(frozen=True)
@@ -63,16 +65,19 @@ class Packed:
         return self.bytes / self.images
 
 
-def write_packed(intake: Intake, model: Model, target: Target, packing: Packing, progress: Progress | None) -> None:
+def write_packed(
+    intake: Intake, model: Model, target: Target, effort: Effort, packing: Packing, progress: Progress | None
+) -> None:
     """Code all images that `intake` takes, and write them, to be followed by the end of the archive.
 
     Raises:
         SourceError, UsageError: the images cannot be read, or what is asked cannot be had.
     """
     if packing.unordered:
-        write_sets(intake, model, target, progress)
+        write_sets(intake, model, target, effort, progress)
     else:
-        _write_blocks(intake, encode_parts(intake.parts(), model, target, Overhead(model.image_shape)), progress)
+        blocks = encode_parts(intake.parts(), model, target, effort, Overhead(model.image_shape))
+        _write_blocks(intake, blocks, progress)
     intake.flush(end=True)
     write_metadata(intake.writer, packing.metadata)
 

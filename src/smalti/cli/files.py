@@ -103,14 +103,15 @@ def pack(
     from smalti.api import pack as pack_images
     from smalti.archive.writer import Packing
     from smalti.model.bundle import DEFAULT_MODEL, load_model
-    from smalti.rate.target import Target
+    from smalti.rate.target import Target, effort_of
     from smalti.util.atomic import refuse_existing
 
     piped = str(output) == STANDARD
     if not piped:
         refuse_existing(output, force=force)
     max_error = lossless_error(lossless=lossless, max_error=max_error)
-    Target(quality, psnr, min_psnr, bytes_an_image, max_error, effort)  # a wrong one is refused before anything is read
+    target = Target(quality, psnr, min_psnr, bytes_an_image, max_error)  # refused before anything is read
+    effort_of(effort)
     packing = Packing(block_images, embed=embed, unordered=unordered, metadata=read_metadata(metadata))
     loaded, skipped = load_model(model or DEFAULT_MODEL), Skipped()
     source = read_sources(sources, labels, skipped.on_bad(on_error), no_names=no_names, no_labels=no_labels)
@@ -119,11 +120,7 @@ def pack(
             source,
             standard(sys.stdout, "output") if piped else output,
             model=loaded,
-            quality=quality,
-            psnr=psnr,
-            min_psnr=min_psnr,
-            bytes_an_image=bytes_an_image,
-            max_error=max_error,
+            target=target,
             effort=effort,
             packing=packing,
             force=force,

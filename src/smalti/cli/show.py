@@ -119,17 +119,16 @@ def _compare(x: "Pixels", model: "Model", quality: int, path: Path) -> None:
 
 def _figure(x: "Pixels", model: "Model", quality: int, path: Path, *, force: bool) -> str:
     """Draw `x` and what smalti makes of it to `path`; what was done, in a line."""
-    from smalti.codec.block_codec import code_images, reconstruct, sizes
+    from smalti.codec.block_codec import encode_images
     from smalti.codec.rdo import EFFORTS
     from smalti.demo.figure import draw_pairs
     from smalti.rate.metrics import mse, psnr
     from smalti.util.atomic import atomic_write
 
     with progress("coding") as advance:
-        block = code_images(x, model.operating_points.of_quality(quality), model, EFFORTS[DEMO_EFFORT])
-        x_hat = reconstruct(block, x.shape, model)
+        (block,) = encode_images([x], model.operating_points.of_quality(quality), model, EFFORTS[DEMO_EFFORT])
         advance(len(x), len(x))
-    found = sizes(block, model)
+    found, x_hat = block.rate, block.x_hat
     measured = f"{found.mean():.1f} bytes an image (payload), {psnr(mse(x, x_hat)):.2f} dB"
     with atomic_write(path, force=force) as file:
         draw_pairs(x, x_hat, found.tolist(), f"{model.name}, quality {quality}: {measured}").save(file, "PNG")

@@ -1,82 +1,229 @@
 # SPDX-License-Identifier: MIT
-"""The code of images: what an encoder chooses, exactly as the decoder will see it."""
+"""The images of a block as they are coded: the way of each, its symbols, its bits and its decoded pixels.
+
+A block keeps all that its images need to be coded again with other neighbours, so that images can be selected,
+mixed and put into another order without running a network.
+"""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, fields
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from smalti.codec.pixel_codec import Quantised
-from smalti.entropy.frequencies import Ints
+from smalti.entropy.frequencies import TOTAL, Ints
+from smalti.entropy.logistic_mixture import WHOLE, scaled
+from smalti.entropy.rans import Stream
+from smalti.model.latent_prior import Grid
+from smalti.types import Pixels
 
-ABSENT = -1
-"""In the place of an operating point or an error: the image is coded in another way."""
+
+@dataclass(frozen=True)
+class ByLatents:
+    """The image is coded by latents."""
+
+    point: int  # the operating point of the latents
+
+
+@dataclass(frozen=True)
+class ByPixels:
+    """The image is coded pixel by pixel, near-losslessly."""
+
+    max_error: int  # the largest error of a sample before the post-filter; 0 is lossless
+
+
+@dataclass(frozen=True)
+class Fallback:
+    """The image is coded without a model."""
+
+    record: bytes
+
+
+Way = ByLatents | ByPixels | Fallback
+"""The way in which an image is coded: one of three."""
 
 
 @dataclass(frozen=True, eq=False)
-class Code:
-    """Symbols of `n` images that are coded by latents."""
+class _OfImages:
+    """Arrays that hold some entries of each of `n` images: image after image, each image's in the order of coding."""
 
-    points: Ints  # n: operating points
-    symbols: Ints  # n cells l
-    spatial: Ints  # n c H W: of the local latents; c is 0 if the model has none
+    counts: Ints  # n: entries of each image
 
-    def pick(self, rows: NDArray[Any]) -> "Code":
-        """Some of the images."""
-        return Code(self.points[rows], self.symbols[rows], self.spatial[rows])
+    def pick(self, rows: Ints) -> Self:
+        """Return the entries of the images `rows`, in that order."""
+        first, counts = np.cumsum(self.counts) - self.counts, self.counts[rows]
+        at = np.repeat(first[rows] - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum())
+        return type(self)(counts, *(getattr(self, field.name)[at] for field in fields(self)[1:]))
+
+    @classmethod
+    def join(cls, parts: Sequence[Self]) -> Self:
+        """Return the entries of the images of all parts."""
+        return cls(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(cls)))
+
+
+@dataclass(frozen=True, eq=False)
+class Symbols(_OfImages):
+    """Symbols as intervals of the entropy coder.
+
+    In the stream of a block, symbols are sorted by their keys; those of equal keys keep the order of the images.
+    """
+
+    keys: NDArray[Any]  # unsigned; those of one key have tables of one size
+    starts: NDArray[np.uint32]  # sum of the frequencies of all smaller symbols, of 2^24
+    frequencies: NDArray[np.uint32]  # of 2^24
 
     @staticmethod
-    def join(codes: "Sequence[Code]") -> "Code":
-        """The images of several codes."""
-        return Code(
-            *(np.concatenate([getattr(code, name) for code in codes]) for name in ("points", "symbols", "spatial"))
+    def none(n: int) -> "Symbols":
+        """Return the symbols of `n` images that have none."""
+        nothing = np.zeros(0, np.uint32)
+        return Symbols(np.zeros(n, np.int64), np.zeros(0, np.uint8), nothing, nothing)
+
+    def stream(self) -> Stream:
+        """Return keys, starts and frequencies in the order of a block's stream."""
+        order = np.argsort(self.keys, kind="stable")
+        return self.keys[order], self.starts[order].astype(np.int64), self.frequencies[order].astype(np.int64)
+
+
+def symbols_of(images: Ints, keys: Ints, starts: Ints, frequencies: Ints, n: int) -> Symbols:
+    """Sort symbols that are in the order of a stream by their images, numbers below `n`."""
+    order = np.argsort(images.astype(np.uint16), kind="stable")
+    small = (values.astype(np.uint32)[order] for values in (starts, frequencies))
+    return Symbols(np.bincount(images, minlength=n), smallest_type(keys)[order], *small)
+
+
+def smallest_type(values: Ints) -> NDArray[Any]:
+    """Return numbers that are not negative in the smallest type that holds them; such keys are sorted soonest."""
+    return values.astype(np.min_scalar_type(int(values.max(initial=0))))
+
+
+@dataclass(frozen=True, eq=False)
+class SampleSymbols(_OfImages):
+    """Symbols of the samples of images that are coded by pixels.
+
+    Their intervals depend on the smallest largest error of a block, which decides how many levels a sample may have.
+    """
+
+    keys: NDArray[Any]  # as those of `Symbols`
+    below: NDArray[np.uint32]  # cumulative distribution below the symbol, given what was coded before of the sample
+    up_to: NDArray[np.uint32]  # the same, up to the symbol
+    whole: NDArray[np.uint32]  # the largest value of both
+    kinds: NDArray[np.uint8]  # kind of the symbol (zero or not, sixteen levels, one of them) * 16 + the symbol
+
+    @staticmethod
+    def none(n: int) -> "SampleSymbols":
+        """Return the symbols of `n` images that have none."""
+        nothing = np.zeros(0, np.uint32)
+        return SampleSymbols(
+            np.zeros(n, np.int64), np.zeros(0, np.uint8), nothing, nothing, nothing, np.zeros(0, np.uint8)
         )
 
-    def put(self, rows: NDArray[Any], other: "Code") -> None:
-        """Replace some of the images."""
-        self.points[rows], self.symbols[rows], self.spatial[rows] = other.points, other.symbols, other.spatial
+    def intervals(self, table_sizes: tuple[int, int, int]) -> Symbols:
+        """Return the symbols as intervals, with tables of these sizes for each kind."""
+        symbols = (self.kinds & 15).astype(np.int64)
+        k = np.array(table_sizes)[self.kinds >> 4]
+        room, whole = TOTAL - k, self.whole.astype(np.int64)
+        low, high = (values.astype(np.int64) * room // np.maximum(whole, 1) for values in (self.below, self.up_to))
+        high = np.where((whole == 0) & (symbols == k - 1), room, high)
+        starts, frequencies = (low + symbols).astype(np.uint32), (high - low + 1).astype(np.uint32)
+        return Symbols(self.counts, self.keys, starts, frequencies)
+
+
+@dataclass(frozen=True, eq=False)
+class PatchSymbols:
+    """Symbols of the latents of patches, of `n` images.
+
+    Their intervals depend on the operating points of all images of a block, which decide the range of each symbol.
+    """
+
+    points: Ints  # n: operating points
+    symbols: Ints  # n p l: of p patches with l latents each
+    below: Ints  # n p l 2: cumulative distribution below the symbol and up to it, of 2^28, as if no range ended it
+
+    def pick(self, rows: Ints) -> "PatchSymbols":
+        """Return the symbols of the images `rows`, in that order."""
+        return PatchSymbols(self.points[rows], self.symbols[rows], self.below[rows])
+
+    @staticmethod
+    def join(parts: "Sequence[PatchSymbols]") -> "PatchSymbols":
+        """Return the symbols of the images of all parts."""
+        names = ("points", "symbols", "below")
+        return PatchSymbols(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+
+    def intervals(self, grid: Grid) -> Symbols:
+        """Return the symbols as intervals, where these are all images of a block that are coded by latents."""
+        present = np.unique(self.points)
+        low, high = grid.low[present].min(0), grid.high[present].max(0)
+        below = self.below.copy()
+        below[..., 0][self.symbols == low] = 0
+        below[..., 1][self.symbols == high] = WHOLE
+        sums = scaled(below, (high - low + 1)[:, None])
+        starts, frequencies = sums[..., 0] + self.symbols - low, sums[..., 1] - sums[..., 0] + 1
+        n, patches, latents = self.symbols.shape
+        keys = np.tile(np.arange(latents, dtype=np.uint16), n * patches)
+        small = (values.astype(np.uint32).ravel() for values in (starts, frequencies))
+        return Symbols(np.full(n, patches * latents), keys, *small)
 
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """The images of a block, each coded in one of three ways: by latents, pixel by pixel, or without the model."""
+    """`n` images, coded."""
 
-    points: Ints  # n: operating points of those by latents, else ABSENT
-    errors: Ints  # n: largest errors of those by pixels, else ABSENT
-    code: Code | None = None  # of those by latents
-    quantised: Quantised | None = None  # of those by pixels
-    plain: dict[int, bytes] = field(default_factory=dict)  # records of all others, by index
-    post_filtered: bool = False  # whether the decoder dequantises what is coded by pixels
+    ways: tuple[Way, ...]  # n
+    x_hat: Pixels  # n h w or n h w c: what the decoder makes of them
+    bits: NDArray[np.float64]  # n: what each takes of an ideal coder
+    patches: PatchSymbols | None  # of the images that are coded by latents, if there are any
+    spatial: Symbols  # of the spatial latents of all images
+    samples: SampleSymbols  # of the samples of all images
+    post_filtered: bool  # whether the decoder post-filters what is coded by pixels
 
-    def without(self, plain: dict[int, bytes]) -> "Block":
-        """The same, but for images that become plain, none of which was; their records by index."""
-        modelled = np.array([i not in plain for i in range(len(self.points))])
-        points, errors = (np.where(modelled, settings, ABSENT) for settings in (self.points, self.errors))
-        code, quantised = self.code, self.quantised
-        if code is not None:
-            code = code.pick(modelled[self.points != ABSENT]) if (points != ABSENT).any() else None
-        if quantised is not None:
-            quantised = quantised.pick(modelled[self.errors != ABSENT]) if (errors != ABSENT).any() else None
-        return Block(points, errors, code, quantised, self.plain | plain, self.post_filtered)
+    def __len__(self) -> int:
+        return len(self.ways)
 
-    def exactly(self, rows: Ints, quantised: Quantised) -> "Block":
-        """The same, but for images that were coded by latents, as all others, and are now coded by pixels, exactly."""
-        assert self.code is not None
-        assert self.quantised is None
-        left = self.points != ABSENT
-        points, errors = self.points.copy(), self.errors.copy()
-        points[rows], errors[rows] = ABSENT, 0
-        code = self.code.pick((points != ABSENT)[left]) if (points != ABSENT).any() else None
-        return Block(points, errors, code, quantised, self.plain, self.post_filtered)
+    @property
+    def rate(self) -> NDArray[np.float64]:
+        """The bytes that each image takes: a fraction, since images share a stream."""
+        return self.bits / 8
+
+    def pick(self, rows: Ints) -> "Block":
+        """Return some of the images, in the order of their numbers `rows`."""
+        ways = tuple(self.ways[i] for i in rows.tolist())
+        of_latents = np.cumsum([isinstance(way, ByLatents) for way in self.ways]) - 1
+        mine = of_latents[[i for i in rows.tolist() if isinstance(self.ways[i], ByLatents)]]
+        patches = self.patches.pick(mine) if self.patches is not None and len(mine) else None
+        symbols = self.spatial.pick(rows), self.samples.pick(rows)
+        return Block(ways, self.x_hat[rows], self.bits[rows], patches, *symbols, self.post_filtered)
+
+    @staticmethod
+    def join(blocks: "Sequence[Block]") -> "Block":
+        """Return the images of several blocks as one.
+
+        Their post-filters agree: a block that is not post-filtered holds no sample that a post-filter would change.
+        """
+        patches = [block.patches for block in blocks if block.patches is not None]
+        return Block(
+            tuple(way for block in blocks for way in block.ways),
+            np.concatenate([block.x_hat for block in blocks]),
+            np.concatenate([block.bits for block in blocks]),
+            PatchSymbols.join(patches) if patches else None,
+            Symbols.join([block.spatial for block in blocks]),
+            SampleSymbols.join([block.samples for block in blocks]),
+            any(block.post_filtered for block in blocks),
+        )
+
+    def replace(self, rows: Ints, other: "Block") -> "Block":
+        """Return the block with the images `rows` (rising) as they are coded in `other`."""
+        if not len(rows):
+            return self
+        order = np.arange(len(self))
+        order[rows] = len(self) + np.arange(len(rows))
+        return Block.join([self, other]).pick(order)
 
 
-def by_latents(code: Code) -> Block:
-    """A block of images all coded so."""
-    return Block(code.points, np.full(len(code.points), ABSENT), code)
-
-
-def by_pixels(errors: Ints, quantised: Quantised, *, post_filtered: bool) -> Block:
-    """A block of images all coded so."""
-    return Block(np.full(len(errors), ABSENT), errors, quantised=quantised, post_filtered=post_filtered)
+def choice_intervals(choices: Ints, ways: int) -> Symbols:
+    """Return choices (`n`) among `ways` equally likely ways as symbols; the first way takes what is left over."""
+    each = TOTAL // ways
+    first = each + TOTAL % ways
+    starts = np.where(choices == 0, 0, first + (choices - 1) * each)
+    frequencies = np.where(choices == 0, first, each)
+    return symbols_of(np.arange(len(choices)), np.zeros_like(choices), starts, frequencies, len(choices))

@@ -1,286 +1,169 @@
 # SPDX-License-Identifier: MIT
-"""The story: images to blocks and back. Read this file first.
+"""The story: images to the payload of a block and back. Read this file first.
 
-    pack:    read -> batch -> by latents or by pixels: symbols -> entropy-code -> block -> file
-    unpack:  file -> block -> entropy-decode: symbols -> by latents or by pixels -> write
+    pack:    read -> batch -> by latents, by pixels or by fallback -> block: symbols -> entropy-code -> payload -> file
+    unpack:  file -> payload -> entropy-decode: symbols -> by latents, by pixels or by fallback      -> write
 
-Few bytes are best spent on latents (`latentcoder.py`), more on the pixels themselves (`pixelcoder.py`); what no model
-suits is plain (`plain.py`). The ends of it, reading and writing, are in `exchange/` and `archive.py`; `intake.py` makes
-batches, `control.py` chooses for each image, `packing.py` and `sequence.py` tie them together.
+A few bytes are best spent on latents (`latent_codec.py`), more of them on the pixels themselves (`pixel_codec.py`);
+images that no model suits are kept by the fallback (`fallback_codec.py`). `block.py` holds what is coded. The ends of
+the way are elsewhere: `exchange/` reads and writes images, `archive/` makes batches and files, `rate/` chooses how
+each image is coded.
 
-A block is a head, the plain images, and one entropy-coded stream: how each image is coded, then those by latents, then
-those by pixels.
+A payload is a head, the records of the fallback, and one entropy-coded stream: how each image is coded, then the
+symbols of all images by latents, then those of all images by pixels.
 """
 
-import struct
-import zlib
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from smalti.codec.block import ABSENT, Block, Code, by_latents, by_pixels
+from smalti.codec.block import (
+    Block,
+    ByLatents,
+    ByPixels,
+    Fallback,
+    SampleSymbols,
+    Symbols,
+    Way,
+    choice_intervals,
+)
 from smalti.codec.fallback_codec import decode_fallback, encode_fallback, raw_record
-from smalti.codec.latent_codec import analyse, columns, decode_latents, payload_bytes, synthesise
-from smalti.codec.pixel_codec import Quantised, decode_samples, quantise, quantise_together
-from smalti.codec.rdo import Effort
+from smalti.codec.head import RAW, Head
+from smalti.codec.latent_codec import block_of, decode_latents, encode_latents
+from smalti.codec.pixel_codec import decode_pixels, encode_pixels, samples_bits
+from smalti.codec.rdo import Effort, LatentCode
 from smalti.entropy.frequencies import Ints, uniform
-from smalti.entropy.rans import SymbolDecoder, encode_symbols
+from smalti.entropy.rans import SymbolDecoder, encode_intervals
 from smalti.errors import CorruptError
-from smalti.model.masked_mlp import POINTS
 from smalti.model.model import Model
 from smalti.model.operating_points import LMBDA, OperatingPoint
-from smalti.model.pixel_prior import MAX_ERROR
-from smalti.types import Pixels
-
-BLOCK_IMAGES, BLOCK_SAMPLES = 256, 1 << 20
-"""Of a block, at most: enough to make the coder's few bytes vanish, few enough to read one image fast."""
-TOGETHER, MOST_LOAD = 4, 1 << 20
-"""Whole blocks, at most, that are coded by pixels at the same time, and samples, with room for the largest image."""
-LATENTS, PIXELS, POST_FILTERED, FALLBACK = 1, 2, 4, 8
-"""Flags in the first byte of a block: what follows in its head, and whether pixels are dequantised."""
-RAW = 255
-"""In its place: the images of the block follow as they are."""
-RANGE, COUNT = struct.Struct("<BB"), struct.Struct("<H")
-
-Shape = tuple[int, int, int]
+from smalti.model.wavefront import table_sizes
+from smalti.types import Pixels, Shape
 
 
-def shape_of(x: Pixels) -> Shape:
-    """Of each of the images `x` (`n h w` or `n h w c`): h w c."""
-    _, h, w, *c = x.shape
-    return h, w, c[0] if c else 1
+def encode_images(parts: Sequence[Pixels], point: OperatingPoint, model: Model, effort: Effort) -> list[Block]:
+    """Encode each of `parts` (images, `n h w` or `n h w c`) as a block, all at an operating point of the model."""
+    if point.pixels:
+        errors = np.full(sum(map(len, parts)), point.setting)
+        return encode_pixels(parts, errors, LMBDA, model, post_filter=True)
+    return [encode_latents(x, np.full(len(x), point.setting), model, effort) for x in parts]
 
 
-def block_images(shape: Shape, most: int = BLOCK_IMAGES) -> int:
-    """Images a block of `shape` (h w c), at most `most`."""
-    h, w, c = shape
-    return max(1, min(most, BLOCK_SAMPLES // (h * w * c)))
+def encode_exactly(parts: Sequence[Pixels], max_error: int, model: Model) -> list[Block]:
+    """Encode each of `parts` as a block by pixels, near-losslessly: no sample is off by more than `max_error`."""
+    return encode_pixels(parts, np.full(sum(map(len, parts)), max_error), 0, model, post_filter=False)
 
 
-def alike(shape: Shape) -> Shape:
-    """The same for shapes (h w c) whose images are best coded by pixels at the same time: neither is twice the other.
-
-    >>> alike((28, 28, 1)), alike((17, 32, 1)), alike((33, 1, 3))
-    ((32, 32, 1), (32, 32, 1), (64, 1, 3))
-    """
-    h, w, c = shape
-    return 1 << (h - 1).bit_length(), 1 << (w - 1).bit_length(), c
+def encode_without_model(x: Pixels, *, max_error: int = 0, largest_mse: float = 0.0) -> Block:
+    """Encode images (`n h w` or `n h w c`) by the fallback, each up to an error. As `encode_fallback`."""
+    records = [encode_fallback(image, max_error=max_error, largest_mse=largest_mse) for image in x]
+    return fallback_block(records, x.shape[1:])
 
 
-def load(blocks: Sequence[tuple[Shape, int]]) -> int:
-    """Samples, or what takes as much, of blocks that are coded by pixels at the same time; best is MOST_LOAD at most.
-
-    blocks: of each, the shape (h w c) of its images and their number.
-    """
-    h, w, c = (max(shape[side] for shape, _ in blocks) for side in range(3))
-    return sum(n for _, n in blocks) * max(h * w * c, MOST_LOAD // (TOGETHER * BLOCK_IMAGES))
-
-
-def code_images(x: Pixels, point: OperatingPoint, model: Model, effort: Effort) -> Block:
-    """Images (`n h w` or `n h w c`), all coded in that way."""
-    return code_parts([x], point, model, effort)[0]
+def fallback_block(records: Sequence[bytes], shape: tuple[int, ...]) -> Block:
+    """Return a block of images of `shape` (`h w` or `h w c`) by their records."""
+    n = len(records)
+    x_hat = np.stack([decode_fallback(record, 0, shape)[0] for record in records])
+    bits = np.array([8.0 * len(record) for record in records])
+    ways = tuple(map(Fallback, records))
+    return Block(ways, x_hat, bits, None, Symbols.none(n), SampleSymbols.none(n), post_filtered=False)
 
 
-def code_parts(parts: Sequence[Pixels], point: OperatingPoint, model: Model, effort: Effort) -> list[Block]:
-    """A block of each of `parts` (images, `n h w` or `n h w c`), all coded in that way."""
-    settings = [np.full(len(x), point.setting) for x in parts]
-    if not point.pixels:
-        return [by_latents(analyse(x, s, model, effort)) for x, s in zip(parts, settings, strict=True)]
-    quantised = quantise_parts(parts, point.setting, LMBDA, model)
-    return [by_pixels(s, q, post_filtered=True) for s, q in zip(settings, quantised, strict=True)]
+@dataclass(frozen=True, eq=False)
+class Payload:
+    """The bytes of a block, and the images that they decode to."""
 
-
-def quantise_parts(parts: Sequence[Pixels], error: int, lmbda: float, model: Model) -> list[Quantised]:
-    """Each of `parts` quantised, which may differ in size. As `pixelcoder.quantise`."""
-    prior = model.pixels_for(shape_of(parts[0])[2])
-    assert prior is not None
-    return quantise_together(parts, np.full(sum(map(len, parts)), error), prior, lmbda)
-
-
-def spare(x: Pixels, block: Block, model: Model) -> Block:
-    """`block`, but images (`n h w` or `n h w c`) that take fewer bytes exactly as they are are kept so.
-
-    They become plain, or are coded by pixels without an error where latents had been tried.
-    """
-    found = sizes(block, model)
-    rows = np.flatnonzero([unlike(image, size) for image, size in zip(x, found, strict=True)])
-    if not len(rows):
-        return block
-    exact = None
-    if block.quantised is None and model.pixels_for(shape_of(x)[2]) is not None:
-        exact = quantise_parts([x[rows]], 0, 0, model)[0]
-    bits = np.full(len(rows), np.inf) if exact is None else exact.bits
-    records = [encode_fallback(x[i]) for i in rows]
-    best = np.minimum([len(record) for record in records], bits / 8) < found[rows]
-    plain = {int(i): r for i, r, b, good in zip(rows, records, bits, best, strict=True) if good and 8 * len(r) <= b}
-    by_pixels = best & ~np.isin(rows, list(plain))
-    if plain:
-        block = block.without(plain)
-    return block if exact is None or not by_pixels.any() else block.exactly(rows[by_pixels], exact.pick(by_pixels))
-
-
-def unlike(image: Pixels, size: float) -> bool:
-    """Whether an image that the model codes in `size` bytes may take fewer without it; a guess that costs little."""
-    return size > image.size / 2 or len(zlib.compress(image.tobytes(), 1)) < 1.3 * size + 20
-
-
-def pick(blocks: Sequence[Block], rows: Ints, model: Model) -> Block:
-    """A block of some images of `blocks`, numbered as if they were one, in the order of `rows`."""
-    points = np.concatenate([block.points for block in blocks])
-    errors = np.concatenate([block.errors for block in blocks])
-    starts = np.cumsum([0, *(len(block.points) for block in blocks)])
-    plain = {int(starts[b]) + i: record for b, block in enumerate(blocks) for i, record in block.plain.items()}
-    code = quantised = None
-    if (mine := points[rows] != ABSENT).any():
-        places = np.cumsum(points != ABSENT) - 1
-        code = Code.join([block.code for block in blocks if block.code is not None]).pick(places[rows[mine]])
-    if (mine := errors[rows] != ABSENT).any():
-        places = np.cumsum(errors != ABSENT) - 1
-        x = np.concatenate([block.quantised.samples for block in blocks if block.quantised is not None])
-        x = x[places[rows[mine]]]
-        prior = model.pixels_for(shape_of(x)[2])
-        assert prior is not None
-        quantised = quantise(x, errors[rows[mine]], prior, 0)
-    records = {i: plain[row] for i, row in enumerate(rows.tolist()) if row in plain}
-    return Block(points[rows], errors[rows], code, quantised, records, any(block.post_filtered for block in blocks))
-
-
-def reconstruct(block: Block, shape: tuple[int, ...], model: Model) -> Pixels:
-    """What the decoder will make of images of `shape` (`n h w` or `n h w c`)."""
-    x_hat = np.empty(shape, np.uint8)
-    if block.code is not None:
-        x_hat[block.points != ABSENT] = synthesise(block.code, model)
-    if block.quantised is not None:
-        mine = block.errors != ABSENT
-        samples = block.quantised.samples
-        x_hat[mine] = model.post_filter(samples, block.errors[mine]) if block.post_filtered else samples
-    for i, record in block.plain.items():
-        x_hat[i], _ = decode_fallback(record, 0, shape[1:])
-    return x_hat
-
-
-def sizes(block: Block, model: Model) -> NDArray[np.float64]:
-    """What each image takes, in bytes: a fraction, since images share a stream."""
-    found = np.empty(len(block.points))
-    if block.code is not None:
-        found[block.points != ABSENT] = payload_bytes(block.code, model)
-    if block.quantised is not None:
-        found[block.errors != ABSENT] = block.quantised.bits / 8
-    for i, record in block.plain.items():
-        found[i] = len(record)
-    return found
+    data: bytes
+    x_hat: Pixels  # n h w or n h w c
 
 
 def encode_block(block: Block, model: Model) -> bytes:
-    """To the bytes of a block."""
-    n, flags, head, ways = len(block.points), 0, b"", 0
-    choices = np.zeros(n, np.int64)
-    for flag, settings in ((LATENTS, block.points), (PIXELS, block.errors)):
-        mine = settings != ABSENT
-        if mine.any():
-            low, high = int(settings[mine].min()), int(settings[mine].max())
-            choices[mine] = ways + settings[mine] - low
-            flags, head, ways = flags | flag, head + RANGE.pack(low, high), ways + high - low + 1
-    if block.plain:
-        choices[list(block.plain)] = ways
-        flags, head, ways = flags | FALLBACK, head + COUNT.pack(len(block.plain)), ways + 1
-    flags |= POST_FILTERED * (block.post_filtered and bool(flags & PIXELS))
-    symbols: list[tuple[NDArray[Any], NDArray[Any]]] = [(choices, uniform(n, ways))]
-    if block.code is not None:
-        symbols += columns(block.code, model)
-    if block.quantised is not None:
-        symbols += [(of_image, frequencies) for _, of_image, frequencies in block.quantised.columns]
-    records = b"".join(block.plain[i] for i in sorted(block.plain))
-    return bytes([flags]) + head + records + encode_symbols(symbols)
+    """Encode a block to its payload."""
+    choices, head, records = Head.of(block.ways)
+    streams = [choice_intervals(choices, head.ways).stream()]
+    if block.patches is not None:
+        streams += [block.patches.intervals(model.grid).stream(), block.spatial.stream()]
+    if head.errors:
+        streams.append(block.samples.intervals(table_sizes(head.errors.start)).stream())
+    return head.pack(post_filtered=block.post_filtered) + b"".join(records) + encode_intervals(streams)
 
 
-def seal(block: Block, x: Pixels, model: Model) -> tuple[bytes, Pixels]:
-    """The payload of a block of images `x`, and what it decodes to; as they are where that takes fewer bytes."""
-    payload = encode_block(block, model)
-    if len(payload) > x.size:
-        return bytes([RAW]) + x.tobytes(), x
-    return payload, reconstruct(block, x.shape, model)
+def seal(block: Block, x: Pixels, model: Model) -> Payload:
+    """Encode a block of images `x` to its payload, or keep them as they are where that takes fewer bytes."""
+    data = encode_block(block, model)
+    if len(data) > x.size:
+        return Payload(bytes([RAW]) + x.tobytes(), x)
+    return Payload(data, block.x_hat)
 
 
 def decode_block(payload: bytes, n: int, shape: Shape, model: Model) -> Pixels:
-    """The bytes of a block to its `n` images of `shape` (h w c).
+    """Decode a payload to its `n` images of `shape` (h w c).
 
     Raises:
-        CorruptError: they are no such block.
+        CorruptError: it is no such payload.
     """
-    return decode_blocks([(payload, n, shape)], model)[0]
+    return decode_images([(payload, n, shape)], model)[0]
 
 
-def decode_blocks(blocks: Sequence[tuple[bytes, int, Shape]], model: Model) -> list[Pixels]:
-    """The bytes of blocks, their numbers of images and the shapes of those (h w c) to the images.
+def decode_images(payloads: Sequence[tuple[bytes, int, Shape]], model: Model) -> list[Pixels]:
+    """Decode payloads, given with their numbers of images and the shapes of those (h w c), to the images.
 
     Images that are coded by pixels are decoded together, which takes less time.
 
     Raises:
-        CorruptError: one is no such block.
+        CorruptError: one is no such payload.
     """
-    return [part.images for part in _decoded(blocks, model)]
+    parts = [_Part(*payload) for payload in payloads]
+    _decode(parts, model)
+    return [part.x_hat for part in parts]
 
 
-def decode_code(payload: bytes, n: int, shape: Shape, model: Model) -> Block:
-    """The bytes of a block to what `pick` needs to code some of its `n` images once more, bit for bit as they are.
+def decode_to_block(payload: bytes, n: int, shape: Shape, model: Model) -> Block:
+    """Decode a payload to a block, whose images can be selected and encoded again with the same pixels.
 
     Raises:
-        CorruptError: they are no such block.
+        CorruptError: it is no such payload.
     """
-    (part,) = _decoded([(payload, n, shape)], model)
-    quantised = None if part.samples is None else Quantised(part.samples, np.zeros(len(part.samples)), [])
-    plain = dict(zip(np.flatnonzero(part.plain).tolist(), part.records, strict=True))
-    return Block(part.points, part.errors, part.code, quantised, plain, part.post_filtered)
+    part = _Part(payload, n, shape)
+    samples = _decode([part], model, record=True)
+    of_pixels, bits = np.flatnonzero(part.by_pixels), np.array([8.0 * len(record) for record in part.all_records])
+    spatial, patches, every = Symbols.none(n), None, SampleSymbols.none(n)
+    places = np.full(n, -1)
+    if part.code is not None:
+        of_latents = np.flatnonzero(part.by_latents)
+        coded = block_of(part.code, model)
+        bits[of_latents], patches = coded.bits, coded.patches
+        places[of_latents] = np.arange(len(of_latents))
+        spatial = Symbols.join([coded.spatial, Symbols.none(1)]).pick(places)
+    if samples is not None:
+        bits[of_pixels] = samples_bits(samples, part.least)
+        places = np.full(n, -1)
+        places[of_pixels] = np.arange(len(of_pixels))
+        every = SampleSymbols.join([samples, SampleSymbols.none(1)]).pick(places)
+    return Block(tuple(part.ways), part.x_hat, bits, patches, spatial, every, part.post_filtered)
 
 
-def _decoded(blocks: Sequence[tuple[bytes, int, Shape]], model: Model) -> "list[_Part]":
-    parts = [_Part(payload, n, shape) for payload, n, shape in blocks]
+def _decode(parts: "Sequence[_Part]", model: Model, *, record: bool = False) -> SampleSymbols | None:
+    """Decode the images of all parts; the symbols of those by pixels are returned if there is one part."""
+    samples = None
     for part in parts:
         part.decode_latents(model)
-    several: dict[tuple[int, int], list[_Part]] = {}
+    together: dict[tuple[int, int], list[_Part]] = {}
     for part in parts:
         if part.by_pixels.any():
-            several.setdefault((part.least, part.shape[2]), []).append(part)
-    for (least, channels), mine in several.items():
-        _decode_pixels(mine, least, channels, model)
+            together.setdefault((part.least, part.shape[2]), []).append(part)
+    for (least, _), mine in together.items():
+        errors = [part.errors[part.by_pixels] for part in mine]
+        shapes = [(len(some), *part.x_hat.shape[1:]) for part, some in zip(mine, errors, strict=True)]
+        decoders = [part.decoder for part in mine if part.decoder is not None]
+        found, samples = decode_pixels(decoders, shapes, np.concatenate(errors), least, model, record=record)
+        for part, some, of_image in zip(mine, found, errors, strict=True):
+            part.x_hat[part.by_pixels] = model.post_filter(some, of_image) if part.post_filtered else some
     for part in parts:
-        part.finish()
-    return parts
-
-
-def _decode_pixels(parts: "Sequence[_Part]", least: int, channels: int, model: Model) -> None:
-    prior = model.pixels_for(channels)
-    if prior is None:
-        raise CorruptError("a block is coded by pixels, which its model cannot; the file is damaged")
-    errors = [part.errors[part.by_pixels] for part in parts]
-    decoders = [part.decoder for part in parts if part.decoder is not None]
-    shapes = [(len(some), *part.images.shape[1:]) for part, some in zip(parts, errors, strict=True)]
-    samples = decode_samples(decoders, shapes, np.concatenate(errors), least, prior)
-    for part, found, some in zip(parts, samples, errors, strict=True):
-        part.samples = found
-        part.images[part.by_pixels] = model.post_filter(found, some) if part.post_filtered else found
-
-
-def describe_block(payload: bytes, n: int) -> str:
-    """How the images of a block are coded, in words.
-
-    Raises:
-        CorruptError: it is no block.
-    """
-    if payload[:1] == bytes([RAW]):
-        return "as they are"
-    head, words = _Head(payload, n), []
-    if head.points:
-        words.append(f"by latents, operating points {head.points.start} to {head.points.stop - 1} of {POINTS - 1}")
-    if head.errors:
-        low, high = head.errors.start, head.errors.stop - 1
-        steps = f"{2 * low + 1}" if low == high else f"{2 * low + 1} to {2 * high + 1}"
-        exact = "without loss" if high == 0 else f"no pixel off by more than {high}"
-        words.append(f"by pixels, in steps of {steps}" if head.flags & POST_FILTERED else f"by pixels, {exact}")
-    return "; ".join([*words, *(["plain"] if head.plain else [])])
+        if part.decoder is not None:
+            part.decoder.finish()
+    return samples
 
 
 class _Part:
@@ -289,101 +172,46 @@ class _Part:
     def __init__(self, payload: bytes, n: int, shape: Shape) -> None:
         h, w, c = shape
         of_image = (h, w) if c == 1 else (h, w, c)
-        self.shape, self.decoder = shape, None
-        self.errors = self.points = np.full(n, ABSENT)
+        self.shape = shape
+        self.decoder: SymbolDecoder | None = None  # of the stream, if there is one
+        self.code: LatentCode | None = None  # of the images by latents, once they are decoded
         self.post_filtered, self.least = False, 0
-        self.code: Code | None = None
-        self.samples: Pixels | None = None  # of those by pixels, as their levels say
+        self.ways: list[Way]
         if payload[:1] == bytes([RAW]) and len(payload) == 1 + n * h * w * c:
-            self.images = np.frombuffer(payload[1:], np.uint8).reshape(n, *of_image)
-            self.records = [raw_record(image) for image in self.images]
-            return
-        head = _Head(payload, n)
-        self.post_filtered, self.least = bool(head.flags & POST_FILTERED), head.errors.start
-        self.images = np.empty((n, *of_image), np.uint8)
-        self.records, images, at = list[bytes](), [], head.end
-        for _ in range(head.plain):
+            self.x_hat = np.frombuffer(payload[1:], np.uint8).reshape(n, *of_image)
+            self.ways = [Fallback(raw_record(image)) for image in self.x_hat]
+        else:
+            self._open(payload, n, of_image)
+        self.by_latents = np.array([isinstance(way, ByLatents) for way in self.ways])
+        self.by_pixels = np.array([isinstance(way, ByPixels) for way in self.ways])
+        self.errors = np.array([way.max_error if isinstance(way, ByPixels) else 0 for way in self.ways])
+
+    def _open(self, payload: bytes, n: int, of_image: tuple[int, ...]) -> None:
+        head = Head.unpack(payload, n)
+        self.post_filtered, self.least = head.post_filtered, head.errors.start
+        self.x_hat = np.empty((n, *of_image), np.uint8)
+        records, images, at = list[bytes](), list[Pixels](), head.size
+        for _ in range(head.fallbacks):
             image, end = decode_fallback(payload, at, of_image)
-            self.records.append(payload[at:end])
+            records.append(payload[at:end])
             images.append(image)
             at = end
         self.decoder = SymbolDecoder(payload[at:])
-        self.points, self.errors = head.split(self.decoder.take(uniform(n, head.ways)))
-        if self.plain.sum() != head.plain:
-            raise CorruptError("a block does not hold the plain images that it claims; the file is damaged")
-        if head.plain:
-            self.images[self.plain] = images
+        self.ways = head.ways_of(self.decoder.take(uniform(n, head.ways)), records)
+        if images:
+            self.x_hat[[isinstance(way, Fallback) for way in self.ways]] = images
 
     @property
-    def plain(self) -> NDArray[np.bool_]:
-        """Which images are coded so (`n`)."""
-        result: NDArray[np.bool_] = (self.points == ABSENT) & (self.errors == ABSENT)
-        return result
-
-    @property
-    def by_pixels(self) -> NDArray[np.bool_]:
-        """Which images are coded so (`n`)."""
-        result: NDArray[np.bool_] = self.errors != ABSENT
-        return result
+    def all_records(self) -> list[bytes]:
+        """The record of each image: empty where it has none."""
+        return [way.record if isinstance(way, Fallback) else b"" for way in self.ways]
 
     def decode_latents(self, model: Model) -> None:
-        """The images that are coded so."""
-        mine = self.points != ABSENT
-        if not mine.any():
+        """Decode the images that are coded by latents."""
+        if not self.by_latents.any():
             return
         if self.shape != model.image_shape or not model.has_latents:
             raise CorruptError("a block is of images that its model does not take; the file is damaged")
         assert self.decoder is not None
-        self.code, self.images[mine] = decode_latents(self.decoder, self.points[mine], model)
-
-    def finish(self) -> None:
-        """Say that all images are there."""
-        if self.decoder is not None:
-            self.decoder.finish()
-
-
-class _Head:
-    """The head of a block, checked."""
-
-    def __init__(self, payload: bytes, n: int) -> None:
-        try:
-            self.flags, self.end = payload[0], 1
-            self.points = self._range(payload, LATENTS)
-            self.errors = self._range(payload, PIXELS)
-            self.plain = self._count(payload)
-        except (IndexError, struct.error) as exc:
-            raise CorruptError("a block ends within its head; the file is damaged") from exc
-        known = LATENTS | PIXELS | POST_FILTERED | FALLBACK
-        possible = self.flags & ~known == 0 and self.points.stop <= POINTS and self.errors.stop <= MAX_ERROR + 1
-        if not possible or self.plain > n or not self.ways or (self.flags & POST_FILTERED and not self.errors):
-            raise CorruptError("the head of a block has an impossible field; the file is damaged")
-
-    @property
-    def ways(self) -> int:
-        """In which an image may be coded."""
-        return len(self.points) + len(self.errors) + bool(self.flags & FALLBACK)
-
-    def _range(self, payload: bytes, flag: int) -> range:
-        if not self.flags & flag:
-            return range(0)
-        low, high = RANGE.unpack_from(payload, self.end)
-        self.end += RANGE.size
-        if low > high:
-            raise CorruptError("the head of a block has an empty range; the file is damaged")
-        return range(low, high + 1)
-
-    def _count(self, payload: bytes) -> int:
-        if not self.flags & FALLBACK:
-            return 0
-        (count,) = COUNT.unpack_from(payload, self.end)
-        self.end += COUNT.size
-        return int(count)
-
-    def split(self, choices: Ints) -> tuple[Ints, Ints]:
-        """Choices (`n`) to operating points and errors, each ABSENT where another way is chosen."""
-        settings = []
-        for known in (self.points, self.errors):
-            mine = (choices >= 0) & (choices < len(known))
-            settings.append(np.where(mine, known.start + choices, ABSENT))
-            choices = choices - len(known)
-        return settings[0], settings[1]
+        points: Ints = np.array([way.point for way in self.ways if isinstance(way, ByLatents)])
+        self.code, self.x_hat[self.by_latents] = decode_latents(self.decoder, points, model)

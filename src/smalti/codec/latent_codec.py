@@ -1,95 +1,108 @@
 # SPDX-License-Identifier: MIT
 """Images coded by latents: encode and decode side by side.
 
-    encode:  images -> analyse (g_a)    -> search the symbols -> columns of the block
-    decode:  images <- synthesise (g_s) <- to latents         <- columns of the block
+    encode:  images -> analyse (g_a)    -> quantise, optimise -> symbols -> block
+    decode:  images <- synthesise (g_s) <- latents            <- symbols of the stream
 
-Latent by latent the symbols of all images, first those of the cells, then the local ones, whose tables depend on the
-features that the synthesis makes of the former.
+First come the symbols of the patches, latent by latent for all images, then those of the spatial latents, whose
+tables depend on the features that the synthesis makes of the patches.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
-from smalti.codec.block import Code
-from smalti.codec.rdo import Effort, code_bits, nearest, refine
+from smalti.codec.block import Block, ByLatents, PatchSymbols, SampleSymbols, Symbols, symbols_of
+from smalti.codec.rdo import Effort, LatentCode, nearest, patch_bits, patch_cdf, refine
 from smalti.entropy.frequencies import Ints
 from smalti.entropy.rans import SymbolDecoder
 from smalti.model.latent_prior import LatentWalk, to_latents
 from smalti.model.model import Model
-from smalti.model.spatial_prior import REACH, SHARES, WIDTHS, SpatialWalk, spatial_latents
+from smalti.model.spatial_prior import (
+    REACH,
+    SHARES,
+    WIDTHS,
+    SpatialPrior,
+    SpatialWalk,
+    odd_positions,
+    spatial_latents,
+    spatial_tables,
+)
 from smalti.types import Pixels
 
 Floats = NDArray[np.float32]
 
 
-def analyse(x: Pixels, points: Ints, model: Model, effort: Effort) -> Code:
-    """Images (`n h w` or `n h w c`) at operating points (`n`) to their code."""
+def encode_latents(x: Pixels, points: Ints, model: Model, effort: Effort) -> Block:
+    """Encode images (`n h w` or `n h w c`) at operating points of the latents (`n`)."""
+    return block_of(analyse(x, points, model, effort), model)
+
+
+def analyse(x: Pixels, points: Ints, model: Model, effort: Effort) -> LatentCode:
+    """Choose the symbols of images (`n h w` or `n h w c`) at operating points (`n`)."""
     code, positions = nearest(x, points, model)
     return refine(x, code, positions, model, effort.passes)
 
 
-def synthesise(code: Code, model: Model) -> Pixels:
-    """The images of a code."""
-    return _pixels(code, _features(code.symbols, code.points, model), model)
-
-
-def _features(symbols: Ints, points: Ints, model: Model) -> Floats:
-    """The first half of g_s, of symbols `n cells l`."""
-    steps = model.grid.steps[points.repeat(model.patches)]
-    return model.features(to_latents(symbols.reshape(-1, model.latents), steps), points)
-
-
-def _pixels(code: Code, features: Floats, model: Model) -> Pixels:
-    """The rest of g_s."""
-    u = code.spatial if model.spatial is None else spatial_latents(model.spatial, code.spatial, code.points)
-    return model.synthesise(features, u, code.points)
-
-
-def columns(code: Code, model: Model) -> list[tuple[Ints, Ints]]:
-    """Symbols and frequencies, in the order of the stream."""
-    found = _patch_columns(code, model)
+def block_of(code: LatentCode, model: Model) -> Block:
+    """Return the images of a code as a block: what the decoder makes of them, their symbols, their bits."""
+    n = len(code.points)
+    features = _features(code.symbols, code.points, model)
+    below = patch_cdf(code.symbols.reshape(-1, model.latents), code.points.repeat(model.patches), model)
+    below = below.reshape(*code.symbols.shape, 2)
+    bits, spatial = patch_bits(below, code, model), Symbols.none(n)
     if model.spatial is not None and model.spatial.active[code.points].any():
-        found += _spatial_columns(code, model)
-    return found
+        spatial, more = _spatial_symbols(code, features, model.spatial)
+        bits += more
+    patches = PatchSymbols(code.points, code.symbols, below)
+    ways = tuple(map(ByLatents, code.points.tolist()))
+    x_hat = _pixels(code, features, model)
+    return Block(ways, x_hat, bits, patches, spatial, SampleSymbols.none(n), post_filtered=False)
 
 
-def _patch_columns(code: Code, model: Model) -> list[tuple[Ints, Ints]]:
-    walk, columns = LatentWalk(model.prior, model.grid, code.points.repeat(model.patches)), []
-    rows, first = code.symbols.reshape(-1, model.latents), 0
-    for group in walk.groups():
-        symbols = rows[:, first : first + len(group)]
-        columns += [(symbols[:, j] - column.low, column.frequencies) for j, column in enumerate(group)]
-        walk.take(group, symbols)
-        first += len(group)
-    return columns
-
-
-def _spatial_columns(code: Code, model: Model) -> list[tuple[Ints, Ints]]:
-    assert model.spatial is not None
-    tables = model.spatial.tables.reshape(WIDTHS * SHARES, -1)
-    walk, columns = SpatialWalk(model.spatial, _features(code.symbols, code.points, model), code.points), []
-    of_all = code.spatial.transpose(1, 0, 2, 3).reshape(len(walk.symbols), -1)  # c n*H*W
-    for column in walk.columns():
-        symbols = of_all[column.latent, column.rows]
-        columns += [((symbols - column.base)[span] + REACH, tables[table]) for span, table in column.spans()]
-        walk.take(column, symbols)
-    return columns
-
-
-def decode_latents(decoder: SymbolDecoder, points: Ints, model: Model) -> tuple[Code, Pixels]:
-    """The code at operating points (`n`), and its images."""
+def decode_latents(decoder: SymbolDecoder, points: Ints, model: Model) -> tuple[LatentCode, Pixels]:
+    """Decode the images at operating points (`n`): their code, and their pixels."""
     symbols = _decode_patches(decoder, points, model)
     features = _features(symbols, points, model)
     spatial = np.zeros((len(points), *model.spatial_shape), np.int64)
     if model.spatial is not None and model.spatial.active[points].any():
         spatial = _decode_spatial(decoder, points, features, model)
-    code = Code(points, symbols, spatial)
+    code = LatentCode(points, symbols, spatial)
     return code, _pixels(code, features, model)
 
 
+def _features(symbols: Ints, points: Ints, model: Model) -> Floats:
+    """Run the first half of g_s on symbols (`n p l`)."""
+    steps = model.grid.steps[points.repeat(model.patches)]
+    return model.features(to_latents(symbols.reshape(-1, model.latents), steps), points)
+
+
+def _pixels(code: LatentCode, features: Floats, model: Model) -> Pixels:
+    """Run the rest of g_s."""
+    u = code.spatial if model.spatial is None else spatial_latents(model.spatial, code.spatial, code.points)
+    return model.synthesise(features, u, code.points)
+
+
+def _spatial_symbols(code: LatentCode, features: Floats, prior: SpatialPrior) -> tuple[Symbols, NDArray[np.float64]]:
+    """Return the symbols of the spatial latents of images, and the bits that those of each image (`n`) take.
+
+    Keys follow the order of coding: even positions before odd ones, latent by latent, table by table.
+    """
+    n, c, h, w = code.spatial.shape
+    base, table = spatial_tables(prior, code.spatial, features, code.points)  # n*H*W c
+    entry = code.spatial.transpose(0, 2, 3, 1).reshape(-1, c) - base + REACH
+    odd = np.tile(odd_positions(h, w).ravel(), n)[:, None]
+    keys = (odd * c + np.arange(c)) * (WIDTHS * SHARES) + table
+    images = np.arange(n).repeat(h * w)[:, None] + np.zeros_like(keys)
+    active = prior.active[code.points.repeat(h * w)]
+    tables, starts = prior.tables.reshape(WIDTHS * SHARES, -1), prior.starts.reshape(WIDTHS * SHARES, -1)
+    found = table[active], entry[active]
+    costs = np.where(active, prior.costs.reshape(WIDTHS * SHARES, -1)[table, entry], 0.0)
+    bits = costs.reshape(n, h, w, c).transpose(0, 3, 1, 2).sum((1, 2, 3))
+    return symbols_of(images[active], keys[active], starts[found], tables[found], n), bits
+
+
 def _decode_patches(decoder: SymbolDecoder, points: Ints, model: Model) -> Ints:
-    """Symbols `n cells l`."""
+    """Decode symbols `n p l`."""
     walk = LatentWalk(model.prior, model.grid, points.repeat(model.patches))
     found = []
     for group in walk.groups():
@@ -100,7 +113,7 @@ def _decode_patches(decoder: SymbolDecoder, points: Ints, model: Model) -> Ints:
 
 
 def _decode_spatial(decoder: SymbolDecoder, points: Ints, features: Floats, model: Model) -> Ints:
-    """Symbols `n c H W`."""
+    """Decode symbols `n c H W`."""
     assert model.spatial is not None
     tables = model.spatial.tables.reshape(WIDTHS * SHARES, -1)
     walk = SpatialWalk(model.spatial, features, points)
@@ -111,8 +124,3 @@ def _decode_spatial(decoder: SymbolDecoder, points: Ints, features: Floats, mode
         walk.take(column, symbols)
     spatial: Ints = walk.symbols.reshape(-1, len(points), *model.positions).transpose(1, 0, 2, 3)
     return spatial
-
-
-def payload_bytes(code: Code, model: Model) -> NDArray[np.float64]:
-    """What each image takes of its block, in bytes: a fraction, since images share a stream."""
-    return code_bits(code, model) / 8

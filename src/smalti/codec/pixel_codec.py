@@ -1,95 +1,152 @@
 # SPDX-License-Identifier: MIT
-"""Images coded pixel by pixel, exactly or up to an error: encode and decode side by side.
+"""Images coded pixel by pixel, exactly or near-losslessly: encode and decode side by side.
 
-    encode:  images -> planes of samples -> wavefront, levels chosen, symbols of them -> columns of the block
-    decode:  images <- planes of samples <- wavefront, levels of symbols              <- columns of the block
+    encode:  images -> planes of samples -> wavefront: levels, their symbols -> block
+    decode:  images <- planes of samples <- wavefront: levels                <- symbols of the stream
 
-Choosing levels is the encoder's affair: the nearest ones keep the error, others may take fewer bits.
+The encoder chooses the levels: the nearest ones keep the largest error, others may take fewer bits.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from smalti.entropy.frequencies import Ints, bits, by_value
+from smalti.codec.block import Block, ByPixels, SampleSymbols, Symbols, smallest_type
+from smalti.entropy.frequencies import PRECISION, Ints, by_value
 from smalti.entropy.logistic_mixture import WHOLE_BITS
 from smalti.entropy.rans import SymbolDecoder
 from smalti.errors import CorruptError
+from smalti.model.model import Model
 from smalti.model.pixel_prior import PixelPrior, to_levels, to_samples
-from smalti.model.wavefront import NIBBLE, SampleTables, Wavefront
+from smalti.model.wavefront import KIND, NIBBLE, Place, SampleTables, Wavefront, table_sizes
 from smalti.types import Pixels
 
 Shape = tuple[int, ...]
-Column = tuple[NDArray[np.uint16], NDArray[np.uint8], NDArray[np.uint32]]
-"""Of which images, symbols, frequencies."""
 
 
-@dataclass(frozen=True, eq=False)
-class Quantised:
-    """Images as their levels say, and what those take."""
+def encode_pixels(
+    parts: Sequence[Pixels], errors: Ints, lmbda: float, model: Model, *, post_filter: bool
+) -> list[Block]:
+    """Encode each of `parts` (images, `n h w` or `n h w c`), which may differ in size, as if it were encoded alone.
 
-    samples: Pixels  # n h w or n h w c
-    bits: NDArray[np.float64]  # n
-    columns: list[Column]  # in the order of the stream
-
-    def pick(self, rows: NDArray[np.bool_]) -> "Quantised":
-        """Some of the images (`n`)."""
-        place = np.cumsum(rows) - 1
-        columns = [
-            (place[image[mine]].astype(np.uint16), symbols[mine], frequencies[mine])
-            for image, symbols, frequencies in self.columns
-            for mine in [rows[image]]
-        ]
-        return Quantised(self.samples[rows], self.bits[rows], columns)
-
-
-def quantise(x: Pixels, errors: Ints, prior: PixelPrior, lmbda: float) -> Quantised:
-    """Images (`n h w` or `n h w c`), each up to an error of its own (`n`), to levels.
-
-    dearness: what a bit is worth, as a squared error in squared steps between levels; 0 takes the nearest levels.
+    errors: the largest error of each image of all parts. The smallest one of each part must be the same.
+    lmbda: squared error, in squared steps between levels, that is worth a bit; 0 takes the nearest levels.
+    post_filter: whether the decoder shall post-filter the images.
     """
-    return quantise_together([x], errors, prior, lmbda)[0]
+    found, symbols = quantise(parts, errors, pixel_prior(parts[0].shape, model), lmbda)
+    bits, at, blocks = samples_bits(symbols, int(errors.min())), 0, []
+    for samples in found:
+        n, rows = len(samples), np.arange(at, at + len(samples))
+        x_hat = model.post_filter(samples, errors[rows]) if post_filter else samples
+        ways = tuple(map(ByPixels, errors[rows].tolist()))
+        blocks.append(Block(ways, x_hat, bits[rows], None, Symbols.none(n), symbols.pick(rows), post_filter))
+        at += n
+    return blocks
 
 
-def quantise_together(parts: Sequence[Pixels], errors: Ints, prior: PixelPrior, lmbda: float) -> list[Quantised]:
-    """Each of `parts`, which may differ in size, as if it had been quantised alone; errors: of all images of all parts.
-
-    The smallest error of each part must be the same.
-    """
-    layout, n = _Layout([x.shape for x in parts], prior), len(errors)
-    planes, of_plane = layout.stacked(parts), errors.repeat(layout.each)
-    total, columns = np.zeros(n), list[Column]()
-    wavefront, least = Wavefront(prior, layout.sides, of_plane), int(errors.min())
+def quantise(
+    parts: Sequence[Pixels], errors: Ints, prior: PixelPrior, lmbda: float
+) -> tuple[list[Pixels], SampleSymbols]:
+    """Return images near-losslessly quantised, as their levels say, and the symbols of all; as for `encode_pixels`."""
+    layout, recorder = _Layout([x.shape for x in parts], prior), _Recorder(len(errors))
+    planes, of_plane, least = layout.stacked(parts), errors.repeat(layout.each), int(errors.min())
+    wavefront = Wavefront(prior, layout.sides, of_plane)
     for place, mixture in wavefront.steps():
-        of, of_sample = place[0] // layout.each, of_plane[place[0]]
-        values = planes[place]
-        tables, mine = SampleTables(prior.logistics, mixture, of_sample, least), to_levels(values, of_sample)
+        values, of_sample = planes[place], of_plane[place[0]]
+        tables, levels = SampleTables(prior.logistics, mixture, of_sample, least), to_levels(values, of_sample)
         if lmbda:
-            mine = _cheaper(tables, mine, values, lmbda)
-        for part, symbols, frequencies in _symbols(tables, mine):
-            total += np.bincount(of[part], bits(frequencies, symbols), minlength=n)
-            small = of[part].astype(np.uint16), symbols.astype(np.uint8), frequencies.astype(np.uint32)
-            columns.append(small)
-        wavefront.take(place, mine)
-    counts = [len(x) for x in parts]
-    own = zip(
-        layout.images(wavefront.samples), np.split(total, np.cumsum(counts)[:-1]), _split(columns, counts), strict=True
-    )
-    return [Quantised(*some) for some in own]
+            levels = _cheaper(tables, levels, values, lmbda)
+        recorder.add(place, tables, levels, layout, wavefront.lag)
+        wavefront.take(place, levels)
+    return layout.images(wavefront.samples), recorder.symbols()
 
 
-def _split(columns: Sequence[Column], counts: Sequence[int]) -> list[list[Column]]:
-    """Columns of the first so many images, the next so many, and so on, each as if there were no others."""
-    ends = np.cumsum(counts)
-    starts, parts = ends - counts, [list[Column]() for _ in counts]
-    for image, symbols, frequencies in columns:
-        group = np.searchsorted(ends, image, side="right")
-        for i, mine in by_value(group):
-            own = (image[mine] - starts[i]).astype(np.uint16)
-            parts[i].append((own, symbols[mine], frequencies[mine]))
-    return parts
+def decode_pixels(
+    decoders: Sequence[SymbolDecoder],
+    shapes: Sequence[Shape],
+    errors: Ints,
+    least: int,
+    model: Model,
+    *,
+    record: bool = False,
+) -> tuple[list[Pixels], SampleSymbols | None]:
+    """Decode the images of blocks as their levels say: of each block those of its shape (`n h w` or `n h w c`).
+
+    errors: the largest of each image (`n`). least: the smallest that an image of those blocks may have.
+    record: whether the symbols shall be returned, too, so that the images can be encoded again.
+
+    Raises:
+        CorruptError: a sample has a level that does not exist.
+    """
+    prior = pixel_prior(shapes[0], model)
+    layout, recorder = _Layout(shapes, prior), _Recorder(len(errors))
+    of_plane, several = errors.repeat(layout.each), SeveralDecoders(decoders, [n for n, *_ in shapes], layout.each)
+    wavefront = Wavefront(prior, layout.sides, of_plane)
+    for place, mixture in wavefront.steps():
+        of = place[0]
+        tables = SampleTables(prior.logistics, mixture, of_plane[of], least)
+        levels = several.take(tables.of_zeros(), of)
+        rest = np.flatnonzero(levels)
+        if len(rest):
+            some, of_rest = tables.part(rest), of[rest]
+            nibbles = several.take(some.of_nibbles(), of_rest)
+            found = nibbles * NIBBLE + several.take(some.of_rest(nibbles), of_rest)
+            if (found >= some.levels).any() or not found.all():
+                raise CorruptError("a sample has a level that does not exist; the file is damaged")
+            levels[rest] = found
+        if record:
+            recorder.add(place, tables, levels, layout, wavefront.lag)
+        wavefront.take(place, levels)
+    return layout.images(wavefront.samples), recorder.symbols() if record else None
+
+
+def pixel_prior(shape: Shape, model: Model) -> PixelPrior:
+    """Return what codes pixels of images of a shape (`n h w` or `n h w c`).
+
+    Raises:
+        CorruptError: the model codes no pixels of such images.
+    """
+    prior = model.pixels_for(shape[3] if len(shape) == 4 else 1)
+    if prior is None:
+        raise CorruptError("a block is coded by pixels, which its model cannot decode; the file is damaged")
+    return prior
+
+
+def samples_bits(symbols: SampleSymbols, least: int) -> NDArray[np.float64]:
+    """Return the bits that the samples of each image (`n`) take of an ideal coder; least: as for `decode_pixels`."""
+    intervals = symbols.intervals(table_sizes(least))
+    cost = PRECISION - np.log2(intervals.frequencies.astype(np.float64))
+    images = np.repeat(np.arange(len(symbols.counts)), symbols.counts)
+    bits: NDArray[np.float64] = np.bincount(images, cost, minlength=len(symbols.counts)).astype(np.float64)
+    return bits
+
+
+class _Recorder:
+    """The symbols of images, in the order of coding."""
+
+    def __init__(self, n: int) -> None:
+        self._n, self._found = n, list[tuple[NDArray[np.generic], ...]]()
+
+    def add(self, place: Place, tables: SampleTables, levels: Ints, layout: "_Layout", lag: int) -> None:
+        """Add the symbols of samples at these places, whose levels are known.
+
+        Keys follow the order of coding: step of the wavefront, kind of symbol, row.
+        """
+        planes, rows, columns = place
+        step, h = columns + rows * lag, layout.sides[planes, 0]
+        for samples, kinds, below, up_to, whole in tables.coded(levels):
+            keys = (step[samples] * 3 + kinds // KIND) * h[samples] + rows[samples]
+            small = (values.astype(np.uint32) for values in (below, up_to, whole))
+            images = (planes[samples] // layout.each).astype(np.uint16)
+            self._found.append((images, keys, *small, kinds.astype(np.uint8)))
+
+    def symbols(self) -> SampleSymbols:
+        """Return all of them."""
+        images, keys, *rest = (np.concatenate(parts) for parts in zip(*self._found, strict=True))
+        order = np.argsort(images, kind="stable")
+        counts = np.bincount(images, minlength=self._n)
+        return SampleSymbols(counts, smallest_type(keys)[order], *(values[order] for values in rest))
 
 
 class _Layout:
@@ -137,18 +194,6 @@ def _cheaper(tables: SampleTables, nearest: Ints, values: Pixels, lmbda: float) 
     return levels
 
 
-def _symbols(tables: SampleTables, levels: Ints) -> Iterator[tuple[Ints, Ints, Ints]]:
-    """Of samples with those levels: which samples, symbols, frequencies, thrice."""
-    every = np.arange(len(levels))
-    yield every, (levels > 0).astype(np.int64), tables.of_zeros()
-    rest = np.flatnonzero(levels)
-    if len(rest):
-        some = tables.part(rest)
-        nibbles, last = levels[rest] // NIBBLE, levels[rest] % NIBBLE
-        yield rest, nibbles, some.of_nibbles()
-        yield rest, last, some.of_rest(nibbles)
-
-
 class SeveralDecoders:
     """The decoders of blocks that are decoded together: more images a step, and the same few steps."""
 
@@ -164,35 +209,6 @@ class SeveralDecoders:
         for i, mine in by_value(self._of_plane[plane]):
             symbols[mine] = self._decoders[i].take(frequencies[mine])
         return symbols
-
-
-def decode_samples(
-    decoders: Sequence[SymbolDecoder], shapes: Sequence[Shape], errors: Ints, least: int, prior: PixelPrior
-) -> list[Pixels]:
-    """The images of blocks as their levels say: of each block those of its shape (`n h w` or `n h w c`).
-
-    errors: the largest of each image (`n`); least: the smallest that an image of those blocks may have.
-
-    Raises:
-        CorruptError: a level that there is not.
-    """
-    layout = _Layout(shapes, prior)
-    of_plane, several = errors.repeat(layout.each), SeveralDecoders(decoders, [n for n, *_ in shapes], layout.each)
-    wavefront = Wavefront(prior, layout.sides, of_plane)
-    for place, mixture in wavefront.steps():
-        of = place[0]
-        tables = SampleTables(prior.logistics, mixture, of_plane[of], least)
-        levels = several.take(tables.of_zeros(), of)
-        rest = np.flatnonzero(levels)
-        if len(rest):
-            some, of_rest = tables.part(rest), of[rest]
-            nibbles = several.take(some.of_nibbles(), of_rest)
-            found = nibbles * NIBBLE + several.take(some.of_rest(nibbles), of_rest)
-            if (found >= some.levels).any() or not found.all():
-                raise CorruptError("a sample has a level that there is not; the file is damaged")
-            levels[rest] = found
-        wavefront.take(place, levels)
-    return layout.images(wavefront.samples)
 
 
 def _plane_shape(shape: Shape, prior: PixelPrior) -> tuple[int, int, int]:

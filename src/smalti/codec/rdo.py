@@ -6,13 +6,13 @@ image by image, and takes those together that pay in bits + multiplier * squared
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from smalti.codec.block import Code
 from smalti.entropy.frequencies import PRECISION, Ints
-from smalti.entropy.logistic_mixture import WHOLE_BITS, mixture_cdf, scaled
+from smalti.entropy.logistic_mixture import WHOLE, mixture_cdf, scaled
 from smalti.model.latent_prior import to_latents
 from smalti.model.model import Model
 from smalti.model.spatial_prior import nearest_spatial, spatial_bits, spatial_costs, spatial_latents
@@ -29,6 +29,23 @@ SPATIAL_STEPS = 64
 Floats = NDArray[np.float64]
 
 
+@dataclass(frozen=True, eq=False)
+class LatentCode:
+    """What the encoder chooses for `n` images that are coded by latents, exactly as the decoder will see it."""
+
+    points: Ints  # n: operating points
+    symbols: Ints  # n p l: of p patches with l latents each
+    spatial: Ints  # n c H W: symbols of the spatial latents; c is 0 if the model has none
+
+    def pick(self, rows: NDArray[Any]) -> "LatentCode":
+        """Return the code of some of the images."""
+        return LatentCode(self.points[rows], self.symbols[rows], self.spatial[rows])
+
+    def put(self, rows: NDArray[Any], other: "LatentCode") -> None:
+        """Replace the code of some of the images."""
+        self.points[rows], self.symbols[rows], self.spatial[rows] = other.points, other.symbols, other.spatial
+
+
 @dataclass(frozen=True)
 class Effort:
     """How hard the encoder looks."""
@@ -42,13 +59,13 @@ EFFORTS = {1: Effort(0), 2: Effort(0), 3: Effort(0), 4: Effort(1), 5: Effort(2),
 EFFORTS |= {8: Effort(8), 9: Effort(16)}
 
 
-def nearest(x: Pixels, points: Ints, model: Model) -> tuple[Code, NDArray[np.float32]]:
+def nearest(x: Pixels, points: Ints, model: Model) -> tuple[LatentCode, NDArray[np.float32]]:
     """What g_a says of images (`n h w` or `n h w c`), rounded; and what it found at the sites."""
     rows, grid = points.repeat(model.patches), model.grid
     y, positions = model.analyse(x, points)
     symbols = np.rint(y / grid.steps[rows]).astype(np.int64).clip(grid.low[rows], grid.high[rows])
     symbols = symbols.reshape(len(x), model.patches, model.latents)
-    return Code(points, symbols, _spatial(positions, symbols, points, model)), positions
+    return LatentCode(points, symbols, _spatial(positions, symbols, points, model)), positions
 
 
 def _spatial(positions: NDArray[np.float32], symbols: Ints, points: Ints, model: Model) -> Ints:
@@ -64,7 +81,7 @@ def _spatial(positions: NDArray[np.float32], symbols: Ints, points: Ints, model:
     return spatial
 
 
-def refine(x: Pixels, code: Code, positions: NDArray[np.float32], model: Model, passes: int) -> Code:
+def refine(x: Pixels, code: LatentCode, positions: NDArray[np.float32], model: Model, passes: int) -> LatentCode:
     """A better code for images `x` (`n h w` or `n h w c`); a few at a time, on all cores."""
     if not passes or not len(x):
         return code
@@ -74,22 +91,24 @@ def refine(x: Pixels, code: Code, positions: NDArray[np.float32], model: Model, 
     )
     parts = list(work)
     symbols, spatial = np.concatenate([p.symbols for p in parts]), np.concatenate([p.spatial for p in parts])
-    return Code(code.points, symbols, spatial)
+    return LatentCode(code.points, symbols, spatial)
 
 
-def _refine(x: Pixels, code: Code, positions: NDArray[np.float32], model: Model, passes: int) -> Code:
+def _refine(x: Pixels, code: LatentCode, positions: NDArray[np.float32], model: Model, passes: int) -> LatentCode:
     """As `refine`, for a few images."""
     points, symbols = code.points, _refine_patches(x, code, model, passes)
-    found = Code(points, symbols, _spatial(positions, symbols, points, model))
+    found = LatentCode(points, symbols, _spatial(positions, symbols, points, model))
     if model.spatial is None:
         return found
-    both = Code(points, symbols, code.spatial)  # the local latents are analysed anew, unless the old ones are better
+    both = LatentCode(
+        points, symbols, code.spatial
+    )  # the local latents are analysed anew, unless the old ones are better
     worse = np.flatnonzero(total_cost(x, found, model) > total_cost(x, both, model))
     found.put(worse, both.pick(worse))
     return _refine_spatial(x, found, model)
 
 
-def _refine_patches(x: Pixels, code: Code, model: Model, passes: int) -> Ints:
+def _refine_patches(x: Pixels, code: LatentCode, model: Model, passes: int) -> Ints:
     """Better symbols (`n cells l`) for a few images, their local latents left alone.
 
     A pass tries a step up of each latent with the decoder, and takes the change of the image for what steps of several
@@ -101,7 +120,9 @@ def _refine_patches(x: Pixels, code: Code, model: Model, passes: int) -> Ints:
     active, least = np.arange(len(x)), _cost(x, code, model)
     hopeful = _coded(points, model)
     for _ in range(passes):
-        now = Code(points[active], symbols[active].reshape(-1, model.patches, model.latents), code.spatial[active])
+        now = LatentCode(
+            points[active], symbols[active].reshape(-1, model.patches, model.latents), code.spatial[active]
+        )
         moves, hopeful = _moves(x[active], now, hopeful, model)
         tried = symbols[active, None] + moves
         costs = _costs(x[active], now, tried, model)
@@ -123,7 +144,7 @@ def _coded(points: Ints, model: Model) -> Ints:
     return np.argsort(fixed, axis=1, kind="stable")[:, :k]
 
 
-def _refine_spatial(x: Pixels, code: Code, model: Model) -> Code:
+def _refine_spatial(x: Pixels, code: LatentCode, model: Model) -> LatentCode:
     """Local latents of a few images, some of them a step nearer to what is likeliest, where that pays."""
     prior, points, n = model.spatial, code.points, len(x)
     assert prior is not None
@@ -140,7 +161,7 @@ def _refine_spatial(x: Pixels, code: Code, model: Model) -> Code:
     def decoded(tried: Ints) -> NDArray[np.float32]:
         choices = tried.shape[1]
         spatial = tried.reshape(n * choices, *code.spatial.shape[1:])
-        several = Code(points.repeat(choices), code.symbols.repeat(choices, 0), spatial)
+        several = LatentCode(points.repeat(choices), code.symbols.repeat(choices, 0), spatial)
         pixels = _synthesised(several, features.repeat(choices, 0), model)
         return pixels.reshape(n, choices, -1).astype(np.float32)
 
@@ -157,10 +178,10 @@ def _refine_spatial(x: Pixels, code: Code, model: Model) -> Code:
     bits = spatial_bits(prior, several, features.repeat(choices, 0), points.repeat(choices)).reshape(n, choices)
     error = np.square(x.reshape(n, 1, -1) - decoded(tried), dtype=np.float64).sum(2) / 255**2
     best = (bits + model.multipliers[points, None] * error).argmin(1)
-    return Code(points, code.symbols, tried[np.arange(n), best].reshape(code.spatial.shape))
+    return LatentCode(points, code.symbols, tried[np.arange(n), best].reshape(code.spatial.shape))
 
 
-def _moves(x: Pixels, code: Code, hopeful: Ints, model: Model) -> tuple[Ints, Ints]:
+def _moves(x: Pixels, code: LatentCode, hopeful: Ints, model: Model) -> tuple[Ints, Ints]:
     """Sums of the best step, the best two, ... (`n MOVES size`) among `hopeful` latents (`n k`), and the best half.
 
     Bits are those of each step alone; the change of the image is taken to be linear in the steps.
@@ -206,33 +227,33 @@ def _greedy(
     return which, signs, alone
 
 
-def _alternatives(code: Code, tried: Ints, model: Model) -> Code:
+def _alternatives(code: LatentCode, tried: Ints, model: Model) -> LatentCode:
     """Several choices of symbols (`n choices size`) for each image, as a code of `n*choices` images."""
     n, choices = tried.shape[:2]
     flat = tried.reshape(n * choices, model.patches, model.latents)
-    return Code(code.points.repeat(choices), flat, code.spatial.repeat(choices, 0))
+    return LatentCode(code.points.repeat(choices), flat, code.spatial.repeat(choices, 0))
 
 
-def _costs(x: Pixels, code: Code, tried: Ints, model: Model) -> Floats:
+def _costs(x: Pixels, code: LatentCode, tried: Ints, model: Model) -> Floats:
     """Cost of each of several choices of symbols (`n choices size`) for each image: `n choices`."""
     choices = tried.shape[1]
     table: Floats = _cost(x.repeat(choices, 0), _alternatives(code, tried, model), model).reshape(-1, choices)
     return table
 
 
-def _rates(code: Code, tried: Ints, model: Model) -> Floats:
+def _rates(code: LatentCode, tried: Ints, model: Model) -> Floats:
     """The same for bits, those of the local latents apart."""
     table: Floats = _patch_bits(_alternatives(code, tried, model), model).reshape(tried.shape[:2])
     return table
 
 
-def _cost(x: Pixels, code: Code, model: Model) -> Floats:
+def _cost(x: Pixels, code: LatentCode, model: Model) -> Floats:
     """As `total_cost`, but for the bits of the local latents."""
     features = model.features(_latents(code.symbols, code.points, model), code.points)
     return _patch_bits(code, model) + _weighed_error(x, code, features, model)
 
 
-def total_cost(x: Pixels, code: Code, model: Model) -> Floats:
+def total_cost(x: Pixels, code: LatentCode, model: Model) -> Floats:
     """Bits + multiplier * squared error of each image (`n`); infinite where a symbol is out of range."""
     features = model.features(_latents(code.symbols, code.points, model), code.points)
     total = _patch_bits(code, model) + _weighed_error(x, code, features, model)
@@ -241,31 +262,22 @@ def total_cost(x: Pixels, code: Code, model: Model) -> Floats:
     return total
 
 
-def code_bits(code: Code, model: Model) -> Floats:
-    """What images take in an ideal coder (`n`)."""
-    bits = _patch_bits(code, model)
-    if model.spatial is not None:
-        features = model.features(_latents(code.symbols, code.points, model), code.points)
-        bits += spatial_bits(model.spatial, code.spatial, features, code.points)
-    return bits
-
-
 def _latents(symbols: Ints, points: Ints, model: Model) -> Ints:
     """Symbols (`n cells l`) to latents (`n*cells l`)."""
     return to_latents(symbols.reshape(-1, model.latents), model.grid.steps[points.repeat(model.patches)])
 
 
-def _decoded(code: Code, model: Model) -> NDArray[np.float32]:
+def _decoded(code: LatentCode, model: Model) -> NDArray[np.float32]:
     features = model.features(_latents(code.symbols, code.points, model), code.points)
     return _synthesised(code, features, model).astype(np.float32)
 
 
-def _synthesised(code: Code, features: NDArray[np.float32], model: Model) -> Pixels:
+def _synthesised(code: LatentCode, features: NDArray[np.float32], model: Model) -> Pixels:
     u = code.spatial if model.spatial is None else spatial_latents(model.spatial, code.spatial, code.points)
     return model.synthesise(features, u, code.points)
 
 
-def _weighed_error(x: Pixels, code: Code, features: NDArray[np.float32], model: Model) -> Floats:
+def _weighed_error(x: Pixels, code: LatentCode, features: NDArray[np.float32], model: Model) -> Floats:
     x_hat = _synthesised(code, features, model)
     error = (x.astype(np.float32) - x_hat).reshape(len(x), -1)
     squared = np.einsum("np,np->n", error, error, dtype=np.float64) / 255**2
@@ -273,24 +285,44 @@ def _weighed_error(x: Pixels, code: Code, features: NDArray[np.float32], model: 
     return weighed
 
 
-def _patch_bits(code: Code, model: Model) -> Floats:
+def _patch_bits(code: LatentCode, model: Model) -> Floats:
     rows, points = code.symbols.reshape(-1, model.latents), code.points.repeat(model.patches)
     bits: Floats = row_bits(rows, points, model).reshape(len(code.points), -1).sum(1)
     return bits
 
 
 def row_bits(symbols: Ints, points: Ints, model: Model) -> Floats:
-    """What the symbols (`n l`) of rows at operating points (`n`) take in an ideal coder; infinite if out of range."""
-    grid = model.grid
-    low, high, steps = grid.low[points], grid.high[points], grid.steps[points]
+    """Return the bits that the symbols (`n l`) of rows at operating points (`n`) take of an ideal coder.
+
+    They are infinite if a symbol is out of range.
+    """
+    return _bits_between(patch_cdf(symbols, points, model), symbols, points, model)
+
+
+def patch_cdf(symbols: Ints, points: Ints, model: Model) -> Ints:
+    """Return the cumulative distribution below each symbol and up to it, of 2^28, as if no range ended it (`n l 2`)."""
+    steps = model.grid.steps[points]
     mixture = model.prior.outputs(to_latents(symbols, steps), points)
-    edges = np.stack([2 * symbols - 1, 2 * symbols + 1], -1) * steps[..., None]  # n l 2
-    cumulative = mixture_cdf(model.prior.logistics, mixture, edges).astype(np.int64)
+    edges = np.stack([2 * symbols - 1, 2 * symbols + 1], -1) * steps[..., None]
+    return mixture_cdf(model.prior.logistics, mixture, edges).astype(np.int64)
+
+
+def _bits_between(below: Ints, symbols: Ints, points: Ints, model: Model) -> Floats:
+    grid, cumulative = model.grid, below.copy()
+    low, high = grid.low[points], grid.high[points]
     cumulative[..., 0][symbols == low] = 0
-    cumulative[..., 1][symbols == high] = 1 << WHOLE_BITS
+    cumulative[..., 1][symbols == high] = WHOLE
     found = np.diff(scaled(cumulative, (high - low + 1)[..., None]))[..., 0] + 1
     rate: Floats = PRECISION - np.log2(found.astype(np.float64))
     rate[(low == high) & (symbols == low)] = 0
     rate[(symbols < low) | (symbols > high)] = np.inf
     total: Floats = rate.sum(1)
+    return total
+
+
+def patch_bits(below: Ints, code: LatentCode, model: Model) -> Floats:
+    """Return the bits that the patches' symbols of each image (`n`) take, by their `patch_cdf` (`n p l 2`)."""
+    rows = code.symbols.reshape(-1, model.latents)
+    bits = _bits_between(below.reshape(*rows.shape, 2), rows, code.points.repeat(model.patches), model)
+    total: Floats = bits.reshape(len(code.points), -1).sum(1)
     return total

@@ -12,14 +12,15 @@ from pathlib import Path
 from typing import BinaryIO
 
 from smalti.container.format import HEADER, pack_header
-from smalti.container.records import ArchiveReader, ArchiveWriter
+from smalti.container.reader import Reader
+from smalti.container.records import ArchiveWriter
 from smalti.errors import OutputError
 from smalti.util.atomic import output_error
 from smalti.util.storage import Storage
 
 
 @contextlib.contextmanager
-def grow(path: Path, reader: ArchiveReader) -> Iterator[ArchiveWriter]:
+def grow(path: Path, reader: Reader) -> Iterator[ArchiveWriter]:
     """A writer of what comes behind the archive `path`, which `reader` has read; it counts when the block ends well.
 
     Raises:

@@ -7,6 +7,7 @@ from typing import BinaryIO
 
 from smalti.container.annotation_codec import pack_numbers
 from smalti.container.format import (
+    BLOCK,
     HEADER,
     MAX_KINDS,
     MAX_MODEL_BYTES,
@@ -173,12 +174,14 @@ def read_index(storage: Storage, end: int, model_id: bytes | None = None) -> tup
 
 
 class ArchiveReader:
-    """Reads records of an archive in any order, from several threads if need be.
+    """Reads records of an archive in any order, from several threads if need be. It implements `Reader`.
 
     Raises:
         SourceError: it cannot be read.
         FormatError: it is not an archive, or a damaged one.
     """
+
+    growable = stored_checksums = True
 
     def __init__(self, storage: Storage) -> None:
         self.storage = storage
@@ -218,6 +221,14 @@ class ArchiveReader:
             if not same or head.images != entry.images:
                 raise CorruptError("a block is not the one that the index says; the file is damaged")
         return head, payload
+
+    def decodes_to(self, head: BlockHead, pixels: bytes) -> bool:
+        """Return whether a block of that head is whole, where it decodes to pixels of that hash."""
+        return head.pixels == pixels
+
+    def payload_bytes(self) -> int:
+        """Return the bytes of all payloads."""
+        return sum(block.size - BLOCK.size for block in self.index.blocks)
 
     def model(self, number: int) -> bytes | None:
         """The bundle of a model, if the file holds it.

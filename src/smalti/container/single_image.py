@@ -9,9 +9,11 @@ Standard library only. `docs/format.md` is the specification.
 import struct
 from typing import NamedTuple
 
+from smalti.container.annotation_codec import pack_names
 from smalti.container.format import (
     MAGIC,
     MAX_PAYLOAD,
+    NAMES,
     SINGLE_FLAG,
     VERSION,
     BlockEntry,
@@ -97,51 +99,59 @@ def single_check(data: bytes, pixels: bytes) -> bytes:
     return hash64(data[:5], data[9:], pixels)[:4]
 
 
-class SingleReader:
-    """A single file, seen as an archive of one block.
+def read_single(storage: Storage) -> tuple[Single, bytes]:
+    """Return the header of a single file, and all of its bytes.
 
     Raises:
-        SourceError, FormatError: it cannot be read, or is none.
+        SourceError, FormatError: it cannot be read, or is no single file.
     """
+    with within(storage.where):
+        if storage.size > MAX_SINGLE_BYTES:
+            raise CorruptError(f"this is a file of a single image, but has {storage.size} bytes; it is damaged")
+        data = storage.read(0, storage.size)
+        return unpack_single(data), data
 
-    def __init__(self, storage: Storage) -> None:
-        self.storage = storage
-        with within(storage.where):
-            if storage.size > MAX_SINGLE_BYTES:
-                raise CorruptError(f"this is a file of a single image, but has {storage.size} bytes; it is damaged")
-            self._data = storage.read(0, storage.size)
-            self.head = unpack_single(self._data)
-        self.count, self.end = 1, storage.size
-        self.model_id, self.index = b"", Index((), (), (), ())
 
-    def resolve(self, model_id: bytes, shape: tuple[int, int, int]) -> None:
-        """Say which model it is of, and what images that is for: h w c."""
-        mode, sides = self.head.mode, self.head.sides
-        height, width, channels = (*sides, mode) if sides is not None else shape
-        self.model_id, kind = model_id, Kind(0, channels, height, width)
-        block = BlockEntry(self.head.size, len(self._data) - self.head.size, 1, 0)
-        self.index = Index((ModelEntry(model_id, 0),), (kind,), (block,), ())
+class SingleReader:
+    """A single file, seen as an archive of one block. It implements `Reader`."""
+
+    count = 1
+    growable = stored_checksums = False
+
+    def __init__(
+        self, storage: Storage, head: Single, data: bytes, model_id: bytes, model_shape: tuple[int, int, int]
+    ) -> None:
+        """head, data: as `read_single` returns them. model_id, model_shape: of the model, and of its images (h w c)."""
+        self.storage, self.head, self.model_id, self._data = storage, head, model_id, data
+        self.end = storage.size
+        height, width, channels = model_shape if head.sides is None else (*head.sides, head.mode)
+        block = BlockEntry(head.size, len(data) - head.size, 1, 0)
+        self.index = Index((ModelEntry(model_id, 0),), (Kind(0, channels, height, width),), (block,), ())
 
     def block(self, _block: int, _record: bytes | None = None) -> tuple[BlockHead, bytes]:
-        """Head and payload of the block; its pixels are checked by `fits`."""
+        """Return head and payload of the block; only its pixels show whether it is whole."""
         return BlockHead(self.index.kinds[0], 0, 1, 0, b""), self._data[self.head.size :]
 
-    def fits(self, pixels: bytes) -> bool:
-        """Whether the file is whole, and decodes to pixels of that hash."""
+    def decodes_to(self, _head: BlockHead, pixels: bytes) -> bool:
+        """Return whether the file is whole, where it decodes to pixels of that hash."""
         return single_check(self._data, pixels) == self.head.check
 
+    def payload_bytes(self) -> int:
+        """Return the bytes of the payload."""
+        return len(self._data) - self.head.size
+
     def model(self, _number: int) -> bytes | None:
-        """A single file holds none."""
+        """Return nothing: a single file holds no model."""
         return None
 
-    def sections(self, _code: int) -> list[tuple[int, bytes]]:
-        """A single file has none."""
-        return []
+    def sections(self, code: int) -> list[tuple[int, bytes]]:
+        """Return the name of the image as a section; a single file has no others."""
+        return [(1, pack_names([self.head.name]))] if code == NAMES and self.head.name is not None else []
 
-    def has(self, _code: int) -> bool:
-        """As above."""
-        return False
+    def has(self, code: int) -> bool:
+        """Return whether there is such a section."""
+        return bool(self.sections(code))
 
     def close(self) -> None:
-        """Close what it reads from."""
+        """Close the storage."""
         self.storage.close()

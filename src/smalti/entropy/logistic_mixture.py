@@ -22,6 +22,7 @@ WEIGHT_BITS = 12
 WEIGHT_ONE = 1 << WEIGHT_BITS
 WHOLE_BITS = 28
 """A mixture's cumulative distribution goes up to 2^28."""
+WHOLE = 1 << WHOLE_BITS
 INVERSE_BITS = 17
 
 Mixture = tuple[Ints, Ints, Ints]

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Symbols and tables to bytes and back: asymmetric numeral systems, by constriction, whose only user this file is.
+"""Symbols to bytes and back, by asymmetric numeral systems (rANS, Duda 2013). Only this file uses constriction.
 
-The coder is a stack (rANS, 64-bit state, 32-bit words): encoding goes backwards so that decoding goes forwards, one
-latent after another, all images of the block at a time.
+The coder is a stack (64-bit state, 32-bit words): encoding goes backwards so that decoding goes forwards, one column of
+symbols after another, for all images of a block at a time.
 """
 
 from collections.abc import Sequence
@@ -12,31 +12,71 @@ import constriction
 import numpy as np
 from numpy.typing import NDArray
 
-from smalti.entropy.frequencies import Ints
+from smalti.entropy.frequencies import TOTAL, Ints
 from smalti.errors import CorruptError
 
 WORD = 4
 
 
-def encode_symbols(columns: Sequence[tuple[NDArray[Any], NDArray[Any]]]) -> bytes:
-    """Columns of symbols to bytes: each some symbols (`n`), counted from 0, and their frequencies.
+Stream = tuple[NDArray[Any], Ints, Ints]
+"""Symbols in order: keys, starts and frequencies (`n` each). Neighbours of one key have tables of one size."""
 
-    Frequencies are `n k`, or `k` for all of them.
+
+def encode_intervals(streams: Sequence[Stream]) -> bytes:
+    """Encode streams of symbols, one behind the other, each symbol given by its interval in its table.
+
+    The start of a symbol is the sum of the frequencies of all smaller symbols; a table sums to 2^24. A symbol that is
+    certain takes nothing.
     """
     coder = constriction.stream.stack.AnsCoder()
-    for symbols, frequencies in reversed(columns):
-        if not len(symbols) or frequencies.shape[-1] == 1:
-            continue
-        if frequencies.ndim == 1:
-            coder.encode_reverse(symbols.astype(np.int32), _model(frequencies))
-        else:
-            coder.encode_reverse(symbols.astype(np.int32), _model(), _weights(frequencies))
+    for keys, starts, frequencies in reversed(streams):
+        kept = frequencies < TOTAL
+        for piece in reversed(_pieces(keys[kept], starts[kept], frequencies[kept])):
+            coder.encode_reverse(*piece)
     words: NDArray[np.uint32] = coder.get_compressed()
     return words.astype("<u4").tobytes().rstrip(b"\0")  # the last word is never zero: nothing is lost
 
 
+def _pieces(keys: NDArray[Any], starts: Ints, frequencies: Ints) -> list[tuple[NDArray[np.int32], Any, Any]]:
+    """Return what to encode, piece by piece: symbols, the coder's model and its weights.
+
+    A symbol's interval decides its code, not how the rest of the table is divided. So a table of three entries (what
+    is below, the symbol, what is above) serves for any, and one of two entries where the table itself has only two.
+    """
+    if not len(keys):
+        return []
+    above = TOTAL - starts - frequencies
+    first, last = starts == 0, above == 0
+    narrow = (first & (above == 1)) | (last & (starts == 1))  # nothing is left that could be divided in two
+    bounds = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]]))
+    of_two = np.logical_or.reduceat(narrow, bounds)
+    changes = bounds[np.concatenate([[True], of_two[1:] != of_two[:-1]])]
+    ends = np.append(changes[1:], len(keys))
+    pieces = []
+    for start, end in zip(changes.tolist(), ends.tolist(), strict=True):
+        rows = slice(start, end)
+        two = bool(of_two[np.searchsorted(bounds, start)])
+        pieces.append(_of_two(starts[rows], frequencies[rows]) if two else _of_three(starts[rows], frequencies[rows]))
+    return pieces
+
+
+def _of_two(starts: Ints, frequencies: Ints) -> tuple[NDArray[np.int32], Any, Any]:
+    symbols = (starts > 0).astype(np.int32)
+    first = np.where(symbols, starts, frequencies)
+    return symbols, _model(), _weights(np.stack([first, TOTAL - first], 1))
+
+
+def _of_three(starts: Ints, frequencies: Ints) -> tuple[NDArray[np.int32], Any, Any]:
+    above = TOTAL - starts - frequencies
+    first, last = starts == 0, above == 0
+    symbols = np.where(first, 0, np.where(last, 2, 1)).astype(np.int32)
+    low = np.where(first, frequencies, np.where(last, 1, starts))
+    high = np.where(last, frequencies, np.where(first, above - 1, above))
+    return symbols, _model(), _weights(np.stack([low, TOTAL - low - high, high], 1))
+
+
 class SymbolDecoder:
-    """Gives the columns of symbols back, one after another, told their frequencies.
+    """Decodes columns of symbols, one after another, each by its frequencies.
 
     Raises:
         CorruptError: `data` ends as no encoder would end it.
@@ -49,7 +89,7 @@ class SymbolDecoder:
         self._coder = constriction.stream.stack.AnsCoder(words)
 
     def take(self, frequencies: Ints) -> Ints:
-        """The next column: a symbol for each row of `frequencies` (`n k`), counted from 0."""
+        """Decode the next column: a symbol (counted from 0) for each row of `frequencies` (`n k`)."""
         n, k = frequencies.shape
         if k == 1 or not n:
             return np.zeros(n, np.int64)
@@ -57,12 +97,12 @@ class SymbolDecoder:
         return symbols.astype(np.int64)
 
     def take_alike(self, n: int, frequencies: Ints) -> Ints:
-        """The next column of `n` symbols, all of them of the same frequencies (`k`)."""
+        """Decode the next column of `n` symbols, all of the same frequencies (`k`)."""
         symbols: NDArray[np.int32] = self._coder.decode(_model(frequencies), n)
         return symbols.astype(np.int64)
 
     def finish(self) -> None:
-        """Say that all columns are taken.
+        """Check that all columns have been decoded.
 
         Raises:
             CorruptError: something is left over.
@@ -72,7 +112,7 @@ class SymbolDecoder:
 
 
 def _model(frequencies: NDArray[Any] | None = None) -> Any:
-    """The coder's model with exactly these frequencies, or those of which it is given the `_weights` later.
+    """Return the coder's model of exactly these frequencies, or of those whose `_weights` it is given later.
 
     constriction takes floats and turns them into integers: 1 + floor(scale * weight) each, where scale is
     (2^24 - n) / (sum of weights). Weights of frequency - 1 make that scale 1, and all of it exact; a test holds the

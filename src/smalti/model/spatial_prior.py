@@ -80,6 +80,13 @@ class SpatialPrior:
         return result
 
     @once
+    def starts(self) -> Ints:
+        """The sum of the frequencies of all smaller entries, for every entry of the tables."""
+        tables = self.tables.astype(np.int64)
+        starts: Ints = tables.cumsum(2) - tables
+        return starts
+
+    @once
     def costs(self) -> NDArray[np.float64]:
         """Bits of every entry of the tables."""
         costs: NDArray[np.float64] = PRECISION - np.log2(self.tables.astype(np.float64))
@@ -186,25 +193,32 @@ def neighbours(u: Ints) -> Ints:
     return around
 
 
-def spatial_costs(
-    prior: SpatialPrior, symbols: Ints, features: Floats, points: Ints
-) -> tuple[NDArray[np.float64], NDArray[np.float64], Ints]:
-    """What the symbols (`n c H W`) of images cost each in an ideal coder, in bits.
-
-    Also what each would cost one step nearer to the likeliest symbol, all others left alone, and that step: -1, 0 or 1.
-    """
+def spatial_tables(prior: SpatialPrior, symbols: Ints, features: Floats, points: Ints) -> tuple[Ints, Ints]:
+    """Return for each symbol (`n c H W`) the one nearest to the centre of its logistic, and its table (`n*H*W c`)."""
     n, c, h, w = symbols.shape
     of_positions = points.repeat(h * w)
-    active = prior.active[of_positions]
-    flat = symbols.transpose(1, 0, 2, 3).reshape(c, -1)
-    u = to_latents(flat, prior.steps[of_positions].T)
+    u = to_latents(symbols.transpose(1, 0, 2, 3).reshape(c, -1), prior.steps[of_positions].T)
     odd = np.tile(odd_positions(h, w).ravel(), n)
     around = neighbours(u.reshape(c, n, h, w)).reshape(4 * c, -1) * odd
     of_features = features.transpose(1, 0, 2, 3).reshape(-1, n * h * w)
     x = np.concatenate([of_features, inputs(around), ONE * odd[None], inputs(u)], dtype=np.float32)
     outputs = prior.mlp.outputs(x, embedding_columns(of_positions))  # n*H*W c 2
-    base, table = choose(prior, outputs, of_positions[:, None], np.arange(c))
-    off, tables = flat.T - base, prior.costs.reshape(WIDTHS * SHARES, -1)
+    return choose(prior, outputs, of_positions[:, None], np.arange(c))
+
+
+def spatial_costs(
+    prior: SpatialPrior, symbols: Ints, features: Floats, points: Ints
+) -> tuple[NDArray[np.float64], NDArray[np.float64], Ints]:
+    """Return the bits that each symbol (`n c H W`) of images takes of an ideal coder.
+
+    Return also the bits that each would take one step nearer to the likeliest symbol, all others left alone, and that
+    step: -1, 0 or 1.
+    """
+    n, c, h, w = symbols.shape
+    active = prior.active[points.repeat(h * w)]
+    base, table = spatial_tables(prior, symbols, features, points)
+    off = symbols.transpose(0, 2, 3, 1).reshape(-1, c) - base
+    tables = prior.costs.reshape(WIDTHS * SHARES, -1)
     step = np.where(active, -np.sign(off), 0)
     costs = (np.where(active, tables[table, off + moved + REACH], 0.0) for moved in (0, step))
 

@@ -7,13 +7,16 @@ from collections.abc import Iterator
 import numpy as np
 
 from smalti.entropy.frequencies import TOTAL, Ints
-from smalti.entropy.logistic_mixture import WHOLE_BITS, Logistics, Mixture, mixture_cdf, split_outputs
+from smalti.entropy.logistic_mixture import WHOLE, WHOLE_BITS, Logistics, Mixture, mixture_cdf, split_outputs
 from smalti.model.pixel_prior import COLUMNS, LEVEL_UNITS, ROWS, PixelPrior, Samples, level_count, to_samples
 from smalti.util.parallel import once
 
 NIBBLE = 16
 """Levels that the second symbol of a sample does not tell apart."""
-WHOLE = 1 << WHOLE_BITS
+KIND = 16
+"""Added to a symbol for each symbol of its sample that comes before it."""
+Coded = tuple[Ints, Ints, Ints, Ints, Ints]
+"""Of symbols: which samples, kinds, the distribution below each and up to each, and the largest value of both."""
 Place = tuple[Ints, Ints, Ints]
 """Of samples: their images, rows and columns, each `k`."""
 
@@ -31,7 +34,7 @@ class Wavefront:
         n, (h, m), window = len(sides), sides.max(0).tolist(), prior.window
         c, self._shape = window.channels, (n, h, m)
         self._side = max(window.reach, window.left) * c
-        self._lag = window.reach * c + 1
+        self.lag = window.reach * c + 1  # samples by which a row follows the one above it
         self._padded = np.zeros((n, window.above + h, m + 2 * self._side), np.uint8)
         row, column = np.minimum(np.arange(h), ROWS - 1), np.arange(m)
         self._rows, self._columns = row, np.minimum(column // c, COLUMNS - 1) * c + column % c
@@ -55,9 +58,9 @@ class Wavefront:
         Each wants a call of `take`.
         """
         _, h, m = self._shape
-        for at in range((h - 1) * self._lag + m):
-            rows = np.arange(max(0, -(-(at - m + 1) // self._lag)), min(h - 1, at // self._lag) + 1)
-            columns = at - rows * self._lag
+        for at in range((h - 1) * self.lag + m):
+            rows = np.arange(max(0, -(-(at - m + 1) // self.lag)), min(h - 1, at // self.lag) + 1)
+            columns = at - rows * self.lag
             k, images = ((rows[:, None] < self._heights) & (columns[:, None] < self._widths)).nonzero()
             if len(k):
                 place = images, rows[k], columns[k]
@@ -129,6 +132,27 @@ class SampleTables:
         mixture = centres[rows], widths[rows], logits[rows]
         return SampleTables(self._logistics, mixture, self.errors[rows], self._least)
 
+    def coded(self, levels: Ints) -> Iterator[Coded]:
+        """Yield the symbols that code these levels (`n`): zero or not of all, then sixteen levels and level of others.
+
+        An encoder needs no whole tables: the distribution at both ends of a symbol is enough.
+        """
+        every, zero = np.arange(len(levels)), self._zero
+        other = levels > 0
+        none = np.zeros_like(zero)
+        yield every, other.astype(np.int64), np.where(other, zero, none), np.where(other, WHOLE, zero), none + WHOLE
+        rest = np.flatnonzero(other)
+        if not len(rest):
+            return
+        level, zero = levels[rest], zero[rest]
+        nibble, last = level // NIBBLE, level % NIBBLE
+        first = nibble * NIBBLE
+        ends = self.part(rest).below(np.stack([first, first + NIBBLE, level, level + 1], 1).clip(1)).T
+        low, high = np.where(nibble > 0, np.maximum(ends[0], zero), zero), np.maximum(ends[1], zero)
+        yield rest, KIND + nibble, low - zero, high - zero, WHOLE - zero
+        below = np.where(last > 0, ends[2].clip(low, high), low)
+        yield rest, 2 * KIND + last, below - low, ends[3].clip(low, high) - low, high - low
+
     def of_zeros(self) -> Ints:
         """For each sample: level 0, or another."""
         first = (self._zero * (TOTAL - 2) >> WHOLE_BITS) + 1
@@ -147,6 +171,12 @@ class SampleTables:
         low, high = (np.take_along_axis(self._bounds, nibbles[:, None] + i, 1) for i in (0, 1))
         inner = self.below(nibbles[:, None] * NIBBLE + np.arange(1, min(NIBBLE, self._most)))
         return _conditional(np.concatenate([low, inner.clip(low, high), high], 1))
+
+
+def table_sizes(least: int) -> tuple[int, int, int]:
+    """Return how many entries the tables of each kind of symbol have; least: the smallest error of a block's images."""
+    most = int(level_count(np.array(least)))
+    return 2, len(range(NIBBLE, most, NIBBLE)) + 1, min(NIBBLE, most)
 
 
 def _conditional(bounds: Ints) -> Ints:

@@ -24,3 +24,14 @@ def psnr(error: float) -> float:
     20.0
     """
     return math.inf if error == 0 else -10 * math.log10(error)
+
+
+def squared_errors(x: NDArray[np.uint8], x_hat: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Return the MSE of each image (`n`), on pixels in [0, 1].
+
+    >>> squared_errors(np.zeros((1, 2, 2), np.uint8), np.full((1, 2, 2), 51, np.uint8)).round(6).tolist()
+    [0.04]
+    """
+    off = (x.astype(np.float64) - x_hat).reshape(len(x), -1) / 255
+    errors: NDArray[np.float64] = (off**2).mean(1)
+    return errors

@@ -5,7 +5,7 @@ weights -> integers -> ONNX, bounds proven -> symbols of training images -> rang
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,9 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from smalti.codec.block import Code
-from smalti.codec.latent_codec import analyse, payload_bytes, synthesise
-from smalti.codec.rdo import EFFORTS, nearest, total_cost
+from smalti.codec.latent_codec import encode_latents
+from smalti.codec.rdo import EFFORTS, LatentCode, nearest, total_cost
 from smalti.entropy.frequencies import TOTAL
 from smalti.entropy.logistic_mixture import (
     CDF_ONE,
@@ -49,6 +48,7 @@ from smalti.training.networks.integers import (
     weight_shift,
 )
 from smalti.training.networks.priors import FloatLatentPrior, FloatMaskedMLP, FloatSpatialPrior
+from smalti.training.networks.transforms import size_record
 
 Progress = Callable[[int, int], None]
 
@@ -182,7 +182,9 @@ def export_bundle(
         training,
     )
     spatial = integer_spatial_prior(codec.spatial_prior, to_numpy(codec.log_spatial_steps))
-    draft = replace(draft, spatial=spatial, positions=size.positions, training=dict(training) | {"size": asdict(size)})
+    draft = replace(
+        draft, spatial=spatial, positions=size.positions, training=dict(training) | {"size": size_record(size)}
+    )
     if base is not None and base.pixels is not None:
         kept = {name: base.networks[name] for name in (POST_FILTER,) if name in base.networks}
         draft = replace(
@@ -257,21 +259,20 @@ def proven_bundle(model: Model) -> bytes:
     return bundle_bytes(model)
 
 
-def _spatial_pays(x: NDArray[np.uint8], code: Code, model: Model) -> bool:
+def _spatial_pays(x: NDArray[np.uint8], code: LatentCode, model: Model) -> bool:
     """Whether local latents earn their bits on the first images."""
     some = code.pick(np.arange(len(x)))
     if model.spatial is None:
         return False
     quiet = replace(model, spatial=replace(model.spatial, active=np.zeros_like(model.spatial.active)))
-    without = Code(some.points, some.symbols, np.zeros_like(some.spatial))
+    without = LatentCode(some.points, some.symbols, np.zeros_like(some.spatial))
     return bool(total_cost(x, some, model).sum() < total_cost(x, without, quiet).sum())
 
 
 def _measure(model: Model, x: NDArray[np.uint8], point: int) -> OperatingPoint:
     """Payload and PSNR of images at an operating point, with search."""
-    code = analyse(x, np.full(len(x), point), model, EFFORTS[MEASURED_EFFORT])
-    error = mse(x, synthesise(code, model))
-    size = float(payload_bytes(code, model).mean())
+    block = encode_latents(x, np.full(len(x), point), model, EFFORTS[MEASURED_EFFORT])
+    error, size = mse(x, block.x_hat), float(block.rate.mean())
     return OperatingPoint(pixels=False, setting=point, bytes=round(size, 3), psnr=round(psnr(max(error, 1e-9)), 3))
 
 

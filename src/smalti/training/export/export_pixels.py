@@ -5,7 +5,7 @@ weights -> integers, bounds proven -> self-check -> dequantiser settled -> measu
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from smalti.codec.block_codec import block_images, code_images, reconstruct, sizes
+from smalti.codec.batching import block_images
+from smalti.codec.block_codec import encode_images
 from smalti.codec.rdo import EFFORTS, FAST_EFFORT
 from smalti.errors import TrainingError
 from smalti.model.bundle import no_latents
@@ -34,7 +35,7 @@ from smalti.training.networks.integers import (
     WIDTHS_AN_OCTAVE,
     weight_shift,
 )
-from smalti.training.networks.pixel_network import UNIT_ONE, WEIGHT_MAX, PixelCodec, PixelNet
+from smalti.training.networks.pixel_network import UNIT_ONE, WEIGHT_MAX, PixelCodec, PixelNet, pixel_size_record
 from smalti.training.networks.post_filter import SAMPLE_ONE, PostFilter, error_embeddings
 from smalti.training.tasks.post_filter_task import settle
 
@@ -75,7 +76,7 @@ def export_pixels(
         by_quality.append(_measure(draft, x, error))
         if progress:
             progress(1, len(ERRORS))
-    own = {"bytes_an_image": round(lossless, 3), "size": asdict(codec.size), **training}
+    own = {"bytes_an_image": round(lossless, 3), "size": pixel_size_record(codec.size), **training}
     return proven_bundle(replace(draft, measured=tuple(by_quality), training={**draft.training, "pixels": own}))
 
 
@@ -89,9 +90,9 @@ def _measure(model: Model, x: NDArray[np.uint8], error: int) -> OperatingPoint:
     point, size, left = OperatingPoint(pixels=True, setting=error, bytes=0.0, psnr=0.0), 0.0, 0.0
     step = block_images((*x.shape[1:], 1)[:3])
     for part in (x[i : i + step] for i in range(0, len(x), step)):
-        block = code_images(part, point, model, EFFORTS[FAST_EFFORT])
-        size += float(sizes(block, model).sum())
-        left += mse(part, reconstruct(block, part.shape, model)) * len(part)
+        (block,) = encode_images([part], point, model, EFFORTS[FAST_EFFORT])
+        size += float(block.rate.sum())
+        left += mse(part, block.x_hat) * len(part)
     return replace(point, bytes=round(size / len(x), 3), psnr=round(psnr(max(left / len(x), 1e-9)), 3))
 
 

@@ -26,7 +26,7 @@ from smalti.training.networks.integers import (
     WIDTHS_AN_OCTAVE,
 )
 from smalti.training.networks.priors import FloatMaskedMLP
-from smalti.training.networks.transforms import SPATIAL_GAIN, Analysis, Size, SpatialAnalysis, Synthesis
+from smalti.training.networks.transforms import SPATIAL_GAIN, Analysis, SpatialAnalysis, Synthesis, size_from
 
 CEILING = math.log2(LATENT_MAX / LATENT_ONE) - 0.05
 """Log2 of a step that has gone as far as it can."""
@@ -34,9 +34,6 @@ CROWDED, ROOM = 0.25, 2
 """If so many of the local latents' steps have, they are all made so many octaves smaller."""
 OCTAVES_AN_EMBEDDING = 0.7
 """Between the steps of neighbouring anchors, where nothing better is known."""
-
-EARLIER_NAMES = {"cell": "patch", "local": "spatial", "local_prior": "spatial_prior"}
-"""The fields of `Size` that the provenance of earlier bundles calls by other names."""
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -50,7 +47,7 @@ def restore(model: Model) -> Codec:
     try:
         ends = float(model.multipliers[0]), float(model.multipliers[-1])
         known = dict(model.training["size"]) | {"multipliers": ends}
-        size = Size(**{EARLIER_NAMES.get(str(name), str(name)): _tuple(value) for name, value in known.items()})
+        size = size_from(known)
         codec = Codec(size)
         spatial = model.spatial
         assert spatial is not None
@@ -107,10 +104,6 @@ def make_room(codec: Codec) -> None:
         stuck = steps[a] >= CEILING - ROOM
         steps[a] = torch.where(stuck, (steps[a + 1] + OCTAVES_AN_EMBEDDING).clamp_max(CEILING), steps[a])
     codec.spatial_steps.copy_(steps / STEP_GAIN)
-
-
-def _tuple(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
 
 
 def _tensor(values: NDArray[Any]) -> Tensor:

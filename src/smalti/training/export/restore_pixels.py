@@ -15,7 +15,7 @@ from smalti.model.model import POST_FILTER, Model
 from smalti.model.pixel_prior import MAX_ERROR, PixelPrior
 from smalti.training.export.export_pixels import output_units
 from smalti.training.networks.integers import ACTIVATION_ONE
-from smalti.training.networks.pixel_network import UNIT_ONE, PixelCodec, PixelNet, PixelSize
+from smalti.training.networks.pixel_network import UNIT_ONE, PixelCodec, PixelNet, pixel_size_from
 from smalti.training.networks.post_filter import SAMPLE_ONE, PostFilter, error_embeddings
 
 Array = NDArray[Any]
@@ -29,9 +29,7 @@ def restore_pixels(model: Model) -> PixelCodec:
         TrainingError: it has no such part, or one of a release that wrote other bundles.
     """
     try:
-        known = dict(model.training["pixels"]["size"])
-        post_filter = known.pop("post_filter" if "post_filter" in known else "smooth")  # "smooth" in earlier bundles
-        codec = PixelCodec(PixelSize(**known | {"post_filter": tuple(post_filter)}))
+        codec = PixelCodec(pixel_size_from(model.training["pixels"]["size"]))
         assert model.pixels is not None
         _net(codec.net, model.pixels)
         _post_filter(codec.post_filter, model.networks[POST_FILTER])

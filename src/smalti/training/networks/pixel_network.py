@@ -9,7 +9,9 @@ Each image of a batch may be off by an error of its own, which decides the level
 windows, and which the network is told by another bias.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -52,6 +54,17 @@ class PixelSize:
     def window(self) -> int:
         """Samples in the window."""
         return self.above * (2 * self.reach * self.channels + 1) + self.left * self.channels
+
+
+def pixel_size_record(size: PixelSize) -> dict[str, Any]:
+    """Return a size as the provenance of a bundle records it, where "smooth" is the post-filter."""
+    return {"smooth" if name == "post_filter" else name: value for name, value in asdict(size).items()}
+
+
+def pixel_size_from(record: Mapping[str, Any]) -> PixelSize:
+    """Return the size that `pixel_size_record` recorded."""
+    fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in record.items()}
+    return PixelSize(**{"post_filter" if k == "smooth" else k: v for k, v in fields.items()})
 
 
 class PixelNet(nn.Module):

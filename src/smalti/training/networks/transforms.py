@@ -7,8 +7,9 @@ of a cell in groups, then, with the features that the decoder makes of them, the
 """
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -55,6 +56,22 @@ class Size:
         """Rows and columns of sites."""
         (rows, columns), (h, w) = self.patches, self.patch
         return rows * h // POSITION_PIXELS, columns * w // POSITION_PIXELS
+
+
+RECORDED = {"patch": "cell", "spatial": "local", "spatial_prior": "local_prior"}
+"""The fields of `Size` that the provenance of a bundle calls by other names."""
+
+
+def size_record(size: Size) -> dict[str, Any]:
+    """Return a size as the provenance of a bundle records it."""
+    return {RECORDED.get(name, name): value for name, value in asdict(size).items()}
+
+
+def size_from(record: Mapping[str, Any]) -> Size:
+    """Return the size that `size_record` recorded."""
+    names = {recorded: name for name, recorded in RECORDED.items()}
+    fields: dict[str, Any] = {names.get(k, k): tuple(v) if isinstance(v, list) else v for k, v in record.items()}
+    return Size(**fields)
 
 
 def size_for(image: tuple[int, int, int]) -> Size:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from smalti.codec.block_codec import block_images
+from smalti.codec.batching import block_images
 from smalti.codec.pixel_codec import quantise
 from smalti.model.operating_points import LMBDA
 from smalti.model.pixel_prior import MAX_ERROR, SAMPLE_MAX, PixelPrior
@@ -38,7 +38,7 @@ def settle(post_filter: PostFilter, prior: PixelPrior, pixels: NDArray[np.uint8]
     errors = np.rint((steps - 1) / 2).astype(np.int64)
     block = block_images((*x.shape[1:], 1)[:3])
     parts = [slice(i, i + block) for i in range(0, len(x), block)]
-    coded = np.concatenate([quantise(x[part], errors[part], prior, LMBDA).samples for part in parts])
+    coded = np.concatenate([quantise([x[part]], errors[part], prior, LMBDA)[0][0] for part in parts])
     originals, samples = (torch.from_numpy(_planes(images)) for images in (x, coded))
     torch.manual_seed(seed)
     optimizer, rounds = soap(post_filter.parameters(), LEARNING_RATE, 256), ROUNDS * math.ceil(len(x) / BATCH)

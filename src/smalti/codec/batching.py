@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: MIT
+"""How many images make a block, and which blocks are coded at the same time."""
+
+from collections.abc import Sequence
+
+from smalti.types import Shape
+
+BLOCK_IMAGES, BLOCK_SAMPLES = 256, 1 << 20
+"""The most images and samples of a block: with more, one image is read later; with fewer, the coder's bytes count."""
+TOGETHER, MOST_LOAD = 4, 1 << 20
+"""The most whole blocks that are coded by pixels at the same time, and the most samples, counted as `load` does."""
+
+
+def block_images(shape: Shape, most: int = BLOCK_IMAGES) -> int:
+    """Return how many images of `shape` (h w c) make a block: at most `most`."""
+    h, w, c = shape
+    return max(1, min(most, BLOCK_SAMPLES // (h * w * c)))
+
+
+def alike(shape: Shape) -> Shape:
+    """Return the same for shapes (h w c) whose images are best coded together: neither is twice as large as the other.
+
+    >>> alike((28, 28, 1)), alike((17, 32, 1)), alike((33, 1, 3))
+    ((32, 32, 1), (32, 32, 1), (64, 1, 3))
+    """
+    h, w, c = shape
+    return 1 << (h - 1).bit_length(), 1 << (w - 1).bit_length(), c
+
+
+def load(blocks: Sequence[tuple[Shape, int]]) -> int:
+    """Return the samples, with room for the largest image, of blocks that are coded by pixels at the same time.
+
+    blocks: the shape (h w c) of the images of each, and their number.
+    """
+    h, w, c = (max(shape[side] for shape, _ in blocks) for side in range(3))
+    return sum(n for _, n in blocks) * max(h * w * c, MOST_LOAD // (TOGETHER * BLOCK_IMAGES))

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: MIT
+"""What can be read of any smalti file: an archive (`records.py`) or a file of a single image (`single_image.py`)."""
+
+from typing import Protocol
+
+from smalti.container.format import BlockHead, Index
+from smalti.util.storage import Storage
+
+
+class Reader(Protocol):
+    """The records of an open smalti file; a single image is seen as an archive of one block."""
+
+    storage: Storage
+    index: Index
+    model_id: bytes  # of the first model
+    count: int  # images
+    end: int  # bytes of the archive
+    growable: bool  # whether the file has room for more images
+    stored_checksums: bool  # whether blocks have checksums of their stored bytes, not of their pixels alone
+
+    def block(self, block: int, record: bytes | None = None) -> tuple[BlockHead, bytes]:
+        """Return head and payload of a block; `record` is the record of one that permutation coding carries."""
+
+    def decodes_to(self, head: BlockHead, pixels: bytes) -> bool:
+        """Return whether a block of that head is whole, where it decodes to pixels of that hash."""
+
+    def payload_bytes(self) -> int:
+        """Return the bytes of all payloads."""
+
+    def model(self, number: int) -> bytes | None:
+        """Return the bundle of a model, if the file holds it."""
+
+    def sections(self, code: int) -> list[tuple[int, bytes]]:
+        """Return the number of images and the data of each section of that code, in order."""
+
+    def has(self, code: int) -> bool:
+        """Return whether there is such a section."""
+
+    def close(self) -> None:
+        """Close the storage."""
