@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
+from helpers import payload_bytes
 from independent_reader import read
 
 import smalti
 from smalti.codec.fallback_codec import encode_fallback
 from smalti.demo.samples import draw_digits
 from smalti.errors import UsageError
-from smalti.rate.metrics import mse, psnr
+from smalti.rate.metrics import mse, psnr, squared_errors
 
 EIGHT = smalti.Packing(block_images=8)
 RAW = 255
@@ -21,18 +22,9 @@ def many() -> np.ndarray:
     return draw_digits(40, seed=4)
 
 
-def squared_errors(x: np.ndarray, x_hat: np.ndarray) -> np.ndarray:
-    """Return the mean squared error of each image."""
-    return np.array([mse(one[None], two[None]) for one, two in zip(x, x_hat, strict=True)])
-
-
 def blocks(path) -> list:
     """Return the blocks of a file, as a reader finds them that knows the specification alone."""
     return list(read(path.read_bytes()).blocks)
-
-
-def payload_bytes(path) -> int:
-    return sum(len(block.payload) for block in blocks(path))
 
 
 @pytest.mark.parametrize(("target", "effort"), [(19.5, 3), (22.0, 3), (22.0, 4), (24.0, 3)])

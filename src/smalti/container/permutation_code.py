@@ -42,7 +42,7 @@ def decode_permutation(keys: Sequence[bytes], size: int | None) -> bytes:
         CorruptError: it says something longer.
 
     >>> keys = [bytes([i]) for i in range(30)]
-    >>> spoken([keys[i] for i in arrange(keys, b"secret") or []], 6)
+    >>> decode_permutation([keys[i] for i in encode_permutation(keys, b"secret") or []], 6)
     b'secret'
     """
     values, left = sorted(set(keys)), Counter(keys)

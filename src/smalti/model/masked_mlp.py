@@ -181,7 +181,7 @@ class Steps:
 def embedding_weights(points: Ints) -> Ints:
     """Weights of the anchors (`n ANCHORS`) for operating points (`n`): linear between two neighbours, in SUBSTEPS.
 
-    >>> anchor_weights(np.array([0, 11]))[:, :4].tolist()
+    >>> embedding_weights(np.array([0, 11]))[:, :4].tolist()
     [[8, 0, 0, 0], [0, 5, 3, 0]]
     """
     distance: Ints = np.abs(points[:, None] - SUBSTEPS * np.arange(QUALITY_EMBEDDINGS))
