@@ -115,7 +115,8 @@ def select(
         typer.Option(metavar="N", help="The number of the first image, from 0; a negative number counts from the end."),
     ] = 0,
     stop: Annotated[
-        int | None, typer.Option(metavar="N", help="The image to stop before, counted likewise.", show_default="the end")
+        int | None,
+        typer.Option(metavar="N", help="The image to stop before, counted likewise.", show_default="the end"),
     ] = None,
     name: Annotated[
         str | None,
