@@ -72,7 +72,7 @@ _HOME = {
     "unpack": "api",
     "verify": "archive.verify",
 }
-"""The modules of the public names. Each is imported when such a name is first used, so that `import smalti` is cheap."""
+"""The modules of the public names, each imported when such a name is first used, so that `import smalti` is cheap."""
 
 
 def __getattr__(name: str) -> Any:

@@ -2,8 +2,8 @@
 """Append records to an archive in place, so that it stays readable at every moment.
 
 First the old end of the archive is written into the header; then the new records are written behind it; then the new
-end is written into the header. If this is interrupted, readers ignore what lies behind the old end, and the next process
-that appends overwrites it.
+end is written into the header. If this is interrupted, readers ignore what lies behind the old end, and the next
+process that appends overwrites it.
 """
 
 import contextlib
