@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The types of what is packed and unpacked: images with names and labels, in parts of one shape.
+"""The types of what is packed: images with names and labels, in parts of one shape.
 
 `exchange/` reads them from other formats and writes them to other formats.
 """

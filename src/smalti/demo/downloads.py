@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Public data sets: their URLs and checksums, and their download into the user's cache (needs pooch)."""
+"""Public data sets: their URLs, checksums and download into the user's cache (needs pooch)."""
 
 import os
 from collections.abc import Sequence

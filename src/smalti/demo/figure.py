@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Draw a figure of originals beside their reconstructions, with bytes and PSNR under each pair."""
+"""Draw originals beside their reconstructions, with bytes and PSNR under each pair."""
 
 from collections.abc import Sequence
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Draw digits that look handwritten, 28x28 gray, for the demo and the tests, which need no data set.
+"""Draw digits that look handwritten, 28x28 gray: images for the demo and the tests.
 
 Strokes are bent and slanted at random and drawn large; the digit is then shrunk so that its longer side has 20 pixels,
 and centred by mass, as the digits of MNIST are (LeCun et al. 1998, section III.A).

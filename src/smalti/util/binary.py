@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Hashes and integers of variable length, as the format has them in bytes. Standard library only."""
+"""Hashes and integers of variable length, as bytes. Standard library only."""
 
 import hashlib
 
