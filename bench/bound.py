@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: MIT
 """Upper bounds of the rate-distortion function R(D) of a set of images.
 
-Gaussian: of all sources with one covariance the Gaussian needs most bits for a squared error, and its R(D) is known:
+Gaussian: among all sources with one covariance the Gaussian needs the most bits for a squared error; its R(D) is known:
 reverse water-filling over the eigenvalues (Cover and Thomas 2006, theorem 10.3.3 and after).
 
 Variational: any encoder q(y | x), prior p(y) and decoder show that R(E[d]) <= E[KL(q || p)] (Balle et al. 2017,
 section 3; Yang and Mandt 2022). The codec's own networks are taken as a family of beta-VAEs, one for all multipliers:
-logistic posteriors of learned width in the place of rounding (the noise of a latent that says nothing can then be
-just what the prior expects, and costs nothing), the density of the autoregressive mixture, no narrower than such noise,
-in the place of probabilities, floats in the place of integers. Trained on for it, evaluated on other images.
+logistic posteriors of learned width replace rounding (so that a latent that carries nothing can have the distribution
+of the prior, and costs nothing); the density of the autoregressive mixture, no narrower than the noise of rounding,
+replaces probabilities; floats replace integers. The networks are trained further for the bound, and it is evaluated on
+other images.
 """
 
 import math
@@ -29,26 +30,27 @@ from smalti.types import Pixels
 LEARNING_RATE = 1e-3
 BATCH = 192
 ROUNDING = 0.5 * math.log2(3 / math.pi**2 / 12)
-"""Log2 of the width of a logistic of the variance of rounding to steps of 1."""
+"""The log2 of the width of a logistic that has the variance of rounding to steps of 1."""
 QUALITIES = tuple(float(q) for q in np.linspace(0, 1, 17))
+"""The operating points at which the bound is evaluated, from 0 to 1."""
 
 
 def gaussian_rate(x: Pixels, psnr: float) -> float:
-    """Bits an image at `psnr` dB of a Gaussian source with the covariance of `x` (`n h w`)."""
+    """Return the bits an image, at `psnr` dB, of a Gaussian source with the covariance of the images `x` (`n h w`)."""
     pixels = x.reshape(len(x), -1) / 255
     variances = np.linalg.eigvalsh(np.cov(pixels, rowvar=False)).clip(1e-12)
     target, low, high = pixels.shape[1] * 10 ** (-psnr / 10), 0.0, float(variances.max())
-    for _ in range(100):  # the water level
+    for _ in range(100):  # bisection of the water level
         level = (low + high) / 2
         low, high = (level, high) if np.minimum(variances, level).sum() < target else (low, level)
     return float(0.5 * np.log2(np.maximum(variances / high, 1)).sum())
 
 
 class Bound(nn.Module):
-    """The codec with logistic posteriors: its rate is a Kullback-Leibler divergence."""
+    """The codec with logistic posteriors, whose rate is a Kullback-Leibler divergence."""
 
     def __init__(self, codec: Codec, *, spatial: bool) -> None:
-        """local: whether there are local latents; a model that codes none has no use for them here either."""
+        """Take the networks of `codec`; `spatial` tells whether it codes spatial latents."""
         super().__init__()
         self.codec, self.spatial, size = codec, spatial, codec.size
         features = size.analysis[0] * (size.patch[0] // 4) * (size.patch[1] // 4)
@@ -60,7 +62,7 @@ class Bound(nn.Module):
             nn.init.zeros_(head.bias)
 
     def forward(self, x: Tensor, quality: Tensor) -> tuple[Tensor, Tensor]:
-        """Rate (bits) and squared error of each image of `x` (`b c h w` in [0, 1]); one sample of the posterior."""
+        """Return rate (bits) and squared error of each image of `x` (`b c h w` in [0, 1]), for a posterior sample."""
         codec, embeddings = self.codec, embedding_weights(quality)
         of_patches = embeddings.repeat_interleave(codec.size.patches[0] * codec.size.patches[1], 0)
         positions, cells = codec.g_a.features(x, embeddings)
@@ -94,19 +96,22 @@ class Bound(nn.Module):
 
 
 def _logistic(like: Tensor) -> Tensor:
-    """Samples of the logistic of width 1."""
+    """Return samples of the logistic of width 1, as many as `like` has elements."""
     return torch.logit(torch.rand_like(like), eps=1e-6)
 
 
 def _log_density(z: Tensor, log_width: Tensor) -> Tensor:
-    """Log2 of the logistic's density, `z` widths from its centre."""
+    """Return the log2 of the density of a logistic, `z` widths from its centre."""
     return -(F.softplus(z) + F.softplus(-z)) / math.log(2) - log_width
 
 
 def _divergence(
     v: Tensor, mean: Tensor, log_width: Tensor, least: Tensor, mixture: tuple[Tensor, Tensor, Tensor]
 ) -> Tensor:
-    """log2 q(v) - log2 p(v) of each latent (`b l`): a sample of the divergence. least: of log widths of p."""
+    """Return log2 q(v) - log2 p(v) of each latent (`b l`), a sample of the divergence.
+
+    `least` bounds the log2 widths of p from below.
+    """
     log_q = _log_density((v - mean) * torch.exp2(-log_width), log_width)
     centres, widths, logits = mixture
     widths = torch.logaddexp2(widths.clamp(-NARROWEST, 6), least[..., None])
@@ -141,7 +146,7 @@ def fit(bound: Bound, x: Pixels, steps: int, progress: Callable[[int], None], se
 
 @torch.no_grad()
 def curve(bound: Bound, x: Pixels, seed: int = 1) -> NDArray[np.float64]:
-    """PSNR (dB) and bits an image over images (`n h w`) at each of QUALITIES: `k 2`, by rising PSNR."""
+    """Return PSNR (dB) and bits an image, over images (`n h w`), at each of QUALITIES: `k 2`, sorted by PSNR."""
     torch.manual_seed(seed)
     bound.eval()
     points = []

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What a larger network for coding by pixels buys: lossless bytes and speed of several sizes; CSV and plot."""
+"""Benchmark of networks of several sizes for coding by pixels: lossless bytes and speed; CSV and plot."""
 
 import csv
 import tempfile
@@ -24,12 +24,12 @@ from smalti.training.tasks.pixel_task import PixelPlan, PixelTask
 from smalti.types import Pixels, shape_of
 
 SIZES = {"tiny": (24, 2), "small": (48, 2), "medium": (80, 3), "large": (128, 3)}
-"""Units of a layer, and layers."""
+"""The units of a layer and the number of layers of each size."""
 BLOCK = 256
 
 
 def run(model: Model, x_train: Pixels, x: Pixels, steps: int, output: Path) -> None:
-    """Train each size for `steps` steps on `x_train`, code `x` with it; `model` is only what carries the networks."""
+    """Train each size for `steps` steps on `x_train`, and code `x` with a copy of `model` that has this network."""
     console = Console(stderr=True)
     rows: list[dict[str, Any]] = []
     for name, (width, layers) in SIZES.items():
@@ -66,7 +66,7 @@ def run(model: Model, x_train: Pixels, x: Pixels, steps: int, output: Path) -> N
 
 
 def _write(rows: list[dict[str, Any]], steps: int, output: Path) -> None:
-    """`sizes.csv` and `sizes.png`."""
+    """Write `sizes.csv` and `sizes.png`."""
     output.mkdir(parents=True, exist_ok=True)
     with (output / "sizes.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
