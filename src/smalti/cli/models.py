@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The commands smalti models and smalti model info."""
 
+import math
 import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
@@ -157,18 +158,22 @@ def made_how(known: Any) -> str:
     known: what the bundle records, JSON from whoever made it.
 
     >>> made_how({"images": 1200, "sources": ["a.zip"], "epochs": 7, "steps": 84, "seconds": 131, "smalti": "0.1.0"})
-    'This part was trained on 1,200 images of a.zip: 7 epochs, 84 steps, 2 minutes. smalti 0.1.0 made it.'
+    'This part was trained on 1,200 images from a.zip: 7 epochs, 84 steps, 2 minutes. smalti 0.1.0 made it.'
     """
     if not isinstance(known, Mapping):
         return ""
-    number = {key: value for key, value in known.items() if type(value) in (int, float)}
+    number = {key: value for key, value in known.items() if type(value) in (int, float) and math.isfinite(value)}
     effort = [_counted(number[f"{unit}s"], unit) for unit in ("epoch", "step") if f"{unit}s" in number]
     if "seconds" in number:
         seconds = number["seconds"]
         effort.append(_counted(round(seconds), "second") if seconds < 60 else _counted(round(seconds / 60), "minute"))
     files = known.get("sources")
     files = [str(file) for file in files] if isinstance(files, list) else []
-    of = f" of {', '.join(files[:3])}{f' and {len(files) - 3} more sources' if len(files) > 3 else ''}" if files else ""
+    of = (
+        f" from {', '.join(files[:3])}{f' and {len(files) - 3} more sources' if len(files) > 3 else ''}"
+        if files
+        else ""
+    )
     took = f": {', '.join(effort)}" if effort else ""
     sentences = []
     if "images" in number:
@@ -179,7 +184,9 @@ def made_how(known: Any) -> str:
         sentences.append(f"It began with the weights {weights}.")
     if "validation_images" in number:
         best = f"; on them, it was best after epoch {number['best_epoch']}" if "best_epoch" in number else ""
-        sentences.append(f"{_counted(number['validation_images'], 'other image')} were held out{best}.")
+        held_out = number["validation_images"]
+        were = "was" if held_out == 1 else "were"
+        sentences.append(f"{_counted(held_out, 'other image')} {were} held out{best}.")
     if "smalti" in known:
         day = f" on {known['date']}" if "date" in known else ""
         sentences.append(f"smalti {known['smalti']} made it{day}.")

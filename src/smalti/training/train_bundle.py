@@ -124,7 +124,7 @@ def _train_parts(
             continue
         listener.stage("exporting", part)
         seen, held_out = pixels[trained.train_index], pixels[trained.validation_index]
-        provenance = _provenance(trained, part, task.plan.batch, files, start)
+        provenance = _provenance(trained, part, task, files, start)
         data = exporter(trained.model, model)(trained.model, output.stem, seen, held_out, provenance, listener.advance)
         model, made = parse_bundle(data), (data, held_out)
         listener.finished(f"{part}: best at epoch {trained.state.best_epoch}; log and plot in {folder / part}")
@@ -133,12 +133,14 @@ def _train_parts(
     return made
 
 
-def _provenance(trained: "Trained", part: str, batch: int, files: list[str], start: Model | None) -> dict[str, Any]:
+def _provenance(trained: "Trained", part: str, task: "Task", files: list[str], start: Model | None) -> dict[str, Any]:
     """Return what the bundle records of how a part was made."""
     from smalti import __version__
 
     state = trained.state
-    known: dict[str, Any] = {} if start is None else {"from": f"{start.name} {start.id.hex()}"}
+    known: dict[str, Any] = {}
+    if start is not None and getattr(task.plan, "start", None) is not None:  # it may have no weights for this part
+        known["from"] = f"{start.name} {start.id.hex()}"
     return known | {
         "smalti": __version__,
         "date": datetime.now(UTC).date().isoformat(),
@@ -149,6 +151,6 @@ def _provenance(trained: "Trained", part: str, batch: int, files: list[str], sta
         "seed": state.seed,
         "epochs": len(state.log),
         "best_epoch": state.best_epoch,
-        "steps": len(state.log) * (len(trained.train_index) // batch),
+        "steps": len(state.log) * (len(trained.train_index) // task.plan.batch),
         "seconds": round(state.seconds),
     }
