@@ -169,15 +169,12 @@ def made_how(known: Any) -> str:
         effort.append(_counted(round(seconds), "second") if seconds < 60 else _counted(round(seconds / 60), "minute"))
     files = known.get("sources")
     files = [str(file) for file in files] if isinstance(files, list) else []
-    of = (
-        f" from {', '.join(files[:3])}{f' and {len(files) - 3} more sources' if len(files) > 3 else ''}"
-        if files
-        else ""
-    )
+    more = f" and {_counted(len(files) - 3, 'more source')}" if len(files) > 3 else ""
+    origin = f" from {', '.join(files[:3])}{more}" if files else ""
     took = f": {', '.join(effort)}" if effort else ""
     sentences = []
     if "images" in number:
-        sentences.append(f"This part was trained on {_counted(number['images'], 'image')}{of}{took}.")
+        sentences.append(f"This part was trained on {_counted(number['images'], 'image')}{origin}{took}.")
     if "from" in known:
         start = re.fullmatch(r"(\S+) ([0-9a-f]{16})", str(known["from"]))
         weights = f"of model {start[1]} ({start[2]})" if start else "of an earlier model"
