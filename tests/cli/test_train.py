@@ -7,6 +7,7 @@ import sys
 import time
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from helpers import write_idx
 from independent_reader import read
@@ -21,6 +22,19 @@ pytest.importorskip("torch", reason='training needs torch: pip install "smalti[t
 
 def run(*arguments) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-m", "smalti", *map(str, arguments)], capture_output=True, encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("shape", "words", "options"),
+    [((4, 28, 28), "too few", ()), ((1, 30, 28), "30x28", ("--architecture", "autoencoder"))],
+)
+def test_images_that_cannot_be_trained_on_get_one_line(tmp_path, shape, words, options):
+    source = write_idx(tmp_path / "x-idx3-ubyte", np.zeros(shape, np.uint8))
+    done = run("train", source, "-o", tmp_path / "x.model", *options)
+    assert done.returncode == 1
+    assert done.stderr.startswith("smalti: ")
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert words in done.stderr
 
 
 def test_the_command_survives_kill_9_and_makes_a_model(tmp_path):
