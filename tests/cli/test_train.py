@@ -81,6 +81,7 @@ def test_a_lossless_part_joins_a_model(tmp_path):
     base, model = smalti.load_model("mnist-autoencoder"), smalti.load_model(tmp_path / "x.model")
     assert model.training["architecture"] == "autoencoder"
     assert model.training["pixels"]["architecture"] == "pixels"
+    assert "from" not in model.training["pixels"]  # the autoencoder has no weights for this part
     assert base.networks.items() <= model.networks.items()
     assert model.id != base.id
     files = [tmp_path / "base.smalti", tmp_path / "latents.smalti"]
