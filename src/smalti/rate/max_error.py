@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Meet a largest error of every sample (0: lossless), by pixels or by the fallback if that is smaller."""
+"""Meet a largest error of every sample (0: lossless), by pixels or by the fallback."""
 
 import zlib
 from collections.abc import Sequence

@@ -194,7 +194,7 @@ class _Mean:
         return float(block.rate.sum() if self.target.psnr is None else squared_errors(x, block.x_hat).sum())
 
     def _expected(self) -> int:
-        """Return the index of the first operating point that is enough on the images by which the model was measured."""
+        """Return the index of the first operating point that is enough by the measurements in the model."""
         for i, point in enumerate(self.points):
             value = point.bytes if self.target.psnr is None else point.error
             if self._enough(value * self.n, self.n):

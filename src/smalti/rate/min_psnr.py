@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Meet a least PSNR of every image: each at the lowest operating point that has it, or by the fallback."""
+"""Meet a least PSNR of every image, each at its lowest operating point or by the fallback."""
 
 import numpy as np
 from numpy.typing import NDArray

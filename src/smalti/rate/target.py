@@ -157,7 +157,7 @@ def code_blocks(
 def code_at(
     parts: Iterable[Pixels], point: OperatingPoint, model: Model, effort: Effort
 ) -> Iterator[tuple[Pixels, Block]]:
-    """Yield each of `parts` and its block at one operating point; images that take fewer bytes losslessly are lossless."""
+    """Yield each of `parts` and its block at an operating point; images that are smaller so are lossless."""
 
     def work(some: Sequence[Pixels]) -> list[Block]:
         fitting = model.fitting(point, shape_of(some[0]))
