@@ -71,8 +71,8 @@ def pack(
         max_error: the most that a sample (0 to 255) may be off by; 0 is lossless.
         effort: 1 (fast) to 9 (fewest bytes); decoding takes the same time.
         packing: how the file is made: images of a block, whether it holds its model, whether order is kept, metadata.
-        on_bad: a function that is called with an image that cannot be read; if it returns, the image is left out.
-            Without it, the error is raised.
+        on_bad: a function that is called with the error of an image that cannot be read; if it returns, the image is
+            left out. Without it, the error is raised.
         force: whether `path` is replaced if it exists.
         progress: a function that is called with the number of images just done, and of all (None if not known).
 
