@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Find the models that the blocks of a damaged archive need, by their ids or by what decodes the blocks."""
+"""Find the models that the blocks of a damaged archive need, by ids or by decoding."""
 
 import contextlib
 from collections.abc import Iterable, Sequence

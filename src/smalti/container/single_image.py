@@ -125,7 +125,7 @@ class SingleReader:
     def __init__(
         self, storage: Storage, head: Single, data: bytes, model_id: bytes, model_shape: tuple[int, int, int]
     ) -> None:
-        """head, data: as `read_single` returns them. model_id: the model. model_shape: its images' shape (h w c)."""
+        """head, data: as `read_single` returns them. model_shape: the shape (h w c) of the images of the model."""
         self.storage, self.head, self.model_id, self._data = storage, head, model_id, data
         self.end = storage.size
         height, width, channels = model_shape if head.sides is None else (*head.sides, head.mode)

@@ -180,7 +180,7 @@ def table_sizes(least: int) -> tuple[int, int, int]:
 
 
 def _conditional(bounds: Ints) -> Ints:
-    """Return the frequencies (`n k`) of lying between each of `bounds` (`n k+1`, rising) and the next."""
+    """Return the frequencies (`n k`) of each interval between neighbours of `bounds` (`n k+1`, rising)."""
     k = bounds.shape[1] - 1
     whole = np.maximum(bounds[:, -1:] - bounds[:, :1], 1)
     cumulative = (bounds - bounds[:, :1]) * (TOTAL - k) // whole
