@@ -100,10 +100,6 @@ class Head:
             raise CorruptError("the head of a block has an impossible field; the file is damaged")
         return head
 
-    def needs_model(self) -> bool:
-        """Return whether a model is needed to decode the block."""
-        return bool(self.points or self.errors)
-
 
 def describe_payload(payload: bytes, n: int) -> str:
     """Say in words how the `n` images of a payload are coded.
