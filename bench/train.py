@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Train further for benchmarks: for one quality or largest error alone, to see what serving all of them costs."""
+"""Train further for benchmarks, to see what serving all qualities with one network costs."""
 
 import tempfile
 from collections.abc import Callable, Mapping

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The operating points of a model: its measured pairs of rate and distortion, and which one a quality asks for.
+"""The operating points of a model: measured rates and distortions, and which one a quality asks for.
 
 An operating point codes an image by latents with given quantisation steps, or by pixels up to a given largest error.
 The rate (bytes) and the distortion (squared error) of each were measured on held-out images when the model was made.

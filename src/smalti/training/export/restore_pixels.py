@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Restore the networks that code by pixels from a bundle: the inverse of `export_pixels.py`, but for rounding."""
+"""Restore the networks that code by pixels from a bundle, for further training."""
 
 from typing import Any
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Layers that train in floats and decode in integers: their scales, and rounding with straight-through gradients.
+"""Layers that train in floats and decode in integers: scales, and straight-through rounding.
 
 Everything on the decoder's side is built so that it can run on integers: ReLUs with a ceiling, activations in steps of
 1/128, latents in steps of 1/256, weights in 8 bits with a power of two as the scale of each output. With `exact` the

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Train the networks that code by pixels: bits and remaining error, for each image a largest error of its own."""
+"""Train the networks that code by pixels: bits and error, with a largest error for each image."""
 
 import math
 from dataclasses import dataclass
