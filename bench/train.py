@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Benchmark of one model for all qualities against networks that are trained for a single quality."""
+"""Train further for benchmarks, to see what serving all qualities with one network costs."""
 
 import tempfile
 from collections.abc import Callable, Mapping
@@ -30,7 +30,7 @@ from smalti.types import Pixels
 
 @torch.no_grad()
 def cost(codec: Codec, x: Pixels, quality: float) -> tuple[float, float, float]:
-    """Return bytes an image, MSE, and bits + multiplier * squared error of `x` (`n h w`), by the integer decoder."""
+    """Return bytes of an image, MSE, bits + multiplier * squared error, for images (`n h w`) decoded in integers."""
     rates, errors = [], []
     for part in torch.split(torch.from_numpy(x[:, None].copy()), 500):
         rate, error = codec.eval()(part.float() / 255, torch.full((len(part),), quality), "rounded", exact=True)
@@ -45,7 +45,7 @@ HEAD = ("| trained on | bytes an image | PSNR, dB | bits + multiplier * error |"
 
 
 def single(model: Model, x_train: Pixels, x_test: Pixels, quality: float, steps: int, output: Path) -> None:
-    """Train coding by latents further, for all qualities and for one alone, and compare both at that one."""
+    """Train the latents of `model` further, for all qualities and for one alone, and compare both at that quality."""
     codec = restore(model)
     plan = CodecPlan(codec.size, steps=steps, start=model.id.hex(), **FURTHER)
     _compare(
@@ -59,7 +59,7 @@ def single(model: Model, x_train: Pixels, x_test: Pixels, quality: float, steps:
 
 
 def single_pixels(model: Model, x_train: Pixels, x_test: Pixels, error: int, steps: int, output: Path) -> None:
-    """Do the same for coding by pixels, at one largest error."""
+    """Train coding by pixels further, for all largest errors and for one alone, and compare both at that error."""
     codec = restore_pixels(model)
     plan = PixelPlan(codec.size, steps=steps, start=model.id.hex(), **PIXELS_FURTHER)
     few = x_train[: steps * plan.batch + plan.most_validation]  # whole epochs are trained
@@ -94,7 +94,7 @@ def _compare(
     x_train: Pixels,
     path: Path,
 ) -> None:
-    """Train by each of `plans` (None: no training), measure the result, and write a table to `path`."""
+    """Train by each of `plans` (None: not at all), measure the results, and write a table to `path`."""
     console, lines = Console(), list(HEAD)
     for name, plan in plans.items():
         trained = start

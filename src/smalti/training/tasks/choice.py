@@ -12,7 +12,7 @@ from torch import nn
 from smalti.errors import SourceError
 from smalti.model.model import Model
 from smalti.training.export.export_autoencoder import export_autoencoder
-from smalti.training.export.export_codec import Progress, export_bundle
+from smalti.training.export.export_codec import export_bundle
 from smalti.training.export.export_pixels import export_pixels
 from smalti.training.export.restore_codec import restore
 from smalti.training.export.restore_pixels import restore_pixels
@@ -26,7 +26,7 @@ from smalti.training.tasks.pixel_task import FURTHER as PIXELS_FURTHER
 from smalti.training.tasks.pixel_task import PixelPlan, PixelTask
 from smalti.training.tasks.task import Task
 from smalti.training.training_plan import CODEC_BATCH, CODEC_STEPS, PIXEL_BATCH, PIXEL_STEPS, TrainingPlan
-from smalti.types import describe
+from smalti.types import Progress, describe
 
 SIDES = (8, 128)
 """The least and the largest height and width of images that latents are trained on, in pixels."""
