@@ -17,7 +17,7 @@ from smalti.model.model import Model
 from smalti.rate.max_error import near_lossless
 from smalti.training.export.export_pixels import integer_pixels
 from smalti.training.listener import Nobody
-from smalti.training.loop import train
+from smalti.training.loop import train_network
 from smalti.training.networks.pixel_network import PixelCodec, PixelSize
 from smalti.training.plan import Hardware
 from smalti.training.tasks.pixel_task import PixelPlan, PixelTask
@@ -37,7 +37,7 @@ def run(model: Model, x_train: Pixels, x: Pixels, steps: int, output: Path) -> N
         with tempfile.TemporaryDirectory() as folder:
             task = PixelTask(PixelPlan(size, steps=steps))
             few = x_train[: steps * task.plan.batch + task.plan.most_validation]  # whole epochs are trained
-            codec = train(few, Path(folder), task, Nobody(), Hardware("cpu")).model
+            codec = train_network(few, Path(folder), task, Nobody(), Hardware("cpu")).model
         assert isinstance(codec, PixelCodec)
         prior = integer_pixels(codec.net)
         of = replace(model, pixels=prior)

@@ -17,7 +17,7 @@ from smalti.model.operating_points import multiplier_of
 from smalti.training.export.restore_codec import restore
 from smalti.training.export.restore_pixels import restore_pixels
 from smalti.training.listener import Nobody
-from smalti.training.loop import train
+from smalti.training.loop import train_network
 from smalti.training.networks.codec_network import Codec, lagrangian
 from smalti.training.networks.pixel_network import PixelCodec
 from smalti.training.plan import FURTHER, CodecPlan, Hardware
@@ -100,7 +100,7 @@ def _compare(
         trained = start
         if plan is not None:
             with tempfile.TemporaryDirectory() as folder:
-                trained = train(x_train, Path(folder), task(plan), Nobody(), Hardware("cpu")).model
+                trained = train_network(x_train, Path(folder), task(plan), Nobody(), Hardware("cpu")).model
         rate, mse, total = measure(trained)
         lines.append(f"| {name} | {rate:.2f} | {-10 * np.log10(mse):.2f} | {total:.1f} |")
         console.print(lines[-1], highlight=False)

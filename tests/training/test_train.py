@@ -130,7 +130,7 @@ def test_images_that_cannot_be_trained_on_are_refused(images, tmp_path):
 
 def test_a_process_that_only_helps_ends_there(images, tmp_path, monkeypatch):
     pytest.importorskip("torch")
-    monkeypatch.setattr("smalti.training.loop.train", lambda *_: SimpleNamespace(main=False))
+    monkeypatch.setattr("smalti.training.loop.train_network", lambda *_: SimpleNamespace(main=False))
     with pytest.raises(SystemExit) as left:
         train(images, tmp_path / "x.model", plan=TINY)
     assert left.value.code == 0

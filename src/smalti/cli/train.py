@@ -176,7 +176,7 @@ class _Bar:
     def say(self, text: str) -> None:
         self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
-    def advance(self, done: int, total: int) -> None:
+    def advance(self, done: int, total: int | None) -> None:
         self._advance(done, total)
 
     def finished(self, words: str) -> None:

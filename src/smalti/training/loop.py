@@ -50,7 +50,7 @@ class Trained:
     validation_index: NDArray[np.int64]
 
 
-def train(
+def train_network(
     pixels: NDArray[np.uint8], folder: Path, task: Task, listener: Listener, hardware: Hardware | None = None
 ) -> Trained:
     """Train on `pixels` (uint8, `n h w` or `n h w c`), from the checkpoint in `folder` if there is one.

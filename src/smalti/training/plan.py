@@ -54,7 +54,7 @@ FURTHER: dict[str, Any] = {"spatial": (0.0, 0.0), "mixed": 0.2, "exact": 0.5, "r
 
 
 @dataclass(frozen=True)
-class Plan:
+class AutoencoderPlan:
     """A plan for the autoencoder."""
 
     phases: tuple[Phase, ...] = FAST

@@ -111,7 +111,7 @@ def _train_parts(
     listener: Listener,
 ) -> tuple[bytes, Pixels]:
     """Train and export part after part; return the bundle, and images that the last part was not trained on."""
-    from smalti.training.loop import train as train_network
+    from smalti.training.loop import train_network
     from smalti.training.plan import Hardware
     from smalti.training.tasks.choice import exporter
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from smalti.training.networks.autoencoder import FULL, Autoencoder, grow
 from smalti.training.optimizer import soap
-from smalti.training.plan import Plan
+from smalti.training.plan import AutoencoderPlan
 from smalti.training.report import plot_loss
 from smalti.training.tasks.task import Row
 
@@ -22,7 +22,7 @@ MIN_ALIVE = 0.5
 class AutoencoderTask:
     """The task of the autoencoder; `task.Task` describes its methods."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: AutoencoderPlan) -> None:
         self.plan = plan
 
     def held_out(self, n: int) -> int:

@@ -19,7 +19,7 @@ from smalti.training.export.restore_pixels import restore_pixels
 from smalti.training.networks.autoencoder import Autoencoder
 from smalti.training.networks.pixel_network import PixelCodec, PixelSize
 from smalti.training.networks.transforms import size_for
-from smalti.training.plan import FAST, FURTHER, REFERENCE, CodecPlan, Plan
+from smalti.training.plan import FAST, FURTHER, REFERENCE, AutoencoderPlan, CodecPlan
 from smalti.training.tasks.autoencoder_task import AutoencoderTask
 from smalti.training.tasks.codec_task import CodecTask
 from smalti.training.tasks.pixel_task import FURTHER as PIXELS_FURTHER
@@ -113,7 +113,7 @@ def autoencoder_task(shape: Shape, *, schedule: Literal["fast", "reference"], ep
     phases = FAST if schedule == "fast" else REFERENCE
     if epochs is not None:
         phases = (replace(phases[0], epochs=epochs), *phases[1:])
-    return AutoencoderTask(Plan(phases=phases, seed=seed))
+    return AutoencoderTask(AutoencoderPlan(phases=phases, seed=seed))
 
 
 class Exporter(Protocol):
