@@ -97,7 +97,7 @@ def network_with_a_constant_of_2_60():
     return bundle_of(members | {"synthesis.onnx": network})
 
 
-@attack(bundle, "ModelError", "which smalti never writes", "x.model")
+@attack(bundle, "ModelError", "smalti never writes", "x.model")
 def network_with_external_data():
     """A constant whose elements are in a file of the reader's machine."""
     members = build.tiny_members(latents=True)
