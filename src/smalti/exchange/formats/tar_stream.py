@@ -29,6 +29,7 @@ _MAGIC = slice(257, 262)
 _MAX_READ = 1 << 22  # bytes; tarfile asks for as many as a header claims
 _MAX_PADDING = 1 << 26  # bytes of zeros after an end
 _MAX_WINDOW = 1 << 27  # bytes that a zstd stream may make us keep
+_MAX_RECENT = 1 << 24  # bytes of files that hard links led to
 _MAX_RESTARTS = 16  # times that a compressed file is read from its start for the sake of hard links
 
 
@@ -111,6 +112,10 @@ class _Stream:
     def tell(self) -> int:
         return self._at
 
+    def reaches(self, offset: int) -> bool:
+        """Return whether the file can be read from there."""
+        return self._seekable or offset >= self._at
+
     def unread(self, data: bytes) -> None:
         """Let the last bytes be read once more."""
         self._again = data + self._again
@@ -125,19 +130,31 @@ class _Links:
         self._path, self._stack = path, stack
         self._stream: _Stream | None = None
         self._restarts = 0
+        self._recent: dict[tuple[int, int], bytes] = {}  # by place, the last one used at the end
+        self._held = 0  # bytes
 
     def read(self, place: tuple[int, int], where: str) -> bytes:
-        """Return the bytes at a place; in a compressed file this is quick only in the order of places.
+        """Return the bytes at a place; in a compressed file this is quick in the order of places, and once more.
 
         Raises:
-            SourceError: a compressed file would have to be read too often.
+            SourceError: a compressed file would have to be read from its start too often.
         """
+        if (data := self._recent.pop(place, None)) is None:
+            data = self._read(place, where)
+            self._held += len(data)
+        self._recent[place] = data
+        while self._held > _MAX_RECENT:
+            self._held -= len(self._recent.pop(next(iter(self._recent))))
+        return data
+
+    def _read(self, place: tuple[int, int], where: str) -> bytes:
         offset, size = place
-        if self._stream is None or self._stream.tell() > offset:
-            self._restarts += 1
-            file, compressed = _open(self._path, self._stack)
-            if compressed and self._restarts > _MAX_RESTARTS:
+        if self._stream is None or not self._stream.reaches(offset):
+            if self._restarts == _MAX_RESTARTS:
                 raise SourceError(f"{where} is one of many hard links in a compressed file; decompress it first")
+            self._restarts += 1
+            self._stack.close()
+            file, compressed = _open(self._path, self._stack)
             self._stream = _Stream(file, seekable=not compressed)
         self._stream.seek(offset)
         return read_exactly(self._stream, size)
@@ -218,7 +235,7 @@ def walk(path: Path, passed: PassedOver) -> Iterator[Member]:
         with damage(path, "a tar file"):
             file, compressed = _open(path, stack)
             stream = _Stream(file, seekable=not compressed)
-        links = _Links(path, stack)
+        links = _Links(path, stack.enter_context(contextlib.ExitStack()))
         more = True
         while more:
             with damage(path, "a tar file"):
