@@ -245,3 +245,21 @@ def test_a_pipe_without_suffix_is_not_waited_for(tmp_path):
     image_in(tmp_path)
     os.mkfifo(tmp_path / "pipe")
     assert names_of(open_source(tmp_path)) == ["1.png"]
+
+
+def test_links_in_archives_are_said_or_bad_images(tmp_path):
+    (tmp_path / "x.tar").write_bytes(tar_of([("dog", "elsewhere"), ("a.png", PNG)]))
+    link_in_zip, file_in_zip = zipfile.ZipInfo("dog"), zipfile.ZipInfo("b.png")
+    for member in (link_in_zip, file_in_zip):
+        member.create_system, member.external_attr = 3, 0o120777 << 16
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        archive.writestr(link_in_zip, b"elsewhere")
+        archive.writestr("a.png", PNG)
+    for name in ("x.tar", "x.zip"):
+        source = open_source(tmp_path / name)
+        assert names_of(source) == ["a.png"]
+        assert str(source.passed_over) == "1 link in an archive that is not followed (dog)"
+    with zipfile.ZipFile(tmp_path / "x.zip", "a") as archive:
+        archive.writestr(file_in_zip, b"a.png")
+    with pytest.raises(SourceError, match=r"b\.png is a link"):
+        read_images(tmp_path / "x.zip")

@@ -18,6 +18,7 @@ NO_IMAGE = Reason("file that is no image", "files that are no images")
 NOT_READ = Reason("image of a format that smalti does not read", "images of formats that smalti does not read")
 UNREADABLE = Reason("file that cannot be read", "files that cannot be read")
 LINKED_AGAIN = Reason("link to a folder that is read anyway", "links to folders that are read anyway")
+LINK = Reason("link in an archive that is not followed", "links in archives that are not followed")
 FURTHER = Reason("further image beside a photo (MPO)", "further images beside photos (MPO)")
 
 HEAD_BYTES = 32
@@ -91,13 +92,14 @@ def refuse_image_suffix(path: Path | str) -> None:
         raise UsageError(f"{path} is called like an image; end the name of the file to write with .smalti")
 
 
-def is_image(name: str, head: Callable[[], bytes], passed: PassedOver) -> bool:
+def is_image(name: str, head: Callable[[], bytes], passed: PassedOver, *, link: bool = False) -> bool:
     """Return whether a file is taken for an image; if not, note the reason in `passed`.
 
     Args:
         name: the path of the file within a folder or an archive.
         head: reads the first `HEAD_BYTES` bytes of the file; called only where the suffix says nothing.
         passed: what is passed over.
+        link: whether this is a symbolic link in an archive, which has no content.
     """
     suffix = suffix_of(name)
     if is_hidden(name):
@@ -106,6 +108,8 @@ def is_image(name: str, head: Callable[[], bytes], passed: PassedOver) -> bool:
         return True
     elif suffix in _NOT_READ:
         passed.note(NOT_READ, name)
+    elif link:
+        passed.note(LINK, name)
     elif name.rpartition("/")[2] not in METADATA:
         try:
             if starts_as_image(head()):

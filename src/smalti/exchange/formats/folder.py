@@ -3,6 +3,7 @@
 
 import contextlib
 import errno
+import functools
 import os
 import secrets
 import shutil
@@ -76,19 +77,21 @@ def _find_within(
             folders.clear()
             continue
         read.add(key)
-        within: list[Path] = []
+        here = Path(parent).relative_to(folder).as_posix()
+        before = "" if here == "." else here + "/"
+        within: list[str] = []
         for name in folders:
-            path = Path(parent, name)
             if is_hidden(name):
-                passed.note(HIDDEN_FOLDER, path.relative_to(folder).as_posix())
+                passed.note(HIDDEN_FOLDER, before + name)
+            elif _is_link(path := Path(parent, name)):
+                links.append(path)
             else:
-                (links if _is_link(path) else within).append(path)
-        folders[:] = sorted(path.name for path in within)
-        for file in files:
+                within.append(name)
+        folders[:] = sorted(within)
+        for file in sorted(files):
             path = Path(parent, file)
-            name = path.relative_to(folder).as_posix()
-            if is_image(name, lambda path=path: _head(path), passed):  # type: ignore[misc]
-                yield name
+            if is_image(before + file, functools.partial(_head, path), passed):
+                yield before + file
 
 
 def _is_link(folder: Path) -> bool:

@@ -116,7 +116,7 @@ def _wanted(member: Member, suffix: str, passed: PassedOver) -> bool:
     """Return whether a member is an image or a label; if not, note the reason in `passed`."""
     if not member.is_file or (suffix == _LABEL and not is_hidden(member.name)):
         return member.is_file
-    return is_image(member.name, member.head, passed)
+    return is_image(member.name, member.head, passed, link=member.is_link)
 
 
 def _singles(path: Path, on_bad: OnBad, passed: PassedOver, *, labelled: bool, checked: bool) -> Iterator[Single]:

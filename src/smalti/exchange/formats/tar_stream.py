@@ -166,7 +166,7 @@ class Member:
     def __init__(self, tar: tarfile.TarFile, info: tarfile.TarInfo, path: Path, links: _Links) -> None:
         self.name = plain_name(info.name)
         self.where = f"{path}: {self.name}"
-        self.is_file = not info.isdir()
+        self.is_file, self.is_link = not info.isdir(), info.issym()
         self._tar, self._info, self._path, self._links = tar, info, path, links
         self._place: tuple[int, int] | None = None
         if info.isreg() and not info.issparse():

@@ -2,6 +2,7 @@
 """zip files of image files; labels are in `metadata.jsonl` or `metadata.csv`, as in a folder."""
 
 import functools
+import stat
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -64,11 +65,16 @@ def _check_start(file: zipfile.ZipFile, path: Path) -> None:
 
 
 def _images(file: zipfile.ZipFile, passed: PassedOver) -> list[zipfile.ZipInfo]:
-    return [
-        member
-        for member in file.infolist()
-        if not member.is_dir() and is_image(plain_name(member.filename), functools.partial(_head, file, member), passed)
-    ]
+    found = []
+    for member in file.infolist():
+        name, head = plain_name(member.filename), functools.partial(_head, file, member)
+        if not member.is_dir() and is_image(name, head, passed, link=_is_link(member)):
+            found.append(member)
+    return found
+
+
+def _is_link(member: zipfile.ZipInfo) -> bool:
+    return stat.S_ISLNK(member.external_attr >> 16)  # the mode of the file on Unix
 
 
 def _head(file: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
@@ -109,6 +115,8 @@ def _singles(path: Path, labels: Sequence[Label] | None, on_bad: OnBad, passed: 
 def _read(file: zipfile.ZipFile, member: zipfile.ZipInfo, where: str) -> bytes:
     if unsafe_name(plain_name(member.filename), strict=False):
         raise SourceError(f"{where!r} is no safe name of a file; give it another")
+    if _is_link(member):
+        raise SourceError(f"{where} is a link, which is not followed; give the file itself")
     if member.file_size > MAX_MEMBER_BYTES:
         raise SourceError(f"{where} claims {member.file_size} bytes, no small image; leave it out")
     try:
