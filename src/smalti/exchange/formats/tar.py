@@ -102,7 +102,7 @@ def _peek(path: Path) -> bool:
             break
         if mine != key:
             key, label = mine, False
-        images += suffix != _LABEL and not member.problem(MAX_MEMBER_BYTES)
+        images += suffix != _LABEL and member.has_content
         label |= suffix == _LABEL
         seen += 1
         if images and (label or seen > _MAX_PEEK):

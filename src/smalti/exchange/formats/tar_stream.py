@@ -175,6 +175,7 @@ class Member:
             self._place = links.places.get(plain_name(info.linkname))
         if self._place is not None:
             links.places[self.name] = self._place
+        self.has_content = self._place is not None
         self._file: Readable | None = None
         self._start = b""
 
