@@ -3,7 +3,7 @@
 
 import io
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,6 +17,7 @@ from smalti.codec.rdo import Effort
 from smalti.container.records import ArchiveWriter
 from smalti.container.single_image import pack_single
 from smalti.errors import SourceError, UsageError
+from smalti.exchange.recognise import refuse_image_suffix
 from smalti.exchange.sources import Images, as_source
 from smalti.exchange.targets import write_images
 from smalti.model.bundle import DEFAULT_MODEL, decoding_bytes
@@ -89,6 +90,7 @@ def pack(
         if not hasattr(path, "write"):
             raise UsageError(f"what is written is named by a path, or is a binary stream; it is not {path!r}")
         return _write(images, path, loaded, asked, hard, packing, progress)
+    refuse_image_suffix(path)
     with atomic_write(as_path(path), force=force) as file:
         return _write(images, file, loaded, asked, hard, packing, progress)
 
@@ -206,14 +208,14 @@ def _write(
         file.write(data)
         if progress:
             progress(1, 1)
-        return Packed(1, len(data))
+        return Packed(1, len(data), images.passed_over)
     writer = ArchiveWriter.start(file, model.id)
     number = writer.model(model.id, decoding_bytes(model) if packing.embed else None)
     intake = Intake(images, number, packing.block_images, writer)
     write_packed(intake, model, target, effort, packing, progress)
     if not intake.count:
         raise SourceError("there are no images to pack; nothing is written")
-    return Packed(intake.count, writer.finish())
+    return Packed(intake.count, writer.finish(), images.passed_over)
 
 
 def _peeked(images: Source) -> tuple[ImageSet | None, Source]:
@@ -222,7 +224,7 @@ def _peeked(images: Source) -> tuple[ImageSet | None, Source]:
     first = next(parts, None)
     second = next(parts, None) if first is not None and len(first) == 1 else None
     seen = [part for part in (first, second) if part is not None]
-    whole = Source(_chained(seen, parts), images.total, named=images.named, labelled=images.labelled)
+    whole = replace(images, parts=_chained(seen, parts))
     return (first if first is not None and len(first) == 1 and second is None else None), whole
 
 

@@ -5,8 +5,8 @@
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from smalti.limits import MAX_NAME_BYTES
 COLOURS = {1: "gray", 3: "RGB", 4: "RGBA"}
 """The names of the colour modes, by the number of channels."""
 
+_MAX_SHOWN = 40  # characters of a name in a report
 Label = int | str | tuple[int, ...]
 """The label of an image: the number of a class, a word, or several numbers."""
 Pixels = NDArray[np.uint8]
@@ -105,6 +106,62 @@ def _as_column(column: Any, what: str) -> tuple[Any, ...]:
     return tuple(entries)
 
 
+class Reason(NamedTuple):
+    """Why a file is passed over: what it is, in words, one and many of them."""
+
+    one: str
+    many: str
+
+
+@dataclass(eq=False)
+class PassedOver:
+    """What readers passed over, by reason, and what else they have to say; they fill it while images are taken."""
+
+    parts: tuple["PassedOver", ...] = ()  # of the sources that a source is made of
+    counts: dict[Reason, int] = field(default_factory=dict)  # without those of `parts`
+    examples: dict[Reason, str] = field(default_factory=dict)  # the name of the first, by reason
+    notes: list[str] = field(default_factory=list)  # sentences
+
+    def note(self, reason: Reason, name: str, n: int = 1) -> None:
+        """Count `n` files (or images) that are passed over; `name` is one of them."""
+        self.counts[reason] = self.counts.get(reason, 0) + n
+        self.examples.setdefault(reason, name)
+
+    def clear(self) -> None:
+        """Forget everything but `parts`, as a reader does that starts again."""
+        self.counts.clear()
+        self.examples.clear()
+        self.notes.clear()
+
+    def total(self) -> "PassedOver":
+        """Return one report of this and all `parts`."""
+        whole = PassedOver()
+        for report in (*(part.total() for part in self.parts), self):
+            for reason, n in report.counts.items():
+                whole.note(reason, report.examples[reason], n)
+            whole.notes += report.notes
+        return whole
+
+    def __str__(self) -> str:
+        """Return what was passed over as one line; "" if that is nothing.
+
+        >>> report = PassedOver()
+        >>> report.note(Reason("file that is no image", "files that are no images"), "notes.txt")
+        >>> report.note(Reason("hidden file", "hidden files"), ".a.png", 3)
+        >>> print(report)
+        1 file that is no image (notes.txt), 3 hidden files (.a.png, ...)
+        """
+        whole = self.total()
+        words = (f"{n} {r.one if n == 1 else r.many} ({_few(whole.examples[r], n)})" for r, n in whole.counts.items())
+        return ", ".join(words)
+
+
+def _few(name: str, n: int) -> str:
+    name = "".join(c if c.isprintable() else "?" for c in name)
+    shown = name if len(name) <= _MAX_SHOWN else "..." + name[3 - _MAX_SHOWN :]
+    return shown if n == 1 else f"{shown}, ..."
+
+
 @dataclass(frozen=True, eq=False)
 class Source:
     """Images that are read part by part while they are iterated over; each part may have another size and colour."""
@@ -113,11 +170,12 @@ class Source:
     total: int | None  # the number of images, if it is known before all are read
     named: bool
     labelled: bool
+    passed_over: PassedOver = field(default_factory=PassedOver)  # complete once all parts were taken
 
     def nameless(self) -> "Source":
         """Return the same images without their names."""
         parts = (ImageSet(part.pixels, None, part.labels) for part in self.parts)
-        return Source(parts, self.total, named=False, labelled=self.labelled)
+        return replace(self, parts=parts, named=False)
 
 
 @dataclass(frozen=True)

@@ -173,7 +173,7 @@ def postscript_called_png():
     return b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n(/climbed) (w) file closefile\n"
 
 
-@attack(source, "SourceError", "several images|damaged|too large", "x.gif")
+@attack(source, "SourceError", "frames of an animation|damaged|too large", "x.gif")
 def gif_of_many_frames():
     """A GIF file of 300 frames."""
     from PIL import Image
@@ -182,3 +182,34 @@ def gif_of_many_frames():
     frames = [Image.fromarray(np.full((4, 4), i % 256, np.uint8)) for i in range(300)]
     frames[0].save(file, "GIF", save_all=True, append_images=frames[1:])
     return file.getvalue()
+
+
+@attack(source, "SourceError", "in all sizes of an icon|damaged|too large", "x.ico")
+def icon_of_one_image_65535_times():
+    """An icon whose 65535 sizes are one image of 256x256."""
+    image = png_of(256, 256)
+    at = 6 + 16 * 65535
+    return struct.pack("<3H", 0, 1, 65535) + struct.pack("<4B2H2I", 0, 0, 0, 0, 1, 32, len(image), at) * 65535 + image
+
+
+@attack(source, "SourceError", "holds no images|damaged", "x.tar.xz")
+def tar_of_a_gigabyte_of_zeros():
+    """A tar file, compressed with xz, of 1 GB of zeros after its end."""
+    import lzma
+
+    return lzma.compress(tarred(name="x.txt") + bytes(1 << 30), preset=0)
+
+
+@attack(source, "SourceError", "many hard links|holds no images", "x.tar.gz")
+def tar_of_links_back_and_forth():
+    """A gzipped tar file of 2000 hard links to two files of 12 MB that lie far apart, in turns."""
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w", format=tarfile.GNU_FORMAT) as out:
+        for i in range(2002):
+            member = tarfile.TarInfo(f"{i}.png")
+            data = png_of(2, 2) + bytes(12_000_000) if i < 2 else b""
+            member.size = len(data)
+            if i > 1:
+                member.type, member.linkname = tarfile.LNKTYPE, f"{i % 2}.png"
+            out.addfile(member, io.BytesIO(data))
+    return gzip.compress(file.getvalue(), 1)

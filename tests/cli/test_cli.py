@@ -195,6 +195,8 @@ def test_bad_input_gets_one_line_and_the_right_code(tmp_path, digits):
     fails(1, "pack", tmp_path / "missing", "-o", target, words="No such file")
     fails(1, "pack", tmp_path / "empty", "-o", target, words="holds no images")
     fails(1, "pack", tmp_path / "text", "-o", target, words="no image")
+    fails(2, "pack", good, "-o", tmp_path / "b.png", words="called like an image")
+    fails(2, "pack", "", "-o", target, words="empty path")
     fails(2, "figure", tmp_path / "rgb.png", "-o", tmp_path / "f.png", words="28x28 RGB")
     fails(1, "pack", good, "-o", tmp_path / "no" / "folder.smalti", words="make its folder first")
     fails(2, "pack", good, "-o", target, "--model", "nonsense", words="no model named 'nonsense'")
@@ -204,6 +206,35 @@ def test_bad_input_gets_one_line_and_the_right_code(tmp_path, digits):
     fails(1, "info", tmp_path / "missing", words="No such file")
     assert not target.exists()
     assert not (tmp_path / "out").exists()
+
+
+def test_pack_and_append_say_what_they_passed_over(tmp_path, digits):
+    for name in ("s/a.png", "more/b.png"):
+        path = tmp_path / name
+        path.parent.mkdir()
+        path.write_bytes(png_bytes(digits[0]))
+        (path.parent / "notes.txt").write_text("hello")
+        (path.parent / ".hidden").write_text("")
+    target = tmp_path / "x.smalti"
+    said = "passed over: 1 hidden file (.hidden), 1 file that is no image (notes.txt)\n"
+    for command in (("pack", tmp_path / "s", "-o", target), ("append", target, tmp_path / "more")):
+        done = run(*command)
+        assert (done.returncode, done.stdout.count("\n")) == (0, 1)
+        assert done.stderr == said
+    assert run("pack", write_idx(tmp_path / "x-idx3-ubyte", digits[:2]), "-o", tmp_path / "y.smalti").stderr == ""
+
+
+def test_notes_on_sources_are_a_few_lines(tmp_path, digits):
+    tar = tmp_path / "0.tar"
+    run("pack", write_idx(tmp_path / "x-idx3-ubyte", digits[:1]), "-o", tmp_path / "x.smalti")
+    run("unpack", tmp_path / "x.smalti", "-o", tar)
+    data = tar.read_bytes().rstrip(b"\0")
+    for i in range(5):
+        (tmp_path / f"{i}.tar").write_bytes(data + bytes(-len(data) % 512))
+    done = run("pack", *(tmp_path / f"{i}.tar" for i in range(5)), "-o", tmp_path / "y.smalti", "--no-names")
+    assert done.returncode == 0
+    assert done.stderr.count("lacks the blocks that end a tar file") == 3
+    assert done.stderr.endswith("smalti: 2 more of these\n")
 
 
 def test_damaged_files_and_existing_targets_are_left_as_they_are(tmp_path, packed):

@@ -2,7 +2,7 @@
 """Write an archive: code batches of images to meet a target, write blocks and annotations."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -28,7 +28,7 @@ from smalti.errors import UsageError
 from smalti.model.model import Model
 from smalti.rate.mean import encode_parts
 from smalti.rate.target import Sealed, Target
-from smalti.types import Pixels, Progress, shape_of
+from smalti.types import PassedOver, Pixels, Progress, shape_of
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,7 @@ class Packed:
 
     images: int
     bytes: int  # of the whole file
+    passed_over: PassedOver = field(default_factory=PassedOver, compare=False)  # what was not taken, and why
 
     @property
     def rate(self) -> float:

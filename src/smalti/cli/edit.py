@@ -30,6 +30,7 @@ from smalti.cli.options import (
     place_of,
     read_metadata,
     read_sources,
+    report_passed_over,
 )
 
 Output = Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The smalti file to write.")]
@@ -83,6 +84,7 @@ def append(
             progress=advance,
         )
     typer.echo(f"{file}: {images(done.images)} more, {size(done.bytes)} in all")
+    report_passed_over(source.passed_over)
     skipped.report()
 
 

@@ -10,9 +10,10 @@ import typer
 from smalti.cli.console import images
 
 if TYPE_CHECKING:
-    from smalti.types import OnBad, Source
+    from smalti.types import OnBad, PassedOver, Source
     from smalti.util.storage import Storage
 
+_MAX_NOTES = 3  # lines on stderr
 STANDARD = "-"
 """The name that stands for standard input or output in the place of a file."""
 Place = Annotated[str, typer.Argument(metavar="FILE", help="A smalti file: a path, a URL, or - for standard input.")]
@@ -133,6 +134,17 @@ def read_sources(
 
     source = open_source(*sources, labels=labels, on_bad=on_bad, labelled=not no_labels)
     return source.nameless() if no_names else source
+
+
+def report_passed_over(passed: "PassedOver") -> None:
+    """Print to stderr what the readers passed over, in at most four lines."""
+    if line := str(passed):
+        typer.echo(f"passed over: {line}", err=True)
+    notes = passed.total().notes
+    for note in notes[:_MAX_NOTES]:
+        typer.echo(f"smalti: {note}", err=True)
+    if len(notes) > _MAX_NOTES:
+        typer.echo(f"smalti: {len(notes) - _MAX_NOTES} more of these", err=True)
 
 
 class Skipped:

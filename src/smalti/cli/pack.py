@@ -31,6 +31,7 @@ from smalti.cli.options import (
     place_of,
     read_metadata,
     read_sources,
+    report_passed_over,
     standard,
 )
 
@@ -88,12 +89,14 @@ def pack(
     """
     from smalti.api import pack as pack_images
     from smalti.archive.writer import Packing
+    from smalti.exchange.recognise import refuse_image_suffix
     from smalti.model.bundle import DEFAULT_MODEL, load_model
     from smalti.rate.target import Target, effort_of
     from smalti.util.atomic import refuse_existing
 
     piped = str(output) == STANDARD
     if not piped:
+        refuse_image_suffix(output)
         refuse_existing(output, force=force)
     max_error = lossless_error(lossless=lossless, max_error=max_error)
     target = Target(quality, psnr, min_psnr, bytes_an_image, max_error)  # a wrong one is refused before any reading
@@ -114,6 +117,7 @@ def pack(
         )
     line = f"{output}: {images(packed.images)}, {size(packed.bytes)}, {packed.rate:.2f} bytes an image"
     typer.echo(line, err=piped)
+    report_passed_over(packed.passed_over)
     skipped.report()
 
 

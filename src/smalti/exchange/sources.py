@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: MIT
 """Open sources of images: recognise the format of each path, and chain several as one source."""
 
-import gzip
 import itertools
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,17 +18,18 @@ from smalti.exchange.formats.npy_stream import NPY
 from smalti.exchange.formats.numpy_files import open_npy, open_npz, read_npy_labels
 from smalti.exchange.formats.parquet import PARQUET, open_parquet
 from smalti.exchange.formats.tar import open_tar
+from smalti.exchange.formats.tar_stream import SUFFIXES as TAR_SUFFIXES
+from smalti.exchange.formats.tar_stream import is_tar
 from smalti.exchange.formats.zip_files import ZIP, open_zip
 from smalti.exchange.labels import WITHOUT_LABELS
 from smalti.exchange.parts import GZIP, Parts, damage
-from smalti.types import ImageSet, Label, OnBad, Pixels, Source, describe, parts_of, raise_it
+from smalti.types import ImageSet, Label, OnBad, PassedOver, Pixels, Source, describe, parts_of, raise_it
 
 Images = Path | str | Pixels | ImageSet | Source | Sequence[Path | str] | Sequence[Pixels]
 """What the public functions take as images: paths, arrays, or what was opened already."""
 
 SMALTI = b"\x89SML"
 """The first bytes of a smalti file."""
-_TAR_MAGIC = slice(257, 262)
 
 
 def as_source(source: Images, on_bad: OnBad | None = None) -> Source:
@@ -57,10 +57,10 @@ def open_source(
 ) -> Source:
     """Open the images of all `paths`, one after another, as one source.
 
-    A path names a folder, an image file, an idx file (gzipped or not), an npz or npy file, a tar file (gzipped or not)
-    or a zip file of images, or a parquet file; `FILE.npz#KEY` picks one array of several. `labels` names an idx or npy
-    file with the labels of the images, and needs a single path. If `labelled` is false, no labels are read at all, so
-    that damaged labels do no harm.
+    A path names a folder, an image file, an idx file (gzipped or not), an npz or npy file, a tar file (compressed or
+    not) or a zip file of images, or a parquet file; `FILE.npz#KEY` picks one array of several. `labels` names an idx
+    or npy file with the labels of the images, and needs a single path. If `labelled` is false, no labels are read at
+    all, so that damaged labels do no harm.
 
     `on_bad` is called with the error of each image file that cannot be read, in a folder, in an archive or given by
     itself. If it returns, the image is left out, although `total` counts it. Damage to a whole archive always raises.
@@ -72,6 +72,8 @@ def open_source(
     """
     if not paths:
         raise SourceError("no source of images was given")
+    if "" in paths:
+        raise UsageError("a source is an empty path; name a folder or a file, or give . for the working folder")
     if labels is not None and labelled:
         if on_bad is not raise_it:
             raise UsageError(f"{labels} labels all images in their order, so none can be skipped; stop at errors")
@@ -85,7 +87,8 @@ def open_source(
     named = any(source.named for _, source in opened)
     totals = [source.total for _, source in opened]
     total = sum(n for n in totals if n is not None) if None not in totals else None
-    return Source(Parts(lambda: _chained(opened, named=named)), total, named, opened[0][1].labelled)
+    passed = PassedOver(tuple(source.passed_over for _, source in opened))
+    return Source(Parts(lambda: _chained(opened, named=named)), total, named, opened[0][1].labelled, passed)
 
 
 def _open_all(paths: Sequence[str], on_bad: OnBad, *, labelled: bool) -> list[tuple[str, Source]]:
@@ -190,20 +193,7 @@ def _is_npz(file: _Asked) -> bool:
 
 def _is_idx(file: _Asked) -> bool:
     """Return whether a file starts as an idx file of images does, or is gzipped and no tar file."""
-    return file.head.startswith(IDX_IMAGES[:3]) or (file.head.startswith(GZIP) and not _is_gzipped_tar(file))
-
-
-def _is_tar(file: _Asked) -> bool:
-    return file.head[_TAR_MAGIC] == b"ustar" or _is_gzipped_tar(file)
-
-
-def _is_gzipped_tar(file: _Asked) -> bool:
-    if not file.head.startswith(GZIP):
-        return False
-    if file.name.endswith((".tgz", ".tar.gz")):
-        return True
-    with damage(file.path, "a gzip file"), gzip.open(file.path) as opened:
-        return opened.read(512)[_TAR_MAGIC] == b"ustar"
+    return file.head.startswith(IDX_IMAGES[:3]) or (file.head.startswith(GZIP) and not is_tar(file.path, file.head))
 
 
 _FORMATS = (
@@ -221,8 +211,8 @@ _FORMATS = (
         lambda file: open_parquet(file.path, file.on_bad, labelled=file.labelled),
     ),
     _Format(
-        (".tar", ".tgz", ".tar.gz"),
-        _is_tar,
+        TAR_SUFFIXES,
+        lambda file: is_tar(file.path, file.head),
         lambda file: open_tar(file.path, file.on_bad, labelled=file.labelled),
     ),
 )

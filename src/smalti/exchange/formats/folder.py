@@ -3,6 +3,7 @@
 
 import contextlib
 import errno
+import functools
 import os
 import secrets
 import shutil
@@ -11,11 +12,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 from smalti.errors import OutputError, OutputExistsError, SourceError
-from smalti.exchange.formats.image_files import SUFFIXES, png_bytes, read_image
+from smalti.exchange.formats.image_files import ICONS, png_bytes, read_singles
 from smalti.exchange.labels import METADATA, csv_labels, json_rows, lines_of, metadata_labels, metadata_line
 from smalti.exchange.names import file_name
 from smalti.exchange.parts import Parts, Single, damage, grouped
-from smalti.types import About, ImageSet, Label, OnBad, Source
+from smalti.exchange.recognise import HEAD_BYTES, HIDDEN_FOLDER, LINKED_AGAIN, is_hidden, is_image, no_images
+from smalti.types import About, ImageSet, Label, OnBad, PassedOver, Source
 from smalti.util.atomic import output_error
 
 _TWO = "two images would be one file, or one the folder of the other"
@@ -27,31 +29,82 @@ _NAME_PROBLEMS = {
 
 
 def open_folder(folder: Path, on_bad: OnBad, *, labelled: bool) -> Source:
-    """Open the images of a folder in the order of their paths; hidden files and links to folders are passed over.
+    """Open the images of a folder in the order of their paths.
+
+    Links to folders are followed, each real folder is read once, and hidden files and folders are passed over.
 
     Raises:
         SourceError: the folder cannot be read, holds no images, or labels only some of them.
     """
+    found, reading = PassedOver(), PassedOver()
     with damage(folder, "a folder that can be read"):
-        names = _find(folder)
+        names = _find(folder, found)
     if not names:
-        raise SourceError(f"{folder} holds no images; give a folder of PNG, JPEG, WebP, ... files")
+        raise SourceError(no_images(f"{folder} holds no images; give a folder of", found))
     labels = _labels(folder, names) if labelled else None
-    parts = Parts(lambda: grouped(_singles(folder, names, labels, on_bad)))
-    return Source(parts, len(names), named=True, labelled=labels is not None)
+    parts = Parts(lambda: grouped(_singles(folder, names, labels, on_bad, reading)))
+    total = None if any(name.lower().endswith(ICONS) for name in names) else len(names)
+    passed = PassedOver((found, reading))
+    return Source(parts, total, named=True, labelled=labels is not None, passed_over=passed)
 
 
-def _find(folder: Path) -> list[str]:
+def _find(folder: Path, passed: PassedOver) -> list[str]:
+    """Return the names of the images of a folder, in order; each real folder is read once, whatever links to it."""
+    found: list[str] = []
+    read: set[tuple[int, int]] = set()
+    tops = [folder]
+    while tops:  # first what is in the folder itself, then what its links lead to
+        links: list[Path] = []
+        for top in tops:
+            found.extend(_find_within(top, folder, read, links, passed))
+        tops = sorted(links)
+    return sorted(found)
+
+
+def _find_within(
+    top: Path, folder: Path, read: set[tuple[int, int]], links: list[Path], passed: PassedOver
+) -> Iterator[str]:
+    """Yield the names of the images below `top`, and add to `links` the links to folders, which are not followed."""
+
     def fail(error: OSError) -> None:
         raise error
 
-    found: list[str] = []
-    for parent, folders, files in os.walk(folder, onerror=fail):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        paths = [Path(parent, file) for file in files if not file.startswith(".")]
-        images = [path for path in paths if path.suffix.lower() in SUFFIXES and not path.is_dir()]
-        found.extend(path.relative_to(folder).as_posix() for path in images)
-    return sorted(found)
+    for parent, folders, files in os.walk(top, onerror=fail):
+        status = Path(parent).stat()
+        key = (status.st_dev, status.st_ino)
+        if key in read:
+            passed.note(LINKED_AGAIN, Path(parent).relative_to(folder).as_posix())
+            folders.clear()
+            continue
+        read.add(key)
+        here = Path(parent).relative_to(folder).as_posix()
+        before = "" if here == "." else here + "/"
+        within: list[str] = []
+        for name in folders:
+            if is_hidden(name):
+                passed.note(HIDDEN_FOLDER, before + name)
+            elif _is_link(path := Path(parent, name)):
+                links.append(path)
+            else:
+                within.append(name)
+        folders[:] = sorted(within)
+        for file in sorted(files):
+            path = Path(parent, file)
+            if is_image(before + file, functools.partial(_head, path), passed):
+                yield before + file
+
+
+def _is_link(folder: Path) -> bool:
+    junction = getattr(os.path, "isjunction", None)  # of Windows; since Python 3.12
+    return folder.is_symlink() or (junction is not None and junction(folder))
+
+
+def _head(path: Path) -> bytes:
+    if not path.is_file():  # a pipe would be waited for
+        path.stat()
+        return b""
+    with path.open("rb") as file:
+        return file.read(HEAD_BYTES)
 
 
 def _labels(folder: Path, names: Sequence[str]) -> tuple[Label, ...] | None:
@@ -62,11 +115,13 @@ def _labels(folder: Path, names: Sequence[str]) -> tuple[Label, ...] | None:
     return None
 
 
-def _singles(folder: Path, names: Sequence[str], labels: Sequence[Label] | None, on_bad: OnBad) -> Iterator[Single]:
+def _singles(
+    folder: Path, names: Sequence[str], labels: Sequence[Label] | None, on_bad: OnBad, passed: PassedOver
+) -> Iterator[Single]:
+    passed.clear()
     for i, name in enumerate(names):
         path = folder / name
-        if (pixels := read_image(path, name, str(path), on_bad)) is not None:
-            yield Single(pixels, name, None if labels is None else labels[i])
+        yield from read_singles(path, name, str(path), on_bad, passed, None if labels is None else labels[i])
 
 
 def check_folder(folder: Path, *, force: bool) -> None:
@@ -199,7 +254,7 @@ def _kept(folder: Path, names: Sequence[str], *, labelled: bool) -> list[str]:
         with damage(folder, f"a folder with {table.name}"), table.open("rb") as file:
             if any(csv_labels(lines_of(file))):
                 raise OutputExistsError(f"{folder} has labels in {table.name}, which is not written; choose another")
-    others = (name for name in _find(folder) if name not in written)
+    others = (name for name in _find(folder, PassedOver()) if name not in written)
     if (other := next((name for name in others if (name in known) != labelled), None)) is not None:
         has, have = ("no label", "some") if labelled else ("a label", "none")
         raise OutputExistsError(f"{folder / other} has {has}, the images to add have {have}; choose another folder")

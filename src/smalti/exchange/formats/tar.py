@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""tar files of image files, gzipped or not; labels as WebDataset has them (`7.png`, `7.cls`)."""
+"""tar files of image files, compressed or not; labels as WebDataset has them (`7.png`, `7.cls`)."""
 
 import contextlib
 import gzip
@@ -11,28 +11,18 @@ from pathlib import Path
 from typing import IO, BinaryIO, cast
 
 from smalti.errors import SourceError
-from smalti.exchange.formats.image_files import SUFFIXES, png_bytes, read_image
+from smalti.exchange.formats.image_files import png_bytes, read_singles
+from smalti.exchange.formats.tar_stream import Member, walk
 from smalti.exchange.labels import label_text, parse_label
-from smalti.exchange.names import add_once, file_name, plain_name, unsafe_name
-from smalti.exchange.parts import (
-    APPLE_DOUBLE,
-    GZIP,
-    MAX_MEMBER_BYTES,
-    Parts,
-    Readable,
-    Single,
-    damage,
-    grouped,
-    read_exactly,
-)
-from smalti.types import About, ImageSet, Label, OnBad, Source
+from smalti.exchange.names import add_once, file_name
+from smalti.exchange.parts import MAX_MEMBER_BYTES, Parts, Single, grouped
+from smalti.exchange.recognise import is_hidden, is_image, no_images
+from smalti.types import About, ImageSet, Label, OnBad, PassedOver, Source
 
 _LABEL = ".cls"
 _MAX_LABEL_BYTES = 1 << 16
-_MAX_READ = 1 << 22  # bytes; tarfile asks for as many as a header claims
 _MAX_WAITING = 256  # images of one sample that may wait for their label
 _MAX_PEEK = 256  # files of the first sample that are searched for a label
-_ZEROS = bytes(512)
 
 
 def open_tar(path: Path, on_bad: OnBad, *, labelled: bool) -> Source:
@@ -41,9 +31,9 @@ def open_tar(path: Path, on_bad: OnBad, *, labelled: bool) -> Source:
     Raises:
         SourceError: the file is damaged, or holds no images.
     """
-    has = _peek(path)
-    parts = Parts(lambda: grouped(_singles(path, on_bad, labelled=labelled and has, checked=labelled)))
-    return Source(parts, None, named=True, labelled=labelled and has)
+    has, passed = _peek(path), PassedOver()
+    parts = Parts(lambda: grouped(_singles(path, on_bad, passed, labelled=labelled and has, checked=labelled)))
+    return Source(parts, None, named=True, labelled=labelled and has, passed_over=passed)
 
 
 @dataclass
@@ -103,34 +93,43 @@ def _peek(path: Path) -> bool:
         SourceError: there are no images.
     """
     key, images, label, seen = "", 0, False, 0
-    for _, member in _walk(path):
+    passed = PassedOver()
+    for member in walk(path, passed):
         mine, _, suffix = _split(member.name)
-        if suffix not in SUFFIXES and suffix != _LABEL:
+        if not _wanted(member, suffix, passed):
             continue
         if mine != key and images:
             break
         if mine != key:
             key, label = mine, False
-        images += suffix != _LABEL and member.isreg()
+        images += suffix != _LABEL and member.has_content
         label |= suffix == _LABEL
         seen += 1
         if images and (label or seen > _MAX_PEEK):
             break
     if not images:
-        raise SourceError(f"{path} holds no images; give a tar file of PNG, JPEG, WebP, ... files")
+        raise SourceError(no_images(f"{path} holds no images; give a tar file of", passed))
     return label
 
 
-def _singles(path: Path, on_bad: OnBad, *, labelled: bool, checked: bool) -> Iterator[Single]:
+def _wanted(member: Member, suffix: str, passed: PassedOver) -> bool:
+    """Return whether a member is an image or a label; if not, note the reason in `passed`."""
+    if not member.is_file or (suffix == _LABEL and not is_hidden(member.name)):
+        return member.is_file
+    return is_image(member.name, member.head, passed, link=member.is_link)
+
+
+def _singles(path: Path, on_bad: OnBad, passed: PassedOver, *, labelled: bool, checked: bool) -> Iterator[Single]:
     """Yield the images, with their labels if they are `labelled`.
 
     Raises:
         SourceError: the images are not `labelled`, this is `checked`, and there is a label.
     """
     sample = _Sample("", path, labelled)
-    for tar, member in _walk(path):
+    passed.clear()
+    for member in walk(path, passed):
         key, stem, suffix = _split(member.name)
-        if member.isdir() or (suffix not in SUFFIXES and suffix != _LABEL):
+        if not _wanted(member, suffix, passed):
             continue
         if key != sample.key:
             yield from sample.ready(ended=True)
@@ -143,98 +142,27 @@ def _singles(path: Path, on_bad: OnBad, *, labelled: bool, checked: bool) -> Ite
                 " each label next to its image: tar --sort=name"
             )
         if suffix == _LABEL:
-            sample.add_label(stem, _label(tar, member, path))
+            sample.add_label(stem, _label(member, path))
             yield from sample.ready()
-        elif (image := _image(tar, member, path, on_bad)) is not None:
-            sample.add_image(stem, image)
+        else:
+            for image in _images(member, on_bad, passed):
+                sample.add_image(stem, image)
             yield from sample.ready()
     yield from sample.ready(ended=True)
 
 
-def _label(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> Label:
+def _label(member: Member, path: Path) -> Label:
     try:
-        return parse_label(_data(tar, member, path, _MAX_LABEL_BYTES).decode())
+        return parse_label(member.data(_MAX_LABEL_BYTES).decode())
     except (SourceError, ValueError) as exc:
         raise SourceError(f"{path}: {member.name} is no label ({exc}); write it again") from exc
 
 
-def _image(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path, on_bad: OnBad) -> Single | None:
-    where = f"{path}: {member.name}"
-    problem = _problem(member, MAX_MEMBER_BYTES)
-    if problem:
-        on_bad(SourceError(f"{where!r} {problem}; leave it out"))
-        return None
-    data = _data(tar, member, path, MAX_MEMBER_BYTES)
-    if data.startswith(APPLE_DOUBLE):  # a file that macOS puts beside each file
-        return None
-    pixels = read_image(data, member.name, where, on_bad)
-    return None if pixels is None else Single(pixels, member.name, None)
-
-
-def _problem(member: tarfile.TarInfo, most: int) -> str:
-    """Return why a member is not read, in words; "" if it may be read."""
-    if unsafe_name(member.name, strict=False):
-        return "is no safe name of a file"
-    if not member.isreg() or member.issparse():
-        return "is a link, a device or a sparse file"
-    return f"claims {member.size} bytes, more than fits" if not 0 <= member.size <= most else ""
-
-
-def _data(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path, most: int) -> bytes:
-    if problem := _problem(member, most):
-        raise SourceError(f"{path}: {member.name!r} {problem}")
-    with damage(path, "a tar file"):
-        file = tar.extractfile(member)
-        data = read_exactly(cast("Readable", file), member.size)
-        if len(data) != member.size:
-            raise tarfile.ReadError("unexpected end")
-    return data
-
-
-class _Watched:
-    """A file for tarfile that remembers the last bytes read.
-
-    tarfile takes a damaged header for the end of the file; the last bytes tell the two apart.
-    """
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file, self.last = file, b""
-
-    def read(self, size: int) -> bytes:
-        if size > _MAX_READ:
-            raise tarfile.ReadError(f"a header of {size} bytes")
-        self.last = self._file.read(size)
-        return self.last
-
-    def seek(self, offset: int) -> int:
-        return self._file.seek(offset)
-
-    def tell(self) -> int:
-        return self._file.tell()
-
-
-def _walk(path: Path) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
-    """Yield the members; each must be read before the next is asked for."""
-    with contextlib.ExitStack() as stack:
-        with damage(path, "a tar file"):
-            raw = stack.enter_context(path.open("rb"))
-            zipped = raw.read(2) == GZIP
-            raw.seek(0)
-            file = stack.enter_context(gzip.GzipFile(fileobj=raw)) if zipped else raw
-            watched = _Watched(cast("IO[bytes]", file))
-            tar = tarfile.TarFile(fileobj=cast("IO[bytes]", watched))
-        while True:
-            with damage(path, "a tar file"):
-                member = tar.next()
-                tar.members = []  # type: ignore[attr-defined]  # else it keeps them all
-            if member is None:
-                break
-            member.name = plain_name(member.name)
-            yield tar, member
-        with damage(path, "a tar file"):
-            if watched.last != _ZEROS:
-                raise tarfile.ReadError("its end is missing, or a header is damaged")
-            file.read(1 << 20)  # on to the end, where gzip compares its checksum
+def _images(member: Member, on_bad: OnBad, passed: PassedOver) -> list[Single]:
+    if problem := member.problem(MAX_MEMBER_BYTES):
+        on_bad(SourceError(f"{member.where!r} {problem}; leave it out"))
+        return []
+    return read_singles(member.data(MAX_MEMBER_BYTES), member.name, member.where, on_bad, passed)
 
 
 def write_tar(parts: Iterable[ImageSet], about: About, file: BinaryIO, target: Path) -> None:

@@ -1,17 +1,18 @@
 # SPDX-License-Identifier: MIT
 """zip files of image files; labels are in `metadata.jsonl` or `metadata.csv`, as in a folder."""
 
+import functools
+import stat
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import BinaryIO
 
 from smalti.errors import SourceError
-from smalti.exchange.formats.image_files import SUFFIXES, png_bytes, read_image
+from smalti.exchange.formats.image_files import ICONS, png_bytes, read_singles
 from smalti.exchange.labels import METADATA, lines_of, metadata_labels, metadata_line
 from smalti.exchange.names import add_once, file_name, plain_name, unsafe_name
 from smalti.exchange.parts import (
-    APPLE_DOUBLE,
     MAX_MEMBER_BYTES,
     MAX_TEXT_BYTES,
     Parts,
@@ -20,7 +21,8 @@ from smalti.exchange.parts import (
     grouped,
     read_exactly,
 )
-from smalti.types import About, ImageSet, Label, OnBad, Source
+from smalti.exchange.recognise import HEAD_BYTES, is_image, no_images
+from smalti.types import About, ImageSet, Label, OnBad, PassedOver, Source
 
 ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 """The first bytes of a zip file: with members, and of an empty one."""
@@ -33,28 +35,51 @@ def open_zip(path: Path, on_bad: OnBad, *, labelled: bool) -> Source:
     Raises:
         SourceError: the file is damaged, holds no images, or labels only some of them.
     """
+    found, reading = PassedOver(), PassedOver()
     with damage(path, "a zip file"), zipfile.ZipFile(path) as file:
-        members = _images(file)
+        _check_start(file, path)
+        members = _images(file, found)
         if not members:
-            raise SourceError(f"{path} holds no images; give a zip file of PNG, JPEG, WebP, ... files")
-        labels = _labels(file, path, [plain_name(member.filename) for member in members]) if labelled else None
-    parts = Parts(lambda: grouped(_singles(path, labels, on_bad)))
-    return Source(parts, len(members), named=True, labelled=labels is not None)
+            raise SourceError(no_images(f"{path} holds no images; give a zip file of", found))
+        names = [plain_name(member.filename) for member in members]
+        labels = _labels(file, path, names) if labelled else None
+    parts = Parts(lambda: grouped(_singles(path, labels, on_bad, reading)))
+    total = None if any(name.lower().endswith(ICONS) for name in names) else len(members)
+    passed = PassedOver((found, reading))
+    return Source(parts, total, named=True, labelled=labels is not None, passed_over=passed)
 
 
-def _images(file: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
-    return [
-        member
-        for member in file.infolist()
-        if PurePosixPath(member.filename).suffix.lower() in SUFFIXES
-        and not member.is_dir()
-        and not (member.filename.startswith("__MACOSX/") and _starts_as_apple_double(file, member))
-    ]
+def _check_start(file: zipfile.ZipFile, path: Path) -> None:
+    """Refuse a file whose directory leaves out what it starts with, as two zip files in one do.
+
+    Raises:
+        SourceError: the file starts with a member that its directory does not list.
+    """
+    first = min((member.header_offset for member in file.infolist()), default=0)
+    with path.open("rb") as raw:
+        if first > 0 and raw.read(len(ZIP[0])) == ZIP[0]:
+            raise SourceError(
+                f"{path} starts with files that its directory does not list, as two zip files in one do;"
+                " give each zip file by itself"
+            )
 
 
-def _starts_as_apple_double(file: zipfile.ZipFile, member: zipfile.ZipInfo) -> bool:
+def _images(file: zipfile.ZipFile, passed: PassedOver) -> list[zipfile.ZipInfo]:
+    found = []
+    for member in file.infolist():
+        name, head = plain_name(member.filename), functools.partial(_head, file, member)
+        if not member.is_dir() and is_image(name, head, passed, link=_is_link(member)):
+            found.append(member)
+    return found
+
+
+def _is_link(member: zipfile.ZipInfo) -> bool:
+    return stat.S_ISLNK(member.external_attr >> 16)  # the mode of the file on Unix
+
+
+def _head(file: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
     with file.open(member) as stream:
-        return stream.read(len(APPLE_DOUBLE)) == APPLE_DOUBLE
+        return stream.read(HEAD_BYTES)
 
 
 def _labels(file: zipfile.ZipFile, path: Path, names: Sequence[str]) -> tuple[Label, ...] | None:
@@ -68,12 +93,13 @@ def _labels(file: zipfile.ZipFile, path: Path, names: Sequence[str]) -> tuple[La
     return None
 
 
-def _singles(path: Path, labels: Sequence[Label] | None, on_bad: OnBad) -> Iterator[Single]:
+def _singles(path: Path, labels: Sequence[Label] | None, on_bad: OnBad, passed: PassedOver) -> Iterator[Single]:
+    passed.clear()
     with damage(path, "a zip file"):
         file = zipfile.ZipFile(path)
     with file:
         with damage(path, "a zip file"):
-            members = _images(file)
+            members = _images(file, PassedOver())
         for i, member in enumerate(members):
             try:
                 data = _read(file, member, f"{path}: {member.filename}")
@@ -81,13 +107,16 @@ def _singles(path: Path, labels: Sequence[Label] | None, on_bad: OnBad) -> Itera
                 on_bad(exc)
                 continue
             name = plain_name(member.filename)
-            if (pixels := read_image(data, name, f"{path}: {name}", on_bad)) is not None:
-                yield Single(pixels, name, None if labels is None else labels[i])
+            yield from read_singles(
+                data, name, f"{path}: {name}", on_bad, passed, None if labels is None else labels[i]
+            )
 
 
 def _read(file: zipfile.ZipFile, member: zipfile.ZipInfo, where: str) -> bytes:
     if unsafe_name(plain_name(member.filename), strict=False):
         raise SourceError(f"{where!r} is no safe name of a file; give it another")
+    if _is_link(member):
+        raise SourceError(f"{where} is a link, which is not followed; give the file itself")
     if member.file_size > MAX_MEMBER_BYTES:
         raise SourceError(f"{where} claims {member.file_size} bytes, no small image; leave it out")
     try:

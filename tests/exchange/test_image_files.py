@@ -1,0 +1,286 @@
+"""One image file: it comes in as Pillow decodes it, with all bits, bands and sizes, or it is refused in one line."""
+
+import contextlib
+import io
+import itertools
+import struct
+
+import numpy as np
+import pytest
+from PIL import Image
+from sources import image_file
+
+from smalti.errors import SourceError
+from smalti.exchange.formats.image_files import decode, decode_all
+from smalti.exchange.sources import open_source
+
+MODES = ["1", "L", "LA", "P", "P transparent", "L transparent", "RGB", "RGB transparent", "RGBA", "I;16", "CMYK"]
+SIZES = [(1, 1), (2, 3), (33, 16), (97, 33)]
+FORMATS = ["PNG", "BMP", "GIF", "TIFF", "WEBP", "AVIF", "JPEG2000", "TGA", "PPM", "ICO", "JPEG", "DIB", "PCX"]
+TAKEN = {"1": "L", "L": "L", "P": "RGB", "LA": "RGBA", "PA": "RGBA", "RGB": "RGB", "RGBA": "RGBA"}
+rng = np.random.default_rng(3)
+
+
+def noise(mode: str, size: tuple[int, int]) -> Image.Image:
+    """An image of random samples; of several colours, the first is transparent if the mode says so."""
+    w, h = size
+    kind, _, clear = mode.partition(" ")
+    if kind == "I;16":
+        return Image.fromarray(rng.integers(0, 1 << 16, (h, w), np.uint16))
+    bands = Image.new(kind, (1, 1)).getbands()
+    samples = [Image.fromarray(rng.integers(0, 256, (h, w), np.uint8)) for _ in bands]
+    image = samples[0].convert("1") if kind == "1" else Image.merge(kind, samples) if kind != "P" else samples[0]
+    if kind == "P":
+        image = Image.merge("RGB", [image, image.rotate(180), image]).quantize(7)
+    if clear:
+        image.info["transparency"] = {"P": 0, "L": image.getpixel((0, 0)), "RGB": image.getpixel((0, 0))}[kind]
+    return image
+
+
+def as_rgba(pixels: np.ndarray) -> np.ndarray:
+    return np.asarray(Image.fromarray(pixels).convert("RGBA"))
+
+
+@pytest.mark.filterwarnings("ignore")  # Pillow's, where a palette has no room for a transparent colour
+@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("mode", MODES)
+def test_an_image_comes_in_as_pillow_decodes_it_or_is_refused(kind, mode):
+    for size in SIZES:
+        image, file = noise(mode, size), io.BytesIO()
+        options = {"sizes": [image.size]} if kind == "ICO" else {}
+        try:
+            image.save(file, kind, **image.info, **options)
+        except (OSError, ValueError, KeyError, TypeError):
+            continue  # the format has no such images
+        with Image.open(io.BytesIO(file.getvalue())) as opened:
+            there = opened.ico.frame(0) if kind == "ICO" else opened  # Pillow forgets the colour of an icon
+            taken = there.mode in TAKEN and kind != "PCX"
+            expected = np.asarray(there.convert("RGBA")) if taken else None
+            clear = there.has_transparency_data
+        if expected is None:
+            with pytest.raises(SourceError, match=r"convert it|leave it out"):
+                decode(file.getvalue(), "here")
+            continue
+        pixels = decode(file.getvalue(), "here")
+        assert (as_rgba(pixels) == expected).all()
+        if clear:
+            assert (pixels == expected).all()  # no alpha is lost
+
+
+def test_a_transparent_colour_of_a_png_file_becomes_alpha():
+    pixels = np.array([[[1, 2, 3], [1, 2, 4]]], np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG", transparency=(1, 2, 3))
+    assert decode(file.getvalue(), "here").tolist() == [[[1, 2, 3, 0], [1, 2, 4, 255]]]
+    file = io.BytesIO()
+    Image.fromarray(np.array([[1, 9]], np.uint8)).save(file, "PNG", transparency=9)
+    assert decode(file.getvalue(), "here").tolist() == [[[1, 1, 1, 255], [9, 9, 9, 0]]]
+    assert decode(image_file("LA"), "here").tolist() == [[[0, 0, 0, 0]] * 4] * 4
+
+
+def tiff(
+    samples: np.ndarray,
+    photometric: int = 2,
+    extra: tuple[int, ...] = (),
+    *,
+    planes: bool = False,
+    kind: int = 1,
+    big="",
+) -> bytes:
+    """A minimal TIFF file of samples `h w c`."""
+    order = big or "<"
+    h, w, c = samples.shape
+    depth = samples.dtype.itemsize * 8
+    stored = samples.astype(samples.dtype.newbyteorder(order))
+    strips = [stored[..., i].tobytes() for i in range(c)] if planes else [stored.tobytes()]
+    data = b"".join(strips)
+    starts = [8 + sum(map(len, strips[:i])) for i in range(len(strips))]
+    tags = [
+        *((256, "H", [w]), (257, "H", [h]), (258, "H", [depth] * c), (259, "H", [1]), (262, "H", [photometric])),
+        *((273, "I", starts), (277, "H", [c]), (278, "H", [h]), (279, "I", [len(strip) for strip in strips])),
+        *((284, "H", [1 + planes]), (338, "H", list(extra)), (339, "H", [kind] * c)),
+    ]
+    tags = [tag for tag in tags if tag[2]]
+    at = 8 + len(data)
+    after = at + 6 + 12 * len(tags)
+    entries, tail = struct.pack(order + "H", len(tags)), b""
+    for tag, code, values in tags:
+        raw = struct.pack(f"{order}{len(values)}{code}", *values)
+        if len(raw) > 4:
+            raw, tail = struct.pack(order + "I", after + len(tail)), tail + raw
+        entries += struct.pack(order + "HHI", tag, 3 if code == "H" else 4, len(values)) + raw.ljust(4, b"\0")
+    head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "I", at)
+    return head + data + entries + bytes(4) + tail
+
+
+@pytest.mark.parametrize("planes", [False, True])
+@pytest.mark.parametrize("big", ["", ">"])
+@pytest.mark.parametrize("c", [1, 3, 4])
+def test_a_tiff_file_of_16_bits_is_refused_and_one_of_8_is_read(c, big, planes):
+    samples = rng.integers(0, 256, (8, 8, c), np.uint8)
+    extra = (2,) if c == 4 else ()
+    photometric = 1 if c == 1 else 2
+    pixels = decode(tiff(samples, photometric, extra, planes=planes, big=big), "here")
+    assert (pixels.reshape(samples.shape) == samples).all()
+    with pytest.raises(SourceError, match=r"16 bits a sample|mode I;16"):
+        decode(tiff(samples.astype(np.uint16), photometric, extra, planes=planes, big=big), "here")
+
+
+@pytest.mark.parametrize(
+    ("photometric", "extra"), [(1, (0,)), (2, (0,)), (2, (0, 0)), (2, (0, 0, 0)), (2, (2, 0)), (2, (1, 0, 0))]
+)
+def test_a_tiff_file_with_bands_beside_colour_and_alpha_is_refused(photometric, extra):
+    samples = rng.integers(0, 256, (8, 8, (1 if photometric == 1 else 3) + len(extra)), np.uint8)
+    with pytest.raises(SourceError, match="samples a pixel, of which only"):
+        decode(tiff(samples, photometric, extra), "here")
+
+
+def test_a_tiff_file_of_signed_samples_is_refused():
+    with pytest.raises(SourceError, match="no unsigned integers"):
+        decode(tiff(rng.integers(0, 100, (8, 8, 1), np.uint8), 1, kind=2), "here")
+
+
+@pytest.mark.parametrize("low", [0, 1])
+def test_a_tiff_palette_of_16_bits_is_taken_only_if_8_say_as_much(low):
+    file = io.BytesIO()
+    Image.new("P", (4, 4)).save(file, "TIFF")
+    with Image.open(file) as image:
+        start, colours = file.getvalue().find(struct.pack("<HHI", 320, 3, 768)), image.tag_v2[320]
+    (at,) = struct.unpack_from("<I", file.getvalue(), start + 8)
+    data = bytearray(file.getvalue())
+    struct.pack_into("<H", data, at + 2, colours[1] + low)
+    if low:
+        with pytest.raises(SourceError, match="16 bits"):
+            decode(bytes(data), "here")
+    else:
+        assert decode(bytes(data), "here").shape == (4, 4)
+
+
+def deep_files() -> dict[str, bytes]:
+    """Files with more than 8 bits a sample, by what they are."""
+    codecs = pytest.importorskip("imagecodecs")
+    x = rng.integers(0, 1 << 16, (128, 128, 4), np.uint16)
+    files = {}
+    for bits, c in itertools.product((10, 12), (1, 3, 4)):
+        pixels = np.squeeze(x[:16, :16, :c] >> (16 - bits))
+        files[f"AVIF {bits} {c}"] = codecs.avif_encode(pixels, bitspersample=bits, level=100)
+    for bits, c, kind in itertools.product((9, 12, 16), (1, 2, 3, 4), ("jp2", "j2k")):
+        pixels = np.squeeze(x[:16, :16, :c] >> (16 - bits))
+        files[f"{kind} {bits} {c}"] = codecs.jpeg2k_encode(pixels, level=0, codecformat=kind, bitspersample=bits)
+    files["JPEG 12 1"] = codecs.jpeg8_encode(x[:16, :16, 0] >> 4, bitspersample=12)
+    for c in (2, 3, 4):
+        files[f"PNG 16 {c}"] = codecs.png_encode(x[..., :c].copy())
+    files["icon 16 4"] = icon([(16, codecs.png_encode(np.ascontiguousarray(x[:16, :16])))])
+    files["icons 16 4"] = icon([(8, image_file("RGBA", (8, 8))), (16, codecs.png_encode(x[:16, :16].copy()))])
+    files["PNG in ICNS 16 4"] = icns(b"ic07", codecs.png_encode(x))
+    files["jp2 in ICNS 16 4"] = icns(b"ic07", codecs.jpeg2k_encode(x, level=0, codecformat="jp2"))
+    files["PPM 10 3"] = b"P6 1 1 1023\n" + bytes(6)
+    files["plain PPM 9 3"] = b"P3 1 1 256\n1 2 3"
+    return files
+
+
+def icon(images: list[tuple[int, bytes]]) -> bytes:
+    """An ICO file of square images, each with its side."""
+    head, data, at = struct.pack("<3H", 0, 1, len(images)), b"", 6 + 16 * len(images)
+    for side, image in images:
+        head += struct.pack("<4B2H2I", side, side, 0, 0, 1, 32, len(image), at + len(data))
+        data += image
+    return head + data
+
+
+def icns(kind: bytes, data: bytes) -> bytes:
+    return b"icns" + struct.pack(">I", 16 + len(data)) + kind + struct.pack(">I", 8 + len(data)) + data
+
+
+def test_more_than_8_bits_a_sample_are_refused_in_every_format():
+    for name, data in deep_files().items():
+        with pytest.raises(SourceError, match=f"has {name.split()[-2]} bits a sample, .* convert it"):
+            decode_all(data, "here")
+
+
+def test_signed_samples_of_jpeg_2000_are_refused():
+    data = pytest.importorskip("imagecodecs").jpeg2k_encode(np.zeros((8, 8), np.int8), level=0)
+    with pytest.raises(SourceError, match="bits a sample"):
+        decode(data, "here")
+
+
+@pytest.mark.parametrize("kind", ["PNG", "GIF", "WEBP", "TIFF", "AVIF"])
+def test_animations_and_pages_are_refused_with_their_number(kind):
+    file = io.BytesIO()
+    images = [noise("RGB", (9, 9)) for _ in range(3)]
+    images[0].save(file, kind, save_all=True, append_images=images[1:])
+    what = "pages" if kind == "TIFF" else "frames of an animation"
+    with pytest.raises(SourceError, match=f"holds 3 {what}, not one image"):
+        decode(file.getvalue(), "here")
+
+
+def test_the_first_image_of_an_mpo_file_is_taken_and_the_others_are_counted(tmp_path):
+    images = [noise("RGB", (9, 9)) for _ in range(3)]
+    images[0].save(tmp_path / "a.jpg", "MPO", save_all=True, append_images=images[1:])
+    images[0].save(tmp_path / "b.png")
+    source = open_source(tmp_path)
+    for _ in range(2):  # nothing is counted twice when images are taken twice
+        with Image.open(tmp_path / "a.jpg") as photo:
+            assert (next(iter(source.parts)).pixels[0] == np.asarray(photo.convert("RGB"))).all()
+        assert str(source.passed_over) == "2 further images beside photos (MPO) (a.jpg, ...)"
+
+
+def test_all_sizes_of_an_icon_are_images_of_their_own(tmp_path):
+    image = noise("RGBA", (64, 64))
+    image.save(tmp_path / "a.ico", sizes=[(16, 16), (32, 32), (64, 64)])
+    image.save(tmp_path / "b.ico", sizes=[(16, 16)])
+    source = open_source(tmp_path)
+    found = {name: part.pixels[i] for part in source.parts for i, name in enumerate(part.names)}
+    assert [*found] == ["a.ico/64x64.png", "a.ico/32x32.png", "a.ico/16x16.png", "b.ico"]
+    assert source.total is None
+    with Image.open(tmp_path / "a.ico") as icon_file:
+        for side in (16, 32, 64):
+            icon_file.size = (side, side)
+            icon_file.load()
+            assert (found[f"a.ico/{side}x{side}.png"] == np.asarray(icon_file)).all()
+
+
+def test_a_size_that_an_icon_holds_twice_gets_two_names():
+    red, green = (np.asarray(Image.new("RGBA", (8, 8), colour)) for colour in ("red", "green"))
+    data = icon([(8, image_of(red)), (8, image_of(green)), (4, image_file("RGBA"))])
+    images = dict(decode_all(data, "here"))
+    assert [*images] == ["/8x8.png", "/8x8-2.png", "/4x4.png"]
+    assert sorted(images[name][0, 0].tolist() for name in ("/8x8.png", "/8x8-2.png")) == [
+        [0, 128, 0, 255],
+        [255, 0, 0, 255],
+    ]
+    with pytest.raises(SourceError, match="holds 3 images of an icon"):
+        decode(data, "here")
+
+
+def image_of(pixels: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+def test_the_sizes_of_a_macos_icon_have_their_scale_in_the_name():
+    file = io.BytesIO()
+    noise("RGBA", (64, 64)).save(file, "ICNS")
+    shapes = {name: pixels.shape[0] for name, pixels in decode_all(file.getvalue(), "here")}
+    assert (shapes["/32x32@2x.png"], shapes["/256x256.png"]) == (64, 256)
+    assert len(shapes) > 4
+
+
+def test_an_icon_that_names_one_large_image_many_times_is_refused(monkeypatch):
+    monkeypatch.setattr("smalti.exchange.formats.image_files.MAX_PIXELS", 200)
+    image = image_file("RGBA", (8, 8))
+    head = struct.pack("<3H", 0, 1, 100)
+    entry = struct.pack("<4B2H2I", 8, 8, 0, 0, 1, 32, len(image), 6 + 16 * 100)
+    with pytest.raises(SourceError, match="claims more than 200 pixels"):
+        decode_all(head + entry * 100 + image, "here")
+
+
+def test_headers_that_are_cut_or_flipped_are_our_errors_or_other_images():
+    files = [*deep_files().values(), tiff(rng.integers(0, 256, (8, 8, 3), np.uint8))]
+    for i in range(400):
+        data = bytearray(files[i % len(files)])
+        at = int(rng.integers(min(len(data), 400)))
+        data[at] ^= int(rng.integers(1, 256))
+        with contextlib.suppress(SourceError):
+            decode_all(bytes(data[: at + 1] if i % 3 == 0 else data), "here")
