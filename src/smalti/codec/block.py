@@ -56,6 +56,12 @@ class _OfImages:
         at = np.repeat(first[rows] - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum())
         return type(self)(counts, *(getattr(self, field.name)[at] for field in fields(self)[1:]))
 
+    def spread(self, chosen: NDArray[np.bool_]) -> Self:
+        """Return the entries of `n` images, of which only the chosen ones (`n`) have any: these, in order."""
+        counts = np.zeros(len(chosen), np.int64)
+        counts[chosen] = self.counts
+        return type(self)(counts, *(getattr(self, field.name) for field in fields(self)[1:]))
+
     @classmethod
     def join(cls, parts: Sequence[Self]) -> Self:
         """Return the entries of the images of all parts."""
@@ -167,7 +173,11 @@ class PatchSymbols:
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """The code of `n` images, from which any of them can be selected and encoded to a payload."""
+    """The code of `n` images, from which any of them can be selected and encoded to a payload.
+
+    `patches` has a row for each image that is coded by latents, and for no other; the two others have (perhaps no)
+    symbols of each of the `n` images.
+    """
 
     ways: tuple[Way, ...]  # n
     x_hat: Pixels  # n h w or n h w c: the images that the decoder returns

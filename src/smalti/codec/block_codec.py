@@ -9,10 +9,11 @@ pixels themselves (`pixel_codec.py`); images that no model suits are kept by the
 `Block` (`block.py`) holds images of one shape as they are coded, whatever their ways.
 
 A payload is a head (`head.py`), the records of the fallback, and one entropy-coded stream. The stream holds first the
-choice of a way for each image, then the symbols of all images by latents, then those of all images by pixels.
+choice of a way for each image, then the symbols of all images by latents (those of patches, then the spatial latents),
+then those of all images by pixels.
 
 Encoding has two steps: `encode_images` makes a block, and `encode_block` writes its payload. Decoding reverses them:
-`_Part` reads the head, the records and the choices, then `_decode` reads the symbols and makes the images of them.
+`_OpenBlock` reads the head, the records and the choices, then `_decode` reads the symbols and makes the images of them.
 
 Other wings do the rest: `exchange/` reads and writes images, `archive/` makes batches and files, and `rate/` chooses
 how each image is coded.
@@ -22,7 +23,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from smalti.codec.block import (
     Block,
@@ -120,9 +120,9 @@ def decode_images(payloads: Sequence[tuple[bytes, int, Shape]], model: Model) ->
     Raises:
         CorruptError: a payload is damaged.
     """
-    parts = [_Part(*payload) for payload in payloads]
-    _decode(parts, model)
-    return [part.x_hat for part in parts]
+    blocks = [_OpenBlock(*payload) for payload in payloads]
+    _decode(blocks, model)
+    return [block.x_hat for block in blocks]
 
 
 def decode_to_block(payload: bytes, n: int, shape: Shape, model: Model) -> Block:
@@ -131,53 +131,46 @@ def decode_to_block(payload: bytes, n: int, shape: Shape, model: Model) -> Block
     Raises:
         CorruptError: the payload is damaged.
     """
-    part = _Part(payload, n, shape)
-    decoded_samples = _decode([part], model, record=True)
-    bits = np.array([8.0 * len(record) for record in part.all_records])
+    block = _OpenBlock(payload, n, shape)
+    decoded_samples = _decode([block], model, record=True)
+    bits = np.array([8.0 * len(record) for record in block.all_records])
     patches, spatial, samples = None, Symbols.none(n), SampleSymbols.none(n)
-    if part.code is not None:
-        coded = block_of(part.code, model)
-        bits[part.by_latents], patches = coded.bits, coded.patches
-        spatial = Symbols.join([coded.spatial, Symbols.none(1)]).pick(_places(part.by_latents))
+    if block.code is not None:
+        coded = block_of(block.code, model)
+        bits[block.by_latents], patches = coded.bits, coded.patches
+        spatial = coded.spatial.spread(block.by_latents)
     if decoded_samples is not None:
-        bits[part.by_pixels] = samples_bits(decoded_samples, part.least)
-        samples = SampleSymbols.join([decoded_samples, SampleSymbols.none(1)]).pick(_places(part.by_pixels))
-    return Block(tuple(part.ways), part.x_hat, bits, patches, spatial, samples, part.post_filtered)
+        bits[block.by_pixels] = samples_bits(decoded_samples, block.least)
+        samples = decoded_samples.spread(block.by_pixels)
+    return Block(tuple(block.ways), block.x_hat, bits, patches, spatial, samples, block.post_filtered)
 
 
-def _places(chosen: NDArray[np.bool_]) -> Ints:
-    """Return the place of each image (`n`) among the chosen ones; -1, an empty last one, where it is not chosen."""
-    return np.where(chosen, np.cumsum(chosen) - 1, -1)
+def _decode(blocks: "Sequence[_OpenBlock]", model: Model, *, record: bool = False) -> SampleSymbols | None:
+    """Decode the images of all blocks, those by pixels together.
 
-
-def _decode(parts: "Sequence[_Part]", model: Model, *, record: bool = False) -> SampleSymbols | None:
-    """Decode the images of all parts, those by pixels together.
-
-    record: whether the symbols of the images by pixels are returned; then there is one part.
+    record: whether the symbols of the images by pixels are returned; then there is one block.
     """
     samples = None
-    for part in parts:
-        part.decode_latents(model)
-    together: dict[tuple[int, int], list[_Part]] = {}
-    for part in parts:
-        if part.by_pixels.any():
-            together.setdefault((part.least, part.shape[2]), []).append(part)
+    for block in blocks:
+        block.decode_latents(model)
+    together: dict[tuple[int, int], list[_OpenBlock]] = {}
+    for block in blocks:
+        if block.by_pixels.any():
+            together.setdefault((block.least, block.shape[2]), []).append(block)
     for (least, _), group in together.items():
-        errors = [part.errors[part.by_pixels] for part in group]
-        shapes = [
-            (len(errors_of_part), *part.x_hat.shape[1:]) for part, errors_of_part in zip(group, errors, strict=True)
-        ]
-        decoders = [part.decoder for part in group if part.decoder is not None]
+        errors = [block.errors[block.by_pixels] for block in group]
+        shapes = [(len(largest), *block.x_hat.shape[1:]) for block, largest in zip(group, errors, strict=True)]
+        decoders = [block.decoder for block in group if block.decoder is not None]
         quantised, samples = decode_pixels(decoders, shapes, np.concatenate(errors), least, model, record=record)
-        for part, x, errors_of_part in zip(group, quantised, errors, strict=True):
-            part.x_hat[part.by_pixels] = model.post_filter(x, errors_of_part) if part.post_filtered else x
-    for part in parts:
-        if part.decoder is not None:
-            part.decoder.finish()
+        for block, x, largest in zip(group, quantised, errors, strict=True):
+            block.x_hat[block.by_pixels] = model.post_filter(x, largest) if block.post_filtered else x
+    for block in blocks:
+        if block.decoder is not None:
+            block.decoder.finish()
     return samples
 
 
-class _Part:
+class _OpenBlock:
     """A block while it is decoded: what is known of its images so far."""
 
     def __init__(self, payload: bytes, n: int, shape: Shape) -> None:

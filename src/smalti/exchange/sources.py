@@ -124,20 +124,27 @@ def _chained(opened: Sequence[tuple[str, Source]], *, named: bool) -> Iterator[I
 def _stems(paths: Sequence[str]) -> list[str]:
     """Return what the names made for the images of each source start with: `x`, then `x-2`, ... for further files `x`.
 
-    >>> _stems(["a/x.npy", "b/x.npy", "x-2.npy", "y.npz#train"])
+    >>> _stems(["a/x.npy", "b/x.npy", "x-2.npy", "y.npz#train/x"])
     ['x', 'x-2', 'x-2-2', 'y']
     """
     stems: dict[str, None] = {}  # in order
     for path in paths:
-        stem = Path(path).stem
+        stem = Path(_split(path)[0]).stem
         numbered = (f"{stem}-{k}" for k in itertools.count(2))
         stems[next(name for name in itertools.chain([stem], numbered) if name not in stems)] = None
     return list(stems)
 
 
+def _split(path: str) -> tuple[str, str]:
+    """Return the file and the key of `FILE#KEY`, for formats that hold several arrays; the key is "" without any."""
+    ends = [f"{suffix}#" for format_ in _FORMATS if format_.keyed for suffix in format_.suffixes]
+    file, _, key = path.rpartition("#") if any(end in path for end in ends) else (path, "", "")
+    return file, key
+
+
 def _open(path: str, on_bad: OnBad, *, labelled: bool) -> Source | None:
     """Open one source by its format; return None for a single image file, and for a file of no known format."""
-    file, _, key = path.rpartition("#") if ".npz#" in path else (path, "", "")
+    file, key = _split(path)
     where = Path(file)
     with damage(where, "a source of images"):
         folder = where.is_dir()
@@ -178,6 +185,7 @@ class _Format:
     suffixes: tuple[str, ...]  # the ends of the names by which a file is taken for it, if no bytes tell
     recognises: Callable[[_Asked], bool]  # whether the bytes of a file tell that it has this format
     open: Callable[[_Asked], Source]
+    keyed: bool = False  # whether `FILE#KEY` asks for one of several arrays of a file
 
 
 def _is_npz(file: _Asked) -> bool:
@@ -197,7 +205,7 @@ def _is_idx(file: _Asked) -> bool:
 
 
 _FORMATS = (
-    _Format((".npz",), _is_npz, lambda file: open_npz(file.path, file.key, labelled=file.labelled)),
+    _Format((".npz",), _is_npz, lambda file: open_npz(file.path, file.key, labelled=file.labelled), keyed=True),
     _Format(
         (".zip",),
         lambda file: file.head.startswith(ZIP),
@@ -217,7 +225,8 @@ _FORMATS = (
     ),
 )
 """The formats of files with images, in the order in which they are tried: by the bytes of a file first, and if no
-format recognises these, by its name. A new format is one more entry here, and a file in `formats/`."""
+format recognises these, by its name. A new format is one more entry here, and a file in `formats/`; CONTRIBUTING.md
+says what else."""
 
 
 def _open_labelled(paths: Sequence[Path | str], labels: Path) -> Source:
