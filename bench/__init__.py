@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: MIT
-"""Benchmarks: smalti beside the codecs a user would pick instead. Not shipped; run by `scripts/bench`."""
+"""Benchmarks of smalti beside other codecs and containers. They are run by `scripts/bench` and are not shipped."""

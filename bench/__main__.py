@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""`scripts/bench NAME ...` runs one of the benchmarks."""
+"""The command line of the benchmarks: `scripts/bench NAME ...` runs one of them."""
 
 import sys
 from pathlib import Path
@@ -12,27 +12,31 @@ from smalti.errors import SmaltiError
 from smalti.model.bundle import DEFAULT_MODEL, load_model
 from smalti.rate.target import DEFAULT_EFFORT
 
-Output = Annotated[Path, typer.Option("--output", "-o", help="Folder for the CSV, the table and the plot.")]
+Output = Annotated[Path, typer.Option("--output", "-o", help="The folder for the CSV, the table and the plot.")]
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 
 @app.callback()
 def _benchmarks() -> None:
-    """Benchmarks of smalti."""
+    """Run the benchmarks of smalti."""
 
 
 @app.command()
 def rd(
-    data: Annotated[Literal["mnist", "fashion-mnist", "drawn"], typer.Option(help="Test images.")] = "mnist",
+    data: Annotated[
+        Literal["mnist", "fashion-mnist", "drawn"], typer.Option(help="The data set of the test images.")
+    ] = "mnist",
     output: Output = Path("bench-out"),
-    images: Annotated[int | None, typer.Option(min=4, help="Only so many images, from the first.")] = None,
-    model: Annotated[str, typer.Option(help="Name or path of the model.")] = DEFAULT_MODEL,
-    effort: Annotated[list[int], typer.Option(min=1, max=9, help="Of smalti; may be given more than once.")] = [  # noqa: B006 - Typer reads it, nobody changes it
+    images: Annotated[int | None, typer.Option(min=4, help="Take only so many images, from the first on.")] = None,
+    model: Annotated[str, typer.Option(help="The name of a model, or the path of a bundle.")] = DEFAULT_MODEL,
+    effort: Annotated[
+        list[int], typer.Option(min=1, max=9, help="An effort of smalti; may be given more than once.")
+    ] = [  # noqa: B006 - nobody changes the list
         DEFAULT_EFFORT
     ],
 ) -> None:
-    """Rate, distortion and speed of smalti and of every codec a user would pick instead."""
+    """Measure rate, distortion and speed of smalti and of the codecs that users would take instead."""
     from bench.rd import run
 
     run(test_images(data)[:images], output, data, model, effort)
@@ -40,16 +44,20 @@ def rd(
 
 @app.command()
 def target(
-    data: Annotated[Literal["mnist", "fashion-mnist", "drawn"], typer.Option(help="Test images.")] = "mnist",
+    data: Annotated[
+        Literal["mnist", "fashion-mnist", "drawn"], typer.Option(help="The data set of the test images.")
+    ] = "mnist",
     output: Output = Path("bench-out"),
-    images: Annotated[int | None, typer.Option(min=4, help="Only so many images, from the first.")] = None,
-    model: Annotated[str, typer.Option(help="Name or path of the model.")] = DEFAULT_MODEL,
-    psnr: Annotated[list[float], typer.Option(help="dB; may be given more than once.")] = [22.0, 27.8, 32.0],  # noqa: B006 - as above
-    effort: Annotated[list[int], typer.Option(min=1, max=9, help="Of smalti; may be given more than once.")] = [  # noqa: B006 - as above
+    images: Annotated[int | None, typer.Option(min=4, help="Take only so many images, from the first on.")] = None,
+    model: Annotated[str, typer.Option(help="The name of a model, or the path of a bundle.")] = DEFAULT_MODEL,
+    psnr: Annotated[list[float], typer.Option(help="A PSNR in dB; may be given more than once.")] = [22.0, 27.8, 32.0],  # noqa: B006 - nobody changes the list
+    effort: Annotated[
+        list[int], typer.Option(min=1, max=9, help="An effort of smalti; may be given more than once.")
+    ] = [  # noqa: B006 - nobody changes the list
         DEFAULT_EFFORT
     ],
 ) -> None:
-    """What a mean PSNR that is asked for takes."""
+    """Measure the bytes and the time that a requested mean PSNR takes."""
     from bench.target import run
 
     run(test_images(data)[:images], model, psnr, effort, output, data)
@@ -57,12 +65,14 @@ def target(
 
 @app.command()
 def lossless(
-    data: Annotated[Literal["mnist", "fashion-mnist", "drawn"], typer.Option(help="Test images.")] = "mnist",
+    data: Annotated[
+        Literal["mnist", "fashion-mnist", "drawn"], typer.Option(help="The data set of the test images.")
+    ] = "mnist",
     output: Output = Path("bench-out"),
-    images: Annotated[int | None, typer.Option(min=4, help="Only so many images, from the first.")] = None,
-    model: Annotated[str, typer.Option(help="Name or path of the model.")] = DEFAULT_MODEL,
+    images: Annotated[int | None, typer.Option(min=4, help="Take only so many images, from the first on.")] = None,
+    model: Annotated[str, typer.Option(help="The name of a model, or the path of a bundle.")] = DEFAULT_MODEL,
 ) -> None:
-    """Rate and speed of lossless coding alone, which takes less time than all of `rd`."""
+    """Measure rate and speed of lossless coding alone, which is faster than all of `rd`."""
     from bench.rd import run_lossless
 
     run_lossless(test_images(data)[:images], output, data, model)
@@ -70,15 +80,17 @@ def lossless(
 
 @app.command()
 def limit(
-    data: Annotated[Literal["mnist", "fashion-mnist"], typer.Option(help="Trained on its training images.")] = "mnist",
+    data: Annotated[
+        Literal["mnist", "fashion-mnist"], typer.Option(help="The data set to train and test on.")
+    ] = "mnist",
     output: Output = Path("bench-out"),
-    model: Annotated[str, typer.Option(help="Name or path of the model.")] = DEFAULT_MODEL,
-    steps: Annotated[int, typer.Option(min=1, help="Of training the variational bound.")] = 2500,
-    images: Annotated[int, typer.Option(min=4, help="Test images that smalti codes.")] = 1000,
-    test: Annotated[int | None, typer.Option(min=800, help="Only so many test images for the bounds.")] = None,
-    effort: Annotated[int, typer.Option(min=1, max=9, help="Of smalti.")] = 9,
+    model: Annotated[str, typer.Option(help="The name of a model, or the path of a bundle.")] = DEFAULT_MODEL,
+    steps: Annotated[int, typer.Option(min=1, help="Training steps for the variational bound.")] = 2500,
+    images: Annotated[int, typer.Option(min=4, help="How many test images smalti codes.")] = 1000,
+    test: Annotated[int | None, typer.Option(min=800, help="Take only so many test images for the bounds.")] = None,
+    effort: Annotated[int, typer.Option(min=1, max=9, help="The effort of smalti.")] = 9,
 ) -> None:
-    """Upper bounds of the rate-distortion function, and what smalti takes beside them."""
+    """Compute upper bounds of the rate-distortion function, and compare smalti with them."""
     from bench.limit import run
 
     run(load_model(model), train_images(data), test_images(data)[:test], steps, images, effort, output)
@@ -86,14 +98,20 @@ def limit(
 
 @app.command()
 def single(
-    data: Annotated[Literal["mnist", "fashion-mnist"], typer.Option(help="Trained on its training images.")] = "mnist",
+    data: Annotated[
+        Literal["mnist", "fashion-mnist"], typer.Option(help="The data set to train and test on.")
+    ] = "mnist",
     output: Output = Path("bench-out"),
-    model: Annotated[str, typer.Option(help="Name or path of the model.")] = DEFAULT_MODEL,
-    steps: Annotated[int, typer.Option(min=1, help="Of training, for each of the two.")] = 2000,
-    point: Annotated[int, typer.Option(min=0, max=64, help="Operating point of latents to train for.")] = 20,
-    error: Annotated[int | None, typer.Option(min=1, max=126, help="Instead: of pixels, the largest error.")] = None,
+    model: Annotated[str, typer.Option(help="The name of a model, or the path of a bundle.")] = DEFAULT_MODEL,
+    steps: Annotated[int, typer.Option(min=1, help="Training steps for each of the two networks.")] = 2000,
+    point: Annotated[
+        int, typer.Option(min=0, max=64, help="The operating point to train for, of coding by latents.")
+    ] = 20,
+    error: Annotated[
+        int | None, typer.Option(min=1, max=126, help="Instead: the largest error to train for, of coding by pixels.")
+    ] = None,
 ) -> None:
-    """What one model for all qualities costs at one of them."""
+    """Measure how many bytes one model for all qualities loses against one that is trained for a single quality."""
     from bench.train import single as run
     from bench.train import single_pixels
 
@@ -106,12 +124,14 @@ def single(
 
 @app.command()
 def sizes(
-    data: Annotated[Literal["mnist", "fashion-mnist"], typer.Option(help="Trained on its training images.")] = "mnist",
+    data: Annotated[
+        Literal["mnist", "fashion-mnist"], typer.Option(help="The data set to train and test on.")
+    ] = "mnist",
     output: Output = Path("bench-out"),
-    images: Annotated[int, typer.Option(min=4, help="Test images, from the first.")] = 2048,
-    steps: Annotated[int, typer.Option(min=1, help="Of training, for each size.")] = 3000,
+    images: Annotated[int, typer.Option(min=4, help="How many test images to take, from the first on.")] = 2048,
+    steps: Annotated[int, typer.Option(min=1, help="Training steps for each size.")] = 3000,
 ) -> None:
-    """What a larger network for lossless coding buys, and costs."""
+    """Measure the bytes that a larger network for lossless coding saves, and its speed."""
     from bench.sizes import run
 
     run(load_model(), train_images(data), test_images(data)[:images], steps, output)
@@ -120,13 +140,15 @@ def sizes(
 @app.command()
 def classify(
     output: Output = Path("bench-out"),
-    model: Annotated[str, typer.Option(help="Name or path of the model.")] = DEFAULT_MODEL,
-    images: Annotated[int | None, typer.Option(min=4, help="Only so many test images, from the first.")] = None,
-    effort: Annotated[list[int], typer.Option(min=1, max=9, help="Of smalti; may be given more than once.")] = [  # noqa: B006 - Typer reads it, nobody changes it
+    model: Annotated[str, typer.Option(help="The name of a model, or the path of a bundle.")] = DEFAULT_MODEL,
+    images: Annotated[int | None, typer.Option(min=4, help="Take only so many test images, from the first on.")] = None,
+    effort: Annotated[
+        list[int], typer.Option(min=1, max=9, help="An effort of smalti; may be given more than once.")
+    ] = [  # noqa: B006 - nobody changes the list
         DEFAULT_EFFORT
     ],
 ) -> None:
-    """Accuracy of a classifier of MNIST, trained on originals, on decoded images."""
+    """Measure how well a classifier that was trained on originals reads decoded images of MNIST."""
     from bench.classify import run
 
     train = train_images("mnist"), labels("mnist", "train")
@@ -136,15 +158,18 @@ def classify(
 
 @app.command()
 def archive(
-    data: Annotated[Literal["mnist", "fashion-mnist", "drawn"], typer.Option(help="Train and test images.")] = "mnist",
+    data: Annotated[
+        Literal["mnist", "fashion-mnist", "drawn"], typer.Option(help="The data set of the images.")
+    ] = "mnist",
     output: Output = Path("bench-out"),
-    images: Annotated[int | None, typer.Option(min=0, help="Only so many images, from the first.")] = None,
-    synthetic: Annotated[int, typer.Option(min=0, help="Images that are made of them, for a second table.")] = 10**6,
-    only: Annotated[list[str], typer.Option(help="Name of a container; may be given more than once.")] = [],  # noqa: B006 - as above
-    seconds: Annotated[float, typer.Option(min=0.01, help="At most, for random reads of each kind.")] = 5,
-    together: Annotated[bool, typer.Option(help="One process for all of a container: fast, but less fair.")] = False,
+    images: Annotated[int | None, typer.Option(min=0, help="Take only so many images, from the first on.")] = None,
+    synthetic: Annotated[int, typer.Option(min=0, help="How many synthetic images to make for a second table.")] = 10
+    ** 6,
+    only: Annotated[list[str], typer.Option(help="The name of a container; may be given more than once.")] = [],  # noqa: B006 - nobody changes the list
+    seconds: Annotated[float, typer.Option(min=0.01, help="The most seconds for random reads of each kind.")] = 5,
+    together: Annotated[bool, typer.Option(help="Measure a container in one process: faster, but less fair.")] = False,
 ) -> None:
-    """Bytes, speed, random access and memory of smalti and of the containers that people use instead."""
+    """Measure bytes, speed, random access and memory of smalti and of other containers."""
     from bench.archive import Plan, run
 
     run(output, data, Plan(images, synthetic, only, seconds, together))
@@ -152,12 +177,12 @@ def archive(
 
 @app.command()
 def overhead(
-    data: Annotated[Literal["mnist", "fashion-mnist"], typer.Option(help="Test images.")] = "mnist",
+    data: Annotated[Literal["mnist", "fashion-mnist"], typer.Option(help="The data set of the test images.")] = "mnist",
     output: Output = Path("bench-out"),
-    images: Annotated[int | None, typer.Option(min=4, help="Only so many images, from the first.")] = None,
-    model: Annotated[str, typer.Option(help="Name or path of the model.")] = DEFAULT_MODEL,
+    images: Annotated[int | None, typer.Option(min=4, help="Take only so many images, from the first on.")] = None,
+    model: Annotated[str, typer.Option(help="The name of a model, or the path of a bundle.")] = DEFAULT_MODEL,
 ) -> None:
-    """What a file takes beside its payloads, and what its order costs."""
+    """Measure the bytes that a file takes beside its payloads, and those of the order of its images."""
     from bench.overhead import run
 
     run(test_images(data)[:images], labels(data, "t10k")[:images].tolist(), model, output, data)

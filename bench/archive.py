@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""smalti beside the containers that people keep small images in, in one run; tables in markdown, and CSV.
+"""Benchmark of smalti beside other containers of small images; writes tables in markdown, and CSV.
 
-What the figures are is said in `measure.py`, what the containers are in `containers.py`.
+`measure.py` defines what is measured, `containers.py` the containers.
 """
 
 import csv
@@ -31,7 +31,7 @@ from smalti.model.bundle import load_model
 ROOT = Path(__file__).parents[1]
 DRAWN = 1000
 SHIFT = 1
-"""Pixels by which synthetic images are shifted, at most, each way."""
+"""The most pixels by which synthetic images are shifted in each direction."""
 TITLES = {
     "bytes_an_image": "bytes an image",
     "psnr": "PSNR, dB",
@@ -46,10 +46,11 @@ TITLES = {
     "imports_mb": "of it imports, MB",
 }
 SMALLEST = ("bytes_an_image", "open_ms", "pack_mb")
-"""Columns whose best is the smallest."""
+"""The columns whose smallest value is the best."""
 UNJUDGED = ("psnr", "imports_mb")
+"""The columns without a best value."""
 NO_ACCESS = ("cold_reads", "warm_reads", "cold_batch", "warm_batch", "open_ms")
-"""Columns that say nothing of a container that can only be read from its beginning."""
+"""The columns that have no value for a container that can only be read from its beginning."""
 NOTE = f"""\
 Every file holds the labels too; images are packed from a .npy file. Each step runs in a process of its own, with its
 imports done. Cold: from opening on, with the file in the operating system's cache: the first {READS} reads at random,
@@ -67,13 +68,13 @@ class Plan:
     """What is measured, and how.
 
     Raises:
-        UsageError: there is no container of a name.
+        UsageError: `only` names an unknown container.
     """
 
-    images: int | None = None  # so many of the data set, from the first; 0 is none, None is all
-    synthetic: int = 0  # images that are made of the whole data set, for a second table
-    only: Sequence[str] = ()  # names of containers; none are all
-    seconds: float = SECONDS  # for random reads of each kind
+    images: int | None = None  # how many images of the data set, from the first on; 0: none; None: all
+    synthetic: int = 0  # how many images are made from the whole data set for a second table
+    only: Sequence[str] = ()  # names of containers; empty: all
+    seconds: float = SECONDS  # the most seconds for random reads of each kind
     together: bool = False  # one process for all steps of a container: faster, and less fair
 
     def __post_init__(self) -> None:
@@ -85,29 +86,33 @@ class Plan:
 
 @dataclass
 class _Results:
-    """What was measured so far, and what was not."""
+    """The measurements so far, and notes about what was not measured."""
 
     title: str
     rows: list[tuple[Container, Measured]] = field(default_factory=list)
-    amiss: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 def run(output: Path, data: str, plan: Plan) -> None:
     """Measure, and write `archive-DATA.md` and `.csv`, `archive-million.md` and `.csv` to `output`."""
     x, of_x = _base(data, plan.images)
-    some = [made for made in ALL if not plan.only or made.name in plan.only]
+    chosen = [container for container in ALL if not plan.only or container.name in plan.only]
     if plan.images != 0:
         mine = slice(plan.images)
         results = _Results(f"{len(x[mine]):,} images of {data}")
-        _compare(some, results, plan, lambda folder: _write(folder, [x[mine]], of_x[mine]), output / f"archive-{data}")
+        _compare(
+            chosen, results, plan, lambda folder: _write(folder, [x[mine]], of_x[mine]), output / f"archive-{data}"
+        )
     if plan.synthetic:
         source = np.random.default_rng(0).integers(len(x), size=plan.synthetic)
         results = _Results(f"{plan.synthetic:,} images: {len(x):,} of {data}, shifted by a pixel or parts of one")
-        _compare(some, results, plan, lambda f: _write(f, jitter(x, source), of_x[source]), output / "archive-million")
+        _compare(
+            chosen, results, plan, lambda f: _write(f, jitter(x, source), of_x[source]), output / "archive-million"
+        )
 
 
 def _base(data: str, images: int | None) -> tuple[Pixels, Pixels]:
-    """Images (`n h w`) and labels (`n`)."""
+    """Return the images (`n h w`) and labels (`n`) of a data set."""
     if data == "drawn":
         n = images or DRAWN
         return draw_digits(n), (np.arange(n) % 10).astype(np.uint8)
@@ -118,9 +123,9 @@ def _base(data: str, images: int | None) -> tuple[Pixels, Pixels]:
 
 
 def jitter(x: Pixels, source: Ints, seed: int = 0) -> Iterator[Pixels]:
-    """Of each of the numbers `source` that image of `x` (`n h w`), shifted at random by fractions of pixels.
+    """Yield the images of `x` (`n h w`) that `source` numbers, in parts, each image shifted at random.
 
-    By whole pixels each way, and by less to the left: a blend with the next pixel.
+    The shift is by whole pixels in each direction, and by a fraction of a pixel to the left, as a blend with the next.
     """
     rng = np.random.default_rng(seed)
     _, h, w = x.shape
@@ -135,7 +140,7 @@ def jitter(x: Pixels, source: Ints, seed: int = 0) -> Iterator[Pixels]:
 
 
 def _write(folder: Path, parts: Iterable[Pixels], of_x: Pixels) -> None:
-    """`images.npy`, part by part, and `labels.npy`."""
+    """Write `images.npy`, part by part, and `labels.npy`."""
     np.save(folder / "labels.npy", of_x)
     with (folder / "images.npy").open("wb") as file:
         for i, part in enumerate(parts):
@@ -148,10 +153,10 @@ def _write(folder: Path, parts: Iterable[Pixels], of_x: Pixels) -> None:
 def _compare(
     containers: Sequence[Container], results: _Results, plan: Plan, write: Callable[[Path], None], path: Path
 ) -> None:
-    """Measure `containers` on the images that `write` puts into a folder; `path`.md and .csv, after each of them."""
+    """Measure `containers` on the images that `write` puts into a folder; write `path`.md and .csv after each one."""
     console = Console(stderr=True)
     if plan.together:
-        results.amiss.append("Quick: all steps of a container were done in one process.")
+        results.notes.append("Quick: all steps of a container ran in one process.")
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="smalti-bench-") as folder:
         write(Path(folder))
@@ -160,14 +165,14 @@ def _compare(
             _add(results, container, Path(folder), plan, console)
             path.with_suffix(".md").write_text(_markdown(results, n, plan.seconds), encoding="utf-8")
             _write_csv(results, path.with_suffix(".csv"))
-    Console(stderr=True, width=max(console.width, 200)).print(_shown(results))  # narrower, it could not be read
-    console.print(*results.amiss, f"wrote {path}.md and .csv", sep="\n", markup=False)
+    Console(stderr=True, width=max(console.width, 200)).print(_shown(results))  # a narrower table could not be read
+    console.print(*results.notes, f"wrote {path}.md and .csv", sep="\n", markup=False)
 
 
 def _add(results: _Results, container: Container, folder: Path, plan: Plan, console: Console) -> None:
-    """Measure a container; say why not, if it cannot be."""
+    """Measure a container, or note why it cannot be measured."""
     if container.missing:
-        results.amiss.append(f"{container.name} is left out: {container.missing} is not installed.")
+        results.notes.append(f"{container.name} is left out: {container.missing} is not installed.")
         return
     start, found = time.perf_counter(), Measured()
     try:
@@ -176,7 +181,7 @@ def _add(results: _Results, container: Container, folder: Path, plan: Plan, cons
             found = joined(found, _step(names, container, folder, plan.seconds))
     except subprocess.CalledProcessError as exc:
         console.print(exc.stderr, markup=False, highlight=False)
-        results.amiss.append(f"{container.name} failed: {(exc.stderr or str(exc)).strip().splitlines()[-1]}")
+        results.notes.append(f"{container.name} failed: {(exc.stderr or str(exc)).strip().splitlines()[-1]}")
         return
     finally:
         made = folder / container.file
@@ -190,14 +195,14 @@ def _add(results: _Results, container: Container, folder: Path, plan: Plan, cons
 
 
 def _step(names: str, container: Container, folder: Path, seconds: float) -> Measured:
-    """A step, or several, in a process of its own."""
+    """Run the steps `names`, separated by commas, in a process of their own."""
     command = [sys.executable, "-m", "bench.measure", names, container.name, str(folder), str(seconds)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     return Measured(**json.loads(done.stdout.splitlines()[-1]))
 
 
 def _cells(results: _Results) -> list[list[tuple[str, bool]]]:
-    """Of each container: each column's text, and whether it is the best of the column."""
+    """Return a line for each container: the text of each column, and whether it is the best of the column."""
     best = {}
     for key in set(TITLES) - set(UNJUDGED):
         column = [getattr(found, key) for made, found in results.rows if not (made.sequential and key in NO_ACCESS)]
@@ -214,7 +219,7 @@ def _cells(results: _Results) -> list[list[tuple[str, bool]]]:
 
 
 def _number(value: float) -> str:
-    """To three digits or so.
+    """Return a number with about three digits.
 
     >>> _number(12345.6), _number(12.345), _number(0.01234), _number(math.inf)
     ('12,346', '12.3', '0.012', 'lossless')
@@ -233,7 +238,7 @@ def _markdown(results: _Results, n: int, seconds: float) -> str:
         lines += [f"| {line} |"]
     size = load_model().size
     note = NOTE.format(seconds=seconds, size=size, each=size / n)
-    return "\n".join([*lines, "", *(f"{said}\n" for said in results.amiss), note])
+    return "\n".join([*lines, "", *(f"{note}\n" for note in results.notes), note])
 
 
 def _shown(results: _Results) -> Table:

@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: MIT
-"""Upper bounds of the rate-distortion function R(D) of a set of images.
+"""Compute upper bounds of the rate-distortion function R(D) of a set of images.
 
-Gaussian: of all sources with one covariance the Gaussian needs most bits for a squared error, and its R(D) is known:
-reverse water-filling over the eigenvalues (Cover and Thomas 2006, theorem 10.3.3 and after).
+The Gaussian bound: among all sources with one covariance, the Gaussian needs most bits for a squared error, and its
+R(D) is known: reverse water-filling over the eigenvalues (Cover and Thomas 2006, theorem 10.3.3 and after).
 
-Variational: any encoder q(y | x), prior p(y) and decoder show that R(E[d]) <= E[KL(q || p)] (Balle et al. 2017,
-section 3; Yang and Mandt 2022). The codec's own networks are taken as a family of beta-VAEs, one for all multipliers:
-logistic posteriors of learned width in the place of rounding (the noise of a latent that says nothing can then be
-just what the prior expects, and costs nothing), the density of the autoregressive mixture, no narrower than such noise,
-in the place of probabilities, floats in the place of integers. Trained on for it, evaluated on other images.
+The variational bound: any encoder q(y | x), prior p(y) and decoder show that R(E[d]) <= E[KL(q || p)] (Balle et al.
+2017, section 3; Yang and Mandt 2022). The codec's own networks serve as a family of beta-VAEs, one for all multipliers.
+Logistic posteriors of learned width replace rounding, so that a latent without information can be distributed exactly
+as the prior expects, and then costs nothing. The density of the autoregressive mixture, no narrower than such noise,
+replaces probabilities, and floats replace integers. The networks are trained further for this, and evaluated on other
+images.
 """
 
 import math
@@ -29,12 +30,12 @@ from smalti.types import Pixels
 LEARNING_RATE = 1e-3
 BATCH = 192
 ROUNDING = 0.5 * math.log2(3 / math.pi**2 / 12)
-"""Log2 of the width of a logistic of the variance of rounding to steps of 1."""
+"""Log2 of the width of a logistic that has the variance of rounding to steps of 1."""
 QUALITIES = tuple(float(q) for q in np.linspace(0, 1, 17))
 
 
 def gaussian_rate(x: Pixels, psnr: float) -> float:
-    """Bits an image at `psnr` dB of a Gaussian source with the covariance of `x` (`n h w`)."""
+    """Return the bits of an image at `psnr` dB, for a Gaussian source with the covariance of `x` (`n h w`)."""
     pixels = x.reshape(len(x), -1) / 255
     variances = np.linalg.eigvalsh(np.cov(pixels, rowvar=False)).clip(1e-12)
     target, low, high = pixels.shape[1] * 10 ** (-psnr / 10), 0.0, float(variances.max())
@@ -48,7 +49,7 @@ class Bound(nn.Module):
     """The codec with logistic posteriors: its rate is a Kullback-Leibler divergence."""
 
     def __init__(self, codec: Codec, *, spatial: bool) -> None:
-        """local: whether there are local latents; a model that codes none has no use for them here either."""
+        """Build the bound of a codec; spatial: whether it codes spatial latents."""
         super().__init__()
         self.codec, self.spatial, size = codec, spatial, codec.size
         features = size.analysis[0] * (size.patch[0] // 4) * (size.patch[1] // 4)
@@ -60,17 +61,17 @@ class Bound(nn.Module):
             nn.init.zeros_(head.bias)
 
     def forward(self, x: Tensor, quality: Tensor) -> tuple[Tensor, Tensor]:
-        """Rate (bits) and squared error of each image of `x` (`b c h w` in [0, 1]); one sample of the posterior."""
+        """Return rate (bits) and squared error of each image of `x` (`b c h w` in [0, 1]), for one posterior sample."""
         codec, embeddings = self.codec, embedding_weights(quality)
         of_patches = embeddings.repeat_interleave(codec.size.patches[0] * codec.size.patches[1], 0)
-        positions, cells = codec.g_a.features(x, embeddings)
+        positions, patches = codec.g_a.features(x, embeddings)
         least = of_patches @ codec.log_steps + ROUNDING
-        log_width = self.widths(cells) + least
+        log_width = self.widths(patches) + least
 
         def sample(y: Tensor, first: int) -> Tensor:
             return y + _logistic(y) * torch.exp2(log_width[:, first : first + y.shape[1]])
 
-        y, v = codec.g_a.latents(cells, embeddings, sample)
+        y, v = codec.g_a.latents(patches, embeddings, sample)
         rate = _divergence(v, y, log_width, least, codec.prior(v, of_patches)).sum(1).view(len(x), -1).sum(1)
         features = codec.g_s.features(v, embeddings)
         if not self.spatial:
@@ -94,19 +95,19 @@ class Bound(nn.Module):
 
 
 def _logistic(like: Tensor) -> Tensor:
-    """Samples of the logistic of width 1."""
+    """Return samples of the logistic of width 1, in the shape of `like`."""
     return torch.logit(torch.rand_like(like), eps=1e-6)
 
 
 def _log_density(z: Tensor, log_width: Tensor) -> Tensor:
-    """Log2 of the logistic's density, `z` widths from its centre."""
+    """Return log2 of the logistic's density, `z` widths from its centre."""
     return -(F.softplus(z) + F.softplus(-z)) / math.log(2) - log_width
 
 
 def _divergence(
     v: Tensor, mean: Tensor, log_width: Tensor, least: Tensor, mixture: tuple[Tensor, Tensor, Tensor]
 ) -> Tensor:
-    """log2 q(v) - log2 p(v) of each latent (`b l`): a sample of the divergence. least: of log widths of p."""
+    """Return log2 q(v) - log2 p(v) of each latent (`b l`), a sample of the divergence; least: of p's log2 widths."""
     log_q = _log_density((v - mean) * torch.exp2(-log_width), log_width)
     centres, widths, logits = mixture
     widths = torch.logaddexp2(widths.clamp(-NARROWEST, 6), least[..., None])
@@ -119,7 +120,7 @@ def _divergence(
 
 
 def fit(bound: Bound, x: Pixels, steps: int, progress: Callable[[int], None], seed: int = 0) -> None:
-    """Train on images (`n h w`) for `steps` steps."""
+    """Train the bound on images (`n h w`) for `steps` steps."""
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     optimizer = soap(bound.parameters(), LEARNING_RATE, 512)
@@ -141,7 +142,7 @@ def fit(bound: Bound, x: Pixels, steps: int, progress: Callable[[int], None], se
 
 @torch.no_grad()
 def curve(bound: Bound, x: Pixels, seed: int = 1) -> NDArray[np.float64]:
-    """PSNR (dB) and bits an image over images (`n h w`) at each of QUALITIES: `k 2`, by rising PSNR."""
+    """Return PSNR (dB) and mean bits of images (`n h w`) at each of QUALITIES: `k 2`, by rising PSNR."""
     torch.manual_seed(seed)
     bound.eval()
     points = []

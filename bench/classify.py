@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Does a classifier still read what was decoded? Trained on original digits, tested on decoded ones; CSV and plot."""
+"""Benchmark of a classifier that was trained on original digits and reads decoded ones; CSV and plot."""
 
 import csv
 import tempfile
@@ -25,7 +25,7 @@ BATCH = 128
 
 
 def classifier() -> nn.Sequential:
-    """A plain convolutional network: two convolutions, two dense layers."""
+    """Return a small convolutional network with two convolutions and two dense layers."""
     return nn.Sequential(
         *[nn.Conv2d(1, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)],
         *[nn.Conv2d(32, 64, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)],
@@ -34,7 +34,7 @@ def classifier() -> nn.Sequential:
 
 
 def train(x: Pixels, labels: NDArray[np.uint8], epochs: int = EPOCHS, seed: int = 0) -> nn.Sequential:
-    """Adam at 1e-3, decaying to 0, on originals (`n 28 28`)."""
+    """Train a classifier on originals (`n 28 28`) by Adam, at a rate of 1e-3 that decays to 0."""
     torch.manual_seed(seed)
     model, steps = classifier(), epochs * (len(x) // BATCH)
     optimizer = torch.optim.Adam(model.parameters(), 1e-3)
@@ -56,7 +56,7 @@ def train(x: Pixels, labels: NDArray[np.uint8], epochs: int = EPOCHS, seed: int 
 
 @torch.no_grad()
 def accuracy(model: nn.Sequential, x: Pixels, labels: NDArray[np.uint8]) -> float:
-    """Share of images that it reads rightly, in per cent."""
+    """Return the share of images that the classifier reads rightly, in per cent."""
     parts = torch.split(torch.from_numpy(x[:, None].copy()), 1000)
     read = torch.cat([model(part.float() / 255).argmax(1) for part in parts]).numpy()
     return float(100 * (read == labels).mean())

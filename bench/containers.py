@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""What people keep collections of small images in: how each is written, opened and read.
+"""The containers that are compared: how each is written, opened and read.
 
-Every file holds the labels as well, in the way that is usual there. What a container needs is imported in its own
-functions, so that a process that measures one of them holds nothing of the others.
+Every file holds the labels as well, in the usual way of its format. The functions of a container import its libraries
+themselves, so that a process that measures one container holds nothing of the others.
 """
 
 import importlib.util
@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 CHUNK = 256
-"""Images a chunk, row group or transaction: as many as smalti has in a block."""
+"""The images of a chunk, row group or transaction: as many as a block of smalti has."""
 PART = 4096
-"""Images that are read at a time to be packed."""
+"""The images that are read at a time for packing."""
 
 Pixels = NDArray[np.uint8]
 Ints = NDArray[np.int64]
@@ -28,37 +28,37 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Images:
-    """Images (`n h w`) and labels (`n`) that lie in a folder as `images.npy` and `labels.npy`."""
+    """Images (`n h w`) and labels (`n`) in a folder, as `images.npy` and `labels.npy`."""
 
     folder: Path
 
     @property
     def pixels(self) -> Path:
-        """The file of images."""
+        """Return the file of images."""
         return self.folder / "images.npy"
 
     @property
     def labels(self) -> Path:
-        """The file of labels."""
+        """Return the file of labels."""
         return self.folder / "labels.npy"
 
     def mapped(self) -> Pixels:
-        """All images, in memory as far as they are looked at."""
+        """Return all images as a memory map, which takes memory only for what is read."""
         x: Pixels = np.load(self.pixels, mmap_mode="r")
         return x
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of all images: n h w."""
+        """Return the shape of all images: n h w."""
         return self.mapped().shape
 
     def parts(self, step: int = PART) -> Iterator[Pixels]:
-        """All images, some at a time; mapped anew for each, so that only these count as memory."""
+        """Yield all images in parts; each part is mapped anew, so that only one takes memory."""
         for start in range(0, self.shape[0], step):
             yield self.mapped()[start : start + step].copy()
 
     def singles(self) -> Iterator[tuple[Pixels, int]]:
-        """All images, each with its label."""
+        """Yield all images, each with its label."""
         labels = np.load(self.labels)
         start = 0
         for part in self.parts():
@@ -68,7 +68,7 @@ class Images:
 
 @dataclass(frozen=True)
 class Opened:
-    """A container that is open."""
+    """An open container."""
 
     every: Callable[[], Iterator[Pixels]]  # all images in order, some at a time
     read: Callable[[int], Pixels] | None = None  # one image; None if only all can be read
@@ -78,7 +78,7 @@ class Opened:
 
 @dataclass(frozen=True)
 class Container:
-    """A way to keep images. The times and memory of what is in `modules` are not counted as those of reading."""
+    """A way to store images. The time and memory of importing `modules` are not counted."""
 
     name: str
     settings: str
@@ -87,17 +87,17 @@ class Container:
     pack: Callable[[Images, Path], object]
     open: Callable[[Path], Opened]
     lossless: bool = True
-    sequential: bool = False  # no image can be read before those in front of it
+    sequential: bool = False  # an image can be read only after all images before it
 
     @property
     def missing(self) -> str:
-        """The first library that is not installed, or ""."""
+        """Return the name of the first library that is not installed, or ""."""
         every = (module.split(".")[0] for module in self.modules)
         return next((name for name in every if importlib.util.find_spec(name) is None), "")
 
 
 def _singly(read: Callable[[int], Pixels], n: int, close: Callable[[], object]) -> Opened:
-    """Open, where images are read one by one."""
+    """Return an open container whose images are read one by one."""
 
     def batch(rows: Ints) -> Pixels:
         return np.stack([read(i) for i in rows.tolist()])
@@ -115,7 +115,7 @@ def _pack_smalti(images: Images, path: Path, **asked: int) -> None:
     import smalti
     from smalti.exchange.sources import open_source
 
-    smalti.pack(open_source(images.pixels, labels=images.labels), path, **asked)  # type: ignore[arg-type]  # mypy takes the numbers for any argument
+    smalti.pack(open_source(images.pixels, labels=images.labels), path, **asked)  # type: ignore[arg-type]  # mypy takes the ints for any argument
 
 
 def _open_smalti(path: Path) -> Opened:
@@ -166,7 +166,7 @@ def _open_hdf5(path: Path) -> Opened:
     x = file["images"]
 
     def batch(rows: Ints) -> Pixels:
-        wanted, places = np.unique(rows, return_inverse=True)  # it takes numbers that rise
+        wanted, places = np.unique(rows, return_inverse=True)  # h5py takes only rising numbers
         found: Pixels = x[wanted][places]
         return found
 
@@ -234,11 +234,11 @@ def _pack_tar(images: Images, path: Path, *, encode: Callable[[Pixels], bytes], 
             member, data = tarfile.TarInfo(f"{label}/{i:07}.{suffix}"), encode(image)
             member.size = len(data)
             tar.addfile(member, io.BytesIO(data))
-            tar.members.clear()  # type: ignore[attr-defined]  # it would keep them all
+            tar.members.clear()  # type: ignore[attr-defined]  # else tarfile keeps them all
 
 
 def _open_tar(path: Path) -> Opened:
-    """An index is made from all heads: nothing else tells where an image is."""
+    """Open a tar file, and read all its heads as an index, because nothing else tells where an image is."""
     import tarfile
 
     places = []
@@ -306,7 +306,7 @@ def _open_parquet(path: Path) -> Opened:
 
 
 _KEY = struct.Struct(">I")
-"""Of an image in LMDB, so that keys are in order; the value is its label, a byte, and its file."""
+"""The key of an image in LMDB, which sorts by number; the value is its label, one byte, and its file."""
 
 
 def _pack_lmdb(images: Images, path: Path) -> None:

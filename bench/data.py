@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The images that benchmarks run on."""
+"""The images and labels that the benchmarks run on."""
 
 import gzip
 import os
@@ -15,21 +15,21 @@ from smalti.exchange.sources import read_images
 from smalti.types import Pixels
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
-"""Where data sets lie beside a checkout; `SMALTI_DATA` names another folder."""
+"""The folder of data sets beside a checkout; the environment variable `SMALTI_DATA` names another."""
 
 
 def test_images(name: str) -> Pixels:
-    """The test images of a data set (`n h w`): from `SMALTI_DATA`, beside the checkout, or downloaded."""
+    """Return the test images of a data set (`n h w`), from `SMALTI_DATA`, from beside the checkout, or downloaded."""
     return draw_digits(1000) if name == "drawn" else read_images(_path(name, "t10k-images-idx3-ubyte.gz")).pixels
 
 
 def train_images(name: str) -> Pixels:
-    """The training images of a data set (`n h w`)."""
+    """Return the training images of a data set (`n h w`)."""
     return read_images(_path(name, "train-images-idx3-ubyte.gz")).pixels
 
 
 def labels(name: str, part: Literal["train", "t10k"]) -> NDArray[np.uint8]:
-    """The labels (`n`) of the training or the test images of a data set."""
+    """Return the labels (`n`) of the training or the test images of a data set."""
     with gzip.open(_path(name, f"{part}-labels-idx1-ubyte.gz")) as file:
         return np.frombuffer(file.read(), np.uint8, offset=8)  # behind magic and count
 

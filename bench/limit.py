@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Where is the limit? Upper bounds of R(D) beside what smalti takes; CSV, markdown and plot."""
+"""Benchmark of smalti beside upper bounds of the rate-distortion function; CSV, markdown and plot."""
 
 import csv
 import math
@@ -23,7 +23,7 @@ SMALTI_QUALITIES = (10, 25, 40, 55, 70, 85, 95)
 
 
 def run(model: Model, x_train: Pixels, x: Pixels, steps: int, images: int, effort: int, output: Path) -> None:
-    """Bounds on `x` (`n h w`); smalti on the first `images` of them, at `effort`."""
+    """Compute the bounds on `x` (`n h w`), and measure smalti on the first `images` of them, at `effort`."""
     console = Console(stderr=True)
     output.mkdir(parents=True, exist_ok=True)
     ours = []
@@ -63,7 +63,7 @@ def _smalti(model: Model, x: Pixels, quality: int, effort: int) -> tuple[float, 
 
 
 def _at(points: np.ndarray, decibel: float) -> float:
-    """Rate at a PSNR, its logarithm interpolated; nan beyond the curve."""
+    """Return the rate at a PSNR by interpolating its logarithm; NaN beyond the curve."""
     if not points[0, 0] <= decibel <= points[-1, 0]:
         return math.nan
     return float(np.exp(np.interp(decibel, points[:, 0], np.log(points[:, 1]))))

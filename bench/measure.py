@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""What one container takes of bytes, time and memory: `python -m bench.measure STEPS NAME FOLDER SECONDS`.
+"""Measure bytes, time and memory of one container: `python -m bench.measure STEPS NAME FOLDER SECONDS`.
 
-Each step runs in a process of its own, so that no container finds what another left in memory. The pages of the
-operating system's cache stay: "cold" is a new process that opens a file which was just written, and its clock runs
-from opening on, when what is imported is there. "Warm" is the same numbers again after all were read once. A step that
-would take longer than its seconds is cut off, and its rate is of what was done.
+Each step runs in a process of its own, so that nothing is left in memory from another one, except in the cache of the
+operating system. "Cold" is a new process that opens a file which was just written; its clock starts after its
+imports. "Warm" reads the same images again, after all were read once. A step is stopped after its seconds, and its rate
+is that of the images read until then.
 """
 
 import importlib
@@ -26,18 +26,18 @@ from bench.containers import ALL, Container, Images, Ints, Opened, Pixels
 READS, BATCHES, BATCH = 200, 8, 256
 OPENINGS = 5
 SECONDS = 5.0
-"""Of random reads or batches, each cold and warm; a step cannot be cut off within one read."""
+"""The seconds for random reads, and for batches, each cold and warm; a step is not stopped within one read."""
 WARM = 1 / 20
-"""Of those seconds, at least, in which warm ones are read again and again: once would be too few to tell."""
+"""The share of those seconds in which warm reads are repeated, because one round is too short to measure."""
 SANE_PSNR = 12.0
-"""dB below which an image that was coded with loss must be another one."""
+"""The PSNR in dB below which a lossy image is taken for a wrong one."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Of a container, or what one step found of it; NaN is what it did not look for, or cannot do."""
+    """The measurements of a container, or of one step; NaN is what was not measured or what is impossible."""
 
-    bytes_an_image: float = math.nan  # all in, labels too
+    bytes_an_image: float = math.nan  # all bytes of the file, with labels
     psnr: float = math.nan  # dB; inf if lossless
     pack: float = math.nan  # images a second
     unpack: float = math.nan
@@ -46,13 +46,13 @@ class Measured:
     cold_batch: float = math.nan  # images a second, 256 at random at a time
     warm_batch: float = math.nan
     open_ms: float = math.nan
-    pack_mb: float = math.nan  # most memory of the process that packs
-    imports_mb: float = math.nan  # most memory of it when all is imported
-    wall: float = math.nan  # seconds that all of it took
+    pack_mb: float = math.nan  # the peak memory of the process that packs
+    imports_mb: float = math.nan  # the peak memory of it after its imports
+    wall: float = math.nan  # seconds of all steps together
 
 
 def peak_mb() -> float:
-    """Most memory that this process had. Linux's `ru_maxrss` begins with that of the process that started it."""
+    """Return the peak memory of this process in MB; Linux's `ru_maxrss` would include that of its parent process."""
     status = Path("/proc/self/status")
     if status.exists():
         line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
@@ -62,7 +62,7 @@ def peak_mb() -> float:
 
 
 def size_of(path: Path) -> int:
-    """Bytes of a file, or of all files of a folder."""
+    """Return the bytes of a file, or of all files of a folder."""
     files = path.rglob("*") if path.is_dir() else [path]
     return sum(file.stat().st_size for file in files if file.is_file())
 
@@ -75,7 +75,7 @@ def pack(container: Container, images: Images, _: float) -> Measured:
 
 
 def unpack(container: Container, images: Images, limit: float) -> Measured:
-    """Open the file some times; decode all images into an array, and compare them."""
+    """Open the file several times; decode all images into an array, and compare them with the originals."""
     path, times = images.folder / container.file, list[float]()
     while len(times) < OPENINGS and sum(times) < limit:
         start = time.perf_counter()
@@ -97,7 +97,7 @@ def unpack(container: Container, images: Images, limit: float) -> Measured:
 
 
 def reads(container: Container, images: Images, limit: float) -> Measured:
-    """Single images at random."""
+    """Read single images at random."""
     rows = np.random.default_rng(0).integers(images.shape[0], size=READS)
 
     def read(opened: Opened, i: int) -> Pixels:
@@ -109,7 +109,7 @@ def reads(container: Container, images: Images, limit: float) -> Measured:
 
 
 def batches(container: Container, images: Images, limit: float) -> Measured:
-    """Many images at random."""
+    """Read batches of images at random."""
     n = images.shape[0]
     rows = np.random.default_rng(1).integers(n, size=(BATCHES, min(BATCH, n)))
 
@@ -125,7 +125,10 @@ def _twice(
     container: Container, images: Images, items: Sequence[Any], read: Callable[[Opened, Any], Pixels], limit: float,
     first: int,
 ) -> tuple[float, float]:  # fmt: skip
-    """Items a second, of the `first` ones from opening on, and of all that there was time for, once more."""
+    """Return the items a second, cold and warm.
+
+    Cold are the `first` items, with the opening of the file; warm are all items that there was time for, read again.
+    """
     start = time.perf_counter()
     opened = container.open(images.folder / container.file)
     found = _within(lambda i: read(opened, i), items[:first], limit)
@@ -142,7 +145,7 @@ def _twice(
 
 
 def _within(work: Callable[[Any], Pixels], items: Sequence[Any], limit: float) -> list[Pixels]:
-    """`work` of the `items` that there is time for, of one at least."""
+    """Return the results of `work` on as many of `items` as `limit` seconds allow, at least on one."""
     found, start = list[Pixels](), time.perf_counter()
     for item in items:
         found.append(work(item))
@@ -152,7 +155,7 @@ def _within(work: Callable[[Any], Pixels], items: Sequence[Any], limit: float) -
 
 
 def _error(x_hat: Pixels, parts: Iterable[Pixels]) -> float:
-    """MSE on [0,1] pixels."""
+    """Return the MSE on [0,1] pixels."""
     total, at = 0, 0
     for x in parts:
         wrong = np.subtract(x, x_hat[at : at + len(x)], dtype=np.int32)
@@ -175,20 +178,20 @@ STEPS = {"pack": pack, "unpack": unpack, "reads": reads, "batches": batches}
 
 
 def step(name: str, container: Container, folder: Path, limit: float) -> Measured:
-    """A step, in this process."""
+    """Run a step in this process."""
     for module in container.modules:
         importlib.import_module(module)
     return STEPS[name](container, Images(folder), limit)
 
 
 def joined(one: Measured, other: Measured) -> Measured:
-    """All that either knows."""
+    """Return what either of two measurements knows; the first one has precedence."""
     pairs = ((f.name, getattr(one, f.name), getattr(other, f.name)) for f in fields(Measured))
     return Measured(**{name: b if math.isnan(a) else a for name, a, b in pairs})
 
 
 def main(names: str, container: str, folder: str, limit: str) -> None:
-    """Do one step, or several with commas between them; print what was found as JSON, last."""
+    """Run the steps `names`, separated by commas, and print the measurements as JSON in the last line."""
     (mine,) = (some for some in ALL if some.name == container)
     found = Measured()
     for name in names.split(","):

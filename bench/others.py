@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The rivals, each at its best for small gray images: slow settings, monochrome, tuned for PSNR where it can be."""
+"""The other codecs at their best for small gray images: slow, monochrome, tuned for PSNR if possible."""
 
 import io
 import lzma
@@ -20,7 +20,7 @@ class Codec:
 
     name: str
     settings: str
-    qualities: tuple[float, ...]  # one that says nothing for a lossless codec
+    qualities: tuple[float, ...]  # a single meaningless one for a lossless codec
     encode: Callable[[Pixels, float], bytes]
     decode: Callable[[bytes], Pixels]
 
@@ -54,7 +54,7 @@ def _jpeg2000(image: Pixels, level: float) -> bytes:
 
 
 def _gray(decode: Callable[[bytes], Pixels]) -> Callable[[bytes], Pixels]:
-    """Some decoders give `h w 1`."""
+    """Return a decoder to `h w` from one that may return `h w 1`."""
     return lambda data: np.atleast_3d(decode(data))[:, :, 0]
 
 
@@ -78,7 +78,7 @@ LOSSLESS = (
 
 
 def _whole(decode: Callable[[bytes], bytes | bytearray]) -> Callable[[bytes], Pixels]:
-    """The whole set's pixels as one tall image, which general compressors see as one string."""
+    """Return a decoder to one tall image with the pixels of the whole set, from a decoder to bytes."""
     return lambda data: np.frombuffer(decode(data), np.uint8)[:, None]
 
 

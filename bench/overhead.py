@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What a file takes beside the payloads of its blocks, and what its order costs: real files; a table in markdown."""
+"""Benchmark of the bytes that a file takes beside its payloads, and of the order; a table in markdown."""
 
 import math
 import tempfile
@@ -27,7 +27,7 @@ HEAD = (
 
 
 def run(x: Pixels, labels: Sequence[int], name: str, output: Path, data: str) -> None:
-    """Pack `x` (`n h w`) in several ways, bare, with names, with labels, and in no order; `overhead-DATA.md`."""
+    """Pack `x` (`n h w`) bare, with names, with labels, and without an order; write `overhead-DATA.md`."""
     console, model, n = Console(), smalti.load_model(name), len(x)
     order = math.lgamma(n + 1) / math.log(2) / n
     lines = [
@@ -51,7 +51,7 @@ def run(x: Pixels, labels: Sequence[int], name: str, output: Path, data: str) ->
 def _pack(
     images: smalti.ImageSet, model: Model, asked: Mapping[str, Any], packing: smalti.Packing | None = None
 ) -> tuple[float, float]:
-    """Bytes an image, of the file and of its payloads."""
+    """Pack images, and return the bytes an image of the file and of its payloads."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "x.smalti"
         smalti.pack(images, path, model=model, packing=packing or smalti.Packing(), **asked)

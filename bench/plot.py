@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The rate-distortion plot."""
+"""Draw the rate-distortion plot."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ SHOWN_LOSSLESS = ("smalti lossless", "PNG", "WebP lossless", "xz")
 
 
 def plot(rows: Sequence[Mapping[str, Any]], title: str, path: Path) -> None:
-    """Rate (log scale) against PSNR: a line a codec and way of storing; the lossless ones as ticks at the top."""
+    """Draw PSNR over rate (log scale): one line for each codec and way of storing, a vertical one if lossless."""
     figure = Figure(figsize=(9, 6), layout="constrained")
     axes = figure.subplots()
     lossy = [row for row in rows if math.isfinite(row["psnr"])]

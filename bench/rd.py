@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Rate, distortion and speed: every codec on the same images in one run; CSV, markdown and plot.
+"""Benchmark of rate, distortion and speed: all codecs on the same images; CSV, markdown and plot.
 
-Rate is all in: bytes of the file or files over the number of images. PSNR is of the MSE averaged over all images,
-after decoding. Speed is of the first `SPEED_IMAGES` images, by one thread and by two, each thread with its share.
+The rate is the bytes of the file or files over the number of images. The PSNR is that of the MSE averaged over all
+images, after decoding. The speed is measured on the first `SPEED_IMAGES` images, with one thread, and with two threads
+that have half of them each.
 """
 
 import csv
@@ -31,14 +32,14 @@ from smalti.types import Pixels
 
 SPEED_IMAGES = 400
 SMALTI_SPEED_IMAGES = 4096
-"""smalti is too fast for so few: it works in blocks of 256."""
+"""smalti needs more images for a measurement of its speed: it is faster, and works in blocks of 256."""
 LOSSLESS_SPEED_IMAGES = 2048
 SPEED_QUALITIES = (15, 20, 50)
-"""Coded by latents, and by pixels."""
+"""The qualities at which the speed is measured: some code by latents, others by pixels."""
 MAX_ERRORS = (0, 1, 2, 5)
 QUALITIES = (1, 15, 29, 40, 50, 60, 70, 85, 100)
 SEARCHED_QUALITIES = (10, 20, 30, 40, 50, 65, 80, 100)
-"""Fewer of them where the encoder searches, which takes its time."""
+"""The qualities at efforts that search latents: fewer, because the search is slow."""
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -46,7 +47,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the result."""
+    """One line of the result."""
 
     codec: str
     how: str  # "files", "sheet" or "archive"
@@ -61,7 +62,7 @@ class Row:
 
 
 def run(x: Pixels, output: Path, data: str, model: str, efforts: Sequence[int] = (DEFAULT_EFFORT,)) -> None:
-    """Measure all on `x` (`n h w`), write `rd-DATA.csv`, `.md` and `.png` to `output`."""
+    """Measure all codecs on `x` (`n h w`), and write `rd-DATA.csv`, `.md` and `.png` to `output`."""
     console = Console(stderr=True)
     rows = _measured(_rows(x, model, efforts), output / f"rd-{data}.csv", console)
     size = smalti.load_model(model).size
@@ -72,7 +73,7 @@ def run(x: Pixels, output: Path, data: str, model: str, efforts: Sequence[int] =
 
 
 def run_lossless(x: Pixels, output: Path, data: str, model: str) -> None:
-    """Measure the lossless ones alone; `lossless-DATA.csv` and `.md`."""
+    """Measure the lossless codecs alone, and write `lossless-DATA.csv` and `.md`."""
     console = Console(stderr=True)
 
     def codecs() -> Iterator[Row]:
@@ -91,7 +92,7 @@ def run_lossless(x: Pixels, output: Path, data: str, model: str) -> None:
 
 
 def _measured(found: Iterator[Row], path: Path, console: Console) -> list[Row]:
-    """All of them, shown as they come, and written as CSV."""
+    """Print each row when it is measured, write all rows as CSV, and return them."""
     path.parent.mkdir(parents=True, exist_ok=True)
     rows = []
     for row in found:
@@ -129,7 +130,7 @@ def _lossless_rivals(x: Pixels) -> Iterator[Row]:
 
 
 def _files(x: Pixels, codec: Codec, quality: float, *, timed: bool) -> Row:
-    """A file an image."""
+    """Measure a codec with one file for each image."""
 
     def encode(images: Pixels) -> list[bytes]:
         return [codec.encode(image, quality) for image in images]
@@ -144,7 +145,7 @@ def _files(x: Pixels, codec: Codec, quality: float, *, timed: bool) -> Row:
 
 
 def _sheet(x: Pixels, codec: Codec, quality: float, *, timed: bool) -> Row:
-    """All images on one sheet, or a sheet a thread where speed is measured."""
+    """Measure a codec with all images on one sheet, or, for the speed, on one sheet for each thread."""
     _, h, w = x.shape
 
     def encode(images: Pixels) -> tuple[bytes, int]:
@@ -159,7 +160,7 @@ def _sheet(x: Pixels, codec: Codec, quality: float, *, timed: bool) -> Row:
 
 
 def _whole_set(x: Pixels, codec: Codec) -> Row:
-    """All pixels as one string, image after image."""
+    """Measure a general compressor on all pixels as one string, image after image."""
 
     def encode(images: Pixels) -> bytes:
         return codec.encode(images.reshape(-1, 1), 0)
@@ -172,7 +173,7 @@ def _whole_set(x: Pixels, codec: Codec) -> Row:
 
 
 def _smalti(x: Pixels, name: str, efforts: Sequence[int]) -> Iterator[Row]:
-    """Real files: pack and unpack at several qualities and efforts."""
+    """Measure smalti on real files, packed and unpacked at several qualities and efforts."""
     model = smalti.load_model(name)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "x.smalti"
@@ -192,7 +193,7 @@ def _smalti(x: Pixels, name: str, efforts: Sequence[int]) -> Iterator[Row]:
 
 
 def _smalti_lossless(x: Pixels, name: str) -> Iterator[Row]:
-    """Real files, without loss and with a largest error."""
+    """Measure smalti on real files, lossless and with several largest errors."""
     model = smalti.load_model(name)
     if model.pixels is None:
         return
@@ -210,11 +211,11 @@ def _smalti_lossless(x: Pixels, name: str) -> Iterator[Row]:
 
 
 def _smalti_speeds(x: Pixels, name: str, path: Path, images: int, pack: Callable[..., object]) -> tuple[float, ...]:
-    """As `_speeds`; smalti does its own threading. pack: `smalti.pack`, with what is asked of it."""
+    """Return what `_speeds` returns, for smalti, which has its own threads; `pack` is `smalti.pack` with a target."""
     x, speeds = x[:images], []
     for threads in (1, 2):
         model = smalti.load_model(name, threads=threads)
-        pack(x[:8], path, model=model, force=True)  # the engine starts up
+        pack(x[:8], path, model=model, force=True)  # starts the engine
         smalti.load(path, model=model)
         encoding = _seconds(partial(pack, x, path, model=model, force=True))
         decoding = _seconds(partial(smalti.load, path, model=model))
@@ -223,7 +224,7 @@ def _smalti_speeds(x: Pixels, name: str, path: Path, images: int, pack: Callable
 
 
 def _speeds(x: Pixels, encode: Callable[[Pixels], T], decode: Callable[[T], Pixels]) -> tuple[float, ...]:
-    """Images a second: encoding by one thread and two, decoding by one thread and two."""
+    """Return images a second: encoding with one thread and two, then decoding with one thread and two."""
     x = x[:SPEED_IMAGES]
     coded: list[list[T]] = []
     speeds = []
@@ -245,7 +246,7 @@ def _halves(x: Pixels) -> list[Pixels]:
 
 
 def _spread(work: Callable[[S], T], parts: Sequence[S]) -> list[T]:
-    """`work` on each of `parts`, a thread each."""
+    """Return `work` on each of `parts`, each in a thread of its own."""
     if len(parts) == 1:
         return [work(parts[0])]
     with ThreadPoolExecutor(len(parts)) as pool:
@@ -260,9 +261,9 @@ def _row(x: Pixels, x_hat: Pixels, codec: Codec, how: str, quality: float, size:
 
 
 def summary(rows: Sequence[Row], quality: int = 50) -> str:
-    """Bytes an image of each lossy codec at the PSNR of smalti at `quality`, in markdown.
+    """Return the bytes an image of each lossy codec at the PSNR of smalti at `quality`, in markdown.
 
-    Between two measured points, log bytes are interpolated over PSNR; beyond them nothing is said.
+    Between measured points, log bytes are interpolated over PSNR; beyond them the cell is empty.
     """
     mine = [row for row in rows if row.codec == "smalti"]
     default = [row for row in mine if row.settings.endswith(f"effort {DEFAULT_EFFORT}")]
@@ -286,7 +287,7 @@ def summary(rows: Sequence[Row], quality: int = 50) -> str:
 
 
 def table(rows: Sequence[Row]) -> str:
-    """All rows in markdown."""
+    """Return all rows as a table in markdown."""
     lines = [
         "| codec | how | settings | quality | bytes an image | PSNR, dB |"
         " encode, images/s, 1 and 2 threads | decode, images/s, 1 and 2 threads |",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What a larger network for coding by pixels buys: lossless bytes and speed of several sizes; CSV and plot."""
+"""Benchmark of networks of several sizes for coding by pixels: lossless bytes and speed; CSV and plot."""
 
 import csv
 import tempfile
@@ -17,19 +17,19 @@ from smalti.model.model import Model
 from smalti.rate.max_error import near_lossless
 from smalti.training.export.export_pixels import integer_pixels
 from smalti.training.listener import Nobody
-from smalti.training.loop import train
+from smalti.training.loop import train_network
 from smalti.training.networks.pixel_network import PixelCodec, PixelSize
 from smalti.training.plan import Hardware
 from smalti.training.tasks.pixel_task import PixelPlan, PixelTask
 from smalti.types import Pixels, shape_of
 
 SIZES = {"tiny": (24, 2), "small": (48, 2), "medium": (80, 3), "large": (128, 3)}
-"""Units of a layer, and layers."""
+"""The units of a layer and the number of layers of each size."""
 BLOCK = 256
 
 
 def run(model: Model, x_train: Pixels, x: Pixels, steps: int, output: Path) -> None:
-    """Train each size for `steps` steps on `x_train`, code `x` with it; `model` is only what carries the networks."""
+    """Train each size for `steps` steps on `x_train`, and code `x` with a copy of `model` that has this network."""
     console = Console(stderr=True)
     rows: list[dict[str, Any]] = []
     for name, (width, layers) in SIZES.items():
@@ -37,7 +37,7 @@ def run(model: Model, x_train: Pixels, x: Pixels, steps: int, output: Path) -> N
         with tempfile.TemporaryDirectory() as folder:
             task = PixelTask(PixelPlan(size, steps=steps))
             few = x_train[: steps * task.plan.batch + task.plan.most_validation]  # whole epochs are trained
-            codec = train(few, Path(folder), task, Nobody(), Hardware("cpu")).model
+            codec = train_network(few, Path(folder), task, Nobody(), Hardware("cpu")).model
         assert isinstance(codec, PixelCodec)
         prior = integer_pixels(codec.net)
         of = replace(model, pixels=prior)
@@ -66,7 +66,7 @@ def run(model: Model, x_train: Pixels, x: Pixels, steps: int, output: Path) -> N
 
 
 def _write(rows: list[dict[str, Any]], steps: int, output: Path) -> None:
-    """`sizes.csv` and `sizes.png`."""
+    """Write `sizes.csv` and `sizes.png`."""
     output.mkdir(parents=True, exist_ok=True)
     with (output / "sizes.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")

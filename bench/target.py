@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What a mean PSNR that is asked for takes: real files, unpacked again; a table in markdown."""
+"""Benchmark of the bytes and seconds that a requested mean PSNR takes; a table in markdown."""
 
 import tempfile
 import time
@@ -14,7 +14,7 @@ from smalti.types import Pixels
 
 
 def run(x: Pixels, name: str, decibels: Sequence[float], efforts: Sequence[int], output: Path, data: str) -> None:
-    """Pack `x` (`n h w`) at each of `decibels` with each of `efforts`; `target-DATA.md`."""
+    """Pack `x` (`n h w`) at each PSNR of `decibels` with each of `efforts`; write `target-DATA.md`."""
     console, model = Console(), smalti.load_model(name)
     lines = [
         f"{len(x):,} test images of {data}, model {model.name}. With the bundle ({model.size:,} bytes) counted:"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Trainings that benchmarks need: what serving all qualities costs, and a variational bound."""
+"""Train further for benchmarks, to see what serving all qualities with one network costs."""
 
 import tempfile
 from collections.abc import Callable, Mapping
@@ -17,7 +17,7 @@ from smalti.model.operating_points import multiplier_of
 from smalti.training.export.restore_codec import restore
 from smalti.training.export.restore_pixels import restore_pixels
 from smalti.training.listener import Nobody
-from smalti.training.loop import train
+from smalti.training.loop import train_network
 from smalti.training.networks.codec_network import Codec, lagrangian
 from smalti.training.networks.pixel_network import PixelCodec
 from smalti.training.plan import FURTHER, CodecPlan, Hardware
@@ -30,7 +30,7 @@ from smalti.types import Pixels
 
 @torch.no_grad()
 def cost(codec: Codec, x: Pixels, quality: float) -> tuple[float, float, float]:
-    """Bytes an image, MSE, bits + multiplier * squared error of what the integer decoder makes of `x` (`n h w`)."""
+    """Return bytes of an image, MSE, bits + multiplier * squared error, for images (`n h w`) decoded in integers."""
     rates, errors = [], []
     for part in torch.split(torch.from_numpy(x[:, None].copy()), 500):
         rate, error = codec.eval()(part.float() / 255, torch.full((len(part),), quality), "rounded", exact=True)
@@ -45,7 +45,7 @@ HEAD = ("| trained on | bytes an image | PSNR, dB | bits + multiplier * error |"
 
 
 def single(model: Model, x_train: Pixels, x_test: Pixels, quality: float, steps: int, output: Path) -> None:
-    """Train the latents of `model` on for all qualities and for one alone, as long, and compare them at that one."""
+    """Train the latents of `model` further, for all qualities and for one alone, and compare both at that quality."""
     codec = restore(model)
     plan = CodecPlan(codec.size, steps=steps, start=model.id.hex(), **FURTHER)
     _compare(
@@ -59,7 +59,7 @@ def single(model: Model, x_train: Pixels, x_test: Pixels, quality: float, steps:
 
 
 def single_pixels(model: Model, x_train: Pixels, x_test: Pixels, error: int, steps: int, output: Path) -> None:
-    """The same for coding by pixels, up to one error."""
+    """Train coding by pixels further, for all largest errors and for one alone, and compare both at that error."""
     codec = restore_pixels(model)
     plan = PixelPlan(codec.size, steps=steps, start=model.id.hex(), **PIXELS_FURTHER)
     few = x_train[: steps * plan.batch + plan.most_validation]  # whole epochs are trained
@@ -75,7 +75,7 @@ def single_pixels(model: Model, x_train: Pixels, x_test: Pixels, error: int, ste
 
 @torch.no_grad()
 def _pixel_cost(codec: PixelCodec, x: Pixels, error: int) -> tuple[float, float, float]:
-    """As `cost`, of levels that are the nearest ones."""
+    """Return what `cost` returns, for coding by pixels with the nearest levels."""
     rates, left = [], []
     for part in torch.split(torch.from_numpy(x[:, None].copy()), 200):
         errors = torch.full((len(part),), error)
@@ -94,13 +94,13 @@ def _compare(
     x_train: Pixels,
     path: Path,
 ) -> None:
-    """Train by each of `plans`, or not at all, measure, and write a table to `path`."""
+    """Train by each of `plans` (None: not at all), measure the results, and write a table to `path`."""
     console, lines = Console(), list(HEAD)
     for name, plan in plans.items():
         trained = start
         if plan is not None:
             with tempfile.TemporaryDirectory() as folder:
-                trained = train(x_train, Path(folder), task(plan), Nobody(), Hardware("cpu")).model
+                trained = train_network(x_train, Path(folder), task(plan), Nobody(), Hardware("cpu")).model
         rate, mse, total = measure(trained)
         lines.append(f"| {name} | {rate:.2f} | {-10 * np.log10(mse):.2f} | {total:.1f} |")
         console.print(lines[-1], highlight=False)

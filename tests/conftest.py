@@ -25,6 +25,11 @@ hypothesis.settings.register_profile("smalti", deadline=None)  # machines may be
 hypothesis.settings.load_profile("smalti")
 
 
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Name a parameter of bytes by its number: compressed files hold the time, so that workers would differ."""
+    return "bytes" if isinstance(val, bytes) else None
+
+
 @pytest.fixture(scope="session")
 def digits() -> np.ndarray:
     return draw_digits(20)

@@ -5,6 +5,7 @@ import struct
 from pathlib import Path
 
 import numpy as np
+from independent_reader import read
 
 import smalti
 from smalti.model.pixel_prior import PixelPrior
@@ -35,6 +36,12 @@ def some_images(n: int, h: int, w: int, c: int, rng: np.random.Generator) -> np.
     x = rng.integers(0, 256, shape, dtype=np.uint8)
     x[n // 2 :] *= (rng.random(x[n // 2 :].shape) < 0.1).astype(np.uint8)
     return x
+
+
+def payload_bytes(path: Path) -> int:
+    """Return the bytes of all payloads in a file, as a reader finds them that knows the specification alone."""
+    file = read(path.read_bytes())
+    return len(file.single.payload) if file.single else sum(len(block.payload) for block in file.blocks)
 
 
 def write_idx(path: Path, pixels: np.ndarray) -> Path:

@@ -69,7 +69,7 @@ def test_order_and_names_are_kept_across_blocks(tmp_path, digits):
 
 
 def test_an_archive_can_be_read_from_threads(tmp_path, digits):
-    smalti.pack(digits, tmp_path / "x.smalti", packing=smalti.Packing(4))
+    smalti.pack(digits, tmp_path / "x.smalti", effort=1, packing=smalti.Packing(4))
     with smalti.open(tmp_path / "x.smalti", cache_bytes=9000) as archive:
         whole = archive[:]
         wrong = []

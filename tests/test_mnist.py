@@ -2,11 +2,10 @@
 
 import numpy as np
 import pytest
+from helpers import payload_bytes
 
 import smalti
-from smalti.codec.block_codec import decode_block, seal
 from smalti.exchange.sources import read_images
-from smalti.rate.max_error import near_lossless
 from smalti.rate.metrics import mse, psnr, squared_errors
 
 IMAGES = 500
@@ -23,6 +22,7 @@ def rate_and_psnr(path, x, **asked) -> tuple[float, float]:
     return packed.rate, psnr(mse(x, smalti.load(path, model=asked.get("model")).pixels))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("decibel", "most"), [(22.0, 8.0), (27.8, 16.5), (32.0, 24.0), (40.0, 40.0)])
 def test_the_default_effort_takes_few_bytes_at_any_quality(tmp_path, test_set, decibel, most):
     rate, reached = rate_and_psnr(tmp_path / "x.smalti", test_set[:160], psnr=decibel)
@@ -36,6 +36,7 @@ def test_the_highest_quality_goes_beyond_50_db(tmp_path, test_set):
     assert rate <= 75
 
 
+@pytest.mark.slow
 def test_the_model_of_fashion_takes_15_bytes_at_22_db_36_at_26_and_56_at_30(tmp_path, fashion):
     """Without search; the AVIF sheet takes 37, 62 and 93 bytes."""
     for decibel, most in ((22.0, 15), (26.0, 36), (30.0, 56)):
@@ -44,12 +45,14 @@ def test_the_model_of_fashion_takes_15_bytes_at_22_db_36_at_26_and_56_at_30(tmp_
         assert reached >= decibel
 
 
+@pytest.mark.slow
 def test_the_autoencoder_takes_at_most_30_bytes_at_27_db(tmp_path, test_set):
     rate, decibel = rate_and_psnr(tmp_path / "x.smalti", test_set[:500], psnr=27.0, model="mnist-autoencoder", effort=3)
     assert rate <= 30
     assert decibel >= 27
 
 
+@pytest.mark.slow
 def test_effort_saves_bytes(tmp_path, test_set):
     """At the PSNR of an encoder that does not search, the default takes 8 % fewer bytes at least."""
     x = test_set[:64]
@@ -66,6 +69,7 @@ def fashion(mnist) -> np.ndarray:
     return read_images(folder / "t10k-images-idx3-ubyte.gz").pixels[:IMAGES]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["digits", "fashion", "noise", "blank", "inverted"])
 def test_a_least_psnr_of_30_db_holds_for_every_one_of_500_images(tmp_path, test_set, kind, request):
     if kind == "fashion":
@@ -94,16 +98,16 @@ def of_any_size() -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize("kind", ["digits", "fashion", *of_any_size()])
 @pytest.mark.parametrize("max_error", [0, 2])
-def test_no_pixel_is_off_and_no_image_takes_more_than_raw_and_two_bytes(kind, max_error, model, request):
+def test_no_pixel_is_off_and_no_image_takes_more_than_raw_and_two_bytes(tmp_path, kind, max_error, request):
     if kind in ("digits", "fashion"):
         x = request.getfixturevalue("test_set" if kind == "digits" else "fashion")[:256]
     else:
         x = of_any_size()[kind]
     for images in (x, x[:1]):
-        payload = seal(near_lossless([images], max_error, model)[0], images, model).data
-        y = decode_block(payload, len(images), (*images.shape[1:], 1)[:3], model)
+        smalti.pack(images, tmp_path / "x.smalti", max_error=max_error, force=True)
+        y = smalti.load(tmp_path / "x.smalti").pixels
         assert np.abs(y.astype(int) - images).max() <= max_error
-        assert len(payload) <= images.nbytes + 2 * len(images)
+        assert payload_bytes(tmp_path / "x.smalti") <= images.nbytes + 2 * len(images)
 
 
 def test_lossless_digits_take_less_than_105_bytes_and_a_largest_error_saves_a_quarter(tmp_path, test_set):

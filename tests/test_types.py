@@ -46,7 +46,7 @@ def test_names_and_labels_are_one_to_each_image():
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("x" * 4097, "1 to 4096"), ("", "1 to 4096"), ("b\0c", "none zero"), ("\udcfc", "not Unicode")],
+    [("x" * 4097, "1 to 4096"), ("", "1 to 4096"), ("b\0c", "no zero byte"), ("\udcfc", "not Unicode")],
 )
 def test_names_that_a_file_cannot_keep_are_refused(name, message):
     with pytest.raises(SourceError, match=message):

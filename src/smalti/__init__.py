@@ -75,7 +75,7 @@ _HOME = {
     "unpack": "api",
     "verify": "archive.verify",
 }
-"""Where each public name lives; it is imported when first asked for, so that `import smalti` costs nothing."""
+"""The modules of the public names, each imported when such a name is first used, so that `import smalti` is cheap."""
 
 
 def __getattr__(name: str) -> Any:

@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: MIT
-"""The command `smalti`, also as `python -m smalti`: signals first, then all that takes time to import."""
+"""The command `smalti`, also run as `python -m smalti`."""
 
 import signal
 import sys
 
 
 def main() -> None:
-    """Run the command line; what tells it to end (Ctrl-C, SIGTERM, a closed terminal) leaves no temporary files."""
+    """Run the command line, so that Ctrl-C, SIGTERM and a closed terminal end it without leaving temporary files.
+
+    The handlers are set before the imports, which take time.
+    """
     for name in ("SIGTERM", "SIGHUP"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), lambda number, _: sys.exit(128 + number))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What users call: pack and unpack whole files, encode and decode one image, open a file."""
+"""The functions that users call: pack and unpack files, encode and decode one image, open a file."""
 
 import io
 from collections.abc import Iterable, Sequence
@@ -30,10 +30,10 @@ from smalti.util.atomic import as_path, atomic_write
 
 @dataclass(frozen=True)
 class Unpacked:
-    """What `unpack` wrote."""
+    """The result of `unpack`."""
 
     images: int
-    left_out: str  # what the output cannot hold, in words; empty if that is nothing
+    left_out: str  # what the output cannot hold, in words; empty if it holds all
 
 
 def pack(
@@ -64,22 +64,22 @@ def pack(
             images, idx, npz, npy, tar, zip and parquet files.
         path: the file to write, whole or not at all; or a binary stream.
         model: a name, the path of a bundle, or a loaded model.
-        target: what is asked, as one object, in the place of the five arguments that follow.
-        quality: 1 (fewest bytes) to 100 (best); 50 if nothing else is asked.
+        target: the target as one object, in the place of the five arguments that follow.
+        quality: 1 (fewest bytes) to 100 (best); 50 if no target is given.
         psnr: the PSNR in dB of the squared error averaged over all images.
         min_psnr: the least PSNR in dB of every image; an image that the model cannot code so well is coded without it.
-        bytes_an_image: the most bytes that the file takes an image, names and labels apart.
+        bytes_an_image: the most bytes of the file for each image, without names and labels.
         max_error: the most that a sample (0 to 255) may be off by; 0 is lossless.
         effort: 1 (fast) to 9 (fewest bytes); decoding takes the same time.
-        packing: how the file is made: images a block, the model within, unordered, metadata.
-        on_bad: a function that is told of an image that cannot be read; if it returns, the image is left out. Without
-            it, the error is raised.
+        packing: how the file is made: images of a block, whether it holds its model, whether order is kept, metadata.
+        on_bad: a function that is called with the error of an image that cannot be read; if it returns, the image is
+            left out. Without it, the error is raised.
         force: whether `path` is replaced if it exists.
         progress: a function that is called with the number of images just done, and of all (None if not known).
 
     Raises:
         SourceError: the images cannot be read.
-        UsageError: the model or quality does not exist, `path` exists, or the model cannot do what is asked.
+        UsageError: the model or quality does not exist, `path` exists, or the target cannot be met.
         OutputError: `path` cannot be written.
     """
     asked = as_target(target, Target(quality, psnr, min_psnr, bytes_an_image, max_error))
@@ -110,8 +110,8 @@ def unpack(
         output: `*.npz`, `*.npy`, `*.tar[.gz]`, `*.zip`, `*.parquet`, `*-idx3-ubyte[.gz]`, else a folder of PNG files;
             whole or not at all.
         model: where to find the model, if it is not built in.
-        force: replace what exists at `output`.
-        progress: called with the number of images just done, and of all.
+        force: whether `output` is replaced if it exists.
+        progress: a function that is called with the number of images just done, and of all.
 
     Raises:
         FormatError: the file is damaged or not a smalti file.
@@ -126,11 +126,11 @@ def unpack(
 
 
 def load(path: Place, *, model: ModelName | None = None, progress: Progress | None = None) -> ImageSet:
-    """All images of a smalti file in one array, with names and labels.
+    """Decode all images of a smalti file into one array, with names and labels.
 
     Raises:
-        FormatError, UnknownModelError: as `unpack`.
-        UsageError: they are of several shapes, or there are none; use `smalti.open`.
+        FormatError, UnknownModelError: as in `unpack`.
+        UsageError: the images have several shapes, or there are none; use `smalti.open`.
     """
     with Archive(path, model) as archive:
         _ = archive.image_shape
@@ -148,9 +148,9 @@ def encode(
     max_error: int | None = None,
     effort: int = DEFAULT_EFFORT,
 ) -> bytes:
-    """One image (uint8, `h w`, `h w 3` or `h w 4`) to the bytes of a smalti file.
+    """Encode one image (uint8, `h w`, `h w 3` or `h w 4`) to the bytes of a smalti file.
 
-    For many images, `pack` takes far fewer. Arguments and errors are those of `pack`.
+    For many images, `pack` takes far fewer bytes. Arguments and errors are those of `pack`.
 
     >>> image = np.zeros((28, 28), np.uint8)
     >>> decode(encode(image)).shape
@@ -164,11 +164,11 @@ def encode(
 
 
 def decode(data: bytes | bytearray | memoryview, *, model: ModelName | None = None) -> Pixels:
-    """The bytes of a smalti file of one image to the image.
+    """Decode the bytes of a smalti file of one image.
 
     Raises:
         FormatError: `data` is damaged.
-        UsageError: it holds another number of images than one.
+        UsageError: `data` does not hold exactly one image.
     """
     if not isinstance(data, bytes | bytearray | memoryview):
         raise UsageError("decode takes the bytes of a file; to read a file use smalti.open")
@@ -184,7 +184,7 @@ def open_archive(path: Place, *, model: ModelName | None = None, cache_bytes: in
     Args:
         path: a path, a URL that fsspec knows (`https://`, `s3://`, ...; `pip install "smalti[remote]"`), or bytes.
         model: where to find the model, if it is not built in.
-        cache_bytes: of decoded pixels that are kept.
+        cache_bytes: the most bytes of decoded pixels that are kept.
 
     Raises:
         SourceError, FormatError, UnknownModelError: the file cannot be read, is damaged, or its model is not known.
@@ -219,7 +219,7 @@ def _write(
 
 
 def _peeked(images: Source) -> tuple[ImageSet | None, Source]:
-    """The only image, if there is no other, and all images still to be taken."""
+    """Return the image of a source that has one only, else None; and a source of all images."""
     parts = iter(images.parts)
     first = next(parts, None)
     second = next(parts, None) if first is not None and len(first) == 1 else None

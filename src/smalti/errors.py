@@ -1,20 +1,20 @@
 # SPDX-License-Identifier: MIT
-"""Every error that smalti raises on purpose.
+"""The tree of all errors that smalti raises on purpose.
 
-    SmaltiError                  catch this one to catch them all
-    ├── UsageError               what was asked for cannot be asked: exit code 2 on the command line
-    │   ├── UnknownModelError    no model of that name or id
-    │   ├── OutputExistsError    the target is there already and may not be replaced
+    SmaltiError                  the root: whoever catches it catches them all
+    ├── UsageError               an argument or option is wrong: exit code 2 on the command line
+    │   ├── UnknownModelError    no model of that name or id is known
+    │   ├── OutputExistsError    the target exists and may not be replaced
     │   └── MissingExtraError    an optional dependency is not installed
-    ├── SourceError              the images: missing, empty, not images, not of the model's size or colour
-    ├── OutputError              the target cannot be written: disk full, no permission
-    ├── FormatError              a smalti file that cannot be read
-    │   ├── NotSmaltiError       it does not start like one
-    │   ├── VersionError         it is of a version that this release does not know
+    ├── SourceError              the images are missing, cannot be read, or do not suit the model
+    ├── OutputError              the target cannot be written: the disk is full, permission is missing, ...
+    ├── FormatError              a smalti file cannot be read
+    │   ├── NotSmaltiError       it does not start like a smalti file
+    │   ├── VersionError         this release does not know its format version
     │   ├── TruncatedError       its end is missing
-    │   └── CorruptError         a checksum or a field is wrong
-    ├── ModelError               a model bundle that cannot be read or run
-    ├── DownloadError            a data set cannot be had
+    │   └── CorruptError         a checksum or a field of it is wrong
+    ├── ModelError               a model bundle cannot be read or run
+    ├── DownloadError            a data set cannot be downloaded
     └── TrainingError            training cannot start or go on
 
 A message is one line: what came, what was expected, where, and what to do.
@@ -25,13 +25,13 @@ from collections.abc import Iterator
 
 
 class SmaltiError(Exception):
-    """Root of all errors of smalti; `exit_code` is what the command line ends with."""
+    """The root of all errors of smalti; `exit_code` is the exit code of the command line."""
 
     exit_code = 1
 
 
 class UsageError(SmaltiError):
-    """What was asked for cannot be asked."""
+    """An argument or option is wrong, or does not go with the others."""
 
     exit_code = 2
 
@@ -56,7 +56,7 @@ class SourceError(SmaltiError):
 
 
 class OutputError(SmaltiError):
-    """The target cannot be written."""
+    """The target cannot be written: the disk is full, permission is missing, ..."""
 
 
 class FormatError(SmaltiError):
@@ -68,7 +68,7 @@ class NotSmaltiError(FormatError):
 
 
 class VersionError(FormatError):
-    """The file is of a format version that this release does not know."""
+    """The file has a format version that this release does not know."""
 
 
 class TruncatedError(FormatError):
@@ -84,7 +84,7 @@ class ModelError(SmaltiError):
 
 
 class DownloadError(SmaltiError):
-    """A data set cannot be downloaded, or is not what it should be."""
+    """A data set cannot be downloaded, or has another checksum than it should have."""
 
 
 class TrainingError(SmaltiError):
@@ -93,7 +93,7 @@ class TrainingError(SmaltiError):
 
 @contextlib.contextmanager
 def within(where: str) -> Iterator[None]:
-    """Errors of reading a file say which one it is, and where in it, unless they do already.
+    """Put `where` (a file, or a place in it) before the messages of FormatErrors that the block raises, but only once.
 
     >>> with within("x.smalti"):
     ...     raise TruncatedError("the end is missing")

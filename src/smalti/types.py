@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""What is packed and unpacked: images with what is known of them, in parts of one size and colour.
+"""The types of what is packed: images with names and labels, in parts of one shape.
 
-Where they come from and go to is the matter of `exchange/`.
+`exchange/` reads them from other formats and writes them to other formats.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -15,23 +15,24 @@ from smalti.errors import SourceError
 from smalti.limits import MAX_NAME_BYTES
 
 COLOURS = {1: "gray", 3: "RGB", 4: "RGBA"}
-"""By the number of channels."""
+"""The names of the colour modes, by the number of channels."""
 
 _MAX_SHOWN = 40  # characters of a name in a report
 Label = int | str | tuple[int, ...]
-"""Of an image: a class, a word, or several numbers."""
+"""The label of an image: the number of a class, a word, or several numbers."""
 Pixels = NDArray[np.uint8]
-"""Images (`n h w` if gray, else `n h w c`) or one of them, each sample from 0 to 255."""
+"""Images (`n h w` if gray, else `n h w c`) or one image (`h w` or `h w c`), with samples from 0 to 255."""
 Shape = tuple[int, int, int]
 """The shape of an image: h w c."""
 Progress = Callable[[int, int | None], None]
-"""A function that is called with the number of images just done, and of all, if that is known."""
+"""A function that is called with the number of images just done, and of all images, if that is known."""
 OnBad = Callable[[SourceError], None]
-"""Told of an image that cannot be read; it raises the error, or notes it, and the image is left out."""
+"""A function that is called with the error of an image that cannot be read. It raises the error, or it returns, and the
+image is left out."""
 
 
 def raise_it(error: SourceError) -> None:
-    """Leave out no image: what cannot be read ends the reading.
+    """Raise the error of an image that cannot be read, so that no image is left out.
 
     Raises:
         SourceError: always.
@@ -41,24 +42,24 @@ def raise_it(error: SourceError) -> None:
 
 @dataclass(frozen=True, eq=False)
 class ImageSet:
-    """Images of one size and colour, in order. Arrays `n h w 1` are taken as gray.
+    """Images of one size and colour, in order, with their names and labels. Arrays `n h w 1` are taken as gray.
 
     Raises:
-        SourceError: the arrays are not what they should be.
+        SourceError: the pixels are no array of images, or there is not one name and one label for each image.
     """
 
     pixels: NDArray[np.uint8]  # n h w if gray, n h w 3 if RGB, n h w 4 if RGBA
-    names: tuple[str, ...] | None = None  # of each image, with "/" between folders
-    labels: tuple[Label, ...] | None = None  # of each image
+    names: tuple[str, ...] | None = None  # one for each image, with "/" between folders
+    labels: tuple[Label, ...] | None = None  # one for each image
 
     def __post_init__(self) -> None:
-        for what in ("names", "labels"):  # arrays and lists are as good
+        for what in ("names", "labels"):  # arrays and lists are accepted, too
             column = getattr(self, what)
             if column is not None:
                 object.__setattr__(self, what, _as_column(column, what))
         x = self.pixels
         if not isinstance(x, np.ndarray):
-            raise SourceError(f"images are one array (uint8, n h w), not {type(x).__name__}; see numpy.stack")
+            raise SourceError(f"images must be one array (uint8, n h w), not {type(x).__name__}; see numpy.stack")
         if x.ndim == 4 and x.shape[3] == 1:
             x = x[..., 0]
             object.__setattr__(self, "pixels", x)
@@ -74,14 +75,18 @@ class ImageSet:
 
     @property
     def shape(self) -> Shape:
-        """Of each image: h w c."""
+        """Return the shape of each image: h w c."""
         return shape_of(self.pixels)
 
     def __len__(self) -> int:
         return len(self.pixels)
 
     def __getitem__(self, rows: slice) -> "ImageSet":
-        """Some of them, at least one."""
+        """Return the images of a slice, with their names and labels.
+
+        Raises:
+            SourceError: the slice is empty.
+        """
         return ImageSet(
             self.pixels[rows],
             None if self.names is None else self.names[rows],
@@ -93,11 +98,11 @@ def _as_column(column: Any, what: str) -> tuple[Any, ...]:
     try:
         entries = column.tolist() if isinstance(column, np.ndarray) else list(column)
     except TypeError as exc:
-        raise SourceError(f"{what} are a sequence, one entry an image, not {column!r:.40}") from exc
+        raise SourceError(f"{what} must be a sequence with one entry for each image, not {column!r:.40}") from exc
     entries = [entry.item() if isinstance(entry, np.generic) else entry for entry in entries]
     entries = [tuple(entry) if isinstance(entry, list) else entry for entry in entries]
     if what == "names" and not all(isinstance(entry, str) for entry in entries):
-        raise SourceError("names are texts; give each image one, or none at all")
+        raise SourceError("names must be texts; give each image one, or give none at all")
     return tuple(entries)
 
 
@@ -159,42 +164,44 @@ def _few(name: str, n: int) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """Images from somewhere, read part by part as they are taken; sizes and colours may change from part to part."""
+    """Images that are read part by part while they are iterated over; each part may have another size and colour."""
 
     parts: Iterable[ImageSet]  # in order; all with names or none, all with labels or none
-    total: int | None  # images, if that is known before all are read
+    total: int | None  # the number of images, if it is known before all are read
     named: bool
     labelled: bool
     passed_over: PassedOver = field(default_factory=PassedOver)  # complete once all parts were taken
 
     def nameless(self) -> "Source":
-        """The same images, but without their names."""
+        """Return the same images without their names."""
         parts = (ImageSet(part.pixels, None, part.labels) for part in self.parts)
         return replace(self, parts=parts, named=False)
 
 
 @dataclass(frozen=True)
 class About:
-    """What is known of images before they are written."""
+    """What is known about images before they are written."""
 
     count: int
-    shapes: frozenset[Shape]
-    named: bool
-    labelled: bool
+    shapes: frozenset[Shape]  # the shapes that occur among them
+    named: bool  # whether they have names
+    labelled: bool  # whether they have labels
 
 
 def check_name(name: str) -> None:
-    """Refuse a name that no file of images can hold.
+    """Check that a smalti file can hold the name.
 
     Raises:
-        SourceError: it is empty, too long, has a zero byte, or is not Unicode.
+        SourceError: the name is empty, too long, has a zero byte, or is not Unicode.
     """
     try:
         size = len(name.encode())
     except UnicodeEncodeError as exc:
         raise SourceError(f"the name {name!r} is not Unicode; rename the file") from exc
     if "\0" in name or not 1 <= size <= MAX_NAME_BYTES:
-        raise SourceError(f"the name {name[:40]!r}... has {size} bytes; allowed are 1 to {MAX_NAME_BYTES}, none zero")
+        raise SourceError(
+            f"the name {name[:40]!r}... has {size} bytes; 1 to {MAX_NAME_BYTES} are allowed, and no zero byte"
+        )
 
 
 def shape_of(x: Pixels) -> Shape:
@@ -204,7 +211,7 @@ def shape_of(x: Pixels) -> Shape:
 
 
 def describe(shape: Shape) -> str:
-    """An image shape `h w c` in words.
+    """Return an image shape `h w c` in words.
 
     >>> describe((28, 28, 1))
     '28x28 gray'
@@ -214,7 +221,7 @@ def describe(shape: Shape) -> str:
 
 
 def parts_of(images: Sequence[NDArray[np.uint8]], names: Sequence[str] | None = None) -> Iterable[ImageSet]:
-    """Single images (`h w` or `h w c`) of any sizes, as parts: neighbours of one shape go together."""
+    """Yield single images (`h w` or `h w c`) of any sizes as parts, with neighbours of one shape together."""
     start = 0
     for i in range(1, len(images) + 1):
         if i == len(images) or images[i].shape != images[start].shape:

@@ -216,7 +216,7 @@ def test_a_web_server_gives_a_file(tmp_path, handler):
         )
         done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
         if handler is Endless:
-            assert "does not say how many bytes" in done.stderr
+            assert "does not tell the size" in done.stderr
         else:
             assert done.stdout == f"{noise[77].sum()}\n", done.stderr
     finally:

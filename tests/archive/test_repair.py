@@ -15,12 +15,19 @@ MIXED = [rng.integers(0, 256, shape, dtype=np.uint8) // 9 for shape in SHAPES]
 NAMES = tuple(f"a/{i}.png" for i in range(20))
 
 
-@pytest.fixture
-def path(tmp_path):
-    """Twenty images of three kinds, in blocks of three, with names and labels."""
+@pytest.fixture(scope="module")
+def twenty(tmp_path_factory):
+    path = tmp_path_factory.mktemp("twenty") / "x.smalti"
     parts = [smalti.ImageSet(x[None], (name,), (i,)) for i, (x, name) in enumerate(zip(MIXED, NAMES, strict=True))]
     source = smalti.Source(parts, 20, named=True, labelled=True)
-    smalti.pack(source, tmp_path / "x.smalti", max_error=0, packing=smalti.Packing(3, metadata={"a": 1}))
+    smalti.pack(source, path, max_error=0, packing=smalti.Packing(3, metadata={"a": 1}))
+    return path.read_bytes()
+
+
+@pytest.fixture
+def path(tmp_path, twenty):
+    """Twenty images of three kinds, in blocks of three, with names and labels."""
+    (tmp_path / "x.smalti").write_bytes(twenty)
     return tmp_path / "x.smalti"
 
 

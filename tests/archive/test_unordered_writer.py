@@ -43,7 +43,10 @@ def many():
     return draw_digits(500, seed=3)
 
 
-@pytest.mark.parametrize("asked", [{"quality": 8, "effort": 1}, {"quality": 40}, {"max_error": 0}])
+@pytest.mark.parametrize(
+    "asked",
+    [{"quality": 8, "effort": 1}, {"quality": 40, "effort": 2}, pytest.param({"max_error": 0}, marks=pytest.mark.slow)],
+)
 def test_unordered_images_are_all_there_and_take_less(tmp_path, many, asked):
     x = many.copy()
     x[40:50] = x[30]  # some are the same

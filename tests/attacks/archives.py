@@ -255,7 +255,7 @@ def carried_2_62():
     return carried([[0, 1, 2**62]])
 
 
-@attack(read_all, "CorruptError", "does not say what it should")
+@attack(read_all, "CorruptError", "carries more bytes than it should")
 def order_that_says_more():
     """An order that says more bytes than the carried block has."""
     return carried([[0, 1, 1]])

@@ -33,6 +33,13 @@ def inflate(data: bytes, most: int = 1 << 16) -> bytes:
     return zlib.decompressobj(-15).decompress(data, most)
 
 
+def deflated_zeros(pieces: int) -> bytes:
+    """So many times 16 MiB of zeros; only one of them is deflated, for they do not refer to each other."""
+    deflater = zlib.compressobj(9, wbits=-15)
+    piece = deflater.compress(bytes(1 << 24)) + deflater.flush(zlib.Z_FULL_FLUSH)
+    return piece * pieces + zlib.compressobj(9, wbits=-15).flush()
+
+
 def onnx_field(number: int, value: int | bytes) -> bytes:
     """A field of a protobuf message."""
     if isinstance(value, int):

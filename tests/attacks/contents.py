@@ -1,11 +1,9 @@
 # SPDX-License-Identifier: MIT
 """Archives whose sections or payloads lie, and files of one image that do."""
 
-import zlib
-
 import numpy as np
 from attacks.attack import GRAY, RAW, attack, raw
-from attacks.build import archive_of, deflate
+from attacks.build import archive_of, deflate, deflated_zeros
 from attacks.targets import read_all
 
 import smalti
@@ -23,11 +21,8 @@ def said(code: int, data: bytes, count: int = 1) -> bytes:
 @attack(read_all, "CorruptError", "does not end where it should")
 def section_of_1_gib():
     """Metadata that inflate to 1 GiB from 1 MB."""
-    bomb = zlib.compressobj(9, wbits=-15)
-    piece = bytes(1 << 24)
-    data = b"".join(bomb.compress(piece) for _ in range(64)) + bomb.flush()
     torn = raw()
-    torn.sections.append({"code": fmt.METADATA, "first": 0, "count": 0, "data": data})
+    torn.sections.append({"code": fmt.METADATA, "first": 0, "count": 0, "data": deflated_zeros(64)})
     return torn.whole()
 
 
@@ -174,8 +169,7 @@ def metadata_with_half_a_character():
 @attack(read_all, "CorruptError", "wrong number of pixels")
 def plain_image_of_1_gib():
     """A plain image of 20 pixels that inflates to 1 GiB."""
-    bomb = zlib.compressobj(9, wbits=-15)
-    stream = b"".join(bomb.compress(bytes(1 << 24)) for _ in range(64)) + bomb.flush()
+    stream = deflated_zeros(64)
     return archive_of(GRAY, 1, b"\x08\1\0" + b"\0" + binary.varint(len(stream)) + stream).whole()
 
 

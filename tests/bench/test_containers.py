@@ -14,6 +14,7 @@ from bench.archive import jitter
 from bench.containers import ALL
 from smalti.demo.samples import draw_digits
 
+pytestmark = pytest.mark.slow
 RANDOM = ("cold_reads", "warm_reads", "cold_batch", "warm_batch", "open_ms")
 ALWAYS = ("bytes_an_image", "psnr", "pack", "unpack", "pack_mb", "imports_mb")
 

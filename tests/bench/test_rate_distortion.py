@@ -8,6 +8,9 @@ from helpers import ROOT
 pytest.importorskip("imagecodecs", reason='benchmarks need imagecodecs: pip install "smalti[bench]"')
 
 
+pytestmark = pytest.mark.slow
+
+
 def test_the_rate_distortion_benchmark_runs_and_its_figures_are_sane(tmp_path):
     command = [sys.executable, ROOT / "scripts" / "bench", "rd", "--data", "drawn", "--images", "16", "-o", tmp_path]
     done = subprocess.run(command, capture_output=True, text=True)

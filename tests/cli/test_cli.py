@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import ROOT, write_idx
+from helpers import DATA, ROOT, write_idx
 from PIL import Image
 
 import smalti
+from smalti.cli.models import made_how
 from smalti.demo.samples import draw_digits
 from smalti.exchange.formats.image_files import png_bytes
 from smalti.exchange.sources import read_images
@@ -26,7 +27,7 @@ COMMANDS = (
 )
 
 
-def run(*arguments, cwd=None) -> subprocess.CompletedProcess[str]:
+def run(*arguments, cwd=None, columns=100) -> subprocess.CompletedProcess[str]:
     plain = {name: value for name, value in os.environ.items() if name not in FORCING_COLOUR}
     return subprocess.run(
         [sys.executable, "-m", "smalti", *map(str, arguments)],
@@ -34,7 +35,7 @@ def run(*arguments, cwd=None) -> subprocess.CompletedProcess[str]:
         encoding="utf-8",
         cwd=cwd,
         stdin=subprocess.DEVNULL,
-        env={**plain, "COLUMNS": "100", "PYTHONIOENCODING": "utf-8"},
+        env={**plain, "COLUMNS": str(columns), "PYTHONIOENCODING": "utf-8"},
     )
 
 
@@ -121,6 +122,45 @@ def test_models_are_listed():
     assert smalti.load_model().id.hex() in done.stdout
 
 
+@pytest.mark.parametrize("columns", [40, 80])
+def test_names_and_ids_of_models_are_not_cut_on_a_narrow_terminal(tmp_path, monkeypatch, columns):
+    name = "a-model-that-somebody-gave-a-rather-long-name"
+    shutil.copy(DATA / "toy.model", tmp_path / f"{name}.model")
+    monkeypatch.setenv("SMALTI_MODEL_PATH", str(tmp_path))
+    for names in (["mnist-autoencoder", name], ["mnist-autoencoder"]):
+        listed = run("models", columns=columns).stdout
+        for shown in names:
+            assert f" {shown} " in listed
+            assert f" {smalti.load_model(shown).id.hex()} " in listed
+        monkeypatch.delenv("SMALTI_MODEL_PATH", raising=False)
+
+
+def test_a_model_says_in_words_how_it_was_made():
+    words = " ".join(run("model", "info", "mnist", columns=80).stdout.split())
+    assert "trained on 58,000 images from train-images-idx3-ubyte.gz: 7 epochs, 2,114 steps, 59 minutes" in words
+    assert "2,000 other images were held out" in words
+    assert "{" not in words
+    assert "[" not in words
+
+
+def test_provenance_is_told_as_far_as_a_bundle_records_it():
+    assert made_how({}) == made_how(None) == ""
+    everything = {
+        "images": 1,
+        "sources": list("abcde"),
+        "epochs": 1,
+        "seconds": 3,
+        "smalti": "1.0",
+        "date": "2026-11-26",
+    }
+    assert made_how(everything | {"from": f"mnist {'0f' * 8}"}) == (
+        "This part was trained on 1 image from a, b, c and 2 more sources: 1 epoch, 3 seconds."
+        " It began with the weights of model mnist (0f0f0f0f0f0f0f0f). smalti 1.0 made it on 2026-11-26."
+    )
+    odd = {"images": "many", "sources": 3, "epochs": None, "validation_images": 2, "best_epoch": []}
+    assert made_how(odd) == "2 other images were held out."
+
+
 def test_a_model_says_what_it_does():
     done = run("model", "info", "mnist")
     assert "28x28 gray" in done.stdout
@@ -138,9 +178,10 @@ def test_a_psnr_or_a_size_can_be_asked_for(tmp_path, digits):
     assert run("pack", source, "-o", target, "--min-psnr", "24", "--effort", "2").returncode == 0
     for x, x_hat in zip(digits, smalti.load(target).pixels, strict=True):
         assert psnr(mse(x[None], x_hat[None])) >= 24
-    assert run("pack", source, "-o", target, "-f", "--bytes", "40").returncode == 0
+    assert run("pack", source, "-o", target, "-f", "--bytes", "40", "--effort", "1").returncode == 0
     assert target.stat().st_size <= 40 * 20
-    fails(2, "pack", source, "-o", target, "-f", "--psnr", "99", "--model", "mnist-autoencoder", words="reaches")
+    high = ["--psnr", "99", "--model", "mnist-autoencoder", "--effort", "1"]
+    fails(2, "pack", source, "-o", target, "-f", *high, words="reaches")
     fails(2, "pack", source, "-o", target, "-f", "--psnr", "30", "--quality", "30", words="exclude each other")
     fails(2, "pack", source, "-o", target, "-f", "--effort", "10", words="effort is 10")
 
@@ -151,7 +192,6 @@ def test_bad_input_gets_one_line_and_the_right_code(tmp_path, digits):
     (tmp_path / "empty").mkdir()
     (tmp_path / "text").write_text("hello")
     (tmp_path / "rgb.png").write_bytes(png_bytes(np.zeros((28, 28, 3), np.uint8)))
-    (tmp_path / "large.png").write_bytes(png_bytes(np.zeros((30, 28), np.uint8)))
     fails(1, "pack", tmp_path / "missing", "-o", target, words="No such file")
     fails(1, "pack", tmp_path / "empty", "-o", target, words="holds no images")
     fails(1, "pack", tmp_path / "text", "-o", target, words="no image")
@@ -162,10 +202,6 @@ def test_bad_input_gets_one_line_and_the_right_code(tmp_path, digits):
     fails(2, "pack", good, "-o", target, "--model", "nonsense", words="no model named 'nonsense'")
     fails(2, "pack", good, "-o", target, "--quality", "0", words="from 1")
     fails(2, "train", good, "-o", tmp_path / "x", words=".model")
-    fails(1, "train", good, "-o", tmp_path / "x.model", words="too few")
-    fails(
-        1, "train", tmp_path / "large.png", "-o", tmp_path / "x.model", "--architecture", "autoencoder", words="30x28"
-    )
     fails(1, "unpack", good, "-o", tmp_path / "out", words="not a smalti file")
     fails(1, "info", tmp_path / "missing", words="No such file")
     assert not target.exists()
@@ -219,7 +255,7 @@ def test_damaged_files_and_existing_targets_are_left_as_they_are(tmp_path, packe
 
 @pytest.mark.skipif(os.name == "nt", reason="there is no such signal there")
 def test_a_command_that_is_told_to_end_leaves_nothing_behind(tmp_path):
-    source = write_idx(tmp_path / "x-idx3-ubyte", draw_digits(3000))
+    source = write_idx(tmp_path / "x-idx3-ubyte", draw_digits(1000))
     command = [sys.executable, "-m", "smalti", "pack", str(source), "-o", str(tmp_path / "x.smalti"), "--lossless"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         while len(list(tmp_path.iterdir())) == 1 and process.poll() is None:
@@ -336,6 +372,7 @@ def test_labels_that_are_of_no_use_are_left_out_as_the_message_says(tmp_path, di
 
 
 def test_downloading_without_a_network_is_one_error(tmp_path, monkeypatch):
+    pytest.importorskip("pooch")
     monkeypatch.setenv("SMALTI_CACHE", str(tmp_path))
     for name in ("https_proxy", "HTTPS_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")

@@ -5,16 +5,15 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from helpers import write_idx
+from independent_reader import read
 from PIL import Image
 
 import smalti
-from smalti.codec.block_codec import decode_block, encode_block
-from smalti.codec.latent_codec import encode_latents
-from smalti.codec.rdo import EFFORTS
 from smalti.demo.samples import draw_digits
 from smalti.rate.metrics import mse, psnr
 
@@ -25,8 +24,22 @@ def run(*arguments) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-m", "smalti", *map(str, arguments)], capture_output=True, encoding="utf-8")
 
 
+@pytest.mark.parametrize(
+    ("shape", "words", "options"),
+    [((4, 28, 28), "too few", ()), ((1, 30, 28), "30x28", ("--architecture", "autoencoder"))],
+)
+def test_images_that_cannot_be_trained_on_get_one_line(tmp_path, shape, words, options):
+    source = write_idx(tmp_path / "x-idx3-ubyte", np.zeros(shape, np.uint8))
+    done = run("train", source, "-o", tmp_path / "x.model", *options)
+    assert done.returncode == 1
+    assert done.stderr.startswith("smalti: ")
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert words in done.stderr
+
+
 def test_the_command_survives_kill_9_and_makes_a_model(tmp_path):
-    source = write_idx(tmp_path / "x-idx3-ubyte", draw_digits(64))
+    x = draw_digits(64)[:, 6:22, 6:22].copy()  # small, so that it takes seconds
+    source = write_idx(tmp_path / "x-idx3-ubyte", x)
     command = ["train", source, "-o", tmp_path / "x.model", "--steps", "6", "--device", "cpu"]
     process = subprocess.Popen([sys.executable, "-m", "smalti", *map(str, command)], stderr=subprocess.PIPE)
     checkpoint = tmp_path / "x.model.train" / "latents" / "checkpoint.pt"
@@ -53,6 +66,7 @@ def test_the_command_survives_kill_9_and_makes_a_model(tmp_path):
     assert len(list((tmp_path / "out").iterdir())) == 64
 
 
+@pytest.mark.slow
 def test_a_lossless_part_joins_a_model(tmp_path):
     x = draw_digits(48)
     source = write_idx(tmp_path / "x-idx3-ubyte", x)
@@ -67,16 +81,21 @@ def test_a_lossless_part_joins_a_model(tmp_path):
     base, model = smalti.load_model("mnist-autoencoder"), smalti.load_model(tmp_path / "x.model")
     assert model.training["architecture"] == "autoencoder"
     assert model.training["pixels"]["architecture"] == "pixels"
+    assert "from" not in model.training["pixels"]  # the autoencoder has no weights for this part
     assert base.networks.items() <= model.networks.items()
     assert model.id != base.id
-    payloads = [encode_block(encode_latents(x, np.full(48, 9), m, EFFORTS[1]), m) for m in (base, model)]
-    assert payloads[0] == payloads[1]
-    assert (decode_block(payloads[0], 48, (28, 28, 1), model) == decode_block(payloads[0], 48, (28, 28, 1), base)).all()
+    files = [tmp_path / "base.smalti", tmp_path / "latents.smalti"]
+    for file, some in zip(files, (base, replace(model, pixels=None, measured=base.measured)), strict=True):
+        smalti.pack(x, file, model=some, quality=15, effort=1)
+    one, two = (read(file.read_bytes()).blocks for file in files)
+    assert [block.payload for block in one] == [block.payload for block in two]
+    assert (smalti.load(files[0], model=base).pixels == smalti.load(files[1], model=model).pixels).all()
     done = run("pack", source, "-o", tmp_path / "x.smalti", "--model", tmp_path / "x.model", "--lossless")
     assert done.returncode == 0, done.stderr
     assert (smalti.load(tmp_path / "x.smalti", model=model).pixels == x).all()
 
 
+@pytest.mark.slow
 def test_the_command_goes_on_from_a_model(tmp_path):
     source = write_idx(tmp_path / "x-idx3-ubyte", draw_digits(48))
     command = ["train", source, "-o", tmp_path / "x.model", "--from", "mnist", "--device", "cpu"]

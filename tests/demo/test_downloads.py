@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+pytest.importorskip("pooch", reason='downloads need pooch: pip install "smalti[data]"')
+
 from smalti.demo.downloads import fetch
 from smalti.errors import DownloadError
 

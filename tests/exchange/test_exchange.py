@@ -294,13 +294,15 @@ def test_a_file_name_that_is_not_unicode_is_one_error(tmp_path):
         read_images(tmp_path)
 
 
-def test_an_image_that_claims_too_much_is_refused(tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", ["x-idx3-ubyte", "x.npz", "x.zip", "x.tar", "x.parquet"])
+def test_an_image_that_claims_too_much_is_refused(tmp_path, monkeypatch, name):
+    if "parquet" in name:
+        pytest.importorskip("pyarrow")
     for module in ("idx", "npy_stream", "zip_files", "tar", "parquet"):
         monkeypatch.setattr(f"smalti.exchange.formats.{module}.MAX_MEMBER_BYTES", 20)
-    for name in ("x-idx3-ubyte", "x.npz", "x.zip", "x.tar", "x.parquet"):
-        write(ImageSet(DIGITS[:1]), tmp_path / name)
-        with pytest.raises(SourceError, match=r"claims|no small image"):
-            read_images(tmp_path / name)
+    write(ImageSet(DIGITS[:1]), tmp_path / name)
+    with pytest.raises(SourceError, match=r"claims|no small image"):
+        read_images(tmp_path / name)
 
 
 def test_a_claim_allocates_nothing():

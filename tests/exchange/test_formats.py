@@ -232,9 +232,9 @@ def test_an_npz_file_of_labels_of_several_lengths_is_refused(tmp_path):
 
 
 def test_what_other_programs_read_is_there(tmp_path):
-    """The arrays through NumPy, the table through its own reader, files through tarfile and zipfile."""
+    """The arrays are read through NumPy, files through tarfile and zipfile."""
     items = [(np.full((2, 2, 3), i, np.uint8), f"a/{i}.jpg", i) for i in range(3)]
-    for name in ("x.npz", "x.npy", "x.tar", "x.zip", "x.parquet"):
+    for name in ("x.npz", "x.npy", "x.tar", "x.zip"):
         write_images(parts_from(items), about_of(items), tmp_path / name)
     with np.load(tmp_path / "x.npz") as read:
         assert read["names"].tolist() == ["a/0.jpg", "a/1.jpg", "a/2.jpg"]
@@ -246,7 +246,13 @@ def test_what_other_programs_read_is_there(tmp_path):
     with zipfile.ZipFile(tmp_path / "x.zip") as zipped:
         assert zipped.testzip() is None
         assert json.loads(zipped.read("metadata.jsonl").splitlines()[1]) == {"file_name": "a/1.jpg.png", "label": 1}
-    table = pytest.importorskip("pyarrow.parquet").read_table(tmp_path / "x.parquet")
+
+
+def test_what_other_programs_read_of_a_table_is_there(tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    items = [(np.full((2, 2, 3), i, np.uint8), f"a/{i}.jpg", i) for i in range(3)]
+    write_images(parts_from(items), about_of(items), tmp_path / "x.parquet")
+    table = parquet.read_table(tmp_path / "x.parquet")
     assert table["image"][0].as_py() == {"bytes": png_bytes(items[0][0]), "path": "a/0.jpg"}
     features = json.loads(table.schema.metadata[b"huggingface"])["info"]["features"]
     assert features == {"image": {"_type": "Image"}, "label": {"dtype": "int64", "_type": "Value"}}

@@ -23,6 +23,7 @@ from smalti.model.bundle import (
 from smalti.model.masked_mlp import ACTIVATION_MAX
 from smalti.model.model import ANALYSIS, FEATURES, SYNTHESIS
 from smalti.model.npz import read_npz, zip_bytes
+from smalti.model.proof.networks import check_networks
 
 
 @pytest.fixture
@@ -313,3 +314,9 @@ def test_a_built_in_model_says_what_it_does_and_how_it_was_made(name):
     by_quality = model.operating_points.by_quality
     assert [m.psnr for m in by_quality] == sorted(m.psnr for m in by_quality)
     assert any(m.pixels for m in by_quality) == (model.pixels is not None)
+
+
+@pytest.mark.parametrize("name", ["mnist", "fashion", "mnist-autoencoder"])
+def test_all_built_in_models_are_proven(name):
+    """They are not when they are loaded."""
+    check_networks(smalti.load_model(name))

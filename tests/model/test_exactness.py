@@ -192,7 +192,7 @@ def test_a_network_of_the_encoder_is_checked_too(toy):
         parse_bundle(bundle_bytes(replace(toy, networks=networks)), trusted=False)
 
 
-def test_a_dequantiser_for_images_of_one_size_is_refused(model):
+def test_a_post_filter_for_images_of_one_size_is_refused(model):
     def cut(graph) -> None:
         graph.initializer.append(constant("cut", [-1, 4, 64, 64]))
         graph.node[-1].CopyFrom(helper.make_node("Reshape", [graph.node[-1].input[0], "cut"], ["result1"]))

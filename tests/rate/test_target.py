@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
+from helpers import payload_bytes
 from independent_reader import read
 
 import smalti
 from smalti.codec.fallback_codec import encode_fallback
 from smalti.demo.samples import draw_digits
 from smalti.errors import UsageError
-from smalti.rate.metrics import mse, psnr
+from smalti.rate.metrics import mse, psnr, squared_errors
 
 EIGHT = smalti.Packing(block_images=8)
 RAW = 255
@@ -21,18 +22,9 @@ def many() -> np.ndarray:
     return draw_digits(40, seed=4)
 
 
-def squared_errors(x: np.ndarray, x_hat: np.ndarray) -> np.ndarray:
-    """Return the mean squared error of each image."""
-    return np.array([mse(one[None], two[None]) for one, two in zip(x, x_hat, strict=True)])
-
-
 def blocks(path) -> list:
     """Return the blocks of a file, as a reader finds them that knows the specification alone."""
     return list(read(path.read_bytes()).blocks)
-
-
-def payload_bytes(path) -> int:
-    return sum(len(block.payload) for block in blocks(path))
 
 
 @pytest.mark.parametrize(("target", "effort"), [(19.5, 3), (22.0, 3), (22.0, 4), (24.0, 3)])
@@ -184,3 +176,46 @@ def test_blank_images_among_digits_by_latents_are_coded_by_pixels(tmp_path, digi
     assert block.head.latents is not None
     assert (smalti.load(tmp_path / "x.smalti").pixels[3:12] == 0).all()
     assert payload_bytes(tmp_path / "x.smalti") < payload_bytes(tmp_path / "y.smalti") + 2 * 9
+
+
+def test_a_target_asks_what_the_short_form_asks(tmp_path, digits):
+    paths = tmp_path / "target.smalti", tmp_path / "short.smalti"
+    smalti.pack(digits, paths[0], target=smalti.Target(min_psnr=24.0), effort=1)
+    smalti.pack(digits, paths[1], min_psnr=24.0, effort=1)
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+    data = [smalti.encode(digits[0], **asked) for asked in ({"target": smalti.Target(max_error=2)}, {"max_error": 2})]
+    assert data[0] == data[1]
+
+
+def test_a_target_and_the_short_form_exclude_each_other(tmp_path, digits):
+    with pytest.raises(UsageError, match="give one of them"):
+        smalti.pack(digits, tmp_path / "x.smalti", target=smalti.Target(quality=20), psnr=30.0)
+    with pytest.raises(UsageError, match=r"a smalti\.Target, not 20"):
+        smalti.pack(digits, tmp_path / "x.smalti", target=20)
+
+
+def test_a_mean_cannot_be_asked_of_images_that_are_appended(tmp_path, digits):
+    path = tmp_path / "x.smalti"
+    smalti.pack(digits[:4], path, effort=1)
+    before = path.read_bytes()
+    with pytest.raises(UsageError, match="are appended at a quality"):
+        smalti.append(path, digits[4:], target=smalti.Target(psnr=30.0))
+    assert path.read_bytes() == before
+
+
+def test_a_least_psnr_holds_where_the_model_takes_no_such_images(tmp_path):
+    """The autoencoder has no part for pixels, and its latents take other images: all are left to the fallback."""
+    x = np.random.default_rng(3).integers(0, 256, (3, 9, 7, 3), dtype=np.uint8) // 8 * 8
+    smalti.pack(x, tmp_path / "x.smalti", model="mnist-autoencoder", min_psnr=30.0, effort=1)
+    assert (squared_errors(x, smalti.load(tmp_path / "x.smalti").pixels) <= 10**-3.0).all()
+
+
+@pytest.mark.parametrize("asked", [{"psnr": 21.3}, {"psnr": 33.0}, {"bytes_an_image": 24.0}])
+def test_a_mean_is_met_by_as_few_blocks_at_the_higher_point_as_it_takes(tmp_path, many, asked):
+    """Found by trying all: the first blocks at the higher of two neighbouring points, one block split between both."""
+    smalti.pack(many, tmp_path / "x.smalti", effort=1, packing=EIGHT, **asked)
+    found = [block.head for block in blocks(tmp_path / "x.smalti")]
+    errors = [head.errors or (-1, -1) for head in found]
+    points = [head.latents or (-1, -1) for head in found]
+    assert len({*errors, *points}) <= 6
+    assert sum(low != high for low, high in [*errors, *points]) <= 1  # one block holds both

@@ -23,14 +23,14 @@ from smalti.training.export.export_codec import export_bundle
 from smalti.training.export.export_pixels import integer_pixels
 from smalti.training.export.restore_codec import CEILING, make_room, restore
 from smalti.training.export.restore_pixels import restore_pixels
-from smalti.training.loop import train as train_anywhere
+from smalti.training.loop import train_network as train_anywhere
 from smalti.training.networks.autoencoder import Autoencoder
 from smalti.training.networks.codec_network import Codec
 from smalti.training.networks.integers import LATENT_ONE, embedding_weights
 from smalti.training.networks.pixel_network import PixelSize
 from smalti.training.networks.post_filter import PostFilter
 from smalti.training.networks.transforms import Size, size_for
-from smalti.training.plan import FAST, REFERENCE, CodecPlan, Hardware, Phase, Plan
+from smalti.training.plan import FAST, REFERENCE, AutoencoderPlan, CodecPlan, Hardware, Phase
 from smalti.training.tasks.autoencoder_task import AutoencoderTask, collapse
 from smalti.training.tasks.choice import autoencoder_task, codec_task, exporter, pixel_task
 from smalti.training.tasks.codec_task import CodecTask
@@ -39,7 +39,9 @@ from smalti.training.tasks.post_filter_task import settle
 
 torch.set_num_threads(1)  # toys are faster so, and many times faster on a busy machine
 
-TOY = Plan(phases=(Phase(2, 3e-3, wide=(8, 8, 8)), Phase(1, 1e-3, wide=(16, 8, 8))), batch=8, warm_up=4, seed=5)
+TOY = AutoencoderPlan(
+    phases=(Phase(2, 3e-3, wide=(8, 8, 8)), Phase(1, 1e-3, wide=(16, 8, 8))), batch=8, warm_up=4, seed=5
+)
 
 
 TINY = {"analysis": (8, 8, 16), "groups": (4, 8), "synthesis": (16, 8, 8), "details": 8, "prior": 2, "spatial_prior": 2}
@@ -51,6 +53,11 @@ TASKS = {
     "codec": CodecTask(TOY_CODEC),
     "pixels": PixelTask(TOY_PIXELS),
 }
+
+
+@pytest.fixture(autouse=True)
+def _short_fits(monkeypatch):
+    monkeypatch.setattr("smalti.training.export.prior_fit.STEPS", 20)
 
 
 def train(pixels, folder, task, listener):
@@ -154,7 +161,7 @@ def test_the_model_of_pixels_learns_and_leaves_a_log_and_a_plot(all_trained):
 
 def test_a_checkpoint_of_another_plan_or_other_images_is_refused(images, all_trained):
     folder = all_trained["autoencoder"][1]
-    for pixels, plan in ((images[::-1], Plan(TOY.phases, 8, seed=6)), (images[:100], TOY)):
+    for pixels, plan in ((images[::-1], AutoencoderPlan(TOY.phases, 8, seed=6)), (images[:100], TOY)):
         with pytest.raises(TrainingError, match="another plan"):
             train(pixels, folder, AutoencoderTask(plan), Listener())
 
@@ -209,12 +216,11 @@ def test_the_reference_schedule_is_the_published_one():
     (phase,) = REFERENCE
     assert (phase.epochs, phase.learning_rate, phase.decay, phase.optimizer) == (20, 1e-3, False, "adam")
     assert phase.wide == FAST[-1].wide == (256, 128, 64)
-    assert Plan().batch == 32
-    assert Plan().validation == 0.2
+    assert AutoencoderPlan().batch == 32
+    assert AutoencoderPlan().validation == 0.2
 
 
-def test_an_exported_model_packs_images(kind, trained, images, tmp_path, monkeypatch):
-    monkeypatch.setattr("smalti.training.export.prior_fit.STEPS", 20)
+def test_an_exported_model_packs_images(kind, trained, images, tmp_path):
     result = trained[0]
     pixels, held_out = images[result.train_index], images[result.validation_index]
     data = exporter(result.model)(result.model, "toy", pixels, held_out, {"note": 1})
@@ -233,7 +239,7 @@ def test_an_exported_model_packs_images(kind, trained, images, tmp_path, monkeyp
         return
     assert model.training["note"] == 1
     assert len(model.measured) == 17
-    smalti.pack(images, tmp_path / "x.smalti", model=model, quality=90)
+    smalti.pack(images, tmp_path / "x.smalti", model=model, quality=90, effort=1)
     assert smalti.load(tmp_path / "x.smalti", model=model).pixels.shape == images.shape
 
 
@@ -250,7 +256,7 @@ def test_any_size_and_colour_is_coded_by_integers_that_agree_with_training(tmp_p
     h, w, c = shape
     pixels = np.random.default_rng(0).integers(0, 256, (20, h, w, c), dtype=np.uint8)
     pixels = pixels[..., 0] if c == 1 else pixels
-    (tmp_path / "x.model").write_bytes(export_bundle(model, "x", pixels, pixels, {}))
+    (tmp_path / "x.model").write_bytes(export_bundle(model, "x", pixels, pixels[:4], {}))
     loaded = smalti.load_model(tmp_path / "x.model")
     assert loaded.patches == patches
     points = np.arange(20) * 3
@@ -288,7 +294,7 @@ def nearest_step(y, steps, first):
 def test_a_bundle_can_be_trained_further(all_trained, images, tmp_path):
     """What comes back from a bundle computes what was exported, and learns on."""
     trained = all_trained["codec"][0]
-    data = export_bundle(trained.model, "toy", images, images, {})
+    data = export_bundle(trained.model, "toy", images, images[:8], {})
     (tmp_path / "toy.model").write_bytes(data)
     model = smalti.load_model(tmp_path / "toy.model")
     codec = restore(model).eval()
@@ -301,7 +307,7 @@ def test_a_bundle_can_be_trained_further(all_trained, images, tmp_path):
     task = codec_task((20, 20, 1), len(images), steps=20, batch=8, seed=0, start=model)
     further = train(images, tmp_path / "further", task, Listener())
     assert further.state.best_score < math.inf
-    assert (tmp_path / "toy.model").read_bytes() == export_bundle(trained.model, "toy", images, images, {})
+    assert (tmp_path / "toy.model").read_bytes() == export_bundle(trained.model, "toy", images, images[:8], {})
 
 
 def test_room_for_larger_steps_changes_nothing_else():

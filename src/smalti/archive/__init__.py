@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: MIT
-"""A smalti file for its user: a sequence of images, how it is packed, edited, verified and repaired."""
+"""Whole smalti files: read as sequences of images, written, edited, verified and repaired."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A smalti file as a sequence of images, decoded when asked for."""
+"""Read a smalti file as a sequence of images that are decoded when they are asked for."""
 
 import operator
 import os
@@ -20,15 +20,15 @@ from smalti.types import About, ImageSet, Label, Pixels, Progress, Shape, descri
 from smalti.util.parallel import once
 
 CACHE_BYTES = 1 << 26
-"""Of decoded pixels that are kept, those last asked for."""
+"""The most bytes of decoded pixels that are kept: those of the blocks that were used last."""
 CHUNK_IMAGES = 256
-"""Decoded at a time where images are of several sizes."""
+"""The number of images that are decoded at a time where images are of several sizes."""
 
 Wanted = slice | Sequence[int] | Sequence[bool] | NDArray[Any]
 
 
 class Archive:
-    """The images of a smalti file, decoded when asked for, a block at a time; blocks last used are kept.
+    """The images of a smalti file, decoded on demand, a block at a time; blocks that were used last are kept.
 
     It behaves as a sequence. Threads may share it; it can be pickled, and used in forks. Images are uint8, `h w`,
     `h w 3` or `h w 4`.
@@ -41,10 +41,10 @@ class Archive:
     """
 
     def __init__(self, place: Place, model: ModelName | None = None, cache_bytes: int = CACHE_BYTES) -> None:
-        """place: a path, a URL that fsspec knows, or the bytes; model: where to find it, if it is not built in.
+        """place: a path, a URL that fsspec knows, or the bytes; model: where to find the model, if it is not built in.
 
         Raises:
-            SourceError, FormatError, UnknownModelError: it cannot be read, is damaged, or its model is not known.
+            SourceError, FormatError, UnknownModelError: the file cannot be read, is damaged, or its model is not known.
         """
         local = isinstance(place, Path) or (isinstance(place, str) and "://" not in place)
         self._place = Path(str(place)).absolute() if local else place  # so that a pickle means the same file elsewhere
@@ -55,22 +55,22 @@ class Archive:
 
     @property
     def contents(self) -> Contents:
-        """Blocks and what is said of images: for those who need more than a sequence."""
+        """The blocks and annotations of the file, for callers that need more than a sequence."""
         return self._contents
 
     @once
     def names(self) -> tuple[str, ...] | None:
-        """The images' names, if they have any."""
+        """The name of each image; None if images have no names."""
         return self._contents.names()
 
     @once
     def labels(self) -> tuple[Label, ...] | None:
-        """The images' labels, if they have any."""
+        """The label of each image; None if images have no labels."""
         return self._contents.labels()
 
     @once
     def metadata(self) -> dict[str, Any]:
-        """What was said of the file when it was packed."""
+        """The metadata of the file, as they were given when it was packed."""
         return self._contents.metadata()
 
     @once
@@ -78,10 +78,10 @@ class Archive:
         return {name: i for i, name in enumerate(self.names or ())}
 
     def find(self, name: str) -> int:
-        """The number of the image of that name.
+        """Return the number of the image of that name.
 
         Raises:
-            UsageError: there is none.
+            UsageError: no image has that name.
         """
         if name not in self._by_name:
             raise UsageError(f"{self._contents.storage.where} holds no image named {name!r}")
@@ -89,15 +89,15 @@ class Archive:
 
     @property
     def shapes(self) -> frozenset[Shape]:
-        """All shapes of images, h w c, that there are."""
+        """The shapes (h w c) that images of the file have."""
         return frozenset(kind.shape for kind in self._contents.index.kinds)
 
     @property
     def image_shape(self) -> Shape:
-        """Of each image, h w c, if all are alike.
+        """The shape (h w c) of every image, if all have the same.
 
         Raises:
-            UsageError: they are not, or there are none.
+            UsageError: images have several shapes, or there are no images.
         """
         if len(self.shapes) != 1:
             raise UsageError(f"the images are of {len(self.shapes)} shapes; look at each, or at `shapes`")
@@ -105,7 +105,7 @@ class Archive:
 
     @property
     def about(self) -> About:
-        """What there is to know before the images are written elsewhere."""
+        """The facts that a writer of the images needs to know before it starts."""
         return About(len(self), self.shapes, self.names is not None, self.labels is not None)
 
     def __len__(self) -> int:
@@ -116,7 +116,7 @@ class Archive:
     @overload
     def __getitem__(self, index: Wanted) -> Any: ...
     def __getitem__(self, index: int | Wanted) -> Any:
-        """An image; for a slice, numbers or a mask, an array of them, or a list if the file has several shapes."""
+        """Return an image; for a slice, numbers or a mask, an array of images, or a list if shapes differ."""
         if isinstance(index, slice):
             return self._stacked(np.arange(len(self))[index])
         if isinstance(index, list | tuple | range) or (isinstance(index, np.ndarray) and index.ndim):
@@ -136,9 +136,9 @@ class Archive:
             yield from part.pixels.copy()
 
     def parts(self, progress: Progress | None = None) -> Iterator[ImageSet]:
-        """All images in order, with names and labels, some at a time.
+        """Yield all images in order, with names and labels, some at a time.
 
-        progress: called with the number of images just decoded, and of all.
+        progress: a function that is called with the number of images just decoded, and of all.
         """
         start = 0
         for pixels in self._every():
@@ -163,10 +163,11 @@ class Archive:
                     first = i
 
     def rows(self, wanted: Sequence[Any] | NDArray[Any]) -> Ints:
-        """Numbers of images, from the end if negative, or a mask, to numbers from 0 on.
+        """Return numbers of images from 0 on, for numbers that may be negative (from the end) or for a mask.
 
         Raises:
-            IndexError, TypeError: there are no such images, or they are not so named.
+            IndexError: there are no such images.
+            TypeError: `wanted` holds neither whole numbers nor a mask.
         """
         rows = np.asarray(wanted)
         if rows.dtype == np.bool_:
@@ -193,8 +194,8 @@ class Archive:
         for block, pixels in self._blocks(list(where)):
             if found is None:
                 found = np.empty((len(rows), *pixels.shape[1:]), np.uint8)
-            mine = where[block]
-            found[mine] = pixels[offsets[mine]]
+            places = where[block]
+            found[places] = pixels[offsets[places]]
         assert found is not None
         return found
 
@@ -209,7 +210,7 @@ class Archive:
 
     @once
     def _places(self) -> tuple[Ints, Ints] | None:
-        """Of each image, its block and its place there; None if images are in the order of the blocks."""
+        """The block of each image and its place there; None if images are in the order of the blocks."""
         order = self._contents.order()
         if order is None:
             return None
@@ -224,11 +225,11 @@ class Archive:
 
     @once
     def _starts(self) -> Ints:
-        """Of each block, the number of its first image, where images are in the order of the blocks."""
+        """The number of the first image of each block, where images are in the order of the blocks."""
         return np.cumsum([0, *(block.images for block in self._contents.index.blocks)])
 
     def places(self, rows: Ints) -> tuple[Ints, Ints]:
-        """Of each of those images, its block and its place there."""
+        """Return the block of each of those images and its place there."""
         if self._places is not None:
             return self._places[0][rows], self._places[1][rows]
         blocks = np.searchsorted(self._starts, rows, "right") - 1
@@ -242,7 +243,7 @@ class Archive:
         return next(self._blocks([block]))[1]
 
     def _blocks(self, blocks: Iterable[int]) -> Iterator[tuple[int, Pixels]]:
-        """Decoded blocks, not in order: those that are kept first."""
+        """Yield decoded blocks, not in order: first those that are kept."""
         missing = []
         for block in blocks:
             pixels = self._cache.get(block)
@@ -276,7 +277,7 @@ Sequence.register(Archive)
 
 
 class _Cache:
-    """Decoded blocks, those last used, up to `room` bytes."""
+    """The decoded blocks that were used last, up to `room` bytes."""
 
     def __init__(self, room: int) -> None:
         self.room = room

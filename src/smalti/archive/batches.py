@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What comes in to be packed: gathered into blocks of one size, and what is said of each image remembered."""
+"""Gather the images to pack into batches of one size, and keep their names and labels."""
 
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -16,22 +16,22 @@ from smalti.limits import MAX_SIDE
 from smalti.types import ImageSet, Label, Pixels, Shape, Source, check_name, describe
 
 PENDING_SAMPLES = 1 << 24
-"""Of images that wait for others of their size."""
+"""The most samples of images that wait for others of their size."""
 PIECE_IMAGES = 4096
-"""Of a part, taken at a time."""
+"""The most images of a part of the source that are taken at a time."""
 
 
 @dataclass
 class Intake:
-    """Takes images as they come, gives them in blocks of one size, and remembers what is said of each.
+    """The images of a source on their way into a file, in batches of one size; their annotations wait here.
 
     Raises (while parts are taken):
         SourceError: a name is there twice, labels are of several kinds, or an image is too large.
     """
 
     source: Source
-    model: int  # number in the file
-    most: int  # images a block
+    model: int  # number of the model in the file
+    most: int  # the most images of a block
     writer: ArchiveWriter
     seen: set[str] = field(default_factory=set)  # names of images that are there already
     label_kind: type | None = None
@@ -40,21 +40,23 @@ class Intake:
     kinds: list[int] = field(default_factory=list)
     weight: int = 0  # of names and labels that wait to be written
     count: int = 0
-    places: deque[list[int]] = field(default_factory=deque)  # of the images of each part given, in the source
+    places: deque[list[int]] = field(
+        default_factory=deque
+    )  # of each batch that `parts` gave: the places of its images in the source
 
     def parts(self) -> Iterator[Pixels]:
-        """All images, in blocks."""
+        """Yield all images in batches, one for each block."""
         pending: dict[Shape, list[tuple[Pixels, list[int]]]] = {}
         waiting = 0  # samples
         for some in self._pieces():
             self._take(some, Kind(self.model, some.shape[2], *some.shape[:2]))
-            mine = pending.setdefault(some.shape, [])
-            mine.append((some.pixels, list(range(self.count - len(some), self.count))))
+            alike_in_shape = pending.setdefault(some.shape, [])
+            alike_in_shape.append((some.pixels, list(range(self.count - len(some), self.count))))
             waiting += some.pixels.size
-            if waiting > PENDING_SAMPLES:  # rather small blocks than all in memory
+            if waiting > PENDING_SAMPLES:  # small blocks are better than all images in memory
                 yield from self._rest(pending)
                 pending, waiting = {}, 0
-            elif sum(len(x) for x, _ in mine) >= (block := block_images(some.shape, self.most)):
+            elif sum(len(x) for x, _ in alike_in_shape) >= (block := block_images(some.shape, self.most)):
                 x, places = self._joined(pending.pop(some.shape))
                 whole = len(x) // block * block
                 waiting -= x[:whole].size
@@ -64,12 +66,12 @@ class Intake:
         yield from self._rest(pending)
 
     def _rest(self, pending: dict[Shape, list[tuple[Pixels, list[int]]]]) -> Iterator[Pixels]:
-        """All that waits, those next to each other that can be coded at the same time."""
+        """Yield all that waits; batches that can be coded at the same time follow each other."""
         for shape in sorted(pending, key=alike):
             yield from self._cut(pending.pop(shape), shape)
 
     def _pieces(self) -> Iterator[ImageSet]:
-        """Parts that are not too large."""
+        """Yield the parts of the source, large ones in pieces."""
         for part in self.source.parts:
             for i in range(0, len(part), PIECE_IMAGES):
                 yield part[i : i + PIECE_IMAGES]
@@ -81,7 +83,7 @@ class Intake:
         return np.concatenate([x for x, _ in some]), [place for _, places in some for place in places]
 
     def _cut(self, some: Sequence[tuple[Pixels, list[int]]], shape: Shape) -> Iterator[Pixels]:
-        """Images of one shape as blocks."""
+        """Yield images of one shape in batches."""
         (x, places), block = self._joined(some), block_images(shape, self.most)
         for i in range(0, len(x), block):
             self.places.append(places[i : i + block])
@@ -109,7 +111,7 @@ class Intake:
             self.labels += some.labels or ()
 
     def flush(self, *, end: bool = False) -> None:
-        """Write what is said of images, if that is enough for sections, or if it is the end."""
+        """Write the annotations that wait, if they fill sections, or if it is the end."""
         if self.kinds and (end or len(self.kinds) >= MAX_SECTION_IMAGES or self.weight >= MOST_WEIGHT // 2):
             names, labels = (self.names or None), (self.labels or None)
             write_sections(self.writer, self.kinds, names, labels)
@@ -120,7 +122,7 @@ def check_size(shape: Shape) -> None:
     """Refuse images of a shape (h w c) that no file can hold.
 
     Raises:
-        SourceError: they are too large.
+        SourceError: such images are too large.
     """
     h, w, c = shape
     if max(h, w) > MAX_SIDE or h * w * c > MAX_BLOCK_SAMPLES:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Smalti files from smalti files: append to one, merge several, select some images; blocks are copied as they are."""
+"""Edit smalti files: append to one, merge several, select images; blocks are copied as they are."""
 
 import contextlib
 import fnmatch
@@ -48,19 +48,19 @@ def append(
     on_bad: OnBad | None = None,
     progress: Progress | None = None,
 ) -> Packed:
-    """Add images to the smalti file `path`, behind those that are there; how they are coded is asked as in `pack`.
+    """Add images to the smalti file `path`, behind those that are there. Targets are given as in `pack`.
 
-    What was there is readable at every moment, whatever happens. Metadata, if given, takes the place of the old.
+    The images that were there stay readable at every moment, whatever happens. New metadata replace the old.
 
     Args:
         model: the model to code with; the file's first one if none is given.
-        target: what is asked, in the place of quality, min_psnr and max_error.
-        packing: as in `pack`; a model that is new goes into a file that holds all it needs.
+        target: the target as one object, in the place of quality, min_psnr and max_error.
+        packing: as in `pack`; a new model is put into a file that holds its other models, too.
 
     Raises:
         SourceError: the images cannot be read, or only they, or only those of the file, have names or labels.
         FormatError: `path` is damaged or not a smalti file.
-        OutputError, UsageError: it cannot be written, or what is asked cannot be had.
+        OutputError, UsageError: `path` cannot be written, or the target cannot be met.
     """
     asked = as_target(target, Target(quality, min_psnr=min_psnr, max_error=max_error))
     hard = effort_of(effort)
@@ -72,7 +72,7 @@ def append(
     with _opened(place, given) as archive:
         loaded = archive.contents.model(0) if given is None else given
         check_model(loaded, asked)
-        whole = all(entry.offset for entry in archive.contents.index.models)  # it is to stay complete by itself
+        whole = all(entry.offset for entry in archive.contents.index.models)  # a file that needs no other stays so
         packing = replace(packing, embed=packing.embed or whole)
         images, named, labelled = as_source(source, on_bad), archive.names is not None, archive.labels is not None
         for what, has, wanted in (("names", images.named, named), ("labels", images.labelled, labelled)):
@@ -94,7 +94,7 @@ def append(
 
 
 def _opened(path: Path, given: Model | None) -> Archive:
-    """The file; `given` may be its model, or another one."""
+    """Open the file; `given` may be its model or another one."""
     try:
         return Archive(path, given)
     except ModelError:
@@ -131,15 +131,15 @@ def merge(
     force: bool = False,
     progress: Progress | None = None,
 ) -> Packed:
-    """All images of several smalti files in one, in order; blocks are copied, whatever their models.
+    """Write all images of several smalti files into one, in order; blocks are copied, whatever their models.
 
-    Metadata are joined; of what two files say, the later counts.
+    Metadata are joined; where two files have the same key, the later file counts.
 
     Args:
-        names, labels: whether to keep those.
+        names, labels: whether to keep them.
 
     Raises:
-        SourceError: some files have names or labels and others not, or a name is there twice.
+        SourceError: some files have names or labels and others do not, or two images have one name.
         FormatError: a file is damaged.
         OutputError, UsageError: `output` cannot be written.
     """
@@ -186,14 +186,14 @@ def select(
     force: bool = False,
     progress: Progress | None = None,
 ) -> Packed:
-    """Some images of a smalti file in a file of their own, in the order of that file.
+    """Write some images of a smalti file into a file of their own, in the same order.
 
-    Blocks of which all images are wanted are copied; of others the wanted symbols are entropy-coded once more. No pixel
-    changes.
+    Blocks of which all images are wanted are copied; of other blocks, the symbols of the wanted images are
+    entropy-coded once more. No pixel changes.
 
     Args:
         rows: numbers of images, in any order and from the end if negative, or a mask; `matching` finds them.
-        names, labels: whether to keep those.
+        names, labels: whether to keep them.
 
     Raises:
         FormatError, UnknownModelError: the file is damaged, or its model is not known.
@@ -205,10 +205,10 @@ def select(
             raise UsageError(f"none of the {len(archive)} images of {archive.contents.storage.where} is wanted")
         with atomic_write(as_path(output), force=force) as file:
             writer = ArchiveWriter.start(file, archive.contents.index.models[0].id)
-            told = _copy(writer, archive, wanted, lambda n: progress(n, len(wanted)) if progress else None)
+            kinds = _copy(writer, archive, wanted, lambda n: progress(n, len(wanted)) if progress else None)
             of_names = [archive.names[i] for i in wanted] if names and archive.names is not None else None
             of_labels = [archive.labels[i] for i in wanted] if labels and archive.labels is not None else None
-            write_sections(writer, told, of_names, of_labels)
+            write_sections(writer, kinds, of_names, of_labels)
             write_metadata(writer, archive.metadata or None)
             return Packed(len(wanted), writer.finish())
 
@@ -216,7 +216,7 @@ def select(
 def matching(
     archive: Archive, *, start: int = 0, stop: int | None = None, name: str | None = None, label: str | None = None
 ) -> list[int]:
-    """Numbers of the images from `start` on, before `stop`, whose name fits a glob and whose label reads so.
+    """Return the numbers of the images from `start` to before `stop` whose name fits a glob and whose label is `label`.
 
     Raises:
         UsageError: names or labels are asked for where there are none.
@@ -244,7 +244,7 @@ def _readings(label: Label) -> tuple[str, ...]:
 def _copy(
     writer: ArchiveWriter, archive: Archive, rows: Sequence[int], done: Callable[[int], None] = lambda _: None
 ) -> list[int]:
-    """Write blocks of those images (rising numbers); the new number of the kind of each."""
+    """Write the blocks of those images (rising numbers); return the new number of the kind of each image."""
     contents, models = archive.contents, {}
     for number, entry in enumerate(contents.index.models):
         models[number] = writer.model(entry.id, contents.reader.model(number))
@@ -262,7 +262,7 @@ def _copy(
 
 
 def _some(contents: Contents, block: int, rows: Ints) -> tuple[bytes, bytes]:
-    """Payload of some images of a block, and hash of their pixels."""
+    """Return the payload of some images of a block, and the hash of their pixels."""
     head, payload = contents.reader.block(block, contents.record(block))
     if len(rows) == head.images and head.pixels:
         return payload, head.pixels

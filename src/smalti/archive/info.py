@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What can be said of a smalti file without decoding it."""
+"""Describe a smalti file without decoding it."""
 
 from typing import Any
 
@@ -11,13 +11,14 @@ from smalti.model.bundle import find_model
 from smalti.types import describe
 
 SHOWN_KINDS = 5
+"""The most shapes of images that the description lists."""
 
 
 def describe_file(place: Place) -> dict[str, Any]:
-    """Facts of a smalti file; a model that is not known here has no name.
+    """Return facts of a smalti file by their names; a model that is not known here has no name.
 
     Raises:
-        SourceError, FormatError: it cannot be read, or is damaged.
+        SourceError, FormatError: the file cannot be read, or is damaged.
     """
     contents = Contents(place, models=False)
     try:

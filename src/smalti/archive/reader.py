@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What a smalti file holds: its blocks, decoded and checked, its models, and what is said of its images."""
+"""Open a smalti file: decode and check its blocks, find its models, read its annotations."""
 
 import itertools
 import json
@@ -38,22 +38,24 @@ from smalti.util.parallel import bundles, in_order
 from smalti.util.storage import Storage, storage_of
 
 Place = Path | str | bytes | bytearray | memoryview | Storage
-"""Of a file: a path, a URL, or its bytes."""
+"""The place of a file: a path, a URL, or its bytes."""
 ModelName = Model | Path | str
+"""A model: loaded, by the path of its bundle, or by its name."""
 MAX_SET_IMAGES, BYTES_SPOKEN = 1 << 16, 2
-"""In the open blocks of a set, and what the place of one can say at most: log2(MAX_SET_IMAGES) bits."""
+"""The most images in the open blocks of a set, and the most bytes that the place of each can carry."""
 
 
 def as_model(model: ModelName) -> Model:
-    """A model from its name, its path or itself."""
+    """Return the model of a name or a path; a loaded model is returned as it is."""
     return model if isinstance(model, Model) else load_model(model)
 
 
 def open_reader(storage: Storage, model: Model | None) -> Reader:
-    """The records of a file.
+    """Open the records of a file. model: the one that the caller gave, if any.
 
     Raises:
-        SourceError, FormatError, UnknownModelError: it cannot be read, or is damaged.
+        SourceError, FormatError: the file cannot be read, or is damaged.
+        UnknownModelError: it is a file of one image, and its model is not known.
         ModelError: it is a file of one image, and `model` is not its model.
     """
     with within(storage.where):
@@ -72,7 +74,7 @@ def open_reader(storage: Storage, model: Model | None) -> Reader:
             f"{storage.where} needs a model whose id begins with {head.model.hex()}, which is not built in;"
             " name its bundle with --model"
         )
-    readers = [SingleReader(storage, head, data, some.id, some.image_shape) for some in known]
+    readers = [SingleReader(storage, head, data, each.id, each.image_shape) for each in known]
     last = len(known) - 1
     return next(single for i, single in enumerate(readers) if i == last or _decodes(single, known[i]))
 
@@ -86,7 +88,7 @@ def _decodes(single: SingleReader, model: Model) -> bool:
 
 
 class Contents:
-    """A smalti file, opened.
+    """An open smalti file: its blocks, models and annotations.
 
     Raises:
         SourceError, FormatError: it cannot be read, is damaged or no smalti file.
@@ -94,7 +96,7 @@ class Contents:
     """
 
     def __init__(self, place: Place, model: ModelName | None = None, *, models: bool = True) -> None:
-        """models: whether to refuse at once a file whose models are not at hand."""
+        """models: whether a file whose models are not known is refused at once."""
         self._given = None if model is None else as_model(model)
         self.storage = storage_of(place)
         try:
@@ -110,7 +112,7 @@ class Contents:
         self._sets: list[tuple[int, int, int]] | None = None
 
     def _check_models(self) -> None:
-        """Refuse at once a file whose models are not at hand."""
+        """Refuse a file whose models are not known."""
         for number in {kind.model for kind in self.reader.index.kinds}:
             entry = self.reader.index.models[number]
             if self._given is not None and len(self.reader.index.models) == 1 and self._given.id != entry.id:
@@ -122,11 +124,11 @@ class Contents:
                 find_model(entry.id)
 
     def model(self, number: int) -> Model:
-        """A model of the file: the one that was given, one that is known here, or the one that the file brings.
+        """Return a model of the file: the one that was given, one that is known here, or the one that the file holds.
 
         Raises:
             UnknownModelError: it is none of these.
-            ModelError, CorruptError: the one that the file brings is not what it should be.
+            ModelError, CorruptError: the model that the file holds is damaged or another one.
         """
         if number not in self._models:
             self._models[number] = self._find(number)
@@ -148,15 +150,15 @@ class Contents:
         return model
 
     def payload(self, block: int) -> bytes:
-        """The coded images of a block.
+        """Return the payload of a block.
 
         Raises:
-            CorruptError: it is damaged.
+            CorruptError: the block is damaged.
         """
         return self.reader.block(block, self.record(block))[1]
 
     def record(self, block: int) -> bytes | None:
-        """The record of a block that the order of others carries; None if it lies in the file."""
+        """Return the record of a block that the order of images carries; None if the block lies in the file."""
         if self.index.blocks[block].offset:
             return None
         if block not in self._carried:
@@ -168,10 +170,10 @@ class Contents:
         return self._carried[block]
 
     def sets(self) -> list[tuple[int, int, int]]:
-        """Of each set of blocks: the first one, how many are open, how many are carried.
+        """Return each set of permutation coding: its first block, how many are open, how many are carried.
 
         Raises:
-            CorruptError: they are impossible.
+            CorruptError: the sets are impossible.
         """
         if self._sets is None:
             with within(self.storage.where):
@@ -182,22 +184,23 @@ class Contents:
         found, blocks, taken = list[tuple[int, int, int]](), self.index.blocks, set[int]()
         for _, data in self.reader.sections(CARRIERS):
             first, opened, carried = unpack_numbers(data, 3, len(blocks))
-            mine = blocks[first : first + opened + carried]
-            possible = opened and carried and len(mine) == opened + carried and len({block.kind for block in mine}) == 1
-            if not possible or not all(bool(block.offset) == (i < opened) for i, block in enumerate(mine)):
+            members = blocks[first : first + opened + carried]
+            possible = opened and carried and len(members) == opened + carried
+            possible = possible and len({block.kind for block in members}) == 1
+            if not possible or not all(bool(block.offset) == (i < opened) for i, block in enumerate(members)):
                 raise CorruptError("a set of blocks is impossible; the file is damaged")
-            images = sum(block.images for block in mine[:opened])
-            if images > MAX_SET_IMAGES or sum(block.size for block in mine[opened:]) > BYTES_SPOKEN * images:
+            images = sum(block.images for block in members[:opened])
+            if images > MAX_SET_IMAGES or sum(block.size for block in members[opened:]) > BYTES_SPOKEN * images:
                 raise CorruptError("a set of blocks is too large; the file is damaged")
-            theirs = range(first + opened, first + opened + carried)
-            if not taken.isdisjoint(theirs):
+            numbers = range(first + opened, first + opened + carried)
+            if not taken.isdisjoint(numbers):
                 raise CorruptError("two sets carry one block; the file is damaged")
-            taken.update(theirs)
+            taken.update(numbers)
             found.append((first, opened, carried))
         return found
 
     def _spoken(self, first: int, opened: int, carried: int) -> dict[int, bytes]:
-        """Records of carried blocks, by number."""
+        """Decode the records of the carried blocks of a set; return them by the numbers of the blocks."""
         keys = [image.tobytes() for _, pixels in self.decode(range(first, first + opened)) for image in pixels]
         numbers = range(first + opened, first + opened + carried)
         sizes = [self.index.blocks[block].size for block in numbers]
@@ -207,7 +210,7 @@ class Contents:
         return {n: message[end - size : end] for n, size, end in zip(numbers, sizes, ends, strict=True)}
 
     def decode(self, blocks: Iterable[int]) -> Iterator[tuple[int, Pixels]]:
-        """The images of blocks, in that order, with the number of the block; several are decoded at a time.
+        """Yield the number and the images of each of these blocks, in that order; several are decoded at a time.
 
         Raises:
             CorruptError: a block is damaged, or decodes to other pixels than it should.
@@ -253,10 +256,10 @@ class Contents:
         return list(zip(blocks, decoded, strict=True))
 
     def order(self) -> list[int] | None:
-        """The kind of each image; None if there is only one.
+        """Return the kind of each image; None if there is only one kind.
 
         Raises:
-            CorruptError: it does not fit the blocks.
+            CorruptError: the order does not fit the blocks.
         """
         parts = self.reader.sections(ORDER)
         if not parts:
@@ -272,7 +275,7 @@ class Contents:
         return found
 
     def names(self) -> tuple[str, ...] | None:
-        """Of each image, if they have any.
+        """Return the name of each image; None if images have no names.
 
         Raises:
             CorruptError: they cannot be read.
@@ -283,7 +286,7 @@ class Contents:
         return names
 
     def labels(self) -> tuple[Label, ...] | None:
-        """Of each image, if they have any.
+        """Return the label of each image; None if images have no labels.
 
         Raises:
             CorruptError: they cannot be read.
@@ -301,10 +304,10 @@ class Contents:
         return tuple(itertools.chain.from_iterable(parts))
 
     def metadata(self) -> dict[str, Any]:
-        """Of the file.
+        """Return the metadata of the file.
 
         Raises:
-            CorruptError: it cannot be read.
+            CorruptError: they cannot be read.
         """
         parts = self.reader.sections(METADATA)
         if not parts:
@@ -314,10 +317,10 @@ class Contents:
 
 
 def parse_metadata(data: bytes) -> dict[str, Any]:
-    """Metadata of their section.
+    """Return the metadata that the data of a section hold.
 
     Raises:
-        CorruptError: they are none.
+        CorruptError: the data are no metadata.
     """
     try:
         found = json.loads(unpack_text(data))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Verify that a smalti file is whole, and repair one that is not."""
+"""Repair a damaged archive: save every block that is whole, and say what is lost."""
 
 import contextlib
 from collections.abc import Callable, Sequence
@@ -44,15 +44,15 @@ from smalti.util.atomic import as_path, atomic_write
 from smalti.util.storage import Storage, storage_of
 
 MOST_SPANS = 20
-"""Of images whose names or labels are lost, that a note lists."""
+"""The most spans of images whose names or labels are lost that a note lists."""
 
 
 @dataclass(frozen=True)
 class Repaired:
-    """What `repair` saved."""
+    """The result of `repair`."""
 
-    images: int
-    notes: tuple[str, ...]  # what was found, line by line
+    images: int  # saved
+    notes: tuple[str, ...]  # what is saved and what is lost, a line each
 
 
 def repair(
@@ -63,16 +63,16 @@ def repair(
     force: bool = False,
     progress: Progress | None = None,
 ) -> Repaired:
-    """Write all that is whole of a damaged archive to `output`: every block whose checksum is right, index or not.
+    """Write every block of a damaged archive whose checksum is right to `output`, even if the index is lost.
 
-    Names and labels that are lost are replaced: `lost-0000042`, -1 or nothing. The notes say what is lost, as far as
+    Lost names and labels are replaced by `lost-0000042`, -1 or nothing. The notes say what is lost, as far as
     that can be known.
 
     Args:
-        model: of the file's images, if that cannot be told any more.
+        model: the model of the file, if its id is lost.
 
     Raises:
-        SourceError: it cannot be read.
+        SourceError: the file cannot be read.
         CorruptError: nothing can be saved.
         UnknownModelError: a model is not known here.
         OutputError, UsageError: `output` cannot be written.
@@ -80,7 +80,7 @@ def repair(
     storage = storage_of(path)
     try:
         found, index = scan(storage), None
-        with contextlib.suppress(FormatError):  # it is done without
+        with contextlib.suppress(FormatError):  # blocks can be found without it
             index, _ = read_index(storage, found.end)
         if index is None and found.nothing:
             _check_archive(storage)
@@ -93,7 +93,11 @@ def repair(
 
 
 def _check_archive(storage: Storage) -> None:
-    """Say what a file is in which there is nothing of an archive."""
+    """Refuse a file that holds nothing of an archive.
+
+    Raises:
+        FormatError: it is a file of a single image, or no smalti file.
+    """
     head = storage.read(0, HEADER.size)
     with within(storage.where):
         if head.startswith(MAGIC) and check_start(head) & SINGLE_FLAG:
@@ -101,7 +105,7 @@ def _check_archive(storage: Storage) -> None:
 
 
 class _Saved:
-    """What was found, and where it belongs."""
+    """The records that were found, and where they belong in the repaired file."""
 
     def __init__(self, found: Found, index: Index | None, given: Model | None, where: str) -> None:
         self.found, self.index = found, index
@@ -130,7 +134,7 @@ class _Saved:
         return f"{n} of {total} images are saved" + (f"; {total - n} are lost" if n < total else "")
 
     def _fitting(self, blocks: list[tuple[BlockHead, bytes]]) -> list[tuple[BlockHead, bytes]]:
-        """Those that can be of one archive: of the kind that their number has, and of images that no other holds."""
+        """Return the blocks that can be of one archive: of their number's kind, with images that no other holds."""
         kinds = dict(enumerate(self.index.kinds)) if self.index else {}
         after, fitting = dict[int, int](), list[tuple[BlockHead, bytes]]()
         for head, payload in blocks:
@@ -144,7 +148,7 @@ class _Saved:
         return fitting
 
     def _carried(self) -> list[tuple[BlockHead, bytes]]:
-        """Blocks that the order of others carries, where all of those are there."""
+        """Return the blocks that the order of images carries, as far as all open blocks of their sets were found."""
         found = []
         for end, data in self.found.carriers:
             try:
@@ -172,7 +176,7 @@ class _Saved:
         return found
 
     def _places(self) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-        """Of all saved images, in their order: their number in the file, and the number of their kind."""
+        """Return the number in the file of each saved image, in order, and the number of its kind."""
         several: dict[int, list[np.ndarray[Any, Any]]] = {}
         for head, _ in self.blocks:  # kinds rise
             several.setdefault(head.number, []).append(_ranks(head))
@@ -192,7 +196,7 @@ class _Saved:
         return numbers[sort], kinds[sort]
 
     def _order(self) -> np.ndarray[Any, Any] | None:
-        """The kind of each image, as far as sections say it without a gap; None if there is one kind."""
+        """Return the kind of each image, as far as sections hold it without a gap; None if there is one kind."""
         found, parts = list[int](), sorted((f, n, data) for code, f, n, data in self.found.sections if code == ORDER)
         for first, count, data in parts:
             if first != len(found):
@@ -205,7 +209,7 @@ class _Saved:
         return np.array(found, np.int64) if several else None
 
     def _column(self, code: int, unpack: Callable[[bytes, int], tuple[Any, ...]]) -> dict[int, Any] | None:
-        """What sections of that code say, by number of image; None if there is none."""
+        """Return the entries of all sections of that code, by number of image; None if there was no such section."""
         parts = [(first, count, data) for told, first, count, data in self.found.sections if told == code]
         if not parts and not (self.index and any(entry.code == code for entry in self.index.sections)):
             return None
@@ -213,12 +217,12 @@ class _Saved:
         if self.nameless:
             return found
         for first, count, data in parts:
-            with contextlib.suppress(CorruptError):  # what is missing is told
+            with contextlib.suppress(CorruptError):  # a note says what is missing
                 found |= {first + i: entry for i, entry in enumerate(unpack(data, count))}
         return found
 
     def write(self, file: BinaryIO, progress: Progress | None) -> None:
-        """Write all that is saved."""
+        """Write all that is saved, as a new archive."""
         numbers = sorted({head.kind.model for head, _ in self.blocks})
         writer = ArchiveWriter.start(file, self.models[numbers[0]].id)
         models = {number: writer.model(self.models[number].id, self.models[number].bundle) for number in numbers}
@@ -244,7 +248,7 @@ class _Saved:
         writer.finish()
 
     def _write_metadata(self, writer: ArchiveWriter) -> None:
-        """The last ones of the file that can be read."""
+        """Write the last metadata of the file that can be read."""
         told = [entry.offset for entry in self.index.sections if entry.code == METADATA] if self.index else None
         for place in reversed(told := list(self.found.metadata) if told is None else told):
             with contextlib.suppress(KeyError, CorruptError, UsageError):
@@ -256,7 +260,7 @@ class _Saved:
             self.notes.append("the metadata are lost")
 
     def _names(self, names: dict[int, str]) -> list[str]:
-        """All different, as names of an archive must be."""
+        """Return a name for each saved image, all different."""
         real, found, lost = set(names.values()), dict[str, None](), list[int]()
         for i in self.numbers.tolist():
             name = names.get(i)
@@ -282,7 +286,7 @@ class _Saved:
 
 
 def _spans(numbers: Sequence[int]) -> str:
-    """Rising numbers in few words.
+    """Return rising numbers in few words.
 
     >>> _spans([0, 1, 2, 5, 7, 8])
     '0 to 2, 5, 7 to 8'

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Which models the blocks of a damaged archive need: what the file says of them, or else what decodes them."""
+"""Find the models that the blocks of a damaged archive need, by ids or by decoding."""
 
 import contextlib
 from collections.abc import Iterable, Sequence
@@ -19,23 +19,23 @@ from smalti.util.binary import hash64
 
 @dataclass(frozen=True)
 class Needed:
-    """A model of the file."""
+    """A model that blocks of the file need."""
 
     id: bytes
     model: Model | None  # None: it is neither known here nor in the file
-    bundle: bytes | None  # that the file brings
-    note: str | None  # what is to be said of it
+    bundle: bytes | None  # the bundle of the model, if the file holds it
+    note: str | None  # for the user
 
 
 def needed_models(found: Found, index: Index | None, given: Model | None) -> dict[int, Needed]:
-    """The models of all blocks that were found, by their number in the file; no two are the same.
+    """Return the models of all blocks that were found, by their number in the file; no two are the same.
 
-    What the index says is believed. The header's id has no checksum: it is believed unless it is that of no known
-    model and another one decodes the blocks. Where nothing says an id, a model is taken that decodes all blocks of the
-    number.
+    The ids in the index are believed. The header's id has no checksum: it is believed unless it is that of no known
+    model and another one decodes the blocks. Where the id is lost, a model is taken that decodes all blocks of
+    that number.
 
     Raises:
-        UnknownModelError: no known model does.
+        UnknownModelError: no known model decodes them.
     """
     blocks = dict[int, list[tuple[BlockHead, bytes]]]()
     for head, payload in found.blocks:
@@ -80,12 +80,12 @@ def _at_hand(model_id: bytes | None, likely: Iterable[Model]) -> Model | None:
 
 
 def _tells(payload: bytes) -> bool:
-    """Whether a model is needed to decode it: images that are raw or plain need none."""
+    """Return whether a model is needed to decode a payload: images kept raw or by the fallback need none."""
     return payload[:1] != bytes([RAW]) and any(flags & (LATENTS | PIXELS) for flags in payload[:1])
 
 
 def _decoding(models: list[Model], blocks: Sequence[tuple[BlockHead, bytes]]) -> list[Model]:
-    """Those that decode all of the blocks."""
+    """Return the models that decode all of the blocks."""
     for head, payload in blocks:
         models = [model for model in models if _decodes(model, head, payload)]
         if not models:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Pack images in no order: by permutation coding, their order carries some of their own blocks."""
+"""Write images whose order may be lost: by permutation coding, it carries some of their blocks."""
 
 import math
 from collections.abc import Sequence
@@ -23,14 +23,14 @@ SET_IMAGES = 1 << 14
 SET_SAMPLES = 1 << 24
 """The most samples of such images, which are held, with their symbols, until all of them are there."""
 STREAM_BYTES = 8
-"""About what a block takes besides its images: its head, and the bytes that the coder leaves over."""
+"""The bytes that a block takes besides its images, about: its head, and what the coder leaves over."""
 
 
 def write_sets(intake: Intake, model: Model, target: Target, effort: Effort, progress: Progress | None) -> None:
     """Encode and write all images that `intake` takes; labels go with their images.
 
     Raises:
-        UsageError: a mean is asked, or the images have names.
+        UsageError: the target is a mean, or the images have names.
     """
     if target.is_mean:
         raise UsageError(

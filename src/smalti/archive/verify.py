@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Verify that a smalti file is whole."""
+"""Verify that a smalti file is whole, and tell whether a damaged one can be repaired."""
 
 from collections.abc import Callable
 
@@ -14,14 +14,15 @@ from smalti.util.storage import Storage, storage_of
 def verify(
     path: Place, *, deep: bool = False, model: ModelName | None = None, progress: Progress | None = None
 ) -> list[str]:
-    """What is wrong with a smalti file, a line each; nothing if it is whole.
+    """Return what is wrong with a smalti file, a line each; nothing if it is whole.
 
     Checksums are compared; names, labels and order are read. `deep` also decodes all images and compares them with
     what was packed, as is always done with a file of one image.
 
     Raises:
-        SourceError, UnknownModelError, ModelError: it cannot be read, or not be decoded here, or not by `model`.
-        NotSmaltiError: it does not even start as a smalti file.
+        SourceError: the file cannot be read.
+        UnknownModelError, ModelError: its model is not known, or is not `model`.
+        NotSmaltiError: the file does not start as a smalti file does.
     """
     storage = storage_of(path)
     try:
@@ -64,10 +65,10 @@ def _look(contents: Contents, block: int, *, deep: bool) -> None:
 
 
 def repairable(path: Place) -> bool:
-    """Whether a damaged file has a block that `repair` can save.
+    """Return whether a damaged file has a block that `repair` can save.
 
     Raises:
-        SourceError: it cannot be read.
+        SourceError: the file cannot be read.
     """
     storage = storage_of(path)
     try:
@@ -77,6 +78,6 @@ def repairable(path: Place) -> bool:
 
 
 def _disguised(storage: Storage) -> bool:
-    """Whether a damaged byte makes an archive look like a single file, or one of another version."""
+    """Return whether a damaged byte makes an archive look like a single file, or one of another version."""
     head = storage.read(0, len(MAGIC) + 1)
     return head.startswith(MAGIC) and head[len(MAGIC) :] != bytes([VERSION]) and has_block(storage)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Images to an archive: gathered into blocks of one kind, coded as asked, written with what is said of each."""
+"""Write an archive: code batches of images to meet a target, write blocks and annotations."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -33,16 +33,16 @@ from smalti.types import PassedOver, Pixels, Progress, shape_of
 
 @dataclass(frozen=True)
 class Packing:
-    """How a file is made, the images apart.
+    """Everything about how a file is made but the target and the effort.
 
     Raises:
-        UsageError: something out of range.
+        UsageError: a value is out of range.
     """
 
-    block_images: int = BLOCK_IMAGES  # at most, in a block: fewer are read sooner, and take more bytes
-    embed: bool = False  # whether the file brings its model along
-    unordered: bool = False  # whether the order of the images may be lost, to save what it takes
-    metadata: Mapping[str, Any] | None = None  # of the file, JSON
+    block_images: int = BLOCK_IMAGES  # the most images of a block; small blocks are read sooner, and take more bytes
+    embed: bool = False  # whether the file holds its model
+    unordered: bool = False  # whether the order of the images may be lost, which saves bytes
+    metadata: Mapping[str, Any] | None = None  # of the file: a JSON object
 
     def __post_init__(self) -> None:
         if not isinstance(self.block_images, int | np.integer) or not 1 <= self.block_images <= MAX_BLOCK_IMAGES:
@@ -54,7 +54,7 @@ class Packing:
 
 @dataclass(frozen=True)
 class Packed:
-    """What `pack` wrote."""
+    """The result of `pack`."""
 
     images: int
     bytes: int  # of the whole file
@@ -62,17 +62,17 @@ class Packed:
 
     @property
     def rate(self) -> float:
-        """Bytes an image, all in."""
+        """The bytes of the file for each image."""
         return self.bytes / self.images
 
 
 def write_packed(
     intake: Intake, model: Model, target: Target, effort: Effort, packing: Packing, progress: Progress | None
 ) -> None:
-    """Code all images that `intake` takes, and write them, to be followed by the end of the archive.
+    """Code and write all images of `intake`, their annotations and the metadata; the caller finishes the archive.
 
     Raises:
-        SourceError, UsageError: the images cannot be read, or what is asked cannot be had.
+        SourceError, UsageError: the images cannot be read, or the target cannot be met.
     """
     if packing.unordered:
         write_sets(intake, model, target, effort, progress)
@@ -93,19 +93,19 @@ def _write_blocks(intake: Intake, blocks: Iterable[Sealed], progress: Progress |
 
 
 def write_sealed(intake: Intake, block: Sealed) -> None:
-    """Write a block."""
+    """Write an encoded block."""
     h, w, c = block.shape
     intake.writer.block(Kind(intake.model, c, h, w), block.images, block.pixels, block.payload)
 
 
 @dataclass(frozen=True)
 class Overhead:
-    """Of a file of blocks."""
+    """A function that returns the bytes of a file besides its payloads, names and labels."""
 
-    single: tuple[int, int, int]  # shape whose file of one image says no size
+    single: tuple[int, int, int]  # the shape (h w c) of images whose single file holds no size
 
     def __call__(self, parts: Sequence[Pixels]) -> int:
-        """In bytes, of a file of those blocks."""
+        """Return the overhead, in bytes, of a file of these batches."""
         if len(parts) == 1 and len(parts[0]) == 1:
             return SINGLE.size + (0 if shape_of(parts[0]) == self.single else SIDES.size)
         kinds = len({shape_of(part) for part in parts})

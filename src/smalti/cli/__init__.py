@@ -13,9 +13,10 @@ import typer
 from smalti import __version__
 from smalti.cli.download import data
 from smalti.cli.edit import append, merge, repair, select, verify
+from smalti.cli.models import model_app, models
 from smalti.cli.pack import info, pack, unpack
 from smalti.cli.show import demo, figure
-from smalti.cli.train import model_app, models, train
+from smalti.cli.train import train
 from smalti.errors import SmaltiError
 
 app = typer.Typer(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What the commands share for printing: a progress bar, and numbers of images and bytes as text."""
+"""What the commands share for printing: a progress bar, numbers of images and bytes."""
 
 import contextlib
 from collections.abc import Callable, Iterator

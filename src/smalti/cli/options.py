@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The options and arguments that several commands share, and the functions that read their values."""
+"""Options and arguments that several commands share, and functions that read their values."""
 
 import sys
 from pathlib import Path

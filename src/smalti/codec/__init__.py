@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: MIT
-"""Images to the payload of a block and back. Read `block_codec.py` first."""
+"""Encode images to the payload of a block and decode it. Read `block_codec.py` first."""

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from smalti.types import Shape
 
 BLOCK_IMAGES, BLOCK_SAMPLES = 256, 1 << 20
-"""The most images and samples of a block: with more, one image is read later; with fewer, the coder's bytes count."""
+"""The most images and the most samples of a block. In a larger block, one image is read more slowly; in a smaller one,
+the bytes that each block takes besides its images weigh more."""
 TOGETHER, MOST_LOAD = 4, 1 << 20
-"""The most whole blocks that are coded by pixels at the same time, and the most samples, counted as `load` does."""
+"""The most whole blocks that are coded by pixels at the same time, and the most samples of them, as `load` counts."""
 
 
 def block_images(shape: Shape, most: int = BLOCK_IMAGES) -> int:
@@ -18,7 +19,10 @@ def block_images(shape: Shape, most: int = BLOCK_IMAGES) -> int:
 
 
 def alike(shape: Shape) -> Shape:
-    """Return the same for shapes (h w c) whose images are best coded together: neither is twice as large as the other.
+    """Return a key of a shape (h w c): images of shapes with equal keys are coded together.
+
+    Of two such shapes, neither side of one is twice as long as that of the other.
+
 
     >>> alike((28, 28, 1)), alike((17, 32, 1)), alike((33, 1, 3))
     ((32, 32, 1), (32, 32, 1), (64, 1, 3))
@@ -30,7 +34,7 @@ def alike(shape: Shape) -> Shape:
 def load(blocks: Sequence[tuple[Shape, int]]) -> int:
     """Return the samples, with room for the largest image, of blocks that are coded by pixels at the same time.
 
-    blocks: the shape (h w c) of the images of each, and their number.
+    blocks: for each block, the shape (h w c) of its images and their number.
     """
     h, w, c = (max(shape[side] for shape, _ in blocks) for side in range(3))
     return sum(n for _, n in blocks) * max(h * w * c, MOST_LOAD // (TOGETHER * BLOCK_IMAGES))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The images of a block as they are coded: the way of each, its symbols, its bits and its decoded pixels.
+"""The images of a block as they are coded: the way, symbols, bits and decoded pixels of each.
 
 A block keeps all that its images need to be coded again with other neighbours, so that images can be selected,
 mixed and put into another order without running a network.
@@ -21,23 +21,23 @@ from smalti.types import Pixels
 
 @dataclass(frozen=True)
 class ByLatents:
-    """The image is coded by latents."""
+    """The way of an image that is coded by latents."""
 
     point: int  # the operating point of the latents
 
 
 @dataclass(frozen=True)
 class ByPixels:
-    """The image is coded pixel by pixel, near-losslessly."""
+    """The way of an image that is coded pixel by pixel, with near-lossless quantisation."""
 
     max_error: int  # the largest error of a sample before the post-filter; 0 is lossless
 
 
 @dataclass(frozen=True)
 class Fallback:
-    """The image is coded without a model."""
+    """The way of an image that is coded by the fallback, without a model."""
 
-    record: bytes
+    record: bytes  # as `fallback_codec.py` writes it
 
 
 Way = ByLatents | ByPixels | Fallback
@@ -86,20 +86,20 @@ class Symbols(_OfImages):
 
 
 def symbols_of(images: Ints, keys: Ints, starts: Ints, frequencies: Ints, n: int) -> Symbols:
-    """Sort symbols that are in the order of a stream by their images, numbers below `n`."""
+    """Return symbols, given in the order of a stream, sorted by their images (numbers below `n`)."""
     order = np.argsort(images.astype(np.uint16), kind="stable")
     small = (values.astype(np.uint32)[order] for values in (starts, frequencies))
     return Symbols(np.bincount(images, minlength=n), smallest_type(keys)[order], *small)
 
 
 def smallest_type(values: Ints) -> NDArray[Any]:
-    """Return numbers that are not negative in the smallest type that holds them; such keys are sorted soonest."""
+    """Return numbers that are not negative in the smallest type that holds them; keys of a small type sort fastest."""
     return values.astype(np.min_scalar_type(int(values.max(initial=0))))
 
 
 @dataclass(frozen=True, eq=False)
 class SampleSymbols(_OfImages):
-    """Symbols of the samples of images that are coded by pixels.
+    """The symbols of the samples of images that are coded by pixels.
 
     Their intervals depend on the smallest largest error of a block, which decides how many levels a sample may have.
     """
@@ -131,7 +131,7 @@ class SampleSymbols(_OfImages):
 
 @dataclass(frozen=True, eq=False)
 class PatchSymbols:
-    """Symbols of the latents of patches, of `n` images.
+    """The symbols of the latents of all patches of `n` images.
 
     Their intervals depend on the operating points of all images of a block, which decide the range of each symbol.
     """
@@ -167,11 +167,11 @@ class PatchSymbols:
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """`n` images, coded."""
+    """The code of `n` images, from which any of them can be selected and encoded to a payload."""
 
     ways: tuple[Way, ...]  # n
-    x_hat: Pixels  # n h w or n h w c: what the decoder makes of them
-    bits: NDArray[np.float64]  # n: what each takes of an ideal coder
+    x_hat: Pixels  # n h w or n h w c: the images that the decoder returns
+    bits: NDArray[np.float64]  # n: the bits that each image takes of an ideal coder
     patches: PatchSymbols | None  # of the images that are coded by latents, if there are any
     spatial: Symbols  # of the spatial latents of all images
     samples: SampleSymbols  # of the samples of all images
@@ -186,11 +186,11 @@ class Block:
         return self.bits / 8
 
     def pick(self, rows: Ints) -> "Block":
-        """Return some of the images, in the order of their numbers `rows`."""
+        """Return the block of the images `rows` alone, in that order; no network runs."""
         ways = tuple(self.ways[i] for i in rows.tolist())
         of_latents = np.cumsum([isinstance(way, ByLatents) for way in self.ways]) - 1
-        mine = of_latents[[i for i in rows.tolist() if isinstance(self.ways[i], ByLatents)]]
-        patches = self.patches.pick(mine) if self.patches is not None and len(mine) else None
+        latent_rows = of_latents[[i for i in rows.tolist() if isinstance(self.ways[i], ByLatents)]]
+        patches = self.patches.pick(latent_rows) if self.patches is not None and len(latent_rows) else None
         symbols = self.spatial.pick(rows), self.samples.pick(rows)
         return Block(ways, self.x_hat[rows], self.bits[rows], patches, *symbols, self.post_filtered)
 

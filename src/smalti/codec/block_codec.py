@@ -1,22 +1,28 @@
 # SPDX-License-Identifier: MIT
-"""The story: images to the payload of a block and back. Read this file first.
+"""The story: encode images to the payload of a block and decode it. Read this file first.
 
     pack:    read -> batch -> by latents, by pixels or by fallback -> block: symbols -> entropy-code -> payload -> file
     unpack:  file -> payload -> entropy-decode: symbols -> by latents, by pixels or by fallback      -> write
 
-A few bytes are best spent on latents (`latent_codec.py`), more of them on the pixels themselves (`pixel_codec.py`);
-images that no model suits are kept by the fallback (`fallback_codec.py`). `block.py` holds what is coded. The ends of
-the way are elsewhere: `exchange/` reads and writes images, `archive/` makes batches and files, `rate/` chooses how
-each image is coded.
+An image is coded in one of three ways. At few bytes an image, latents are best (`latent_codec.py`); at more bytes, the
+pixels themselves (`pixel_codec.py`); images that no model suits are kept by the fallback (`fallback_codec.py`). A
+`Block` (`block.py`) holds images of one shape as they are coded, whatever their ways.
 
-A payload is a head, the records of the fallback, and one entropy-coded stream: how each image is coded, then the
-symbols of all images by latents, then those of all images by pixels.
+A payload is a head (`head.py`), the records of the fallback, and one entropy-coded stream. The stream holds first the
+choice of a way for each image, then the symbols of all images by latents, then those of all images by pixels.
+
+Encoding has two steps: `encode_images` makes a block, and `encode_block` writes its payload. Decoding reverses them:
+`_Part` reads the head, the records and the choices, then `_decode` reads the symbols and makes the images of them.
+
+Other wings do the rest: `exchange/` reads and writes images, `archive/` makes batches and files, and `rate/` chooses
+how each image is coded.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from smalti.codec.block import (
     Block,
@@ -56,13 +62,13 @@ def encode_exactly(parts: Sequence[Pixels], max_error: int, model: Model) -> lis
 
 
 def encode_without_model(x: Pixels, *, max_error: int = 0, largest_mse: float = 0.0) -> Block:
-    """Encode images (`n h w` or `n h w c`) by the fallback, each up to an error. As `encode_fallback`."""
+    """Encode images (`n h w` or `n h w c`) by the fallback; the errors are those of `encode_fallback`."""
     records = [encode_fallback(image, max_error=max_error, largest_mse=largest_mse) for image in x]
     return fallback_block(records, x.shape[1:])
 
 
 def fallback_block(records: Sequence[bytes], shape: tuple[int, ...]) -> Block:
-    """Return a block of images of `shape` (`h w` or `h w c`) by their records."""
+    """Return the block of images of `shape` (`h w` or `h w c`) that have these fallback records."""
     n = len(records)
     x_hat = np.stack([decode_fallback(record, 0, shape)[0] for record in records])
     bits = np.array([8.0 * len(record) for record in records])
@@ -72,14 +78,14 @@ def fallback_block(records: Sequence[bytes], shape: tuple[int, ...]) -> Block:
 
 @dataclass(frozen=True, eq=False)
 class Payload:
-    """The bytes of a block, and the images that they decode to."""
+    """The bytes of a block and the images that they decode to."""
 
     data: bytes
     x_hat: Pixels  # n h w or n h w c
 
 
 def encode_block(block: Block, model: Model) -> bytes:
-    """Encode a block to its payload."""
+    """Encode a block to its payload: head, records and stream."""
     choices, head, records = Head.of(block.ways)
     streams = [choice_intervals(choices, head.ways).stream()]
     if block.patches is not None:
@@ -101,18 +107,18 @@ def decode_block(payload: bytes, n: int, shape: Shape, model: Model) -> Pixels:
     """Decode a payload to its `n` images of `shape` (h w c).
 
     Raises:
-        CorruptError: it is no such payload.
+        CorruptError: the payload is damaged.
     """
     return decode_images([(payload, n, shape)], model)[0]
 
 
 def decode_images(payloads: Sequence[tuple[bytes, int, Shape]], model: Model) -> list[Pixels]:
-    """Decode payloads, given with their numbers of images and the shapes of those (h w c), to the images.
+    """Decode payloads to images; each payload comes with its number of images and their shape (h w c).
 
     Images that are coded by pixels are decoded together, which takes less time.
 
     Raises:
-        CorruptError: one is no such payload.
+        CorruptError: a payload is damaged.
     """
     parts = [_Part(*payload) for payload in payloads]
     _decode(parts, model)
@@ -123,29 +129,32 @@ def decode_to_block(payload: bytes, n: int, shape: Shape, model: Model) -> Block
     """Decode a payload to a block, whose images can be selected and encoded again with the same pixels.
 
     Raises:
-        CorruptError: it is no such payload.
+        CorruptError: the payload is damaged.
     """
     part = _Part(payload, n, shape)
-    samples = _decode([part], model, record=True)
-    of_pixels, bits = np.flatnonzero(part.by_pixels), np.array([8.0 * len(record) for record in part.all_records])
-    spatial, patches, every = Symbols.none(n), None, SampleSymbols.none(n)
-    places = np.full(n, -1)
+    decoded_samples = _decode([part], model, record=True)
+    bits = np.array([8.0 * len(record) for record in part.all_records])
+    patches, spatial, samples = None, Symbols.none(n), SampleSymbols.none(n)
     if part.code is not None:
-        of_latents = np.flatnonzero(part.by_latents)
         coded = block_of(part.code, model)
-        bits[of_latents], patches = coded.bits, coded.patches
-        places[of_latents] = np.arange(len(of_latents))
-        spatial = Symbols.join([coded.spatial, Symbols.none(1)]).pick(places)
-    if samples is not None:
-        bits[of_pixels] = samples_bits(samples, part.least)
-        places = np.full(n, -1)
-        places[of_pixels] = np.arange(len(of_pixels))
-        every = SampleSymbols.join([samples, SampleSymbols.none(1)]).pick(places)
-    return Block(tuple(part.ways), part.x_hat, bits, patches, spatial, every, part.post_filtered)
+        bits[part.by_latents], patches = coded.bits, coded.patches
+        spatial = Symbols.join([coded.spatial, Symbols.none(1)]).pick(_places(part.by_latents))
+    if decoded_samples is not None:
+        bits[part.by_pixels] = samples_bits(decoded_samples, part.least)
+        samples = SampleSymbols.join([decoded_samples, SampleSymbols.none(1)]).pick(_places(part.by_pixels))
+    return Block(tuple(part.ways), part.x_hat, bits, patches, spatial, samples, part.post_filtered)
+
+
+def _places(chosen: NDArray[np.bool_]) -> Ints:
+    """Return the place of each image (`n`) among the chosen ones; -1, an empty last one, where it is not chosen."""
+    return np.where(chosen, np.cumsum(chosen) - 1, -1)
 
 
 def _decode(parts: "Sequence[_Part]", model: Model, *, record: bool = False) -> SampleSymbols | None:
-    """Decode the images of all parts; the symbols of those by pixels are returned if there is one part."""
+    """Decode the images of all parts, those by pixels together.
+
+    record: whether the symbols of the images by pixels are returned; then there is one part.
+    """
     samples = None
     for part in parts:
         part.decode_latents(model)
@@ -153,13 +162,15 @@ def _decode(parts: "Sequence[_Part]", model: Model, *, record: bool = False) -> 
     for part in parts:
         if part.by_pixels.any():
             together.setdefault((part.least, part.shape[2]), []).append(part)
-    for (least, _), mine in together.items():
-        errors = [part.errors[part.by_pixels] for part in mine]
-        shapes = [(len(some), *part.x_hat.shape[1:]) for part, some in zip(mine, errors, strict=True)]
-        decoders = [part.decoder for part in mine if part.decoder is not None]
-        found, samples = decode_pixels(decoders, shapes, np.concatenate(errors), least, model, record=record)
-        for part, some, of_image in zip(mine, found, errors, strict=True):
-            part.x_hat[part.by_pixels] = model.post_filter(some, of_image) if part.post_filtered else some
+    for (least, _), group in together.items():
+        errors = [part.errors[part.by_pixels] for part in group]
+        shapes = [
+            (len(errors_of_part), *part.x_hat.shape[1:]) for part, errors_of_part in zip(group, errors, strict=True)
+        ]
+        decoders = [part.decoder for part in group if part.decoder is not None]
+        quantised, samples = decode_pixels(decoders, shapes, np.concatenate(errors), least, model, record=record)
+        for part, x, errors_of_part in zip(group, quantised, errors, strict=True):
+            part.x_hat[part.by_pixels] = model.post_filter(x, errors_of_part) if part.post_filtered else x
     for part in parts:
         if part.decoder is not None:
             part.decoder.finish()
@@ -167,7 +178,7 @@ def _decode(parts: "Sequence[_Part]", model: Model, *, record: bool = False) -> 
 
 
 class _Part:
-    """A block while it is decoded."""
+    """A block while it is decoded: what is known of its images so far."""
 
     def __init__(self, payload: bytes, n: int, shape: Shape) -> None:
         h, w, c = shape
@@ -175,7 +186,7 @@ class _Part:
         self.shape = shape
         self.decoder: SymbolDecoder | None = None  # of the stream, if there is one
         self.code: LatentCode | None = None  # of the images by latents, once they are decoded
-        self.post_filtered, self.least = False, 0
+        self.post_filtered, self.least = False, 0  # least: the smallest largest error of images by pixels
         self.ways: list[Way]
         if payload[:1] == bytes([RAW]) and len(payload) == 1 + n * h * w * c:
             self.x_hat = np.frombuffer(payload[1:], np.uint8).reshape(n, *of_image)
@@ -187,6 +198,7 @@ class _Part:
         self.errors = np.array([way.max_error if isinstance(way, ByPixels) else 0 for way in self.ways])
 
     def _open(self, payload: bytes, n: int, of_image: tuple[int, ...]) -> None:
+        """Read the head, the fallback records and the choice of a way for each of `n` images; open the stream."""
         head = Head.unpack(payload, n)
         self.post_filtered, self.least = head.post_filtered, head.errors.start
         self.x_hat = np.empty((n, *of_image), np.uint8)
@@ -211,7 +223,9 @@ class _Part:
         if not self.by_latents.any():
             return
         if self.shape != model.image_shape or not model.has_latents:
-            raise CorruptError("a block is of images that its model does not take; the file is damaged")
+            raise CorruptError(
+                "a block holds images by latents, of a shape that its model does not take; the file is damaged"
+            )
         assert self.decoder is not None
         points: Ints = np.array([way.point for way in self.ways if isinstance(way, ByLatents)])
         self.code, self.x_hat[self.by_latents] = decode_latents(self.decoder, points, model)

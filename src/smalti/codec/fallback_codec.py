@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Images that no model suits: pixels in even steps, a filter, deflate. Each image by itself.
+"""The fallback for images that no model suits: even quantisation, a filter and deflate, image by image.
 
 A record is the step (1 is lossless) and the filter in one byte, the size as a varint and the deflate stream
 (RFC 1951); or, with filter 3, that one byte and the levels as they are.
@@ -14,16 +14,17 @@ from smalti.types import Pixels
 from smalti.util.binary import read_varint, varint
 
 MAX_STEP = 64
+"""The largest step between levels, of 255."""
 FILTERS = 3
-"""0: none, 1: less the left neighbour, 2: less the upper neighbour; of the levels, modulo 256."""
+"""The number of filters: 0 keeps the levels, 1 subtracts the left neighbour, 2 the upper one, modulo 256."""
 RAW = 3
-"""In the place of a filter: levels that are not deflated."""
+"""The number that stands in the place of a filter where the levels are not deflated."""
 
 
 def encode_fallback(image: Pixels, *, largest_mse: float = 0.0, max_error: int = 0) -> bytes:
-    """An image (`h w` or `h w c`) as a record.
+    """Encode an image (`h w` or `h w c`) to a record.
 
-    It is off by a mean squared error (of [0, 1] pixels) of `largest_mse` at most, or any pixel by `max_error` at most.
+    Its mean squared error (on pixels in [0, 1]) is at most `largest_mse`, or no sample is off by more than `max_error`.
     """
     step = min(2 * max_error + 1, MAX_STEP)
     if largest_mse > 0:
@@ -37,33 +38,33 @@ def encode_fallback(image: Pixels, *, largest_mse: float = 0.0, max_error: int =
 
 
 def raw_record(image: Pixels) -> bytes:
-    """An image (`h w` or `h w c`) as a record of its pixels."""
+    """Return the record that holds the pixels of an image (`h w` or `h w c`) as they are."""
     return bytes([_head(1, RAW)]) + image.tobytes()
 
 
 def decode_fallback(data: bytes, at: int, shape: tuple[int, ...]) -> tuple[Pixels, int]:
-    """The image of `shape` whose record starts at `at`, and where the record ends.
+    """Decode the image of `shape` (`h w` or `h w c`) whose record starts at byte `at`; also return where that ends.
 
     Raises:
-        CorruptError: it is not such a record.
+        CorruptError: the record is damaged.
     """
     if at >= len(data):
-        raise CorruptError("a block ends within the record of a plain image; the file is damaged")
+        raise CorruptError("a block ends within a fallback record; the file is damaged")
     step, kind = data[at] // (RAW + 1) + 1, data[at] % (RAW + 1)
     count = int(np.prod(shape))
     size, start = (count, at + 1) if kind == RAW else read_varint(data, at + 1)
     end = start + size
     if end > len(data):
-        raise CorruptError("the record of a plain image has an impossible field; the file is damaged")
+        raise CorruptError("a fallback record has an impossible field; the file is damaged")
     if kind == RAW:
         return _pixels(np.frombuffer(data[start:end], np.uint8).reshape(shape), step), end
     inflater = zlib.decompressobj(-15)
     try:
         levels = inflater.decompress(data[start:end], count + 1)
     except zlib.error as exc:
-        raise CorruptError("a plain image cannot be inflated; the file is damaged") from exc
+        raise CorruptError("a fallback record cannot be inflated; the file is damaged") from exc
     if len(levels) != count or not inflater.eof or inflater.unused_data:
-        raise CorruptError("a plain image has the wrong number of pixels; the file is damaged")
+        raise CorruptError("a fallback record has the wrong number of pixels; the file is damaged")
     return _pixels(_unfilter(np.frombuffer(levels, np.uint8).reshape(shape), kind), step), end
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The head of a payload: the ways in which the images of a block are coded. `docs/format.md` specifies its bytes."""
+"""The head of a payload: the ways in which the images of a block are coded (see `docs/format.md`)."""
 
 import struct
 from collections.abc import Sequence
@@ -24,12 +24,12 @@ RANGE, COUNT = struct.Struct("<BB"), struct.Struct("<H")
 class Head:
     """The ways that a block offers: operating points of latents, largest errors of pixels, and the fallback."""
 
-    points: range
-    errors: range
+    points: range  # operating points of the latents
+    errors: range  # largest errors of images by pixels
     fallback: bool  # whether the fallback is offered
-    fallbacks: int  # images by it
-    post_filtered: bool = False  # whether images by pixels are
-    size: int = 0  # bytes
+    fallbacks: int  # number of images that are coded by it
+    post_filtered: bool = False  # whether images by pixels are post-filtered
+    size: int = 0  # of the head, in bytes; known if it was unpacked
 
     @property
     def ways(self) -> int:
@@ -68,7 +68,7 @@ class Head:
         return found
 
     def pack(self, *, post_filtered: bool) -> bytes:
-        """Return the bytes of the head."""
+        """Return the bytes of the head. post_filtered: whether images by pixels are post-filtered."""
         flags = LATENTS * bool(self.points) | PIXELS * bool(self.errors) | FALLBACK * self.fallback
         flags |= POST_FILTERED * (post_filtered and bool(self.errors))
         ranges = b"".join(RANGE.pack(some.start, some.stop - 1) for some in (self.points, self.errors) if some)
@@ -100,16 +100,12 @@ class Head:
             raise CorruptError("the head of a block has an impossible field; the file is damaged")
         return head
 
-    def needs_model(self) -> bool:
-        """Return whether a model is needed to decode the block."""
-        return bool(self.points or self.errors)
-
 
 def describe_payload(payload: bytes, n: int) -> str:
     """Say in words how the `n` images of a payload are coded.
 
     Raises:
-        CorruptError: it is no payload.
+        CorruptError: the payload is damaged.
     """
     if payload[:1] == bytes([RAW]):
         return "as they are"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Images coded by latents: encode and decode side by side.
+"""Code images by latents: encode and decode side by side.
 
     encode:  images -> analyse (g_a)    -> quantise, optimise -> symbols -> block
     decode:  images <- synthesise (g_s) <- latents            <- symbols of the stream
@@ -44,7 +44,7 @@ def analyse(x: Pixels, points: Ints, model: Model, effort: Effort) -> LatentCode
 
 
 def block_of(code: LatentCode, model: Model) -> Block:
-    """Return the images of a code as a block: what the decoder makes of them, their symbols, their bits."""
+    """Return the block of a code: the images that the decoder will return, their symbols and their bits."""
     n = len(code.points)
     features = _features(code.symbols, code.points, model)
     below = patch_cdf(code.symbols.reshape(-1, model.latents), code.points.repeat(model.patches), model)
@@ -60,7 +60,7 @@ def block_of(code: LatentCode, model: Model) -> Block:
 
 
 def decode_latents(decoder: SymbolDecoder, points: Ints, model: Model) -> tuple[LatentCode, Pixels]:
-    """Decode the images at operating points (`n`): their code, and their pixels."""
+    """Decode images at operating points (`n`); return their code and their pixels."""
     symbols = _decode_patches(decoder, points, model)
     features = _features(symbols, points, model)
     spatial = np.zeros((len(points), *model.spatial_shape), np.int64)
@@ -71,13 +71,13 @@ def decode_latents(decoder: SymbolDecoder, points: Ints, model: Model) -> tuple[
 
 
 def _features(symbols: Ints, points: Ints, model: Model) -> Floats:
-    """Run the first half of g_s on symbols (`n p l`)."""
+    """Return the features that the first half of g_s makes of the symbols (`n p l`)."""
     steps = model.grid.steps[points.repeat(model.patches)]
     return model.features(to_latents(symbols.reshape(-1, model.latents), steps), points)
 
 
 def _pixels(code: LatentCode, features: Floats, model: Model) -> Pixels:
-    """Run the rest of g_s."""
+    """Return the images that the second half of g_s makes of the features and the spatial latents."""
     u = code.spatial if model.spatial is None else spatial_latents(model.spatial, code.spatial, code.points)
     return model.synthesise(features, u, code.points)
 
@@ -102,7 +102,7 @@ def _spatial_symbols(code: LatentCode, features: Floats, prior: SpatialPrior) ->
 
 
 def _decode_patches(decoder: SymbolDecoder, points: Ints, model: Model) -> Ints:
-    """Decode symbols `n p l`."""
+    """Decode the symbols (`n p l`) of the patches."""
     walk = LatentWalk(model.prior, model.grid, points.repeat(model.patches))
     found = []
     for group in walk.groups():
@@ -113,7 +113,7 @@ def _decode_patches(decoder: SymbolDecoder, points: Ints, model: Model) -> Ints:
 
 
 def _decode_spatial(decoder: SymbolDecoder, points: Ints, features: Floats, model: Model) -> Ints:
-    """Decode symbols `n c H W`."""
+    """Decode the symbols (`n c H W`) of the spatial latents."""
     assert model.spatial is not None
     tables = model.spatial.tables.reshape(WIDTHS * SHARES, -1)
     walk = SpatialWalk(model.spatial, features, points)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Images coded pixel by pixel, exactly or near-losslessly: encode and decode side by side.
+"""Code images pixel by pixel, losslessly or near-losslessly: encode and decode side by side.
 
     encode:  images -> planes of samples -> wavefront: levels, their symbols -> block
     decode:  images <- planes of samples <- wavefront: levels                <- symbols of the stream
@@ -31,8 +31,8 @@ def encode_pixels(
     """Encode each of `parts` (images, `n h w` or `n h w c`), which may differ in size, as if it were encoded alone.
 
     errors: the largest error of each image of all parts. The smallest one of each part must be the same.
-    lmbda: squared error, in squared steps between levels, that is worth a bit; 0 takes the nearest levels.
-    post_filter: whether the decoder shall post-filter the images.
+    lmbda: the squared error, in squared steps between levels, that is worth a bit; 0 takes the nearest levels.
+    post_filter: whether the decoder post-filters the images.
     """
     found, symbols = quantise(parts, errors, pixel_prior(parts[0].shape, model), lmbda)
     bits, at, blocks = samples_bits(symbols, int(errors.min())), 0, []
@@ -48,7 +48,7 @@ def encode_pixels(
 def quantise(
     parts: Sequence[Pixels], errors: Ints, prior: PixelPrior, lmbda: float
 ) -> tuple[list[Pixels], SampleSymbols]:
-    """Return images near-losslessly quantised, as their levels say, and the symbols of all; as for `encode_pixels`."""
+    """Quantise images near-losslessly; return them and the symbols of all. The arguments are as in `encode_pixels`."""
     layout, recorder = _Layout([x.shape for x in parts], prior), _Recorder(len(errors))
     planes, of_plane, least = layout.stacked(parts), errors.repeat(layout.each), int(errors.min())
     wavefront = Wavefront(prior, layout.sides, of_plane)
@@ -71,10 +71,11 @@ def decode_pixels(
     *,
     record: bool = False,
 ) -> tuple[list[Pixels], SampleSymbols | None]:
-    """Decode the images of blocks as their levels say: of each block those of its shape (`n h w` or `n h w c`).
+    """Decode the images by pixels of several blocks (`n h w` or `n h w c` each), not yet post-filtered.
 
-    errors: the largest of each image (`n`). least: the smallest that an image of those blocks may have.
-    record: whether the symbols shall be returned, too, so that the images can be encoded again.
+    decoders, shapes: one of each block. errors: the largest error of each image of all blocks.
+    least: the smallest largest error that an image of those blocks may have.
+    record: whether the symbols are returned, too, so that the images can be encoded again.
 
     Raises:
         CorruptError: a sample has a level that does not exist.
@@ -102,10 +103,10 @@ def decode_pixels(
 
 
 def pixel_prior(shape: Shape, model: Model) -> PixelPrior:
-    """Return what codes pixels of images of a shape (`n h w` or `n h w c`).
+    """Return the part of the model that codes images of a shape (`n h w` or `n h w c`) by pixels.
 
     Raises:
-        CorruptError: the model codes no pixels of such images.
+        CorruptError: the model has none for such images.
     """
     prior = model.pixels_for(shape[3] if len(shape) == 4 else 1)
     if prior is None:
@@ -114,7 +115,7 @@ def pixel_prior(shape: Shape, model: Model) -> PixelPrior:
 
 
 def samples_bits(symbols: SampleSymbols, least: int) -> NDArray[np.float64]:
-    """Return the bits that the samples of each image (`n`) take of an ideal coder; least: as for `decode_pixels`."""
+    """Return the bits that the samples of each image (`n`) take of an ideal coder; `least` is as in `decode_pixels`."""
     intervals = symbols.intervals(table_sizes(least))
     cost = PRECISION - np.log2(intervals.frequencies.astype(np.float64))
     images = np.repeat(np.arange(len(symbols.counts)), symbols.counts)
@@ -123,7 +124,7 @@ def samples_bits(symbols: SampleSymbols, least: int) -> NDArray[np.float64]:
 
 
 class _Recorder:
-    """The symbols of images, in the order of coding."""
+    """A record of the symbols of images, in the order of coding."""
 
     def __init__(self, n: int) -> None:
         self._n, self._found = n, list[tuple[NDArray[np.generic], ...]]()
@@ -142,7 +143,7 @@ class _Recorder:
             self._found.append((images, keys, *small, kinds.astype(np.uint8)))
 
     def symbols(self) -> SampleSymbols:
-        """Return all of them."""
+        """Return all symbols that were added."""
         images, keys, *rest = (np.concatenate(parts) for parts in zip(*self._found, strict=True))
         order = np.argsort(images, kind="stable")
         counts = np.bincount(images, minlength=self._n)
@@ -153,14 +154,14 @@ class _Layout:
     """Images of several sizes as planes in one array, which has room for the largest."""
 
     def __init__(self, shapes: Sequence[Shape], prior: PixelPrior) -> None:
-        """shapes: of some images each, `n h w` or `n h w c`."""
+        """shapes: those of the arrays of images, `n h w` or `n h w c` each."""
         self._shapes, self._prior = shapes, prior
         self._planes = [_plane_shape(shape, prior) for shape in shapes]
         self.sides = np.concatenate([np.tile((h, m), (n, 1)) for n, h, m in self._planes])
         self.each = len(self.sides) // sum(n for n, *_ in shapes)  # planes of an image
 
     def stacked(self, parts: Sequence[Pixels]) -> Pixels:
-        """Images of those shapes as planes, `n h m`."""
+        """Return images of those shapes as planes (`n h m`)."""
         if len(parts) == 1:
             return to_planes(parts[0], self._prior)
         planes, at = np.zeros((len(self.sides), *self.sides.max(0)), np.uint8), 0
@@ -170,7 +171,7 @@ class _Layout:
         return planes
 
     def images(self, planes: Pixels) -> list[Pixels]:
-        """The inverse."""
+        """Return planes (`n h m`) as images; the reverse of `stacked`."""
         found, at = [], 0
         for shape, (n, h, m) in zip(self._shapes, self._planes, strict=True):
             found.append(to_images(np.ascontiguousarray(planes[at : at + n, :h, :m]), shape, self._prior))
@@ -179,8 +180,8 @@ class _Layout:
 
 
 def _cheaper(tables: SampleTables, nearest: Ints, values: Pixels, lmbda: float) -> Ints:
-    """Levels that cost least in bits and error: the nearest, its neighbours or 0."""
-    rows = np.flatnonzero(values)  # what is black stays so
+    """Return the levels that cost least in bits and error: the nearest ones, their neighbours or 0."""
+    rows = np.flatnonzero(values)  # black samples stay black
     levels, some = nearest.copy(), tables.part(rows)
     near = nearest[rows]
     tried = np.stack([near, np.maximum(near - 1, 0), np.minimum(near + 1, some.levels - 1), np.zeros_like(near)], 1)
@@ -195,14 +196,14 @@ def _cheaper(tables: SampleTables, nearest: Ints, values: Pixels, lmbda: float) 
 
 
 class SeveralDecoders:
-    """The decoders of blocks that are decoded together: more images a step, and the same few steps."""
+    """The decoders of blocks that are decoded together, so that each step of the wavefront decodes more samples."""
 
     def __init__(self, decoders: Sequence[SymbolDecoder], counts: Sequence[int], planes: int) -> None:
-        """counts: images of each that are coded by pixels; planes: of an image."""
+        """counts: the images by pixels of each block; planes: the planes of an image."""
         self._decoders, self._of_plane = decoders, np.repeat(np.arange(len(decoders)), np.array(counts) * planes)
 
     def take(self, frequencies: Ints, plane: Ints) -> Ints:
-        """The next column: symbols (`n`) of samples of those planes (`n`)."""
+        """Decode the next column: the symbols (`n`) of samples of these planes (`n`), by their frequencies (`n k`)."""
         if len(self._decoders) == 1:
             return self._decoders[0].take(frequencies)
         symbols = np.empty(len(plane), np.int64)
@@ -212,13 +213,13 @@ class SeveralDecoders:
 
 
 def _plane_shape(shape: Shape, prior: PixelPrior) -> tuple[int, int, int]:
-    """Of images of a shape as `to_planes` has them."""
+    """Return the shape (n h m) of the planes that `to_planes` makes of images of a shape."""
     n, h, w, c = (*shape, 1)[:4]
     return (n, h, w * c) if prior.window.channels == c else (n * c, h, w)
 
 
 def to_planes(x: Pixels, prior: PixelPrior) -> Pixels:
-    """Images to samples in rows, `n h m`: channels of a pixel side by side, or as images of their own."""
+    """Return images as planes of samples (`n h m`): channels of a pixel side by side, or each in a plane of its own."""
     if x.ndim == 3:
         return x
     n, h, w, c = x.shape
@@ -226,7 +227,7 @@ def to_planes(x: Pixels, prior: PixelPrior) -> Pixels:
 
 
 def to_images(planes: Pixels, shape: Shape, prior: PixelPrior) -> Pixels:
-    """The inverse of `to_planes`."""
+    """Return planes as images of a shape; the reverse of `to_planes`."""
     if len(shape) == 3 or prior.window.channels == shape[3]:
         return planes.reshape(shape)
     n, h, w, c = shape

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""What the encoder may choose: the symbols. The decoder knows nothing of how they were found.
+"""Rate-distortion optimisation: choose the symbols of the latents of images.
 
-`nearest` rounds what g_a says. `refine` then tries steps of single latents of cells with the decoder's own networks,
-image by image, and takes those together that pay in bits + multiplier * squared error, for as long as any do.
+`nearest` rounds the latents that g_a computes. `refine` then tries steps of single latents of patches with the
+decoder's own networks, image by image, and takes those steps together that lower bits + multiplier * squared error,
+until none does. The decoder does not know how the symbols were chosen.
 """
 
 from dataclasses import dataclass
@@ -20,18 +21,18 @@ from smalti.types import Pixels
 from smalti.util.parallel import in_order
 
 REFINE_IMAGES = 8
-"""Images refined at a time; each tries a step up and down of every latent at once."""
+"""The number of images that are refined together; each tries a step up and down of every latent at once."""
 MOVES = 16
-"""Steps tried together, best first."""
+"""The most steps of latents of patches that a pass takes together, best first."""
 SPATIAL_STEPS = 64
-"""Steps of local latents tried, those that save most bits."""
+"""The most steps of spatial latents that are tried: those that save most bits."""
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
 class LatentCode:
-    """What the encoder chooses for `n` images that are coded by latents, exactly as the decoder will see it."""
+    """The symbols that the encoder chooses for `n` images by latents, exactly as the decoder will see them."""
 
     points: Ints  # n: operating points
     symbols: Ints  # n p l: of p patches with l latents each
@@ -48,19 +49,20 @@ class LatentCode:
 
 @dataclass(frozen=True)
 class Effort:
-    """How hard the encoder looks."""
+    """The work that the encoder spends on rate-distortion optimisation."""
 
-    passes: int  # of `refine`, at most
+    passes: int  # the most passes of `refine`
 
 
 FAST_EFFORT = 3
-"""The highest effort that does not search; below it there is nothing faster as yet."""
+"""The highest effort without rate-distortion optimisation; lower ones are not faster as yet."""
 EFFORTS = {1: Effort(0), 2: Effort(0), 3: Effort(0), 4: Effort(1), 5: Effort(2), 6: Effort(3), 7: Effort(4)}
 EFFORTS |= {8: Effort(8), 9: Effort(16)}
+"""What each effort that users may give, 1 to 9, means."""
 
 
 def nearest(x: Pixels, points: Ints, model: Model) -> tuple[LatentCode, NDArray[np.float32]]:
-    """What g_a says of images (`n h w` or `n h w c`), rounded; and what it found at the sites."""
+    """Round the latents of images (`n h w` or `n h w c`); also return what g_a computed at the positions."""
     rows, grid = points.repeat(model.patches), model.grid
     y, positions = model.analyse(x, points)
     symbols = np.rint(y / grid.steps[rows]).astype(np.int64).clip(grid.low[rows], grid.high[rows])
@@ -69,7 +71,7 @@ def nearest(x: Pixels, points: Ints, model: Model) -> tuple[LatentCode, NDArray[
 
 
 def _spatial(positions: NDArray[np.float32], symbols: Ints, points: Ints, model: Model) -> Ints:
-    """Symbols of the local latents (`n c H W`), given those of the cells."""
+    """Return the nearest symbols of the spatial latents (`n c H W`), given those of the patches."""
     spatial = np.zeros((len(points), *model.spatial_shape), np.int64)
     if model.spatial is None:
         return spatial
@@ -82,7 +84,7 @@ def _spatial(positions: NDArray[np.float32], symbols: Ints, points: Ints, model:
 
 
 def refine(x: Pixels, code: LatentCode, positions: NDArray[np.float32], model: Model, passes: int) -> LatentCode:
-    """A better code for images `x` (`n h w` or `n h w c`); a few at a time, on all cores."""
+    """Return a better code for images `x` (`n h w` or `n h w c`), refined a few at a time on all cores."""
     if not passes or not len(x):
         return code
     groups = [np.arange(i, min(i + REFINE_IMAGES, len(x))) for i in range(0, len(x), REFINE_IMAGES)]
@@ -95,25 +97,22 @@ def refine(x: Pixels, code: LatentCode, positions: NDArray[np.float32], model: M
 
 
 def _refine(x: Pixels, code: LatentCode, positions: NDArray[np.float32], model: Model, passes: int) -> LatentCode:
-    """As `refine`, for a few images."""
+    """Refine the code of a few images."""
     points, symbols = code.points, _refine_patches(x, code, model, passes)
     found = LatentCode(points, symbols, _spatial(positions, symbols, points, model))
     if model.spatial is None:
         return found
-    both = LatentCode(
-        points, symbols, code.spatial
-    )  # the local latents are analysed anew, unless the old ones are better
+    both = LatentCode(points, symbols, code.spatial)  # where the old spatial latents suit the new patches better
     worse = np.flatnonzero(total_cost(x, found, model) > total_cost(x, both, model))
     found.put(worse, both.pick(worse))
     return _refine_spatial(x, found, model)
 
 
 def _refine_patches(x: Pixels, code: LatentCode, model: Model, passes: int) -> Ints:
-    """Better symbols (`n cells l`) for a few images, their local latents left alone.
+    """Return better symbols (`n p l`) of the patches of a few images; their spatial latents stay.
 
-    A pass tries a step up of each latent with the decoder, and takes the change of the image for what steps of several
-    latents would add up to: so it picks steps, best first, each knowing those before. The decoder then says how many of
-    them to take.
+    A pass tries a step up of each latent with the decoder. It assumes that the changes of the image add up when several
+    latents take a step, and picks steps on that assumption, best first. The decoder then tells how many of them pay.
     """
     points, size = code.points, model.patches * model.latents
     symbols = code.symbols.reshape(len(x), size).copy()
@@ -137,7 +136,7 @@ def _refine_patches(x: Pixels, code: LatentCode, model: Model, passes: int) -> I
 
 
 def _coded(points: Ints, model: Model) -> Ints:
-    """Those latents of images at operating points (`n`) that may be several symbols: `n k`, filled up with others."""
+    """Return the latents of images at operating points (`n`) whose symbol may vary: `n k`, filled up with others."""
     grid = model.grid
     fixed = np.tile(grid.low[points] == grid.high[points], (1, model.patches))
     k = max(MOVES, int((~fixed).sum(1).max()))
@@ -145,7 +144,7 @@ def _coded(points: Ints, model: Model) -> Ints:
 
 
 def _refine_spatial(x: Pixels, code: LatentCode, model: Model) -> LatentCode:
-    """Local latents of a few images, some of them a step nearer to what is likeliest, where that pays."""
+    """Move spatial latents of a few images a step nearer to their likeliest symbol, where that pays."""
     prior, points, n = model.spatial, code.points, len(x)
     assert prior is not None
     if not prior.active[points].any():
@@ -182,9 +181,10 @@ def _refine_spatial(x: Pixels, code: LatentCode, model: Model) -> LatentCode:
 
 
 def _moves(x: Pixels, code: LatentCode, hopeful: Ints, model: Model) -> tuple[Ints, Ints]:
-    """Sums of the best step, the best two, ... (`n MOVES size`) among `hopeful` latents (`n k`), and the best half.
+    """Return the sums of the best step, the best two, ... (`n MOVES size`) among `hopeful` latents; and the best half.
 
-    Bits are those of each step alone; the change of the image is taken to be linear in the steps.
+    hopeful: latents of each image (`n k`). Bits are those of each step alone; the image is assumed to be linear in the
+    steps.
     """
     (n, k), size = hopeful.shape, model.patches * model.latents
     steps = np.zeros((n, k, size), np.int64)
@@ -205,10 +205,10 @@ def _moves(x: Pixels, code: LatentCode, hopeful: Ints, model: Model) -> tuple[In
 def _greedy(
     change: NDArray[np.float32], rest: NDArray[np.float32], up: Floats, down: Floats, multipliers: Floats
 ) -> tuple[Ints, Ints, Floats]:
-    """Which of k steps of images to take together, best first: which (`n MOVES`), up or down or none at all, and gains.
+    """Choose among k steps those to take together, best first: which (`n MOVES`), their signs (0: none), and gains.
 
-    change: of the image by a step up (`n k pixels`); rest: what is left to the original (`n 1 pixels`); up, down: bits
-    that a step costs (`n k`). Gains (`n k`) are those of each step alone, the better way.
+    change: how a step up changes the image (`n k pixels`); rest: the original less the image (`n 1 pixels`); up, down:
+    the bits that a step costs (`n k`). Gains (`n k`) are those of each step alone, up or down, whichever is better.
     """
     n, k = up.shape
     rows, weight = np.arange(n), multipliers[:, None] / 255**2
@@ -228,33 +228,33 @@ def _greedy(
 
 
 def _alternatives(code: LatentCode, tried: Ints, model: Model) -> LatentCode:
-    """Several choices of symbols (`n choices size`) for each image, as a code of `n*choices` images."""
+    """Return several choices of symbols (`n choices size`) for each image as a code of `n*choices` images."""
     n, choices = tried.shape[:2]
     flat = tried.reshape(n * choices, model.patches, model.latents)
     return LatentCode(code.points.repeat(choices), flat, code.spatial.repeat(choices, 0))
 
 
 def _costs(x: Pixels, code: LatentCode, tried: Ints, model: Model) -> Floats:
-    """Cost of each of several choices of symbols (`n choices size`) for each image: `n choices`."""
+    """Return the cost of several choices of symbols (`n choices size`) for each image: `n choices`."""
     choices = tried.shape[1]
     table: Floats = _cost(x.repeat(choices, 0), _alternatives(code, tried, model), model).reshape(-1, choices)
     return table
 
 
 def _rates(code: LatentCode, tried: Ints, model: Model) -> Floats:
-    """The same for bits, those of the local latents apart."""
+    """Return the bits of several choices (`n choices size`), without those of the spatial latents: `n choices`."""
     table: Floats = _patch_bits(_alternatives(code, tried, model), model).reshape(tried.shape[:2])
     return table
 
 
 def _cost(x: Pixels, code: LatentCode, model: Model) -> Floats:
-    """As `total_cost`, but for the bits of the local latents."""
+    """Return the same as `total_cost`, without the bits of the spatial latents."""
     features = model.features(_latents(code.symbols, code.points, model), code.points)
     return _patch_bits(code, model) + _weighed_error(x, code, features, model)
 
 
 def total_cost(x: Pixels, code: LatentCode, model: Model) -> Floats:
-    """Bits + multiplier * squared error of each image (`n`); infinite where a symbol is out of range."""
+    """Return bits + multiplier * squared error of each image (`n`); it is infinite where a symbol is out of range."""
     features = model.features(_latents(code.symbols, code.points, model), code.points)
     total = _patch_bits(code, model) + _weighed_error(x, code, features, model)
     if model.spatial is not None:
@@ -263,7 +263,7 @@ def total_cost(x: Pixels, code: LatentCode, model: Model) -> Floats:
 
 
 def _latents(symbols: Ints, points: Ints, model: Model) -> Ints:
-    """Symbols (`n cells l`) to latents (`n*cells l`)."""
+    """Return the latents (`n*p l`) of symbols (`n p l`)."""
     return to_latents(symbols.reshape(-1, model.latents), model.grid.steps[points.repeat(model.patches)])
 
 
@@ -292,7 +292,7 @@ def _patch_bits(code: LatentCode, model: Model) -> Floats:
 
 
 def row_bits(symbols: Ints, points: Ints, model: Model) -> Floats:
-    """Return the bits that the symbols (`n l`) of rows at operating points (`n`) take of an ideal coder.
+    """Return the bits that the symbols (`n l`) of patches at operating points (`n`) take of an ideal coder.
 
     They are infinite if a symbol is out of range.
     """

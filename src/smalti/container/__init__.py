@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: MIT
-"""The bytes of a smalti file on disk: records, index, annotations. It knows no image."""
+"""The bytes of a smalti file: records, index, annotations. This wing knows no pixels."""

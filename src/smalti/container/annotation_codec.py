@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""What a section says of each image, as bytes: its name, its label, its kind. Standard library only.
+"""Code names, labels, kinds and metadata as the data of sections. Standard library only.
 
-Names are mostly a few texts with numbers that count: `train/7/00123.png`. They are taken apart into a template (the
-texts, the least number of digits) and numbers, and each number is told by what it adds to an earlier one.
+Most names are a few texts with numbers that count: `train/7/00123.png`. They are split into a template (the texts, and
+the least number of digits of each number) and numbers, and each number is coded as its difference from an earlier one.
 """
 
 import re
@@ -16,41 +16,42 @@ from smalti.limits import MAX_NAME_BYTES
 from smalti.util.binary import read_varint, varint
 
 TEXT, NUMBERED = 0, 1
-"""How names are told: as they are, or by templates and numbers."""
+"""The codes for how names are coded: as texts, or as templates and numbers."""
 AS_IT_IS, FROM_LAST, FROM_LIKE = 0, 1, 2
-"""How a number is told: itself; what it adds to the one before of its column; or to the one before where all numbers
-to the left in the name were the same."""
+"""The codes for how a column of numbers is coded: the numbers themselves; their differences from the number before in
+the column; or their differences from the last number of the column in a name with the same numbers to the left."""
 NUMBERS, WORDS, LISTS = 0, 1, 2
-"""Kinds of labels."""
+"""The codes for the kinds of labels: ints, texts, lists of ints."""
 MAX_DIGITS = 18
+"""The most digits of a run of digits in a name that is coded as a number."""
 _RUN = re.compile(r"([0-9]+)")
 
 Label = int | str | tuple[int, ...]
 
 
 def pack_names(names: Sequence[str]) -> bytes:
-    """Names (without zero bytes) to bytes."""
+    """Code names (without zero bytes) as the data of a section: as texts or as templates, whichever is shorter."""
     plain = _deflate(bytes([TEXT]) + "\0".join(names).encode())
     numbered = _pack_numbered(names)
     return plain if numbered is None else min(plain, _deflate(bytes([NUMBERED]) + numbered), key=len)
 
 
 def unpack_names(data: bytes, count: int) -> tuple[str, ...]:
-    """The names of `count` images.
+    """Decode the names of `count` images.
 
     Raises:
-        CorruptError: they are not told as they must be.
+        CorruptError: the data are damaged.
     """
-    told = _Bytes(_inflate(data))
-    form = told.byte()
+    reader = _SectionReader(_inflate(data))
+    form = reader.byte()
     try:
         if form == TEXT:
-            text = told.rest().decode()
+            text = reader.rest().decode()
             names = text.split("\0", count) if text or count else []
         elif form == NUMBERED:
-            names = _unpack_numbered(told, count)
+            names = _unpack_numbered(reader, count)
         else:
-            raise CorruptError(f"the names are told in a way {form} that is not known; the file is damaged")
+            raise CorruptError(f"the names are coded in an unknown way, {form}; the file is damaged")
         sizes = [len(name.encode()) for name in names]
     except UnicodeError as exc:
         raise CorruptError("the names of the images cannot be read; the file is damaged") from exc
@@ -62,7 +63,7 @@ def unpack_names(data: bytes, count: int) -> tuple[str, ...]:
 
 
 def _pack_numbered(names: Sequence[str]) -> bytes | None:
-    """Templates, the template of each name, then column after column of numbers; None if that cannot pay."""
+    """Code names as templates, the template of each name, and columns of numbers; return None if there are too many."""
     templates: dict[tuple[tuple[str, ...], tuple[int, ...]], int] = {}
     rows: dict[int, list[tuple[int, ...]]] = {}
     chosen = []
@@ -86,41 +87,43 @@ def _pack_numbered(names: Sequence[str]) -> bytes | None:
         or sum(len(row) for mine in rows.values() for row in mine) > MAX_SECTION_NUMBERS
     ):
         return None
-    told = [varint(len(templates))]
+    coded = [varint(len(templates))]
     for texts, width in templates:
-        told.append(varint(len(width)))
-        told += [varint(len(text.encode())) + text.encode() for text in texts]
-        told += [varint(w) for w in width]
-    told += [varint(template) for template in chosen]
+        coded.append(varint(len(width)))
+        coded += [varint(len(text.encode())) + text.encode() for text in texts]
+        coded += [varint(w) for w in width]
+    coded += [varint(template) for template in chosen]
     for template in range(len(templates)):
         numbers = rows[template]
         for column in range(len(numbers[0])):
-            told.append(min((_pack_column(numbers, column, way) for way in range(3)), key=_deflated_size))
-    return b"".join(told)
+            coded.append(min((_pack_column(numbers, column, way) for way in range(3)), key=_deflated_size))
+    return b"".join(coded)
 
 
 def _pack_column(rows: Sequence[tuple[int, ...]], column: int, way: int) -> bytes:
     last: dict[tuple[int, ...], int] = {}
-    told = [bytes([way])]
+    coded = [bytes([way])]
     for row in rows:
         key = row[:column] if way == FROM_LIKE else ()
-        told.append(varint(row[column]) if way == AS_IT_IS else varint(_fold(row[column] - last.get(key, 0))))
+        coded.append(varint(row[column]) if way == AS_IT_IS else varint(_fold(row[column] - last.get(key, 0))))
         last[key] = row[column]
-    return b"".join(told)
+    return b"".join(coded)
 
 
-def _unpack_numbered(told: "_Bytes", count: int) -> list[str]:
+def _unpack_numbered(reader: "_SectionReader", count: int) -> list[str]:
     templates = []
-    for _ in range(told.number(count)):
-        runs = told.number(MAX_NAME_BYTES)
-        texts = [told.text() for _ in range(runs + 1)]
-        templates.append((texts, [told.number(MAX_NAME_BYTES) for _ in range(runs)]))
-    chosen = [told.number(len(templates) - 1) for _ in range(count)]
+    for _ in range(reader.number(count)):
+        runs = reader.number(MAX_NAME_BYTES)
+        texts = [reader.text() for _ in range(runs + 1)]
+        templates.append((texts, [reader.number(MAX_NAME_BYTES) for _ in range(runs)]))
+    chosen = [reader.number(len(templates) - 1) for _ in range(count)]
     uses = Counter(chosen)
     if sum(uses[template] * len(width) for template, (_, width) in enumerate(templates)) > MAX_SECTION_NUMBERS:
         raise CorruptError("the names hold more numbers than a section may; the file is damaged")
-    waiting = [iter(_unpack_columns(told, uses[template], len(width))) for template, (_, width) in enumerate(templates)]
-    told.finish()
+    waiting = [
+        iter(_unpack_columns(reader, uses[template], len(width))) for template, (_, width) in enumerate(templates)
+    ]
+    reader.finish()
     names, room = list[str](), MAX_SECTION_BYTES
     for template in chosen:
         texts, width = templates[template]
@@ -133,16 +136,16 @@ def _unpack_numbered(told: "_Bytes", count: int) -> list[str]:
     return names
 
 
-def _unpack_columns(told: "_Bytes", rows: int, columns: int) -> list[tuple[int, ...]]:
-    """The numbers of `rows` names, column after column."""
-    found, before = list[list[int]](), [0] * rows  # of each name, whose numbers to the left are the same
+def _unpack_columns(reader: "_SectionReader", rows: int, columns: int) -> list[tuple[int, ...]]:
+    """Decode the numbers of `rows` names of one template, column after column; return them name by name."""
+    found, before = list[list[int]](), [0] * rows  # before: which names have the same numbers to the left
     for _ in range(columns):
-        way, last, like = told.byte(), dict[int, int](), dict[tuple[int, int], int]()
+        way, last, like = reader.byte(), dict[int, int](), dict[tuple[int, int], int]()
         if way > FROM_LIKE:
-            raise CorruptError(f"numbers are told in a way {way} that is not known; the file is damaged")
+            raise CorruptError(f"numbers are coded in an unknown way, {way}; the file is damaged")
         column = list[int]()
         for key in before if way == FROM_LIKE else [0] * rows:
-            number = told.number()
+            number = reader.number()
             if way != AS_IT_IS:
                 number = last.get(key, 0) + _unfold(number)
             if not 0 <= number < 10**MAX_DIGITS:
@@ -155,67 +158,67 @@ def _unpack_columns(told: "_Bytes", rows: int, columns: int) -> list[tuple[int, 
 
 
 def pack_labels(labels: Sequence[Label]) -> bytes:
-    """Labels, all of one kind, to bytes."""
+    """Code labels, which are all of one kind, as the data of a section."""
     if isinstance(labels[0], str):
         words = [label.encode() for label in labels if isinstance(label, str)]
         return _deflate(bytes([WORDS]) + b"".join(varint(len(word)) + word for word in words))
     if isinstance(labels[0], tuple):
         lists = [label for label in labels if isinstance(label, tuple)]
-        told = (varint(len(label)) + b"".join(varint(_fold(n)) for n in label) for label in lists)
-        return _deflate(bytes([LISTS]) + b"".join(told))
+        coded = (varint(len(label)) + b"".join(varint(_fold(n)) for n in label) for label in lists)
+        return _deflate(bytes([LISTS]) + b"".join(coded))
     return _deflate(bytes([NUMBERS]) + b"".join(varint(_fold(n)) for n in labels if isinstance(n, int)))
 
 
 def unpack_labels(data: bytes, count: int) -> tuple[Label, ...]:
-    """The labels of `count` images.
+    """Decode the labels of `count` images.
 
     Raises:
-        CorruptError: they are not told as they must be.
+        CorruptError: the data are damaged.
     """
-    told, room = _Bytes(_inflate(data)), MAX_SECTION_NUMBERS
-    kind, labels = told.byte(), list[Label]()
+    reader, room = _SectionReader(_inflate(data)), MAX_SECTION_NUMBERS
+    kind, labels = reader.byte(), list[Label]()
     if kind not in (NUMBERS, WORDS, LISTS):
-        raise CorruptError(f"labels are of a kind {kind} that is not known; the file is damaged")
+        raise CorruptError(f"the labels are of a kind {kind} that is not known; the file is damaged")
     for _ in range(count):
         if kind == NUMBERS:
-            labels.append(_unfold(told.number()))
+            labels.append(_unfold(reader.number()))
         elif kind == WORDS:
-            labels.append(told.text())
+            labels.append(reader.text())
         else:
-            length = told.number(room)
+            length = reader.number(room)
             room -= length
-            labels.append(tuple(_unfold(told.number()) for _ in range(length)))
-    told.finish()
+            labels.append(tuple(_unfold(reader.number()) for _ in range(length)))
+    reader.finish()
     return tuple(labels)
 
 
 def pack_numbers(numbers: Sequence[int]) -> bytes:
-    """Numbers from 0 on, such as the kind of each image, to bytes."""
+    """Code numbers of at least 0, such as the kind of each image, as the data of a section."""
     return _deflate(b"".join(map(varint, numbers)))
 
 
 def unpack_numbers(data: bytes, count: int, most: int) -> list[int]:
-    """The `count` numbers, none above `most`.
+    """Decode `count` numbers.
 
     Raises:
-        CorruptError: they are not told as they must be.
+        CorruptError: the data are damaged, or a number is above `most`.
     """
-    told = _Bytes(_inflate(data))
-    found = [told.number(most) for _ in range(count)]
-    told.finish()
+    reader = _SectionReader(_inflate(data))
+    found = [reader.number(most) for _ in range(count)]
+    reader.finish()
     return found
 
 
 def pack_text(text: str) -> bytes:
-    """Metadata to bytes."""
+    """Code metadata as the data of a section."""
     return _deflate(text.encode())
 
 
 def unpack_text(data: bytes) -> str:
-    """Metadata from bytes.
+    """Decode metadata.
 
     Raises:
-        CorruptError: they are not UTF-8.
+        CorruptError: the data are damaged, or are not UTF-8.
     """
     try:
         return _inflate(data).decode()
@@ -224,7 +227,7 @@ def unpack_text(data: bytes) -> str:
 
 
 def _fold(n: int) -> int:
-    """Signed numbers to unsigned ones: 0, -1, 1, -2, ... become 0, 1, 2, 3, ..."""
+    """Map signed numbers to unsigned ones: 0, -1, 1, -2, ... become 0, 1, 2, 3, ..."""
     return 2 * n if n >= 0 else -2 * n - 1
 
 
@@ -239,7 +242,7 @@ def _streams(data: bytes) -> Iterator[bytes]:
 
 
 def _deflate(data: bytes) -> bytes:
-    assert len(data) <= MAX_SECTION_BYTES, "more than a section may say"
+    assert len(data) <= MAX_SECTION_BYTES, "the data of a section are too long"
     return min(_streams(data), key=len)
 
 
@@ -258,8 +261,8 @@ def _inflate(data: bytes) -> bytes:
     return found
 
 
-class _Bytes:
-    """Bytes that are taken from the front."""
+class _SectionReader:
+    """A reader of the inflated data of a section, from their start on."""
 
     def __init__(self, data: bytes) -> None:
         self._data, self._at = data, 0
@@ -273,7 +276,7 @@ class _Bytes:
     def number(self, most: int | None = None) -> int:
         value, self._at = read_varint(self._data, self._at)
         if most is not None and value > most:
-            raise CorruptError(f"a section says {value} where {most} is the most; the file is damaged")
+            raise CorruptError(f"a section has the number {value} where {most} is the most; the file is damaged")
         return value
 
     def text(self) -> str:

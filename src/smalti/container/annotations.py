@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What is said of images, as sections of an archive: cut so that each says no more than a section may."""
+"""Write kinds, names, labels and metadata as sections, each within the limits of a section."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -12,33 +12,34 @@ from smalti.errors import SourceError, UsageError
 from smalti.types import Label
 
 MOST_WEIGHT = 1 << 20
-"""Bytes of names and texts, and numbers in lists, that one section says at most; a part of what it may."""
+"""The most bytes of names and texts, plus numbers in lists, that are written to one section; a reader allows more."""
 MAX_TEXT_BYTES = 1 << 16
-"""Of a label that is a text."""
+"""The most bytes of a label that is a text, in UTF-8."""
 MAX_NUMBER, MAX_NUMBERS = 1 << 61, 1 << 10
-"""Size of a number in a label, and how many a list may have."""
+"""A bound that each number of a label stays below, in absolute value, and the most numbers of a list."""
 
 
 def weight(name: str | None, label: Label | None) -> int:
-    """What a section must say of an image."""
-    told = 0 if name is None else len(name.encode())
-    return told + (len(label.encode()) if isinstance(label, str) else len(label) if isinstance(label, tuple) else 0)
+    """Return what an image counts for MOST_WEIGHT: bytes of its name and of a text label, or numbers of a list."""
+    of_name = 0 if name is None else len(name.encode())
+    return of_name + (len(label.encode()) if isinstance(label, str) else len(label) if isinstance(label, tuple) else 0)
 
 
 def check_label(label: object, kind: type) -> None:
-    """Refuse a label that no section holds, or that is of another kind than the others.
+    """Check that a section can hold the label, and that it is of the kind (int, str or tuple) of the other labels.
 
     Raises:
-        SourceError: it is such a one.
+        SourceError: the label is of another kind, too long or too large.
     """
     numbers = label if isinstance(label, tuple) else (label,) if isinstance(label, int) else ()
     if kind not in (int, str, tuple):
         raise SourceError(f"{label!r:.40} is no label; give whole numbers, texts or lists of whole numbers")
     if type(label) is not kind:
-        raise SourceError(f"the labels are of several kinds, {label!r:.40} is one; give labels of one kind")
+        raise SourceError(f"the labels are of several kinds: {label!r:.40} differs; give labels of one kind")
     if any(type(n) is not int or not -MAX_NUMBER < n < MAX_NUMBER for n in numbers) or len(numbers) > MAX_NUMBERS:
         raise SourceError(
-            f"the label {label!r:.40} has too many numbers, too large ones or others; give fewer, below 2^61"
+            f"the label {label!r:.40} has more than {MAX_NUMBERS} numbers, or one that is no whole number below 2^61;"
+            " give others"
         )
     if isinstance(label, str):
         try:
@@ -52,34 +53,37 @@ def check_label(label: object, kind: type) -> None:
 def write_sections(
     writer: ArchiveWriter, kinds: Sequence[int], names: Sequence[str] | None, labels: Sequence[Label] | None
 ) -> None:
-    """Say of which kind the next images are, and how they are called and labelled."""
-    start, told = 0, 0
+    """Write the kinds of the next images, and their names and labels if given, in as many sections as needed.
+
+    A section ends before it would have more than MAX_SECTION_IMAGES images or more than MOST_WEIGHT.
+    """
+    start, total = 0, 0
     for i in range(len(kinds) + 1):
-        mine = 0
+        added = 0
         if i < len(kinds):
-            mine = weight(None if names is None else names[i], None if labels is None else labels[i])
-        if i == len(kinds) or i - start == MAX_SECTION_IMAGES or (i > start and told + mine > MOST_WEIGHT):
+            added = weight(None if names is None else names[i], None if labels is None else labels[i])
+        if i == len(kinds) or i - start == MAX_SECTION_IMAGES or (i > start and total + added > MOST_WEIGHT):
             rows = slice(start, i)
             writer.order(kinds[rows])
             if names is not None and i > start:
                 writer.section(NAMES, i - start, pack_names(names[rows]))
             if labels is not None and i > start:
                 writer.section(LABELS, i - start, pack_labels(labels[rows]))
-            start, told = i, 0
-        told += mine
+            start, total = i, 0
+        total += added
 
 
 def metadata_bytes(metadata: Mapping[str, Any] | None) -> bytes | None:
-    """Metadata as the data of a section.
+    """Return metadata as the data of a section; None if there are none.
 
     Raises:
-        UsageError: they are nothing that JSON, or a section, can hold.
+        UsageError: JSON or a section cannot hold the metadata.
     """
     if metadata is None:
         return None
     try:
         if not isinstance(metadata, Mapping):
-            raise TypeError("it must be an object, with names for what it holds")
+            raise TypeError("it must be a mapping")
         text = json.dumps(dict(metadata), ensure_ascii=False, allow_nan=False)
         if len(text.encode()) > MAX_SECTION_BYTES:
             raise ValueError(f"it is longer than {MAX_SECTION_BYTES} bytes")
@@ -89,7 +93,7 @@ def metadata_bytes(metadata: Mapping[str, Any] | None) -> bytes | None:
 
 
 def write_metadata(writer: ArchiveWriter, metadata: Mapping[str, Any] | None) -> None:
-    """Say something of all of the file, if there is something to say."""
+    """Write the metadata of the whole file as a section, if there are any."""
     data = metadata_bytes(metadata)
     if data is not None:
         writer.section(METADATA, 0, data)

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Append to an archive where it lies: what was there stays readable at every moment.
+"""Append records to an archive in place, so that it stays readable at every moment.
 
-The header first says where the archive ends now; all that is new goes behind; then the header says where it ends then.
-Whatever interrupts this, what lies behind the end counts for nothing, and the next one who appends writes over it.
+First the old end of the archive is written into the header; then the new records are written behind it; then the new
+end is written into the header. If this is interrupted, readers ignore what lies behind the old end, and the next
+process that appends overwrites it.
 """
 
 import contextlib
@@ -21,10 +22,12 @@ from smalti.util.storage import Storage
 
 @contextlib.contextmanager
 def grow(path: Path, reader: Reader) -> Iterator[ArchiveWriter]:
-    """A writer of what comes behind the archive `path`, which `reader` has read; it counts when the block ends well.
+    """Yield a writer that appends to the archive `path`, which `reader` has read.
+
+    What it writes becomes part of the archive when the block ends without an error.
 
     Raises:
-        OutputError: the file cannot be written, or somebody else is appending to it.
+        OutputError: the file cannot be written, has changed, or another process is appending to it.
     """
     old, model_id = reader.end, reader.model_id
     try:
@@ -40,9 +43,9 @@ def grow(path: Path, reader: Reader) -> Iterator[ArchiveWriter]:
                 new = writer.finish()
                 _sync(file)
             except BaseException:
-                with contextlib.suppress(OSError):  # what is left there counts for nothing, but takes room
+                with contextlib.suppress(OSError):  # readers ignore what is left behind the end, but it takes room
                     os.ftruncate(file.fileno(), old)
-                    file.flush()  # what waited to be written, so that nothing comes behind the truncation
+                    file.flush()  # buffered bytes are written now, so that none come after the truncation
                     file.truncate(old)
                     _sync(file)
                     file.seek(0)
@@ -66,10 +69,11 @@ def _sync(file: BinaryIO) -> None:
 
 @contextlib.contextmanager
 def alone(path: Path, storage: Storage) -> Iterator[None]:
-    """Nobody else appends to the file meanwhile, which is still what was opened as `storage`.
+    """Keep other processes from appending to the file while the block runs.
 
     Raises:
-        OutputError: somebody does, or it is another one by now, or cannot be written.
+        OutputError: another process is appending, the file is no longer the one that was opened as `storage`, or it
+            cannot be written.
     """
     try:
         with path.open("r+b") as file:
@@ -80,7 +84,11 @@ def alone(path: Path, storage: Storage) -> Iterator[None]:
 
 
 def _lock(file: BinaryIO, path: Path, storage: Storage) -> None:
-    """Keep others from appending at the same time, where the operating system has such locks."""
+    """Lock a file against other processes that append, where there are such locks, and check that it is the same file.
+
+    Raises:
+        OutputError: another process holds the lock, or the file is not the one that was opened as `storage`.
+    """
     try:
         import fcntl
 

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""The smalti file, version 1: fields, limits, pack and unpack. `docs/format.md` is the specification.
+"""The layout of a smalti file, version 1: fields, limits, packing and unpacking of records.
+
+`docs/format.md` is the specification.
 
     archive: header | record, record, ... | index | trailer        record: a model, a block, or a section
     single:  header | payload of a block                           one image in the fewest bytes
@@ -20,28 +22,29 @@ MAGIC, END_MAGIC = b"\x89SML", b"LMS\x89"
 BLOCK_MARK, MODEL_MARK, SECTION_MARK, INDEX_MARK = b"\xb1SBK", b"\xb1SMO", b"\xb1SSE", b"\xb1SIX"
 VERSION = 1
 SINGLE_FLAG = 0x10
-"""In the form: the file is a single one, see `single.py`."""
+"""The bit of the form that marks a single file; see `single_image.py`."""
 MODES = {1: "gray", 3: "RGB", 4: "RGBA"}
-"""Codes of modes: the number of channels."""
+"""The codes of colour modes, each the number of its channels."""
 ORDER, NAMES, LABELS, METADATA, CARRIERS = 1, 2, 3, 4, 5
-"""Codes of sections."""
+"""The codes of the sections."""
 SECTIONS = (ORDER, NAMES, LABELS, METADATA, CARRIERS)
 FREE_SECTIONS = 128
-"""Codes from here on are for what later releases may say: a reader that does not know them passes over them."""
+"""The first of the codes that are reserved for later releases; a reader ignores the sections that it does not know."""
 OF_IMAGES = (ORDER, NAMES, LABELS)
-"""Sections that say something of each image."""
+"""The codes of the sections that have one entry for each image."""
 
 MAX_BLOCK_IMAGES = 4096
 MAX_BLOCK_SAMPLES = 1 << 24
-"""Height * width * channels * images of a block: what a reader may have to hold at once."""
+"""The most height * width * channels * images of a block: a reader may have to hold as many samples in memory."""
 MAX_PAYLOAD = 1 << 25
-"""Bytes: the pixels of a block as they are take half of it."""
+"""The most bytes of the payload of a block: twice the most bytes of its raw pixels."""
 MAX_MODELS, MAX_KINDS, MAX_SECTIONS = 1 << 8, (1 << 16) - 1, (1 << 16) - 1
 MAX_MODEL_BYTES = 1 << 26
 MAX_SECTION_IMAGES, MAX_SECTION_BYTES = 1 << 16, 1 << 24
-"""Images that a section speaks of, and what it may take before it is deflated; so do all names that it says."""
+"""The most images of a section, and the most bytes of its data before they are deflated, which also bound the bytes of
+all its names."""
 MAX_SECTION_NUMBERS = 1 << 20
-"""In all lists that are labels of a section."""
+"""The most numbers in all names of a section, and in all lists of a section of labels."""
 
 HEADER = struct.Struct("<4sB6s2s8s")
 BLOCK = struct.Struct("<4sIHIHBBHH8s8s")
@@ -65,21 +68,21 @@ class Kind(NamedTuple):
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Of an image: h w c."""
+        """Return the shape of an image: h w c."""
         return self.height, self.width, self.mode
 
 
 class BlockEntry(NamedTuple):
-    """Where a block lies."""
+    """An entry of the index: the place of a block."""
 
-    offset: int  # of its record, in bytes; 0 if carried by the order of images
+    offset: int  # of its record, in bytes; 0 if the order of images carries it
     size: int  # of its record, in bytes
     images: int
     kind: int  # number of its kind
 
 
 class SectionEntry(NamedTuple):
-    """Where a section lies."""
+    """An entry of the index: the place of a section."""
 
     code: int  # one of SECTIONS
     offset: int  # of its record, in bytes
@@ -88,25 +91,25 @@ class SectionEntry(NamedTuple):
 
 
 class ModelEntry(NamedTuple):
-    """A model of the file."""
+    """An entry of the index: a model that decodes blocks of the file."""
 
     id: bytes  # 8 bytes
     offset: int  # of its record, in bytes; 0 if the file does not hold it
 
 
 class BlockHead(NamedTuple):
-    """What stands before the payload of a block."""
+    """The fields before the payload of a block."""
 
     kind: Kind
     number: int  # of the kind
     images: int
-    first: int  # number of the first one among all images of this kind
+    first: int  # number of the first image of the block among all images of this kind
     pixels: bytes  # hash of the decoded pixels
 
 
 @dataclass(frozen=True)
 class Index:
-    """What is known only when all is written."""
+    """The tables at the end of an archive, which are known only after all records are written."""
 
     models: tuple[ModelEntry, ...]
     kinds: tuple[Kind, ...]
@@ -115,24 +118,26 @@ class Index:
 
     @property
     def count(self) -> int:
-        """Images in the file."""
+        """Return the number of images in the file."""
         return sum(block.images for block in self.blocks)
 
 
 def pack_header(model_id: bytes, end: int = 0) -> bytes:
-    """The first 21 bytes of an archive.
+    """Return the header, the first 21 bytes of an archive.
 
-    end: bytes of the archive proper, if something may follow; 0: all there is.
+    Args:
+        model_id: the id of the first model, 8 bytes.
+        end: the bytes of the archive, if other bytes may follow it; 0 if the archive is the whole file.
     """
     size = end.to_bytes(6, "little")
     return HEADER.pack(MAGIC, VERSION, size, hash64(size)[:2], model_id)
 
 
 def check_start(data: bytes) -> int:
-    """The form of a file, from its first bytes.
+    """Return the form of a file (its version and flags) from its first bytes.
 
     Raises:
-        NotSmaltiError, VersionError, TruncatedError: as their names say.
+        NotSmaltiError, VersionError, TruncatedError: it is no smalti file, has another version, or ends too early.
     """
     if not data.startswith(MAGIC[: max(1, len(data))]):
         raise NotSmaltiError("not a smalti file: it does not start with the bytes 89 53 4D 4C")
@@ -146,10 +151,11 @@ def check_start(data: bytes) -> int:
 
 
 def unpack_header(data: bytes, file_size: int) -> tuple[bytes, int]:
-    """The id of an archive's first model, and where the archive ends, from the first 21 bytes of a file.
+    """Return the id of an archive's first model, and the byte where the archive ends, from the first 21 bytes.
 
     Raises:
-        TruncatedError, CorruptError: as their names say.
+        TruncatedError: the header or the archive is cut off.
+        CorruptError: a field of the header is wrong.
     """
     if len(data) < HEADER.size:
         raise TruncatedError(f"the file ends after {len(data)} bytes, within its header; copy or download it again")
@@ -163,17 +169,17 @@ def unpack_header(data: bytes, file_size: int) -> tuple[bytes, int]:
 
 
 def pack_block(head: BlockHead, payload: bytes) -> bytes:
-    """A record: the images of one entropy-coded stream."""
+    """Return the record of a block: the images of one entropy-coded stream."""
     fields = (len(payload), head.images, head.first, head.number, *head.kind, head.pixels)
     data = BLOCK.pack(BLOCK_MARK, *fields, bytes(HASH_BYTES))[:-HASH_BYTES]
     return data + hash64(data, payload) + payload
 
 
 def unpack_block(record: bytes) -> tuple[BlockHead, bytes]:
-    """Head and payload of a block.
+    """Return the head and the payload of a block.
 
     Raises:
-        CorruptError: it is no block, or a damaged one.
+        CorruptError: the record is no block, or is damaged.
     """
     if len(record) < BLOCK.size or not record.startswith(BLOCK_MARK):
         raise CorruptError("a block does not start as one; the file is damaged")
@@ -186,10 +192,10 @@ def unpack_block(record: bytes) -> tuple[BlockHead, bytes]:
 
 
 def check_kind(kind: Kind, count: int) -> None:
-    """Refuse images that no block may hold.
+    """Check that a block may hold `count` images of that kind.
 
     Raises:
-        CorruptError: they are too many, too large, or of no known mode.
+        CorruptError: the images are too many, too large, or of an unknown mode.
     """
     possible = kind.mode in MODES and kind.height and kind.width and 1 <= count <= MAX_BLOCK_IMAGES
     if not possible or kind.height * kind.width * kind.mode * count > MAX_BLOCK_SAMPLES:
@@ -197,16 +203,16 @@ def check_kind(kind: Kind, count: int) -> None:
 
 
 def pack_model(number: int, bundle: bytes) -> bytes:
-    """A record: a model that the file holds."""
+    """Return the record of a model that the file holds."""
     head = MODEL.pack(MODEL_MARK, number, len(bundle), bytes(HASH_BYTES))[:-HASH_BYTES]
     return head + hash64(head, bundle) + bundle
 
 
 def unpack_model(record: bytes) -> tuple[int, bytes]:
-    """Number and bundle of a model.
+    """Return the number and the bundle of a model.
 
     Raises:
-        CorruptError: it is no model, or a damaged one.
+        CorruptError: the record is no model, or is damaged.
     """
     if len(record) < MODEL.size or not record.startswith(MODEL_MARK):
         raise CorruptError("a model does not start as one; the file is damaged")
@@ -217,16 +223,16 @@ def unpack_model(record: bytes) -> tuple[int, bytes]:
 
 
 def pack_section(code: int, first: int, count: int, data: bytes) -> bytes:
-    """A record: something of `count` images, from image `first` on."""
+    """Return the record of a section about `count` images, from image `first` on."""
     head = SECTION.pack(SECTION_MARK, code, first, count, len(data), bytes(HASH_BYTES))[:-HASH_BYTES]
     return head + hash64(head, data) + data
 
 
 def unpack_section(record: bytes) -> tuple[int, int, int, bytes]:
-    """Code, number of the first image, number of images and data of a section.
+    """Return the code, the number of the first image, the number of images and the data of a section.
 
     Raises:
-        CorruptError: it is no section, or a damaged one.
+        CorruptError: the record is no section, or is damaged.
     """
     if len(record) < SECTION.size or not record.startswith(SECTION_MARK):
         raise CorruptError("a section does not start as one; the file is damaged")
@@ -235,12 +241,12 @@ def unpack_section(record: bytes) -> tuple[int, int, int, bytes]:
     if len(data) != size or hash64(record[: SECTION.size - HASH_BYTES], data) != check:
         raise CorruptError("the checksum of a section is wrong; the file is damaged")
     if count > MAX_SECTION_IMAGES:
-        raise CorruptError(f"a section speaks of {count} images, {MAX_SECTION_IMAGES} are allowed; the file is damaged")
+        raise CorruptError(f"a section has {count} images, but {MAX_SECTION_IMAGES} are allowed; the file is damaged")
     return code, first, count, data
 
 
 def pack_index(index: Index) -> bytes:
-    """Index and trailer: the end of an archive."""
+    """Return the index and the trailer, the end of an archive."""
     counts = (len(index.blocks), len(index.models), len(index.kinds), len(index.sections))
     body = INDEX.pack(INDEX_MARK, index.count, *counts)
     for layout, entries in _tables(index):
@@ -258,11 +264,11 @@ def _tables(index: Index) -> Sequence[tuple[struct.Struct, Sequence[tuple[int | 
 
 
 def unpack_trailer(data: bytes, end: int) -> tuple[int, bytes]:
-    """The index's bytes and hash, from the last 16 bytes of an archive that ends at byte `end`.
+    """Return the size of the index in bytes and its hash, from the last 16 bytes of an archive that ends at byte `end`.
 
     Raises:
-        TruncatedError: the end of the archive is not there.
-        CorruptError: the index cannot be so large.
+        TruncatedError: the end of the archive is missing.
+        CorruptError: the index cannot have that size.
     """
     room = end - HEADER.size - TRAILER.size
     if room < INDEX.size or not data.endswith(END_MAGIC):
@@ -274,10 +280,16 @@ def unpack_trailer(data: bytes, end: int) -> tuple[int, bytes]:
 
 
 def unpack_index(data: bytes, check: bytes, model_id: bytes | None, at: int) -> Index:
-    """The index (`data`, without the trailer) that starts at byte `at`; model_id: as the header says, if it is asked.
+    """Return the index that starts at byte `at` of a file.
+
+    Args:
+        data: the bytes of the index, without the trailer.
+        check: the hash of `data` in the trailer.
+        model_id: the id in the header, which the first model must have; None if it is not compared.
+        at: the byte of the file at which the index starts.
 
     Raises:
-        CorruptError: a checksum, a count or a place does not fit.
+        CorruptError: the checksum, a count or a place is wrong.
     """
     if hash64(data) != check or not data.startswith(INDEX_MARK):
         raise CorruptError("the checksum of the index is wrong; the file is damaged; try: smalti repair")
@@ -311,22 +323,22 @@ def _check_index(index: Index, count: int, model_id: bytes | None, at: int) -> N
     for kind in index.kinds:
         check_kind(kind, 1)
         if kind.model >= len(index.models):
-            raise CorruptError("the index names a model that there is not; the file is damaged")
+            raise CorruptError("the index names a model that does not exist; the file is damaged")
     for block in index.blocks:
         if block.kind >= len(index.kinds):
-            raise CorruptError("the index names a kind that there is not; the file is damaged")
+            raise CorruptError("the index names a kind that does not exist; the file is damaged")
         check_kind(index.kinds[block.kind], block.images)
     _check_places(index, at)
     _check_sections(index, count)
 
 
 def _check_places(index: Index, at: int) -> None:
-    """Records must lie between the header and the index, and not over each other."""
+    """Check that the records lie between the header and the index, and do not overlap."""
     places = [(entry.offset, entry.size, BLOCK.size) for entry in index.blocks if entry.offset]
     places += [(entry.offset, entry.size, SECTION.size) for entry in index.sections]
     places += [(entry.offset, MODEL.size, MODEL.size) for entry in index.models if entry.offset]
     if any(offset < HEADER.size or size < least or offset + size > at for offset, size, least in places):
-        raise CorruptError("the index names something outside of the file; it is damaged")
+        raise CorruptError("the index names a place outside of the file; it is damaged")
     if any(here[0] + here[1] > after[0] for here, after in itertools.pairwise(sorted(places))):
         raise CorruptError("two entries of the index name the same bytes; the file is damaged")
     if any(not BLOCK.size <= entry.size <= BLOCK.size + MAX_PAYLOAD for entry in index.blocks):
@@ -334,15 +346,15 @@ def _check_places(index: Index, at: int) -> None:
 
 
 def _check_sections(index: Index, count: int) -> None:
-    told = dict.fromkeys(SECTIONS, 0)
+    counts = dict.fromkeys(SECTIONS, 0)
     for section in index.sections:
         if section.images > MAX_SECTION_IMAGES or section.size > SECTION.size + 2 * MAX_SECTION_BYTES:
             raise CorruptError("the index names a section that is too large; the file is damaged")
         if section.code not in SECTIONS and section.code < FREE_SECTIONS:
             raise CorruptError(f"the index names a section of the unknown code {section.code}; the file is damaged")
         if section.code in SECTIONS:
-            told[section.code] += section.images
-    if any(told[code] not in (0, count) for code in OF_IMAGES) or told[METADATA] or told[CARRIERS]:
+            counts[section.code] += section.images
+    if any(counts[code] not in (0, count) for code in OF_IMAGES) or counts[METADATA] or counts[CARRIERS]:
         raise CorruptError(f"the names, labels or order do not fit the {count} images; the file is damaged")
-    if told[ORDER] != (count if len(index.kinds) > 1 else 0):
+    if counts[ORDER] != (count if len(index.kinds) > 1 else 0):
         raise CorruptError("the images are of several kinds and have no order, or the reverse; the file is damaged")

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Images in no order: what their order could say carries blocks of the file, log2(n!) bits.
+"""Permutation coding: the order of images that need no order carries bytes of the file.
 
-n different things can be put in n! orders; which of them it is says a number below n!. So the first images are put in
-the order that says the bytes of the last blocks, and those need not be stored. The reader decodes the first ones,
-sorts them, and reads the number.
+n different values have n! orders, so that the choice of one carries log2(n!) bits. An archive without an order puts its
+first images in the order that carries the bytes of its last blocks, which then need not be stored. The reader decodes
+the first images, compares their order with the sorted one, and gets the bytes back.
 """
 
 import bisect
@@ -15,12 +15,12 @@ from smalti.errors import CorruptError
 
 
 def capacity(keys: Sequence[bytes]) -> float:
-    """Bits that the order of things of those values can say at least; equal ones say nothing to each other."""
+    """Return the bits that the order of `keys` can carry at least; the order of equal keys carries nothing."""
     return math.lgamma(len(set(keys)) + 1) / math.log(2)
 
 
 def encode_permutation(keys: Sequence[bytes], message: bytes) -> list[int] | None:
-    """The order (indices) of things of those values that says `message`; None if they are too few."""
+    """Return the order of `keys`, as their indices, that carries `message`; None if there are too few keys."""
     values = sorted(set(keys))
     waiting: dict[bytes, list[int]] = {value: [] for value in values}
     for i in reversed(range(len(keys))):
@@ -36,13 +36,13 @@ def encode_permutation(keys: Sequence[bytes], message: bytes) -> list[int] | Non
 
 
 def decode_permutation(keys: Sequence[bytes], size: int | None) -> bytes:
-    """The message of `size` bytes that the order of things of those values says; None: without zero bytes at its end.
+    """Return the message of `size` bytes that the order of `keys` carries; with None, the one without zeros at its end.
 
     Raises:
-        CorruptError: it says something longer.
+        CorruptError: the message has more than `size` bytes.
 
     >>> keys = [bytes([i]) for i in range(30)]
-    >>> spoken([keys[i] for i in arrange(keys, b"secret") or []], 6)
+    >>> decode_permutation([keys[i] for i in encode_permutation(keys, b"secret") or []], 6)
     b'secret'
     """
     values, left = sorted(set(keys)), Counter(keys)
@@ -59,5 +59,5 @@ def decode_permutation(keys: Sequence[bytes], size: int | None) -> bytes:
     if size is None:
         size = (number.bit_length() + 7) // 8
     if number >= 1 << 8 * size:
-        raise CorruptError("the order of the images does not say what it should; the file is damaged")
+        raise CorruptError("the order of the images carries more bytes than it should; the file is damaged")
     return number.to_bytes(size, "little")

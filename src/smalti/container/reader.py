@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What can be read of any smalti file: an archive (`records.py`) or a file of a single image (`single_image.py`)."""
+"""The protocol of readers of smalti files: archives (`records.py`) and single images (`single_image.py`)."""
 
 from typing import Protocol
 
@@ -13,8 +13,8 @@ class Reader(Protocol):
     storage: Storage
     index: Index
     model_id: bytes  # of the first model
-    count: int  # images
-    end: int  # bytes of the archive
+    count: int  # number of images
+    end: int  # bytes of the smalti file, without what may follow it
     growable: bool  # whether the file has room for more images
     stored_checksums: bool  # whether blocks have checksums of their stored bytes, not of their pixels alone
 
@@ -34,7 +34,7 @@ class Reader(Protocol):
         """Return the number of images and the data of each section of that code, in order."""
 
     def has(self, code: int) -> bool:
-        """Return whether there is such a section."""
+        """Return whether there is a section of that code."""
 
     def close(self) -> None:
         """Close the storage."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A smalti file as records: write them one after another, read any of them. Bytes, not images."""
+"""Write the records of an archive one after another, read any of them. Bytes, not images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -41,14 +41,14 @@ from smalti.errors import CorruptError, SourceError, within
 from smalti.util.storage import Storage
 
 TAIL_BYTES = 1 << 16
-"""Read from the end at once: trailer and, mostly, the whole index."""
+"""The number of bytes that are read from the end at once: the trailer and, mostly, the whole index."""
 
 
 @dataclass
 class ArchiveWriter:
-    """Writes records behind each other; `finish` makes the archive whole.
+    """A writer of records, one behind the other; `finish` completes the archive.
 
-    The first model's id is written at once, and a file that is new needs no seeking.
+    The id of the first model is written at once, so that a new file needs no seeking.
     """
 
     file: BinaryIO
@@ -65,13 +65,13 @@ class ArchiveWriter:
 
     @classmethod
     def start(cls, file: BinaryIO, model_id: bytes) -> "ArchiveWriter":
-        """A new archive in `file`."""
+        """Start a new archive in `file`."""
         file.write(pack_header(model_id))
         return cls(file, [ModelEntry(model_id, 0)], at=HEADER.size)
 
     @classmethod
     def resume(cls, file: BinaryIO, index: Index, at: int) -> "ArchiveWriter":
-        """More of an archive; `file` stands at byte `at`, behind all of it."""
+        """Continue an archive; `file` stands at byte `at`, behind all of it."""
         stored: dict[int, int] = {}
         for block in index.blocks:
             stored[block.kind] = stored.get(block.kind, 0) + block.images
@@ -79,7 +79,11 @@ class ArchiveWriter:
         return cls(file, *parts, at=at, stored=stored)
 
     def model(self, model_id: bytes, bundle: bytes | None = None) -> int:
-        """The number of a model; it is new, or there; its bundle is written if one is given and none is there."""
+        """Return the number of a model, which may be new; write its bundle if one is given and the file holds none.
+
+        Raises:
+            SourceError: there are too many models.
+        """
         known = [entry.id for entry in self.models]
         number = known.index(model_id) if model_id in known else len(known)
         if number == MAX_MODELS:
@@ -91,10 +95,10 @@ class ArchiveWriter:
         return number
 
     def kind(self, kind: Kind) -> int:
-        """The number of a kind; it is new, or there.
+        """Return the number of a kind, which may be new.
 
         Raises:
-            SourceError: there are too many of them.
+            SourceError: there are too many kinds.
         """
         if kind not in self._numbers:
             if len(self.kinds) == MAX_KINDS:
@@ -104,36 +108,40 @@ class ArchiveWriter:
         return self._numbers[kind]
 
     def order(self, kinds: Sequence[int]) -> None:
-        """Say of which kinds the next images are; nothing is written while there is one kind."""
+        """Record the kinds of the next images; nothing is written while there is one kind."""
         if len(self.kinds) > 1:
-            told = sum(entry.images for entry in self.sections if entry.code == ORDER)
-            for start in range(told, self._ordered, MAX_SECTION_IMAGES):  # they came while there was one kind
+            covered = sum(entry.images for entry in self.sections if entry.code == ORDER)
+            for start in range(covered, self._ordered, MAX_SECTION_IMAGES):  # they came while there was one kind
                 count = min(MAX_SECTION_IMAGES, self._ordered - start)
                 self.section(ORDER, count, pack_numbers([0] * count))
             self.section(ORDER, len(kinds), pack_numbers(kinds))
         self._ordered += len(kinds)
 
     def block_record(self, kind: Kind, count: int, pixels: bytes, payload: bytes, after: int = 0) -> bytes:
-        """What `block` would write behind `after` more images of the kind."""
+        """Return the record that `block` would write behind `after` more images of the kind."""
         number = self.kind(kind)
         return pack_block(BlockHead(kind, number, count, self.stored.get(number, 0) + after, pixels), payload)
 
     def block(self, kind: Kind, count: int, pixels: bytes, payload: bytes) -> None:
-        """Append a block. pixels: the hash of what it decodes to."""
+        """Append a block. count: its images; pixels: the hash of the pixels that it decodes to."""
         record = self.block_record(kind, count, pixels, payload)
-        self._told(kind, count, self._write(record), len(record))
+        self._list(kind, count, self._write(record), len(record))
 
     def carried(self, kind: Kind, count: int, size: int) -> None:
-        """Say that a block, a record of `size` bytes, is carried by the order of images."""
-        self._told(kind, count, 0, size)
+        """List a block, a record of `size` bytes, that the order of images carries."""
+        self._list(kind, count, 0, size)
 
-    def _told(self, kind: Kind, count: int, offset: int, size: int) -> None:
+    def _list(self, kind: Kind, count: int, offset: int, size: int) -> None:
         number = self.kind(kind)
         self.blocks.append(BlockEntry(offset, size, count, number))
         self.stored[number] = self.stored.get(number, 0) + count
 
     def section(self, code: int, count: int, data: bytes) -> None:
-        """Append a section that speaks of the next `count` images of which none of that code has spoken."""
+        """Append a section on the next `count` images that no section of that code has covered.
+
+        Raises:
+            SourceError: there are too many sections.
+        """
         if len(self.sections) == MAX_SECTIONS:
             raise SourceError("the file was appended to too often; put it together anew: smalti merge FILE -o NEW")
         first = sum(entry.images for entry in self.sections if entry.code == code)
@@ -146,24 +154,24 @@ class ArchiveWriter:
         return self.at - len(record)
 
     def finish(self) -> int:
-        """Write index and trailer; where the archive ends."""
+        """Write the index and the trailer; return the byte at which the archive ends."""
         data = pack_index(self.index())
         self.file.write(data)
         self.at += len(data)
         return self.at
 
     def index(self) -> Index:
-        """Of all that was written."""
+        """Return the index of all that was written."""
         return Index(tuple(self.models), tuple(self.kinds), tuple(self.blocks), tuple(self.sections))
 
 
 def read_index(storage: Storage, end: int, model_id: bytes | None = None) -> tuple[Index, int]:
-    """The index of an archive that ends at byte `end`, and where it starts.
+    """Read the index of an archive that ends at byte `end`; also return the byte at which the index starts.
 
-    model_id: of its first model, as the header says; None: the header is not asked.
+    model_id: the id of the first model that the header holds; None: the header is not compared.
 
     Raises:
-        SourceError, TruncatedError, CorruptError: it cannot be read, is not there, or damaged.
+        SourceError, TruncatedError, CorruptError: the index cannot be read, is not there, or is damaged.
     """
     tail_at = max(0, end - TAIL_BYTES)
     tail = storage.read(tail_at, end - tail_at)
@@ -174,7 +182,7 @@ def read_index(storage: Storage, end: int, model_id: bytes | None = None) -> tup
 
 
 class ArchiveReader:
-    """Reads records of an archive in any order, from several threads if need be. It implements `Reader`.
+    """A reader of the records of an archive, in any order; threads may share it. It implements `Reader`.
 
     Raises:
         SourceError: it cannot be read.
@@ -201,17 +209,17 @@ class ArchiveReader:
             stored[block.kind] = self._firsts[-1] + block.images
 
     def read(self, block: int) -> bytes:
-        """The record of block `block`, unchecked; empty if it is carried."""
+        """Return the record of a block, unchecked; it is empty if the order of images carries the block."""
         entry = self.index.blocks[block]
         return self.storage.read(entry.offset, entry.size) if entry.offset else b""
 
     def block(self, block: int, record: bytes | None = None) -> tuple[BlockHead, bytes]:
-        """Head and payload of block `block`.
+        """Return the head and the payload of a block.
 
-        record: its record, for one that is carried.
+        record: the record of a block that the order of images carries.
 
         Raises:
-            CorruptError: it is damaged, or another one than the index says.
+            CorruptError: the block is damaged, or is not the one that the index lists.
         """
         with within(f"{self.storage.where}: block {block}"):
             head, payload = unpack_block(self.read(block) if record is None else record)
@@ -231,10 +239,10 @@ class ArchiveReader:
         return sum(block.size - BLOCK.size for block in self.index.blocks)
 
     def model(self, number: int) -> bytes | None:
-        """The bundle of a model, if the file holds it.
+        """Return the bundle of a model, if the file holds it.
 
         Raises:
-            CorruptError: it is damaged.
+            CorruptError: the bundle is damaged.
         """
         offset = self.index.models[number].offset
         if not offset:
@@ -248,33 +256,33 @@ class ArchiveReader:
         return bundle
 
     def _room(self, offset: int) -> int:
-        """Bytes up to the next record that the index names, or the index."""
+        """Return the number of bytes up to the next record that the index lists, or up to the index."""
         tables: tuple[Sequence[ModelEntry | BlockEntry | SectionEntry], ...]
         tables = (self.index.models, self.index.blocks, self.index.sections)
         starts = (entry.offset for entries in tables for entry in entries)
         return min((start for start in starts if start > offset), default=self._index_at) - offset
 
     def sections(self, code: int) -> list[tuple[int, bytes]]:
-        """Number of images and data of each section of that code, in order.
+        """Return the number of images and the data of each section of that code, in order.
 
         Raises:
-            CorruptError: one is damaged, or another one than the index says.
+            CorruptError: a section is damaged, or is not the one that the index lists.
         """
         found, after = [], 0
         for entry in self.index.sections:
             if entry.code == code:
                 with within(self.storage.where):
-                    told, first, count, data = unpack_section(self.storage.read(entry.offset, entry.size))
-                    if (told, first, count) != (code, after, entry.images):
+                    found_code, first, count, data = unpack_section(self.storage.read(entry.offset, entry.size))
+                    if (found_code, first, count) != (code, after, entry.images):
                         raise CorruptError("a section is not the one that the index says; the file is damaged")
                 found.append((count, data))
                 after += count
         return found
 
     def has(self, code: int) -> bool:
-        """Whether there is such a section."""
+        """Return whether there is a section of that code."""
         return any(entry.code == code for entry in self.index.sections)
 
     def close(self) -> None:
-        """Close what it reads from; reading afterwards is an error."""
+        """Close the storage; reading afterwards is an error."""
         self.storage.close()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Find the records of a damaged archive without its index: by their marks, each proven by its hash."""
+"""Find the records of a damaged archive without its index, by their marks and checksums."""
 
 import re
 from collections.abc import Iterator
@@ -28,35 +28,36 @@ from smalti.util.binary import hash64
 from smalti.util.storage import Storage
 
 WINDOW = 1 << 22
-"""Bytes looked at together for marks."""
+"""Bytes that are searched for marks together."""
 WASTE = 16
-"""Times the size of a file: bytes of what starts as a record but is none, that are looked at in all."""
+"""How many times the size of a file is read, in all, for records whose checksums are wrong. It bounds the time that a
+file full of marks takes."""
 _LAYOUTS = {BLOCK_MARK: (BLOCK, 1, MAX_PAYLOAD), MODEL_MARK: (MODEL, 2, MAX_MODEL_BYTES)}
 _LAYOUTS |= {SECTION_MARK: (SECTION, 4, 2 * MAX_SECTION_BYTES)}
-"""Of each mark: its head, the place of the size among its fields, and the largest size to believe."""
+"""For each mark: the layout of the head, the place of the size among its fields, and the largest size that may be."""
 _MARK = re.compile(b"|".join(map(re.escape, _LAYOUTS)))
 
 
 @dataclass
 class Found:
-    """What there is, in the order of the file."""
+    """The undamaged records of a file, in its order."""
 
-    end: int = 0  # of the archive, as the header says if that is whole; else of the file
-    model_id: bytes | None = None  # of the header, if that is whole
+    end: int = 0  # the end of the archive by the header, if that is undamaged; else the end of the file
+    model_id: bytes | None = None  # the id in the header, if that is undamaged
     blocks: list[tuple[BlockHead, bytes]] = field(default_factory=list)  # with payloads
-    models: dict[int, bytes] = field(default_factory=dict)  # bundles
+    models: dict[int, bytes] = field(default_factory=dict)  # bundles by the numbers of the models
     sections: list[tuple[int, int, int, bytes]] = field(default_factory=list)  # code, first, count, data
-    metadata: dict[int, bytes] = field(default_factory=dict)  # data, by the place of the record
-    carriers: list[tuple[int, bytes]] = field(default_factory=list)  # blocks found before it, data
+    metadata: dict[int, bytes] = field(default_factory=dict)  # data by the place of the record
+    carriers: list[tuple[int, bytes]] = field(default_factory=list)  # number of blocks found before it, data
 
     @property
     def nothing(self) -> bool:
-        """Whether no record is whole."""
+        """Whether there is no undamaged record."""
         return not (self.blocks or self.models or self.sections or self.metadata or self.carriers)
 
 
 def scan(storage: Storage) -> Found:
-    """All records that are whole.
+    """Find all undamaged records of a file.
 
     Raises:
         SourceError: the file cannot be read.
@@ -64,7 +65,7 @@ def scan(storage: Storage) -> Found:
     found, head = Found(storage.size), storage.read(0, HEADER.size)
     if len(head) == HEADER.size:
         _, _, end, check, model_id = HEADER.unpack(head)
-        if hash64(end)[:2] == check:  # the file may be shorter, or its form damaged: the records say the rest
+        if hash64(end)[:2] == check:  # the file may be shorter, or its form damaged: the records are searched anyhow
             found.model_id, found.end = model_id, min(int.from_bytes(end, "little") or storage.size, storage.size)
     for at, mark, record in _records(storage, found.end):
         if mark == BLOCK_MARK:
@@ -84,7 +85,7 @@ def scan(storage: Storage) -> Found:
 
 
 def has_block(storage: Storage) -> bool:
-    """Whether a block is whole, wherever it lies.
+    """Return whether a file holds an undamaged block anywhere.
 
     Raises:
         SourceError: the file cannot be read.
@@ -93,13 +94,13 @@ def has_block(storage: Storage) -> bool:
 
 
 def first_record(data: bytes) -> bytes:
-    """The record of a block at the start of `data`, filled up with zero bytes if its last ones are missing."""
+    """Return the record of a block at the start of `data`, filled up with zero bytes if its end is missing."""
     size = int(BLOCK.unpack(data[: BLOCK.size].ljust(BLOCK.size, b"\0"))[1])
     return data[: BLOCK.size + size].ljust(BLOCK.size + size if size <= MAX_PAYLOAD else 0, b"\0")
 
 
 def _records(storage: Storage, end: int) -> Iterator[tuple[int, bytes, bytes]]:
-    """Places, marks and records, one behind the other."""
+    """Yield the place, the mark and the bytes of each undamaged record up to byte `end`."""
     at, room = 0, WASTE * end + WINDOW
     while at < end:
         window, done = storage.read(at, min(WINDOW, end - at)), 0
@@ -117,7 +118,10 @@ def _records(storage: Storage, end: int) -> Iterator[tuple[int, bytes, bytes]]:
 
 
 def _record(storage: Storage, at: int, mark: bytes, most: int) -> tuple[int, bytes | None]:
-    """Bytes that were looked at, and the record that they are."""
+    """Read the record at byte `at`; return the number of bytes read, and the record, or None if it is damaged.
+
+    No more than `most` bytes are read as its payload.
+    """
     layout, field_of_size, largest = _LAYOUTS[mark]
     head = storage.read(at, layout.size)
     if len(head) < layout.size:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A smalti file of one image, in the fewest bytes: at most 16 around the payload of its block.
+"""Write and read a smalti file of one image: at most 16 bytes, and a name, before the payload.
 
     header | payload
 
@@ -31,13 +31,13 @@ from smalti.util.storage import Storage
 SINGLE = struct.Struct("<4sB4s3s")
 SIDES = struct.Struct("<HH")
 MODE_SHIFT, NAMED_FLAG = 5, 0x80
-"""In the form, above the version."""
+"""The place of the mode in the form byte, above the version; and the flag that the image has a name."""
 MODEL_BYTES = 3
-"""Of a model id."""
+"""The number of bytes of a model id that a single file holds."""
 MAX_SINGLE_BYTES = MAX_PAYLOAD + (1 << 13)
-"""Of a file: its payload, and as much as its header may have."""
+"""The most bytes of a single file: its payload and its header."""
 SINGLE_MODES = (0, 1, 3, 4)
-"""Modes by their two bits there; 0: mode and size are those of the model."""
+"""The modes by their two bits in the form byte; 0: mode and size are those of the model."""
 
 
 class Single(NamedTuple):
@@ -54,7 +54,10 @@ class Single(NamedTuple):
 def pack_single(
     model_id: bytes, mode: int, sides: tuple[int, int] | None, name: str | None, payload: bytes, pixels: bytes
 ) -> bytes:
-    """A file of one image. sides: None and mode 0 if they are the model's; pixels: hash of the decoded ones."""
+    """Return the bytes of a file of one image.
+
+    mode, sides: 0 and None if they are those of the model. pixels: the hash of the decoded pixels.
+    """
     form = VERSION | SINGLE_FLAG | SINGLE_MODES.index(mode) << MODE_SHIFT | (NAMED_FLAG if name is not None else 0)
     rest = model_id[:MODEL_BYTES] + (b"" if sides is None else SIDES.pack(*sides))
     if name is not None:
@@ -65,10 +68,11 @@ def pack_single(
 
 
 def unpack_single(data: bytes) -> Single:
-    """The header of a single file, from all of its bytes.
+    """Return the header of a single file, from all of its bytes.
 
     Raises:
-        TruncatedError, CorruptError: as their names say.
+        TruncatedError: the file ends within its header.
+        CorruptError: the header has an impossible field.
     """
     if len(data) < SINGLE.size:
         raise TruncatedError(f"the file ends after {len(data)} bytes, within its header; copy or download it again")
@@ -95,7 +99,7 @@ def unpack_single(data: bytes) -> Single:
 
 
 def single_check(data: bytes, pixels: bytes) -> bytes:
-    """What the check of a single file must be, of these bytes, that decodes to pixels of that hash."""
+    """Return the check (4 bytes) of a single file of these bytes that decodes to pixels of that hash."""
     return hash64(data[:5], data[9:], pixels)[:4]
 
 
@@ -121,7 +125,7 @@ class SingleReader:
     def __init__(
         self, storage: Storage, head: Single, data: bytes, model_id: bytes, model_shape: tuple[int, int, int]
     ) -> None:
-        """head, data: as `read_single` returns them. model_id, model_shape: of the model, and of its images (h w c)."""
+        """head, data: as `read_single` returns them. model_shape: the shape (h w c) of the images of the model."""
         self.storage, self.head, self.model_id, self._data = storage, head, model_id, data
         self.end = storage.size
         height, width, channels = model_shape if head.sides is None else (*head.sides, head.mode)

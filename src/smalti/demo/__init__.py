@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: MIT
-"""Drawn samples, pictures, baselines and downloads for the demo, the benchmarks and the tests."""
+"""Drawn digits, figures, baseline codecs and downloads for demo, benchmarks and tests."""

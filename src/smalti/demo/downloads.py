@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Public data sets: where they are and what they must be. Downloads by pooch, into the user's cache."""
+"""Public data sets: their URLs, checksums and download into the user's cache (needs pooch)."""
 
 import os
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from pathlib import Path
 from smalti.errors import DownloadError, MissingExtraError
 
 CACHE = "SMALTI_CACHE"
-"""Environment variable: the folder for downloads, in the place of the user's cache."""
+"""The environment variable that names a folder for downloads, instead of the user's cache."""
 
 _MIRRORS = {
     "mnist": (
@@ -29,13 +29,14 @@ _SHA256 = {
 def fetch(
     name: str, mirrors: Sequence[str] | None = None, sha256: dict[str, str] | None = None, *, progress: bool = True
 ) -> list[Path]:
-    """The files of data set `name` (only "mnist" so far), downloaded unless they are in the cache already.
+    """Return the files of the data set `name` (only "mnist" so far), downloaded unless they are in the cache.
 
-    `mirrors` (tried in turn, each ending in "/") and `sha256` (of each file) are the public ones unless given.
+    `mirrors` are URLs that end in "/" and are tried in turn; `sha256` gives the checksum of each file. Both are the
+    public ones unless they are given.
 
     Raises:
         MissingExtraError: pooch is not installed.
-        DownloadError: no mirror gives a file, or what it gives has another checksum.
+        DownloadError: no mirror gives a file with the right checksum.
     """
     try:
         import pooch

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A picture of originals beside their reconstructions, with bytes and PSNR under each pair."""
+"""Draw originals beside their reconstructions, with bytes and PSNR under each pair."""
 
 from collections.abc import Sequence
 
@@ -14,12 +14,12 @@ _INK, _PAPER, _FAINT = (20, 20, 20), (255, 255, 255), (120, 120, 120)
 
 
 def draw_pairs(x: Pixels, x_hat: Pixels, sizes: Sequence[float], title: str) -> Image.Image:
-    """A picture of `x` (left) and `x_hat` (right), pair by pair, enlarged.
+    """Draw `x` (left) and `x_hat` (right) pair by pair, enlarged.
 
     Args:
         x, x_hat: `n h w` or `n h w 3`.
-        sizes: bytes of each image's reconstruction.
-        title: the first line of the picture.
+        sizes: the bytes that each image is coded in.
+        title: the first line of the figure.
     """
     n, h, w = x.shape[:3]
     enlarge = max(1, 112 // max(h, w))

@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: MIT
-"""Draw sample digits that look handwritten, 28x28 gray, laid out as MNIST lays out its own.
+"""Draw digits that look handwritten, 28x28 gray: images for the demo and the tests.
 
-For the demo and for tests, which must work without any data set: strokes are bent and slanted at random, drawn large,
-shrunk so that the longer side is 20 pixels, and centred by mass (LeCun et al. 1998, section III.A).
+Strokes are bent and slanted at random and drawn large; the digit is then shrunk so that its longer side has 20 pixels,
+and centred by mass, as the digits of MNIST are (LeCun et al. 1998, section III.A).
 """
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-_CANVAS = 160  # pixels drawn on, a side
-_SIDE, _BOX = 28, 20
+_CANVAS = 160  # the side of the canvas, in pixels
+_SIDE, _BOX = 28, 20  # the sides of the image and of the box that the digit fits, in pixels
 
 # Strokes of each digit as points "x,y" in hundredths of the unit square (x right, y down); curves go through them.
 _DIGITS = (
@@ -28,7 +28,7 @@ _DIGITS = (
 
 
 def draw_digits(n: int, seed: int = 0) -> NDArray[np.uint8]:
-    """`n` drawn digits (`n 28 28`), 0 to 9 in turn, the same for the same seed on one version of Pillow.
+    """Return `n` drawn digits (`n 28 28`), 0 to 9 in turn; one seed gives the same digits with one version of Pillow.
 
     >>> draw_digits(3).shape
     (3, 28, 28)
@@ -38,7 +38,7 @@ def draw_digits(n: int, seed: int = 0) -> NDArray[np.uint8]:
 
 
 def _draw(digit: int, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """One digit: `h w`."""
+    """Draw one digit: `h w`."""
     canvas = Image.new("L", (_CANVAS, _CANVAS))
     pen = ImageDraw.Draw(canvas)
     width = rng.uniform(0.075, 0.15) * _CANVAS
@@ -56,7 +56,7 @@ def _draw(digit: int, rng: np.random.Generator) -> NDArray[np.uint8]:
 
 
 def _curve(points: NDArray[np.float64], steps: int = 40) -> NDArray[np.float64]:
-    """Points on the Catmull-Rom curve through `points` (`k 2`)."""
+    """Return points on the Catmull-Rom curve through `points` (`k 2`)."""
     p = np.concatenate([[2 * points[0] - points[1]], points, [2 * points[-1] - points[-2]]])
     t = np.linspace(0, 1, steps)[:, None]
     parts = []
@@ -66,7 +66,7 @@ def _curve(points: NDArray[np.float64], steps: int = 40) -> NDArray[np.float64]:
 
 
 def _centre(canvas: Image.Image) -> NDArray[np.uint8]:
-    """Crop to the ink, shrink it into a box of 20x20, put its centre of mass in the middle of 28x28."""
+    """Crop to the ink, shrink it into a box of 20x20, and put its centre of mass in the middle of 28x28."""
     ink = canvas.crop(canvas.getbbox())
     scale = _BOX / max(ink.size)
     small = ink.resize((max(1, round(ink.width * scale)), max(1, round(ink.height * scale))), Image.Resampling.BOX)

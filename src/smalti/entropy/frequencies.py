@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Integer frequency tables: what the entropy coder believes about a symbol, and what that costs."""
+"""Integer frequency tables: the probabilities that the entropy coder uses, and the bits that symbols cost."""
 
 import itertools
 from collections.abc import Iterator
@@ -8,14 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 PRECISION = 24
-"""Bits of a probability: the frequencies of a table sum to 2^24, the precision of the entropy coder."""
+"""The bits of a probability: the frequencies of a table sum to 2^24, the precision of the entropy coder."""
 TOTAL = 1 << PRECISION
 
 Ints = NDArray[np.int64]
 
 
 def bits(frequencies: Ints, symbols: Ints) -> NDArray[np.float64]:
-    """What each of `symbols` (`n`, counted from 0) costs in an ideal coder, by its row of `frequencies` (`n k`).
+    """Return the bits that each symbol (`n`, from 0) costs in an ideal coder, by its row of `frequencies` (`n k`).
 
     >>> bits(np.array([[TOTAL // 2, TOTAL // 4, TOTAL // 4]]), np.array([1])).tolist()
     [2.0]
@@ -26,7 +26,7 @@ def bits(frequencies: Ints, symbols: Ints) -> NDArray[np.float64]:
 
 
 def by_value(values: Ints) -> Iterator[tuple[int, Ints]]:
-    """Each of `values`, rising, and where it is.
+    """Yield each different value of `values`, in rising order, and the indices where it stands.
 
     >>> [(value, where.tolist()) for value, where in by_value(np.array([7, 3, 7]))]
     [(3, [1]), (7, [0, 2])]
@@ -39,7 +39,7 @@ def by_value(values: Ints) -> Iterator[tuple[int, Ints]]:
 
 
 def uniform(n: int, k: int) -> Ints:
-    """Frequencies of `k` symbols as likely as each other, for `n` images; the first takes what is left over."""
+    """Return the frequencies (`n k`) of `k` equally likely symbols; the first symbol takes the remainder."""
     rows = np.full((n, k), TOTAL // k, np.int64)
     rows[:, 0] += TOTAL % k
     return rows

@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Mixtures of logistics in integers: cumulative distributions from a table, weighed, as frequencies for the coder."""
+"""Discretised logistic mixtures in integers, as frequencies for the entropy coder.
+
+A symbol's probability is the mixture's mass between the borders of its bin (PixelCNN++, Salimans et al. 2017). The
+cumulative distribution of a logistic is looked up in a table, so that no floating-point function is called.
+"""
 
 from dataclasses import dataclass
 
@@ -10,36 +14,36 @@ from smalti.entropy.frequencies import TOTAL, Ints
 from smalti.util.parallel import once
 
 SCALES = 112
-"""Widths that a logistic may have: 2^(i/8) units, i from 0."""
+"""The number of widths that a logistic may have: 2^(i/8) units, i from 0."""
 CDF_STEPS = 512
-"""Entries of the table of the logistic's cumulative distribution to one width."""
+"""The table of the logistic's cumulative distribution has so many entries for one width."""
 CDF_RANGE = 12
-"""The table goes from minus to plus so many widths."""
+"""The table covers so many widths on each side of the centre."""
 CDF_ONE = 1 << 16
 WEIGHT_RANGE = 192
-"""The table of mixture weights goes from minus to plus so many sixteenths of a logit."""
+"""The table of mixture weights covers logits from minus to plus so many sixteenths."""
 WEIGHT_BITS = 12
 WEIGHT_ONE = 1 << WEIGHT_BITS
 WHOLE_BITS = 28
-"""A mixture's cumulative distribution goes up to 2^28."""
+"""The cumulative distribution of a mixture goes from 0 to 2^28."""
 WHOLE = 1 << WHOLE_BITS
 INVERSE_BITS = 17
 
 Mixture = tuple[Ints, Ints, Ints]
-"""Centres (units), widths (indices) and logits (sixteenths), `... k`, of logits one fewer."""
+"""The centres (units), widths (indices) and logits (sixteenths) of a mixture: `... k`, and `... k-1` for logits."""
 
 
 @dataclass(frozen=True, eq=False)
 class Logistics:
-    """The tables.
+    """The tables from which logistic mixtures are computed.
 
     Raises:
-        ValueError: a table that is none.
+        ValueError: a table has the wrong length, type or values.
     """
 
-    cdf: NDArray[np.int32]  # of the logistic: 2 * CDF_RANGE * CDF_STEPS + 1, rising from 0 to CDF_ONE
-    weights: NDArray[np.int32]  # of a component by its logit: 2 * WEIGHT_RANGE + 1, from 0 to WEIGHT_ONE
-    inverse: NDArray[np.int32]  # of the widths: SCALES, CDF_STEPS << INVERSE_BITS over twice the width
+    cdf: NDArray[np.int32]  # 2 * CDF_RANGE * CDF_STEPS + 1: the logistic's distribution, rising from 0 to CDF_ONE
+    weights: NDArray[np.int32]  # 2 * WEIGHT_RANGE + 1: the sigmoid of a logit, from 0 to WEIGHT_ONE
+    inverse: NDArray[np.int32]  # SCALES: CDF_STEPS << INVERSE_BITS over twice the width
 
     def __post_init__(self) -> None:
         shapes = {"cdf": 2 * CDF_RANGE * CDF_STEPS + 1, "weights": 2 * WEIGHT_RANGE + 1, "inverse": SCALES}
@@ -50,16 +54,19 @@ class Logistics:
             if table.min() < 0 or table.max() > top or (np.diff(table) < 0).any():
                 raise ValueError(f"prior: a table does not rise from 0 at least to {top} at most")
         if self.inverse.min() < 1 or self.inverse.max() > CDF_STEPS << INVERSE_BITS - 1:
-            raise ValueError("prior: an inverse width out of range")
+            raise ValueError("prior: an inverse width is out of range")
 
     @once
     def lookup(self) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]:
-        """The logistic's table, the inverse widths, and how far from a centre (twice) each leads to the table's end."""
+        """Return the logistic's table, the inverse widths, and twice the distance at which each reaches its end."""
         limit = (CDF_RANGE * CDF_STEPS << INVERSE_BITS) // self.inverse.astype(np.int64)
         return self.cdf.astype(np.int32), self.inverse.astype(np.int32), limit.astype(np.int32)
 
     def shares(self, logits: Ints) -> list[Ints]:
-        """What components weigh (`...` each, WEIGHT_ONE together): each takes its share of what those before left."""
+        """Return the weights of the components (`...` each), which sum to WEIGHT_ONE (stick-breaking).
+
+        Each component takes the share that its logit says of what those before it left; the last takes the rest.
+        """
         left, shares = np.full(logits.shape[:-1], WEIGHT_ONE, np.int64), []
         for k in range(logits.shape[-1]):
             shares.append(left * self.weights[logits[..., k] + WEIGHT_RANGE] >> WEIGHT_BITS)
@@ -68,13 +75,13 @@ class Logistics:
 
 
 def split_outputs(outputs: Ints, components: int) -> Mixture:
-    """What a network gives (`... 3 * components - 1`) as a mixture, within its ranges."""
+    """Return the outputs of a network (`... 3 * components - 1`) as a mixture, clipped to its ranges."""
     centres, widths, logits = np.split(outputs, [components, 2 * components], axis=-1)
     return centres, widths.clip(0, SCALES - 1), logits.clip(-WEIGHT_RANGE, WEIGHT_RANGE)
 
 
 def mixture_cdf(logistics: Logistics, mixture: Mixture, edges: Ints) -> NDArray[np.int32]:
-    """The mixture's cumulative distribution, 0 to 2^28, at half of `edges` (`... e`, the mixture's axes before)."""
+    """Return the mixture's cumulative distribution, 0 to 2^28, at half of `edges` (`... e`)."""
     centres, widths, logits = mixture
     cdf, inverse, limit = logistics.lookup
     inverse, limit = inverse[widths], limit[widths]
@@ -82,7 +89,7 @@ def mixture_cdf(logistics: Logistics, mixture: Mixture, edges: Ints) -> NDArray[
     total = np.zeros(edges.shape, np.int32)
     for c, share in enumerate(logistics.shares(logits)):
         z = whole - twice[..., c, None]
-        np.minimum(z, limit[..., c, None], out=z)  # beyond, the table would end
+        np.minimum(z, limit[..., c, None], out=z)  # the table ends there
         np.maximum(z, -limit[..., c, None], out=z)
         z *= inverse[..., c, None]
         z >>= INVERSE_BITS
@@ -93,11 +100,11 @@ def mixture_cdf(logistics: Logistics, mixture: Mixture, edges: Ints) -> NDArray[
 
 
 def frequencies(logistics: Logistics, mixture: Mixture, edges: Ints) -> Ints:
-    """Integer frequencies, at least 1 and summing to 2^24.
+    """Return the integer frequencies of k symbols under mixtures (`n k`); each is at least 1, a row sums to 2^24.
 
-    mixture: of `n` rows.
-    edges: `n k-1`, twice the borders between the k symbols, rising; what is beyond belongs to the first and last.
-    Returns `n k`.
+    mixture: one for each of `n` rows.
+    edges: twice the borders between the k symbols, rising (`n k-1`); the mass beyond them belongs to the first and the
+        last symbol.
     """
     n, k = len(edges), edges.shape[1] + 1
     cumulative = np.empty((n, k + 1), np.int64)
@@ -107,6 +114,6 @@ def frequencies(logistics: Logistics, mixture: Mixture, edges: Ints) -> Ints:
 
 
 def scaled(cumulative: Ints, k: Ints | np.int64) -> Ints:
-    """A distribution that goes up to 2^28 as one that goes up to 2^24 - k, which leaves 1 for each of `k` symbols."""
+    """Return a cumulative distribution scaled from 2^28 to 2^24 - k, which leaves 1 for each of `k` symbols."""
     result: Ints = cumulative * (TOTAL - k) >> WHOLE_BITS
     return result

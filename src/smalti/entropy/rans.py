@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Symbols to bytes and back, by asymmetric numeral systems (rANS, Duda 2013). Only this file uses constriction.
+"""Code symbols to bytes and back by rANS (Duda 2013). Only this file uses constriction.
 
 The coder is a stack (64-bit state, 32-bit words): encoding goes backwards so that decoding goes forwards, one column of
 symbols after another, for all images of a block at a time.
@@ -16,6 +16,7 @@ from smalti.entropy.frequencies import TOTAL, Ints
 from smalti.errors import CorruptError
 
 WORD = 4
+"""The size of a word of the coder, in bytes."""
 
 
 Stream = tuple[NDArray[Any], Ints, Ints]
@@ -23,10 +24,10 @@ Stream = tuple[NDArray[Any], Ints, Ints]
 
 
 def encode_intervals(streams: Sequence[Stream]) -> bytes:
-    """Encode streams of symbols, one behind the other, each symbol given by its interval in its table.
+    """Encode streams of symbols, one behind the other; each symbol is given by its interval in its table.
 
     The start of a symbol is the sum of the frequencies of all smaller symbols; a table sums to 2^24. A symbol that is
-    certain takes nothing.
+    certain takes no bits.
     """
     coder = constriction.stream.stack.AnsCoder()
     for keys, starts, frequencies in reversed(streams):
@@ -76,7 +77,7 @@ def _of_three(starts: Ints, frequencies: Ints) -> tuple[NDArray[np.int32], Any, 
 
 
 class SymbolDecoder:
-    """Decodes columns of symbols, one after another, each by its frequencies.
+    """A decoder of columns of symbols, one after another, each by its frequencies.
 
     Raises:
         CorruptError: `data` ends as no encoder would end it.
@@ -105,7 +106,7 @@ class SymbolDecoder:
         """Check that all columns have been decoded.
 
         Raises:
-            CorruptError: something is left over.
+            CorruptError: bits are left over.
         """
         if not self._coder.is_empty():
             raise CorruptError("a block holds more than its images; the file is damaged or of another model")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What all readers of formats share: limits, exact reads, and single images gathered into parts."""
+"""What the readers of all formats share: limits, exact reads, gathering images into parts."""
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator

@@ -265,7 +265,15 @@ def read_images(*paths: Path | str, labelled: bool = True) -> ImageSet:
         SourceError: a source is missing, empty or damaged, or the images are not all of one size and colour.
         MissingExtraError: a path names a parquet file, and pyarrow is not installed.
     """
-    source = open_source(*paths, labelled=labelled)
+    return joined(open_source(*paths, labelled=labelled))
+
+
+def joined(source: Source) -> ImageSet:
+    """Return the images of `source` as one array.
+
+    Raises:
+        SourceError: a part cannot be read, or the images are not all of one size and colour.
+    """
     parts: list[ImageSet] = []
     for part in source.parts:
         if parts and part.shape != parts[0].shape:
@@ -274,6 +282,8 @@ def read_images(*paths: Path | str, labelled: bool = True) -> ImageSet:
             )
             raise SourceError(f"{other}, {first}; all must be of one size and colour")
         parts.append(part)
+    if not parts:
+        raise SourceError("there are no images in the source; give some")
     names = tuple(name for part in parts for name in part.names or ())
     labels = tuple(label for part in parts for label in part.labels or ())
     return ImageSet(np.concatenate([part.pixels for part in parts]), names or None, labels or None)

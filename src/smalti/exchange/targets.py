@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Write images to a folder, or to a file whose format the end of its name tells; all or nothing."""
+"""Write images to a folder, or to a file of the format that its name tells; all or nothing."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator

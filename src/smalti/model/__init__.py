@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: MIT
-"""Models: bundles, networks, priors, and the operating points at which they code."""
+"""Models: bundles, networks, priors, and operating points."""

@@ -1,27 +1,27 @@
 # SPDX-License-Identifier: MIT
-"""A model bundle: one zip file with all that an encoder and a decoder need.
+"""Read and write model bundles: a model as one zip file, with all that an encoder and a decoder need.
 
-manifest.json        name, image shape, what was measured, SHA-256 of the other members, how it was trained
-decoder.npz          integers: the prior, and for each operating point the steps and the ranges of symbols
-synthesis.onnx       g_s: latents (integers, as float32, `n*cells latents`) and anchors (`n 9`) to pixels (`n c h w`)
-analysis.onnx        g_a: float32 `n c h w` in [0, 1] and anchors to latents (`n*cells latents`); for the encoder alone
+manifest.json        the name, image shape, measured operating points, SHA-256 of the other members, and provenance
+decoder.npz          the prior in integers, and for each operating point the quantisation steps and ranges of symbols
+synthesis.onnx       g_s: latents (integers as float32, `n*patches l`) and embedding weights to pixels (`n c h w`)
+analysis.onnx        g_a: pixels (float32, `n c h w` in [0, 1]) and embedding weights to latents (`n*patches l`)
 
-A model with local latents also has
+Embedding weights, the ONNX inputs `anchors` (`n 9`), tell a network the quality. A model with spatial latents also has
 
-features.onnx        the first half of g_s: latents and anchors to features of sites (`n k H W`); synthesis.onnx then
-                     takes the features and the local latents (`n c H W`) instead of the latents
-local.npz            integers: the prior of the local latents, their steps, where they are coded at all
-local-analysis.onnx  the rest of g_a: what it found at the sites, and the features, to local latents
+features.onnx        the first half of g_s: latents and embedding weights to features of positions (`n k H W`);
+                     synthesis.onnx then takes the features and the spatial latents (`n c H W`) instead of the latents
+local.npz            the prior of the spatial latents in integers, their steps, and which of them are coded
+local-analysis.onnx  the rest of g_a: its own features of positions, and those of g_s, to spatial latents
 
-and its g_a is told the steps, rounds by itself, and gives what it found at the sites (`n j H W`) as a second result.
-A model that codes by pixels has, beside all this or instead of all but the manifest,
+Its g_a also takes the steps, rounds by itself, and gives its features of positions (`n j H W`) as a second result. A
+model that codes by pixels has the following two members; it may lack all others but the manifest:
 
-pixels.npz           integers: the network that says how likely each sample is
-dequantiser.onnx     samples as their levels say (integers, as float32, `n 4c h/2 w/2`) and largest errors (`n`) to
-                     corrections of them, in steps of a level over 256
+pixels.npz           the pixel prior in integers
+dequantiser.onnx     the post-filter: decoded samples (integers as float32, `n 4c h/2 w/2`) and largest errors (`n`) to
+                     corrections of the samples, in units of the step between levels over 256
 
-What is for the encoder alone may be missing; such a model can only decode. A bundle that did not come with smalti is
-checked before anything of it runs: `networks.py`.
+The networks that only the encoder needs, analysis.onnx and local-analysis.onnx, may be missing; such a model can only
+decode. A bundle that did not come with smalti is checked before any of its networks runs: see `proof/networks.py`.
 """
 
 import contextlib
@@ -54,7 +54,7 @@ VERSION = 2
 SUFFIX = ".model"
 DEFAULT_MODEL = "mnist"
 SEARCH_PATH = "SMALTI_MODEL_PATH"
-"""Environment variable: folders to look for models in, besides the built-in one."""
+"""The environment variable that names folders to look for models in, besides the built-in one."""
 MAX_BUNDLE_BYTES = 64 << 20
 MAX_MANIFEST_BYTES = 1 << 20
 MAX_NAME = 255
@@ -66,30 +66,30 @@ MAX_POSITIONS = 1 << 20
 MANIFEST = "manifest.json"
 DECODER, SPATIAL, PIXELS = "decoder.npz", "local.npz", "pixels.npz"
 DECODING = (SYNTHESIS, DECODER, FEATURES, SPATIAL, PIXELS, POST_FILTER)
-"""Members on which decoding depends, those that there are."""
+"""The members on which decoding depends; a bundle has some of them."""
 ENCODING = (ANALYSIS, SPATIAL_ANALYSIS)
-"""Members for the encoder alone; a bundle may do without them."""
+"""The members that only the encoder needs; a bundle may lack them."""
 MEMBERS = (*DECODING, *ENCODING)
 GRID, TABLES = ("steps", "low", "high"), ("cdf", "weights", "inverse")
 MLP = tuple(f"{part}{layer}" for layer in "123" for part in "wbqs")
 SPATIAL_ARRAYS = ("tables", "steps", "octaves", "active")
-"""Names of arrays, as they are in `Grid`, `Prior`, `MaskedMLP` and `LocalPrior`."""
+"""The names of arrays, as they are in `Grid`, `Logistics`, `MaskedMLP` and `SpatialPrior`."""
 GROUP = "group"
-"""Of a `MaskedMLP`; 1 where it is missing."""
+"""The name of the group size of a `MaskedMLP`; where it is missing, the group size is 1."""
 WINDOW = ("channels", "above", "reach", "left")
 MAX_LAYERS = 8
-"""Of the network of pixels."""
+"""The most layers of the pixel prior."""
 _BUILT_IN = Path(__file__).parent / "built_in"
 BUILT_IN_IDS = {
     bytes.fromhex("e8fc90d26a234f18"): "mnist",
     bytes.fromhex("f39a117797b9fbe4"): "fashion",
     bytes.fromhex("93777c499c413d86"): "mnist-autoencoder",
 }
-"""Names of built-in models by their ids, so that a file's model is found without loading any other."""
+"""The names of built-in models by their ids, so that a file's model is found without loading another."""
 
 
 def bundle_bytes(model: Model) -> bytes:
-    """The bundle of a model, the same bytes for the same model."""
+    """Return the bundle of a model; the same model always gives the same bytes."""
     members = {}
     if model.has_latents:
         grid = {name: getattr(model.grid, name).astype(np.int16) for name in GRID}
@@ -130,10 +130,10 @@ def _pixel_arrays(prior: PixelPrior) -> dict[str, NDArray[Any]]:
 
 
 def decoding_bytes(model: Model) -> bytes:
-    """The bundle of a model without what only its encoder needs; of the same id.
+    """Return the bundle of a model without the networks that only its encoder needs; its id stays the same.
 
     Raises:
-        ModelError: the model is not as it was loaded, so its id is of another one.
+        ModelError: the model was changed after it was loaded, so that its id is wrong.
     """
     kept = {name: data for name, data in model.networks.items() if name not in ENCODING}
     data = bundle_bytes(replace(model, networks=kept))
@@ -143,12 +143,12 @@ def decoding_bytes(model: Model) -> bytes:
 
 
 def load_model(name: str | Path = DEFAULT_MODEL, threads: int = 0) -> Model:
-    """The model of that name (built in, or on `SMALTI_MODEL_PATH`), or in that file.
+    """Return the model of that name (built in, or on `SMALTI_MODEL_PATH`), or the model in that file.
 
     Raises:
-        UnknownModelError: there is none of that name.
+        UnknownModelError: there is no model of that name.
         SourceError: there is no such file.
-        ModelError: the bundle is damaged or not a bundle.
+        ModelError: the file is no bundle, or a damaged one.
 
     >>> load_model("mnist").image_shape
     (28, 28, 1)
@@ -166,10 +166,10 @@ def load_model(name: str | Path = DEFAULT_MODEL, threads: int = 0) -> Model:
 
 
 def find_model(model_id: bytes, threads: int = 0) -> Model:
-    """The model that a file was packed with.
+    """Return the model that a file was packed with.
 
     Raises:
-        UnknownModelError: it is neither built in nor on `SMALTI_MODEL_PATH`.
+        UnknownModelError: the model is neither built in nor on `SMALTI_MODEL_PATH`.
     """
     if is_known(model_id):
         return _load(_BUILT_IN / f"{BUILT_IN_IDS[model_id]}{SUFFIX}", threads)
@@ -183,7 +183,7 @@ def find_model(model_id: bytes, threads: int = 0) -> Model:
 
 
 def find_by_prefix(start: bytes, threads: int = 0) -> list[Model]:
-    """All models, built in or on the search path, whose id starts so."""
+    """Return all models, built in or on the search path, whose id begins with `start`."""
     found = [_load(_BUILT_IN / f"{name}{SUFFIX}", threads) for i, name in BUILT_IN_IDS.items() if i.startswith(start)]
     for path in model_paths():
         if path.parent != _BUILT_IN:
@@ -195,12 +195,12 @@ def find_by_prefix(start: bytes, threads: int = 0) -> list[Model]:
 
 
 def is_known(model_id: bytes) -> bool:
-    """Whether a model is built in; none is loaded to say so."""
+    """Say whether a model is built in, without loading any."""
     return model_id in BUILT_IN_IDS
 
 
 def model_paths() -> list[Path]:
-    """All bundles that are built in or on the search path, in the order in which a name is looked for."""
+    """Return the paths of all bundles, built in or on the search path, in the order in which names are looked up."""
     folders = [_BUILT_IN, *(Path(folder) for folder in os.environ.get(SEARCH_PATH, "").split(os.pathsep) if folder)]
     return [path for folder in folders for path in sorted(folder.glob(f"*{SUFFIX}"))]
 
@@ -227,12 +227,12 @@ def _load_once(path: Path, threads: int, _changed: int) -> Model:
 
 
 def parse_bundle(data: bytes, *, trusted: bool = True) -> Model:
-    """The model of a bundle's bytes.
+    """Return the model of a bundle's bytes.
 
-    trusted: nobody has damaged it, and it was proven at export; else it is checked before any of it can run.
+    trusted: the bytes are intact, and the networks were proven at export; if not, they are checked before any can run.
 
     Raises:
-        ModelError: it is not trusted, and is damaged or not a bundle.
+        ModelError: an untrusted bundle is damaged, or is no bundle.
     """
     if trusted:
         return _read(data, 0)
@@ -246,7 +246,7 @@ def parse_bundle(data: bytes, *, trusted: bool = True) -> Model:
 
 def _read(data: bytes, threads: int) -> Model:
     if len(data) > MAX_BUNDLE_BYTES:
-        raise ValueError(f"it has more than {MAX_BUNDLE_BYTES} bytes")
+        raise ValueError(f"the bundle has more than {MAX_BUNDLE_BYTES} bytes")
     found = unzip(data, {MANIFEST, *MEMBERS})
     names = [MANIFEST, *([PIXELS] if PIXELS in found else [])]
     names += [POST_FILTER] if POST_FILTER in found else []
@@ -256,16 +256,16 @@ def _read(data: bytes, threads: int) -> Model:
         names += [FEATURES, SPATIAL, *([SPATIAL_ANALYSIS] if SPATIAL_ANALYSIS in found else [])]
     missing = [name for name in names if name not in found]
     if missing:
-        raise ValueError(f"it lacks {', '.join(missing)}")
+        raise ValueError(f"the bundle lacks {', '.join(missing)}")
     if len(found[MANIFEST]) > MAX_MANIFEST_BYTES:
-        raise ValueError(f"a manifest of more than {MAX_MANIFEST_BYTES} bytes")
+        raise ValueError(f"the manifest has more than {MAX_MANIFEST_BYTES} bytes")
     return _parse({name: found[name] for name in names}, len(data), threads)
 
 
 def _parse(members: Mapping[str, bytes], size: int, threads: int) -> Model:
     manifest = json.loads(members[MANIFEST])
     if manifest["smalti_model"] != VERSION:
-        raise ValueError(f"bundle version {manifest['smalti_model']}, this release reads {VERSION}")
+        raise ValueError(f"the bundle is of version {manifest['smalti_model']}; this release reads version {VERSION}")
     for member in members:
         if member != MANIFEST and hashlib.sha256(members[member]).hexdigest() != manifest["sha256"][member]:
             raise ValueError(f"the checksum of {member} is wrong")
@@ -273,7 +273,7 @@ def _parse(members: Mapping[str, bytes], size: int, threads: int) -> Model:
     h, w, c = (int(n) for n in decoder["image_shape"])
     patches = int(decoder["cells"])
     if c not in (1, 3) or not (1 <= h <= MAX_SIDE and 1 <= w <= MAX_SIDE) or not 1 <= patches <= MAX_PATCHES:
-        raise ValueError(f"images of shape {(h, w, c)} in {patches} patches")
+        raise ValueError(f"the manifest tells of images of shape {(h, w, c)} in {patches} patches")
     grid, prior = _latents(read_npz(members[DECODER])) if DECODER in members else no_latents()
     spatial, positions = None, (0, 0)
     if FEATURES in members:
@@ -281,16 +281,16 @@ def _parse(members: Mapping[str, bytes], size: int, threads: int) -> Model:
         rows, columns = (int(n) for n in decoder["sites"])
         positions = rows, columns
         if not (1 <= rows <= MAX_SIDE and 1 <= columns <= MAX_SIDE and rows * columns <= MAX_POSITIONS):
-            raise ValueError(f"positions of shape {positions}")
+            raise ValueError(f"the manifest tells of positions of shape {positions}")
     multipliers = np.array(manifest["multipliers"], np.float64)
     if multipliers.shape != (POINTS,) or not (multipliers >= 1e-9).all() or not (multipliers <= 1e12).all():
-        raise ValueError("the Lagrange multipliers are not what they should be")
+        raise ValueError(f"the Lagrange multipliers are not {POINTS} numbers from 1e-9 to 1e12")
     name, training = _told(manifest)
     decoding = [json.dumps(decoder, sort_keys=True).encode()]
     decoding += [members[name] for name in DECODING if name in members]
     pixels = _pixels(read_npz(members[PIXELS])) if PIXELS in members else None
     if pixels is not None and pixels.window.channels not in (1, c):
-        raise ValueError(f"a network for pixels of {pixels.window.channels} channels beside images of {c}")
+        raise ValueError(f"the pixel prior is for {pixels.window.channels} channels, the images have {c}")
     return Model(
         name=name,
         id=hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in decoding)).digest()[:8],
@@ -311,24 +311,27 @@ def _parse(members: Mapping[str, bytes], size: int, threads: int) -> Model:
 
 
 def _told(manifest: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Name and provenance."""
+    """Return the name and the provenance that a manifest states."""
     name, training = str(manifest["name"]), dict(manifest["training"])
     if not name.isprintable() or not 1 <= len(name) <= MAX_NAME:
-        raise ValueError("a name that cannot be shown")
+        raise ValueError(f"the name is not printable, or not of 1 to {MAX_NAME} characters")
     if "pixels" in training:
         training["pixels"] = {**training["pixels"], "bytes_an_image": float(training["pixels"]["bytes_an_image"])}
     return name, training
 
 
 def _measured(known: list[Mapping[str, Any]], members: Mapping[str, bytes]) -> tuple[OperatingPoint, ...]:
-    """Ways to code: none of a part that there is not, and some of the latents, if there are any."""
-    by_quality = tuple(_point(way) for way in known)
+    """Return the measured operating points.
+
+    Points by pixels need the pixel prior; a model has points by latents if and only if it has latents.
+    """
+    by_quality = tuple(_point(point) for point in known)
     if not by_quality:
-        raise ValueError("it names no way to code")
+        raise ValueError("the manifest names no operating point")
     if any(point.pixels for point in by_quality) and PIXELS not in members:
-        raise ValueError("it names ways to code by pixels, which it has not")
+        raise ValueError("the manifest names operating points by pixels, but there is no pixel prior")
     if any(not point.pixels for point in by_quality) != (SYNTHESIS in members):
-        raise ValueError("it names no way to code by its latents, or one without latents")
+        raise ValueError("the manifest names no operating point by latents, or there are no latents")
     return by_quality
 
 
@@ -336,19 +339,19 @@ def _point(known: Mapping[str, Any]) -> OperatingPoint:
     point = OperatingPoint(bool(known["pixels"]), int(known["setting"]), float(known["bytes"]), float(known["psnr"]))
     most = MAX_ERROR if point.pixels else POINTS - 1
     if not (0 <= point.setting <= most and 0 <= point.bytes < math.inf and 0 <= point.psnr <= 200):
-        raise ValueError(f"a way to code that cannot be: {point}")
+        raise ValueError(f"an operating point is impossible: {point}")
     return point
 
 
 def _latents(arrays: Mapping[str, NDArray[Any]]) -> tuple[Grid, LatentPrior]:
     if (latents := arrays["steps"].shape[1]) > MAX_LATENTS or any(arrays[name].size > MAX_GRID for name in GRID):
-        raise ValueError(f"{latents} latents")
+        raise ValueError(f"a patch has {latents} latents; {MAX_LATENTS} are allowed")
     grid = Grid(**{name: arrays[name].astype(np.int64) for name in GRID})
     return grid, LatentPrior(_mlp(arrays, latents, LATENT_MAX), Logistics(**{name: arrays[name] for name in TABLES}))
 
 
 def no_latents() -> tuple[Grid, LatentPrior]:
-    """What stands in the place of latents where there is none: one latent, always 0."""
+    """Return the grid and the prior of a model without latents: they have one latent, which is always 0."""
     outputs = {"1": 1, "2": 1, "3": 8}
     arrays: dict[str, NDArray[Any]] = {f"w{i}": np.zeros((n, 1), np.int8) for i, n in outputs.items()}
     arrays |= {f"b{i}": np.zeros(n, np.int32) for i, n in outputs.items()}
@@ -371,7 +374,7 @@ def _mlp(arrays: Mapping[str, NDArray[Any]], latents: int, largest: int) -> Mask
 def _spatial(arrays: Mapping[str, NDArray[Any]]) -> SpatialPrior:
     latents = arrays["steps"].shape[1]
     if latents > MAX_LATENTS:
-        raise ValueError(f"{latents} local latents")
+        raise ValueError(f"a position has {latents} spatial latents; {MAX_LATENTS} are allowed")
     return SpatialPrior(
         _mlp(arrays, latents, ACTIVATION_MAX),
         arrays["tables"],
@@ -385,7 +388,7 @@ def _pixels(arrays: Mapping[str, NDArray[Any]]) -> PixelPrior:
     layers = range(1, 1 + sum(f"w{i}" in arrays for i in range(1, MAX_LAYERS + 1)))
     weights, biases, shifts = (tuple(arrays[f"{part}{i}"] for i in layers) for part in "wbs")
     if arrays["window"].dtype != np.int16 or arrays["window"].shape != (len(WINDOW),):
-        raise ValueError("pixels: the window is not four integers of 16 bits")
+        raise ValueError("pixel prior: the window is not four integers of 16 bits")
     window = Window(**dict(zip(WINDOW, map(int, arrays["window"]), strict=True)))
     tables = Logistics(**{name: arrays[name] for name in TABLES})
     rows, columns, errors = (arrays[name] for name in ("rows", "columns", "errors"))

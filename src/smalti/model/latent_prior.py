@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""The prior: how likely each symbol of a cell's latent is, given the latents before it. Integers only.
+"""The prior of a patch's latents: how likely each symbol is, given the latents before it.
 
-A masked MLP gives each latent three logistics, and their mixture the frequencies for the entropy coder.
+It computes in integers only. A masked MLP gives each latent a mixture of three logistics; discretised, the mixture
+gives the frequencies for the entropy coder.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,18 +15,18 @@ from smalti.entropy.logistic_mixture import Logistics, Mixture, frequencies, spl
 from smalti.model.masked_mlp import POINTS, MaskedMLP, Steps, embedding_columns
 
 COMPONENTS = 3
-"""Logistics in a mixture."""
+"""The number of logistics in a mixture."""
 OUTPUTS = 3 * COMPONENTS - 1
 LATENT_MAX = 4095
-"""Of the absolute value of a latent; 256 is the 1.0 of training."""
+"""The largest absolute value of a latent; 256 stands for 1.0 of training."""
 
 MAX_SYMBOLS = 1 << 13
-"""From the lowest symbol of a latent to the highest."""
+"""The most symbols of a latent, from the lowest to the highest."""
 
 
 @dataclass(frozen=True, eq=False)
 class LatentPrior:
-    """The masked MLP and the tables that turn its outputs into probabilities.
+    """The masked MLP, and the tables that turn its outputs into probabilities.
 
     Raises:
         ValueError: the network is of another kind.
@@ -36,27 +37,27 @@ class LatentPrior:
 
     def __post_init__(self) -> None:
         if self.mlp.context or len(self.mlp.w3) != self.latents * OUTPUTS or self.mlp.largest != LATENT_MAX:
-            raise ValueError("prior: a network of another kind")
+            raise ValueError("prior: the network is of another kind")
 
     @property
     def latents(self) -> int:
-        """How many latents there are."""
+        """Return how many latents a patch has."""
         return self.mlp.latents
 
     def outputs(self, v: Ints, points: Ints) -> Mixture:
-        """The mixtures of all latents at once, for latents `v` (`n l`) known already; `n l ...`.
+        """Return the mixtures of all latents (`n l ...`) at once, for latents `v` (`n l`) at points (`n`).
 
-        The same integers as a `Walk` over `v` finds one group after another.
+        They are the same integers as a `LatentWalk` over `v` computes one group after another.
         """
         return split_outputs(self.mlp.outputs(v.T.astype(np.float32), embedding_columns(points)), COMPONENTS)
 
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """How symbols become latents at each operating point: latent = symbol * step. `p`: POINTS, `l`: latents.
+    """The uniform quantisers of the latents: latent = symbol * step. `p`: POINTS, `l`: latents.
 
     Raises:
-        ValueError: a step or a range of symbols that cannot be.
+        ValueError: a step or a range of symbols is impossible.
     """
 
     steps: Ints  # p l, at least 1
@@ -66,7 +67,7 @@ class Grid:
     def __post_init__(self) -> None:
         p, n = self.steps.shape
         if p != POINTS or not self.low.shape == self.high.shape == (p, n):
-            raise ValueError(f"grid: arrays of shapes {self.steps.shape}, {self.low.shape}, {self.high.shape}")
+            raise ValueError(f"grid: arrays are of shapes {self.steps.shape}, {self.low.shape}, {self.high.shape}")
         if self.steps.min() < 1 or self.steps.max() > LATENT_MAX:
             raise ValueError(f"grid: steps must be from 1 to {LATENT_MAX}")
         if (self.low > 0).any() or (self.high < 0).any() or (self.high - self.low).max() >= MAX_SYMBOLS:
@@ -74,21 +75,24 @@ class Grid:
 
 
 def to_latents(symbols: Ints, steps: Ints) -> Ints:
-    """Symbols to latents: times the step, and no further from 0 than the networks can take."""
+    """Return the latents of symbols: symbol times step, clipped to what the networks can take."""
     return (symbols * steps).clip(-LATENT_MAX, LATENT_MAX)
 
 
 @dataclass(frozen=True, eq=False)
 class Column:
-    """What one latent may be, for `n` rows (images, or cells of images)."""
+    """The distributions of one latent, for `n` rows (the patches of images)."""
 
     low: int  # lowest symbol
-    steps: Ints  # n: of a symbol, in units of the latent
+    steps: Ints  # n: quantisation steps, in units of the latent
     frequencies: Ints  # n k, for the symbols from `low` on
 
 
 class LatentWalk:
-    """A walk over the latents of rows at operating points `points` (`n`), group by group: what each may be."""
+    """A walk over the latents of rows at operating points (`n`), in coding order, group by group.
+
+    The caller tells it the symbols of each group before it computes the next one.
+    """
 
     def __init__(self, prior: LatentPrior, grid: Grid, points: Ints) -> None:
         self.prior, self.grid, self.points = prior, grid, points
@@ -97,13 +101,13 @@ class LatentWalk:
         self._steps = Steps(prior.mlp, nothing, embedding_columns(points))
 
     def groups(self) -> Iterator[list[Column]]:
-        """What the latents of each group may be; each group wants a call of `take` before the next."""
+        """Yield the distributions of each group; it needs a call of `take` before the next one is asked for."""
         for first in range(0, self.prior.latents, self.prior.mlp.group):
             mixtures = self._steps.next()
             yield [self._column(first + j, split_outputs(mixtures[:, j], COMPONENTS)) for j in range(mixtures.shape[1])]
 
     def _column(self, i: int, mixture: Mixture) -> Column:
-        """Symbols of latent `i` go from the lowest to the highest of any operating point present."""
+        """Return the column of latent `i`; its symbols cover the ranges of all operating points that are present."""
         grid = self.grid
         low, high = int(grid.low[self._present, i].min()), int(grid.high[self._present, i].max())
         steps = grid.steps[self.points, i]
@@ -111,5 +115,5 @@ class LatentWalk:
         return Column(low, steps, frequencies(self.prior.logistics, mixture, borders))
 
     def take(self, columns: Sequence[Column], symbols: Ints) -> None:
-        """The latents of the group of `columns` are `symbols` (`n group`)."""
+        """Set the latents of the group of `columns` to `symbols` (`n group`)."""
         self._steps.take(to_latents(symbols, np.stack([column.steps for column in columns], 1)))

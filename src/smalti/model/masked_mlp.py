@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: MIT
-"""A masked MLP in integers (MADE, Germain et al. 2015): outputs for latents in an order, each from those before it.
+"""A masked MLP in integers (MADE, Germain et al. 2015): outputs for each latent, from those before it.
 
-Latents come in groups, which do not see each other: a group takes one matrix product a layer. Each latent has as many
-units as any other in each of two layers, which see the units of its own and of earlier groups only, and so many
-outputs. Besides the latents there may be a context, which all units see.
+Latents are in an order and in groups. The latents of a group do not see each other, so that a group takes one matrix
+product for each layer. Each latent has the same number of units in both hidden layers, and the same number of outputs;
+they see only units of its own group and of earlier groups. There may also be a context, which all units see.
 
-Matrix products run on float32, on integers whose every sum stays below 2^24, so that no rounding ever happens and
-any order of summation gives the same result; `MaskedMLP.__post_init__` proves the bound from the weights.
+Matrix products run in float32, on integers whose every sum stays below 2^24. So no sum is ever rounded, and any order
+of summation gives the same result; `MaskedMLP.__post_init__` proves the bound from the weights.
 """
 
 from dataclasses import dataclass, fields
@@ -18,42 +18,45 @@ from smalti.entropy.frequencies import Ints
 from smalti.util.parallel import once
 
 QUALITY_EMBEDDINGS = 9
-"""Qualities at which biases are learned; those in between are interpolated."""
+"""The number of quality embeddings: sets of biases, learned at as many qualities and interpolated in between."""
 SUBSTEPS = 8
-"""Operating points from one anchor to the next."""
+"""The number of operating points from one quality embedding to the next."""
 POINTS = (QUALITY_EMBEDDINGS - 1) * SUBSTEPS + 1
 ACTIVATION_MAX = 1023
-"""Of a hidden unit; 128 is the 1.0 of training."""
+"""The largest value of a hidden unit; 128 stands for 1.0 of training."""
 EXACT = 1 << 24
-"""Below this every integer is a float32."""
+"""Every integer whose absolute value is below this is a float32 number."""
 
 DTYPES = {"w": np.int8, "b": np.int32, "q": np.int32, "s": np.uint8}
-"""Of the arrays, by the first letters of their names; the proof of the bound counts on them."""
+"""The types of the arrays, by the first letters of their names; the proof that sums are exact counts on them."""
 
 Floats = NDArray[np.float32]
 
 
 def abs_sums(weights: NDArray[np.int8] | NDArray[np.int16]) -> Ints:
-    """Of each row, the sum of its absolute values; a stranger's weights may be as many as fit in memory once."""
-    step = max(1, (1 << 20) // max(1, weights.shape[1]))
+    """Return the sum of the absolute values of each row."""
+    step = max(1, (1 << 20) // max(1, weights.shape[1]))  # a stranger's weights may fit in memory only once
     parts = (weights[i : i + step].astype(np.int64) for i in range(0, len(weights), step))
     return np.concatenate([np.abs(part).sum(1) for part in parts])
 
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """A layer with its shift done."""
+    """A layer in float32, its shift already applied."""
 
     weights: Floats  # out in
-    embeddings: Floats  # out ANCHORS
+    embeddings: Floats  # out QUALITY_EMBEDDINGS
     bias: Floats  # out 1
 
     def part(self, inputs: slice, outputs: slice) -> "Layer":
-        """Some inputs, some outputs."""
+        """Return the layer that has only these inputs and these outputs."""
         return Layer(self.weights[outputs, inputs], self.embeddings[outputs], self.bias[outputs])
 
     def sums(self, x: Floats, embeddings: Floats) -> Floats:
-        """`x` (`in n`) and anchors (`ANCHORS n`) to `out n`. Multiples of a power of two: exact."""
+        """Return the sums (`out n`) for inputs (`in n`) and embedding weights (`QUALITY_EMBEDDINGS n`).
+
+        They are exact, since all terms are multiples of one power of two.
+        """
         total: Floats = self.weights @ x
         total += self.embeddings @ embeddings
         total += self.bias
@@ -62,9 +65,9 @@ class Layer:
 
 @dataclass(frozen=True, eq=False)
 class MaskedMLP:
-    """The integers. `l`: latents, `u`: hidden units of all latents, `o`: outputs of all latents, `k`: context.
+    """A masked MLP. `l`: latents, `u`: hidden units of all latents, `o`: outputs of all latents, `k`: context.
 
-    A layer is `(weights @ inputs + bias + anchors @ biases_of_anchors) >> shift`; the anchors' weights add up to 8.
+    A layer is `(w @ inputs + b + embedding_weights @ q) >> s`, where the embedding weights add up to SUBSTEPS.
 
     Raises:
         ValueError: shapes do not fit, or a sum could leave what float32 holds exactly.
@@ -76,15 +79,15 @@ class MaskedMLP:
     b1: NDArray[np.int32]  # u
     b2: NDArray[np.int32]  # u
     b3: NDArray[np.int32]  # o
-    q1: NDArray[np.int32]  # anchors u
-    q2: NDArray[np.int32]  # anchors u
-    q3: NDArray[np.int32]  # anchors o
+    q1: NDArray[np.int32]  # QUALITY_EMBEDDINGS u
+    q2: NDArray[np.int32]  # QUALITY_EMBEDDINGS u
+    q3: NDArray[np.int32]  # QUALITY_EMBEDDINGS o
     s1: NDArray[np.uint8]  # u
     s2: NDArray[np.uint8]  # u
     s3: NDArray[np.uint8]  # o
     latents: int
-    largest: int  # absolute value of an input
-    group: int = 1  # latents that come at once
+    largest: int  # the largest absolute value of an input
+    group: int = 1  # latents of a group
 
     def __post_init__(self) -> None:
         n, u, inputs, o = self.latents, *self.w1.shape, len(self.w3)
@@ -98,25 +101,26 @@ class MaskedMLP:
             if array.shape != shapes[field.name]:
                 raise ValueError(f"prior: {field.name} is of shape {array.shape}")
             if array.dtype != DTYPES[field.name[0]]:
-                raise ValueError(f"prior: {field.name} holds no integers of the right kind, but {array.dtype}")
+                raise ValueError(f"prior: {field.name} holds {array.dtype}, no integers of the right kind")
         for layer, top in (("1", self.largest), ("2", ACTIVATION_MAX), ("3", ACTIVATION_MAX)):
             w, b, q, s = (getattr(self, name + layer) for name in "wbqs")
             worst = abs_sums(w) * top + np.abs(b.astype(np.int64))
             worst += SUBSTEPS * np.abs(q.astype(np.int64)).max(0)
             if s.max() > 24:
-                raise ValueError(f"prior: a shift of {s.max()} in layer {layer}; allowed are 0 to 24")
+                raise ValueError(f"prior: layer {layer} has a shift of {s.max()}; allowed are 0 to 24")
             if worst.max() >= EXACT:
                 raise ValueError(f"prior: a sum of layer {layer} could reach {worst.max()}, beyond the {EXACT} allowed")
 
     @property
     def context(self) -> int:
-        """How many numbers of context there are."""
+        """Return how many numbers the context has."""
         return int(self.w1.shape[1]) - self.latents
 
     def outputs(self, x: Floats, embeddings: Floats) -> Ints:
-        """Context and latents (`k+l n`) and anchors (`ANCHORS n`) to outputs (`n l outputs`), all at once.
+        """Return the outputs of all latents (`n l outputs`) at once.
 
-        The same integers as `Steps` finds one group after another.
+        x: context and latents (`k+l n`); embeddings: their weights (`QUALITY_EMBEDDINGS n`). The outputs are the same
+        integers as `Steps` computes one group after another.
         """
         one, two, three = self.layers
         a1 = np.floor(one.sums(x, embeddings)).clip(0, ACTIVATION_MAX)
@@ -125,7 +129,7 @@ class MaskedMLP:
 
     @once
     def layers(self) -> tuple[Layer, Layer, Layer]:
-        """The layers times 2^-shift in float32, which changes no digit, with the weights that look ahead at zero."""
+        """Return the layers times 2^-shift in float32, which is exact; the masked weights are 0."""
         n, k = self.latents, self.context
         latent = np.arange(n) // self.group
         unit, output = latent.repeat(self.w1.shape[0] // n), latent.repeat(self.w3.shape[0] // n)
@@ -141,10 +145,10 @@ class MaskedMLP:
 
 
 class Steps:
-    """The outputs for one group of latents after another: `next` gives them, `take` wants the values of the latents."""
+    """The outputs for one group of latents after another: `next` returns them, `take` is told the latents' values."""
 
     def __init__(self, mlp: MaskedMLP, context: Floats, embeddings: Floats) -> None:
-        """context: `k n`; anchors: `ANCHORS n`."""
+        """Begin with a context (`k n`) and embedding weights (`QUALITY_EMBEDDINGS n`)."""
         self._mlp, self._embeddings, self.at = mlp, embeddings, 0
         k, n, u = mlp.context, context.shape[1], len(mlp.b1)
         one = mlp.layers[0]
@@ -153,7 +157,7 @@ class Steps:
         self._a1, self._a2 = np.zeros((u, n), np.float32), np.zeros((u, n), np.float32)
 
     def next(self) -> Ints:
-        """Outputs (`n group outputs`) for the next group, that begins at latent `at`."""
+        """Return the outputs (`n group outputs`) for the next group, which begins at latent `at`."""
         mlp, i, k = self._mlp, self.at, self._mlp.context
         u, o, end = len(mlp.b1) // mlp.latents, len(mlp.b3) // mlp.latents, i + mlp.group
         mine, seen, out = slice(i * u, end * u), slice(0, end * u), slice(i * o, end * o)
@@ -172,16 +176,18 @@ class Steps:
         return outputs.T.reshape(outputs.shape[1], mlp.group, o).astype(np.int64)
 
     def take(self, latents: Ints) -> None:
-        """The latents of the group are these (`n group`); go on to the one behind it."""
+        """Set the latents of the group (`n group`), and go on to the next group."""
         end = self.at + self._mlp.group
         self._latents[self.at : end] = latents.T
         self.at = end
 
 
 def embedding_weights(points: Ints) -> Ints:
-    """Weights of the anchors (`n ANCHORS`) for operating points (`n`): linear between two neighbours, in SUBSTEPS.
+    """Return the weights of the quality embeddings (`n QUALITY_EMBEDDINGS`) at operating points (`n`).
 
-    >>> anchor_weights(np.array([0, 11]))[:, :4].tolist()
+    They interpolate linearly between two neighbours, and add up to SUBSTEPS.
+
+    >>> embedding_weights(np.array([0, 11]))[:, :4].tolist()
     [[8, 0, 0, 0], [0, 5, 3, 0]]
     """
     distance: Ints = np.abs(points[:, None] - SUBSTEPS * np.arange(QUALITY_EMBEDDINGS))
@@ -189,5 +195,5 @@ def embedding_weights(points: Ints) -> Ints:
 
 
 def embedding_columns(points: Ints) -> Floats:
-    """The same as float32, `ANCHORS n`."""
+    """Return the transposed `embedding_weights` as float32 (`QUALITY_EMBEDDINGS n`)."""
     return np.ascontiguousarray(embedding_weights(points).T, np.float32)

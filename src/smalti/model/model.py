@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""A model: networks, priors, and what they are for. At run time the only user of onnxruntime.
+"""A model in memory, its networks, priors and operating points; it runs the networks.
 
-Networks are ONNX graphs; what goes in and out is told by the methods that run them. `bundle.py` keeps all in a file.
+The networks are ONNX graphs, and this is the only module that runs onnxruntime when images are packed or unpacked. The
+methods of `Model` say what each network takes and gives. `bundle.py` reads and writes a model as one file.
 """
 
 import os
@@ -23,72 +24,79 @@ from smalti.model.spatial_prior import SpatialPrior
 from smalti.util.parallel import once
 
 RUN_IMAGES = 64
-"""Images a network runs on at a time; more only costs memory."""
+"""A network runs on so many images at a time; more would only cost memory."""
 
 ANALYSIS, SYNTHESIS = "analysis.onnx", "synthesis.onnx"
 FEATURES, SPATIAL_ANALYSIS = "features.onnx", "local-analysis.onnx"
 POST_FILTER = "dequantiser.onnx"
 NETWORKS = (FEATURES, SYNTHESIS, ANALYSIS, SPATIAL_ANALYSIS, POST_FILTER)
 COARSE = 2
-"""Least error of images that are dequantised."""
+"""The post-filter runs on images whose largest error is at least this."""
 CORRECTION_BITS = 8
-"""The dequantiser corrects samples in units of the step between levels over 2^8."""
+"""The post-filter corrects a sample by multiples of the step between levels divided by 2^8."""
 
 Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A learned codec: networks, prior, and what they are for."""
+    """A learned codec: its networks, its priors, and the images and operating points that they are made for."""
 
     name: str
     id: bytes  # first 8 bytes of the SHA-256 of what decoding depends on
     image_shape: tuple[int, int, int]  # h w c
-    patches: int  # parts of an image, side by side, with a code of their own each
+    patches: int  # of an image; each has latents of its own
     grid: Grid
     prior: LatentPrior
     multipliers: NDArray[np.float64]  # POINTS: bits that a squared error of 1, on [0, 1] pixels, is worth
-    measured: tuple[OperatingPoint, ...]  # ways to code, as measured
+    measured: tuple[OperatingPoint, ...]  # on images that it was not trained on
     training: Mapping[str, Any]  # provenance: data, schedule, what it reached
-    networks: Mapping[str, bytes]  # ONNX, those of NETWORKS that there are
+    networks: Mapping[str, bytes]  # ONNX files by name, those of NETWORKS that the model has
     spatial: SpatialPrior | None = None
-    pixels: PixelPrior | None = None  # for coding by pixels
-    positions: tuple[int, int] = (0, 0)  # rows and columns of them, if there are local latents
+    pixels: PixelPrior | None = None  # if the model can code by pixels
+    positions: tuple[int, int] = (0, 0)  # rows and columns of positions, if there are spatial latents
     size: int = 0  # of the bundle, in bytes
-    threads: int = 0  # of the network engine; 0: one a core
+    threads: int = 0  # of onnxruntime; 0: one for each core
 
     @property
     def has_latents(self) -> bool:
-        """Whether it can code by latents."""
+        """Say whether the model can code by latents."""
         return SYNTHESIS in self.networks
 
     @property
     def can_encode(self) -> bool:
-        """Whether nothing is missing that the encoder needs; what needs no latents it can encode in any case."""
+        """Say whether no network of the encoder is missing; coding without latents needs none of them."""
         needed = {ANALYSIS} if self.spatial is None else {ANALYSIS, SPATIAL_ANALYSIS}
         return not self.has_latents or needed <= self.networks.keys()
 
     @once
     def operating_points(self) -> OperatingPoints:
-        """Ways to code an image, from the fewest bytes on."""
+        """Return the operating points of the model, in the order of their bytes."""
         return OperatingPoints(self.measured, self.multipliers, int(np.prod(self.image_shape)))
 
     @property
     def latents(self) -> int:
-        """Latents of a cell."""
+        """Return how many latents a patch has."""
         return self.prior.latents
 
     @property
     def spatial_shape(self) -> tuple[int, int, int]:
-        """Of the local latents of an image: c H W; c is 0 if there are none."""
+        """Return the shape of an image's spatial latents, c H W; c is 0 if there are none."""
         return (0 if self.spatial is None else self.spatial.mlp.latents, *self.positions)
 
     def pixels_for(self, channels: int) -> PixelPrior | None:
-        """What codes pixels of images of so many channels, if it can; one for gray takes channel by channel."""
+        """Return the prior that codes images of so many channels by pixels, or None.
+
+        A prior for gray images also codes colour images, one channel after another.
+        """
         return self.pixels if self.pixels is not None and self.pixels.window.channels in (1, channels) else None
 
     def fitting(self, point: OperatingPoint, shape: tuple[int, int, int]) -> OperatingPoint | None:
-        """`rung`, or the lowest one by pixels where latents do not suit images of `shape` (h w c); None if neither."""
+        """Return the operating point at which images of `shape` (h w c) are coded when `point` is asked for.
+
+        It is `point` itself if the model can code such images there. If it cannot, because the latents are made for
+        another shape, it is the point that codes by pixels with the fewest bytes; None if there is none.
+        """
         if not point.pixels and self.has_latents and shape == self.image_shape:
             return point
         lowest = self.operating_points.first_by_pixels
@@ -97,7 +105,10 @@ class Model:
         return point if point.pixels else self.operating_points.all[lowest]
 
     def post_filter(self, x: NDArray[np.uint8], errors: Ints) -> NDArray[np.uint8]:
-        """Images (`n h w` or `n h w c`), as their levels say, with their largest errors (`n`) to likelier ones."""
+        """Return likelier images for those that near-lossless quantisation gave (`n h w` or `n h w c`).
+
+        errors: the largest error of each image (`n`); images below COARSE come back unchanged.
+        """
         prior = self.pixels_for(x.shape[3] if x.ndim == 4 else 1)
         coarse = errors >= COARSE
         if prior is None or POST_FILTER not in self.networks or not coarse.any():
@@ -123,12 +134,13 @@ class Model:
         return images.reshape(len(x), -1, h, w).transpose(0, 2, 3, 1).reshape(x.shape)
 
     def analyse(self, pixels: NDArray[np.uint8], points: Ints) -> tuple[Floats, Floats]:
-        """g_a: images (`n h w` or `n h w c`), each for its operating point (`n`), to latents (`n*cells l`).
+        """Run g_a on images (`n h w` or `n h w c`), each at its operating point (`n`).
 
-        And what it found at the sites, for `analyse_local`.
+        Returns:
+            Latents (`n*patches l`), and the features of positions (`n j H W`) that `analyse_spatial` takes.
 
         Raises:
-            UsageError: the model came without what the encoder needs.
+            UsageError: the model came without the networks of the encoder.
         """
         if not self.can_encode:
             raise UsageError(
@@ -141,26 +153,30 @@ class Model:
         return y, positions[0] if positions else np.empty((len(x), 0, *self.positions), np.float32)
 
     def analyse_spatial(self, positions: Floats, features: Floats, points: Ints) -> Floats:
-        """The rest of g_a: what was found at the sites and features of the synthesis to local latents (`n c H W`)."""
+        """Run the rest of g_a: return spatial latents (`n c H W`).
+
+        positions: features of positions that `analyse` gave (`n j H W`).
+        features: what the decoder knows of the image: the result of `features` (`n k H W`).
+        """
         inputs = {"sites": positions, "features": features, "anchors": _embeddings(points)}
         (y,) = self._run(SPATIAL_ANALYSIS, inputs)
         self._check(SPATIAL_ANALYSIS, y, (len(points), *self.spatial_shape))
         return y
 
     def features(self, v: Ints, points: Ints) -> Floats:
-        """The first half of g_s: latents (`n*cells l`) at operating points (`n`) to features of sites (`n k H W`).
+        """Run the first half of g_s: latents (`n*patches l`) at operating points (`n`) to features (`n k H W`).
 
-        Without local latents there is no such half, and the latents stay what they are.
+        A model without spatial latents has no such half; the latents are then returned as they are.
         """
         latents = v.astype(np.float32)
         if self.spatial is None:
             return latents
         (features,) = self._run(FEATURES, {"v": latents, "anchors": _embeddings(points)})
         self._check(FEATURES, features, (len(points), self.spatial.features, *self.positions))
-        return features.clip(0, ACTIVATION_MAX)  # so that the proof of the prior holds for any bundle
+        return features.clip(0, ACTIVATION_MAX)  # the bounds proven for the spatial prior count on it
 
     def synthesise(self, features: Floats, u: Ints, points: Ints) -> NDArray[np.uint8]:
-        """The rest of g_s: features and local latents (`n c H W`) to images (`n h w` or `n h w c`)."""
+        """Run the rest of g_s: features and spatial latents (`n c H W`) to images (`n h w` or `n h w c`)."""
         h, w, c = self.image_shape
         inputs = {"anchors": _embeddings(points)}
         inputs |= {"v": features} if self.spatial is None else {"features": features, "u": u.astype(np.float32)}
@@ -170,7 +186,10 @@ class Model:
         return x_hat.reshape(-1, h, w) if c == 1 else x_hat
 
     def _run(self, network: str, inputs: Mapping[str, Floats]) -> list[Floats]:
-        """The results of a network, a few images at a time; an input has one or `cells` rows an image."""
+        """Return the results of a network, run on RUN_IMAGES images at a time.
+
+        An input has one row for each image, or one for each patch.
+        """
         try:
             session = self._sessions(os.getpid())[network]
             known = {i.name for i in session.get_inputs()}
@@ -193,11 +212,11 @@ class Model:
             raise ModelError(f"model {self.name}: {network} gives impossible numbers; use another bundle")
 
     def __getstate__(self) -> dict[str, Any]:
-        """What is pickled: all but the engine and what is derived."""
+        """Return what is pickled: the fields, without the engine and without cached values."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def _sessions(self, process: int) -> dict[str, ort.InferenceSession]:
-        """The engine, anew in a forked process, for its threads do not come along."""
+        """Return the sessions of the engine; a forked process starts new ones, for threads do not survive a fork."""
         if self.__dict__.get("_engine", (0, {}))[0] != process:
             _LEFT_ALONE.append(self.__dict__.get("_engine"))
             self.__dict__["_engine"] = (process, self._start())
@@ -219,7 +238,7 @@ class Model:
 
 
 _LEFT_ALONE: list[object] = []
-"""Engines of the process that this one was forked from: to end one would wait for threads that are not here."""
+"""Engines of the process that this one was forked from; ending one would wait for threads that do not exist here."""
 
 
 def _embeddings(points: Ints) -> Floats:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Zip files and npz files: the same bytes for the same contents, and read without trust in what they claim."""
+"""Zip and npz files in memory: written to the same bytes each time, read without trust in their sizes."""
 
 import io
 import math
@@ -11,16 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 MAX_BYTES = 64 << 20
-"""Of all that is read of a zip file, unpacked."""
+"""The most bytes that are read of a zip file, unpacked."""
 MAX_MEMBERS = 64
 _ENTRY = b"PK\1\2"
-"""Begins each entry of the list of members."""
+"""The bytes that begin each entry of the list of members."""
 _BY_CHANCE = 256
-"""More of these beginnings than this are no chance; a list of millions of members is not read at all."""
+"""Compressed data hold these bytes so often at most by chance; a list of millions of members is not read at all."""
 
 
 def zip_bytes(members: Mapping[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
-    """A zip file without the time of day."""
+    """Return a zip file of these members, without the time of day."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", method) as bundle:
         for member, data in members.items():
@@ -29,20 +29,20 @@ def zip_bytes(members: Mapping[str, bytes], method: int = zipfile.ZIP_DEFLATED) 
 
 
 def unzip(data: bytes, wanted: Container[str] | None = None) -> dict[str, bytes]:
-    """The members of a zip file, those wanted.
+    """Return the members of a zip file by their names; only those wanted, if `wanted` is given.
 
     Raises:
-        ValueError: there are too many, two of a name, they are too large, or packed in a rare way.
+        ValueError: there are too many members, or two of one name; they are too large, or neither stored nor deflated.
     """
     if data.count(_ENTRY) > _BY_CHANCE:
-        raise ValueError("too many members")
+        raise ValueError("the zip file has too many members")
     with zipfile.ZipFile(io.BytesIO(data)) as file:
         there = file.infolist()
         if len(there) > MAX_MEMBERS or len({info.filename for info in there}) != len(there):
-            raise ValueError(f"more than {MAX_MEMBERS} members, or two of one name")
+            raise ValueError(f"the zip file has more than {MAX_MEMBERS} members, or two of one name")
         there = [info for info in there if wanted is None or info.filename in wanted]
         if (size := sum(info.file_size for info in there)) > MAX_BYTES:
-            raise ValueError(f"members of {size} bytes; {MAX_BYTES} are allowed")
+            raise ValueError(f"the zip file has members of {size} bytes; {MAX_BYTES} are allowed")
         members = {}
         for info in there:
             if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
@@ -53,7 +53,7 @@ def unzip(data: bytes, wanted: Container[str] | None = None) -> dict[str, bytes]
 
 
 def npz_bytes(arrays: Mapping[str, NDArray[Any]]) -> bytes:
-    """As `numpy.savez`."""
+    """Return an npz file of these arrays, as `numpy.savez` writes it."""
     members = {}
     for name, array in arrays.items():
         file = io.BytesIO()
@@ -63,10 +63,10 @@ def npz_bytes(arrays: Mapping[str, NDArray[Any]]) -> bytes:
 
 
 def read_npz(data: bytes) -> dict[str, NDArray[Any]]:
-    """The arrays of an npz file.
+    """Return the arrays of an npz file by their names.
 
     Raises:
-        ValueError: as of `unzip`, or an array claims more than there is.
+        ValueError: `unzip` refuses the file, or an array claims another size than it has.
     """
     arrays = {}
     for name, member in unzip(data).items():

@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: MIT
-"""Ways to code an image, from the fewest bytes to the best: latents at an operating point, or pixels up to an error.
+"""The operating points of a model: measured rates and distortions, and which one a quality asks for.
 
-Each has been measured when the model was made. What a quality asks for is the way that costs least in bits and
-multiplier * squared error, where the multiplier rises with the quality: a few of the ways, rung by rung, make a ladder.
+An operating point codes an image by latents with given quantisation steps, or by pixels up to a given largest error.
+The rate (bytes) and the distortion (squared error) of each were measured on held-out images when the model was made.
+
+A quality stands for a Lagrange multiplier: the bits that a squared error of 1 is worth, which rises with the quality.
+It asks for the point that minimises bits + multiplier * squared error. The points that some multiplier asks for are
+those on the lower convex hull of all measured points; no other point is ever worth its bits (Shoham and Gersho 1988).
 """
 
 import operator
@@ -16,39 +20,47 @@ from smalti.errors import UsageError
 from smalti.model.masked_mlp import POINTS
 
 LMBDA = 0.08
-"""What a bit is worth when coding by pixels, as a squared error in squared steps between levels."""
+"""The Lagrange multiplier lambda of coding by pixels: the encoder minimises squared error + lambda * bits.
+
+The error is in units of the squared step between levels, so that one value serves all steps.
+"""
 QUALITIES = (1, 100)
+"""The lowest and the highest quality."""
 FINEST = (1, 0)
-"""Largest errors beyond the highest quality."""
+"""The largest errors of the points beyond the highest quality."""
 MULTIPLIERS = 400
-"""Tried, to find the ladder."""
+"""The convex hull is found by trying so many multipliers."""
 
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """A way to code, and what it did on images that the model was not trained on."""
+    """A setting of the encoder, with its rate and distortion on images that the model was not trained on."""
 
-    pixels: bool  # pixel by pixel; else by latents
-    setting: int  # the largest error of a level, or the operating point of latents
-    bytes: float  # an image, payload
-    psnr: float  # dB
+    pixels: bool  # whether it codes by pixels; if not, it codes by latents
+    setting: int  # by pixels: the largest error, 0 to 126; by latents: the index of the quantisation steps, 0 to 64
+    bytes: float  # of the payload of an image
+    psnr: float  # in dB
 
     @property
     def error(self) -> float:
-        """MSE, of pixels in [0, 1]."""
+        """Return the mean squared error, of pixels in [0, 1]."""
         return float(10 ** (-self.psnr / 10))
 
 
 def multiplier_of(error: int) -> float:
-    """Bits that a squared error of 1, on [0, 1] pixels, is worth when coding by pixels up to an error."""
+    """Return the multiplier of coding by pixels up to `error`: bits that a squared error of 1, on [0, 1], is worth."""
     return 255**2 / (LMBDA * (2 * error + 1) ** 2)
 
 
 class OperatingPoints:
-    """The rungs of a model for images of some size, each of more bytes and a higher PSNR than the one before."""
+    """The operating points that qualities choose from, each with more bytes and a higher PSNR than the one before."""
 
     def __init__(self, measured: Sequence[OperatingPoint], multipliers: NDArray[np.float64], samples: int) -> None:
-        """multipliers: of the operating points; samples: of an image."""
+        """Find the convex hull of the points that were measured.
+
+        multipliers: the Lagrange multipliers of coding by latents (`POINTS`).
+        samples: the number of samples in an image.
+        """
         by_latents = _all_points([point for point in measured if not point.pixels])
         by_pixels = [point for point in measured if point.pixels]
         self._ways, self._samples = [*by_latents, *by_pixels], samples
@@ -64,11 +76,11 @@ class OperatingPoints:
             self.by_quality = tuple(by_latents)
         top = self.by_quality[-1] if by_pixels else None
         self.all = self.by_quality if top is None else (*self.by_quality, *(replace(top, setting=e) for e in FINEST))
-        """Those and finer ones than any quality asks for, the last of them lossless."""
+        """The points of `by_quality`, and finer ones than any quality asks for; the last is lossless."""
 
     @property
     def first_by_pixels(self) -> int | None:
-        """Place of the lowest of `all` that codes by pixels, if any does."""
+        """Return the index in `all` of the lowest point that codes by pixels, or None."""
         return next((i for i, point in enumerate(self.all) if point.pixels), None)
 
     def _cheapest(self, multiplier: float) -> OperatingPoint:
@@ -78,10 +90,10 @@ class OperatingPoints:
         )
 
     def of_quality(self, quality: int) -> OperatingPoint:
-        """The rung of a quality.
+        """Return the operating point that a quality asks for.
 
         Raises:
-            UsageError: it is not from 1 to 100.
+            UsageError: the quality is not from 1 to 100.
         """
         check_quality(quality)
         share = (quality - QUALITIES[0]) / (QUALITIES[1] - QUALITIES[0])
@@ -91,10 +103,10 @@ class OperatingPoints:
 
 
 def check_quality(quality: int) -> None:
-    """Refuse what is no quality.
+    """Refuse a quality that is no whole number from 1 to 100.
 
     Raises:
-        UsageError: it is not from 1 to 100.
+        UsageError: it is none.
     """
     try:
         possible = QUALITIES[0] <= operator.index(quality) <= QUALITIES[1]
@@ -105,7 +117,7 @@ def check_quality(quality: int) -> None:
 
 
 def _all_points(measured: Sequence[OperatingPoint]) -> list[OperatingPoint]:
-    """All operating points, from those that were measured."""
+    """Return the points of all quantisation steps, interpolated between those that were measured."""
     if not measured:
         return []
     known, points = [point.setting for point in measured], range(POINTS)

@@ -1,13 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""Coding pixels themselves: how likely each sample is, given those above it and to its left. Integers only.
+"""The pixel prior: how likely each sample is, given the causal window above it and to its left.
 
-A sample is a pixel, or a channel of one. Its level is its value in steps of 2E + 1, where E is the largest error that
-its image is meant to have; with E = 0 that is the value. A small network looks at a causal window of values as the
-decoder knows them, is told E, and gives a mixture of logistics for the next one.
-
-All images of a block go together, those of several blocks too, and within an image as many rows as can: a sample only
-waits for those in its window, so row after row follows the one above it at a distance (a wavefront). A level is coded
-in up to three symbols: whether it is 0, which sixteen levels it is among, and which of those.
+It computes in integers only. A sample is a pixel, or a channel of one. Its level is its value divided by 2E + 1 and
+rounded, where E is the largest error that its image may have (near-lossless quantisation, as JPEG-LS's NEAR); with
+E = 0 the level is the value. A small network takes the causal window of values as the decoder knows them, and E, and
+gives a discretised mixture of logistics for the next level (as in PixelCNN++, Salimans et al. 2017).
 """
 
 from dataclasses import dataclass
@@ -23,13 +20,13 @@ from smalti.util.parallel import once
 ROWS = COLUMNS = 64
 """Rows and columns (pixels) that have biases of their own; those beyond share the last."""
 LEVEL_UNITS = 16
-"""Units of the logistics from one level of a sample to the next."""
+"""The units of the logistics from one sample value to the next."""
 SAMPLE_MAX = 255
 MAX_ERROR = 126
 MAX_UNITS, MAX_COMPONENTS = 1 << 12, 32
-"""Of a layer, and of the mixture of a sample."""
+"""The most units of a layer, and the most logistics of a mixture."""
 DTYPES = [np.dtype(np.int16), np.dtype(np.int32), np.dtype(np.uint8)]
-"""Of weights, biases and shifts; the proof of the bound counts on them."""
+"""The types of weights, biases and shifts; the proof that sums are exact counts on them."""
 
 Samples = NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -37,7 +34,7 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Window:
-    """What the network sees of an image, in pixels and channels."""
+    """The size of the causal window: the part of an image that the network sees, in pixels and channels."""
 
     channels: int
     above: int  # rows
@@ -48,19 +45,20 @@ class Window:
         if self.channels not in (1, 3) or not (
             1 <= self.above <= 64 and 0 <= self.reach <= 64 and 1 <= self.left <= 64
         ):
-            raise ValueError(f"pixels: a window that cannot be: {self}")
+            raise ValueError(f"pixel prior: the window is impossible: {self}")
 
     @property
     def samples(self) -> int:
-        """How many samples that is."""
+        """Return how many samples the window holds."""
         return self.above * (2 * self.reach * self.channels + 1) + self.left * self.channels
 
 
 @dataclass(frozen=True, eq=False)
 class PixelPrior:
-    """The network. Layer i gives `(w x + b) >> s`; the first also adds biases of the row, the column, the error.
+    """The network that codes pixels: a residual MLP in integers.
 
-    All but the last are clipped to 0 .. ACTIVATION_MAX, and from the second on their input is added before that.
+    A layer gives `(w x + b) >> s`. The first also adds biases of the row, the column and the largest error. All but
+    the last are clipped to 0 .. ACTIVATION_MAX; from the second on they add their input before that.
 
     Raises:
         ValueError: shapes do not fit, or a sum could leave what float32 holds exactly.
@@ -78,43 +76,43 @@ class PixelPrior:
     def __post_init__(self) -> None:
         inputs, top = self.window.samples, SAMPLE_MAX
         if not 2 <= len(self.weights) == len(self.biases) == len(self.shifts):
-            raise ValueError("pixels: layers without all of their parts")
+            raise ValueError("pixel prior: there are too few layers, or layers without all of their parts")
         width = len(self.weights[0])
         if self.outputs % 3 != 2 or self.components > MAX_COMPONENTS or width > MAX_UNITS:
-            raise ValueError(f"pixels: layers of {width} units, {self.outputs} outputs: no mixture, or too large")
+            raise ValueError(f"pixel prior: {width} units, {self.outputs} outputs: they are no mixture, or too large")
         for i, (w, b, s) in enumerate(zip(self.weights, self.biases, self.shifts, strict=True)):
             outputs = width if i + 1 < len(self.weights) else len(w)
             shapes = w.shape == (outputs, inputs) and b.shape == s.shape == (outputs,)
             if not shapes or [w.dtype, b.dtype, s.dtype] != DTYPES:
-                raise ValueError(f"pixels: layer {i + 1} is not what it should be")
+                raise ValueError(f"pixel prior: layer {i + 1} is not what it should be")
             worst = abs_sums(w) * top + np.abs(b.astype(np.int64))
             if i == 0:
                 lengths = ROWS, COLUMNS * self.window.channels, MAX_ERROR + 1
                 for places, n in zip((self.rows, self.columns, self.errors), lengths, strict=True):
                     if places.shape != (n, outputs) or places.dtype != np.int32:
-                        raise ValueError("pixels: the biases of rows, columns and errors are not what they should be")
+                        raise ValueError("pixel prior: biases of rows, columns and errors are not of the right shapes")
                     worst += np.abs(places.astype(np.int64)).max(0)
             if s.max() > 24:
-                raise ValueError(f"pixels: a shift of {s.max()} in layer {i + 1}; allowed are 0 to 24")
+                raise ValueError(f"pixel prior: layer {i + 1} has a shift of {s.max()}; allowed are 0 to 24")
             if worst.max() >= EXACT:
                 raise ValueError(
-                    f"pixels: a sum of layer {i + 1} could reach {worst.max()}, beyond the {EXACT} allowed"
+                    f"pixel prior: a sum of layer {i + 1} could reach {worst.max()}, beyond the {EXACT} allowed"
                 )
             inputs, top = outputs, ACTIVATION_MAX
 
     @property
     def outputs(self) -> int:
-        """Of the network, for a sample."""
+        """Return how many outputs the network has for a sample."""
         return len(self.weights[-1])
 
     @property
     def components(self) -> int:
-        """Logistics of a sample."""
+        """Return how many logistics the mixture of a sample has."""
         return (self.outputs + 1) // 3
 
     @once
     def _layers(self) -> list[tuple[Floats, Floats]]:
-        """Weights (`inputs outputs`) and biases, times 2^-shift in float32, which changes no digit."""
+        """Return weights (`inputs outputs`) and biases, times 2^-shift in float32, which is exact."""
         layers = []
         for w, b, s in zip(self.weights, self.biases, self.shifts, strict=True):
             scale = _power(s)
@@ -129,9 +127,10 @@ class PixelPrior:
         return rows, columns + bias, errors
 
     def mixtures(self, windows: Samples, rows: Ints, columns: Ints, errors: Ints) -> Ints:
-        """Windows (`n window`) at rows and columns (`n`, those of the biases) of images to outputs (`n outputs`).
+        """Return the outputs of the network (`n outputs`) for causal windows (`n window`).
 
-        errors: the largest of each image (`n`), or one for all.
+        rows, columns: indices of the biases of each sample's row and column (`n`).
+        errors: the largest error of each sample's image (`n`), or one for all.
         """
         of_rows, of_columns, of_errors = self._places
         (first, _), *rest = self._layers
@@ -154,22 +153,22 @@ class PixelPrior:
 
 
 def _power(shifts: NDArray[np.uint8]) -> Floats:
-    """2^-shift, exactly."""
+    """Return 2^-shift, exactly."""
     power: Floats = np.ldexp(np.float32(1), -shifts.astype(np.int32))
     return power
 
 
 def level_count(errors: Ints) -> Ints:
-    """How many levels samples have in images of those largest errors."""
+    """Return how many levels the samples of an image can have, for each of the largest errors."""
     return (SAMPLE_MAX + errors) // (2 * errors + 1) + 1
 
 
 def to_levels(samples: Samples, errors: Ints) -> Ints:
-    """Samples to levels; errors: one for all, or an array that goes with them."""
+    """Return the levels of samples; errors: one for all samples, or an array that broadcasts with them."""
     levels: Ints = (samples.astype(np.int64) + errors) // (2 * errors + 1)
     return levels
 
 
 def to_samples(levels: Ints, errors: Ints) -> Samples:
-    """Levels to samples."""
+    """Return the samples that levels stand for."""
     return (levels * (2 * errors + 1)).clip(0, SAMPLE_MAX).astype(np.uint8)

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: MIT
-"""Local latents: a few at each site of an image, 4x4 pixels, and how likely their symbols are. Integers only.
+"""The prior of the spatial latents, a few for every 4x4 pixels: how likely their symbols are.
 
-A masked MLP gives each local latent of a site one logistic, from the synthesis' features of that site and the latents
-before it there. The sites are as on a checkerboard (He et al. 2021): the odd ones, which come second, also see their
-four even neighbours. The logistic's place and width, counted in steps, choose one of a few tables of frequencies.
+It computes in integers only. A masked MLP gives each spatial latent of a position one logistic, from the synthesis'
+features of that position and the latents before it there. The positions are coded in two passes, as the squares of a
+checkerboard (He et al. 2021, checkerboard context model): the odd ones come second and also see their four even
+neighbours. The centre and the width of the logistic, counted in quantisation steps, choose one of a few tables of
+frequencies.
 """
 
 from collections.abc import Iterator
@@ -19,22 +21,22 @@ from smalti.model.masked_mlp import ACTIVATION_MAX, POINTS, MaskedMLP, Steps, em
 from smalti.util.parallel import once
 
 SYMBOL_MAX = 448
-"""Of the absolute value of a symbol that an encoder may choose."""
+"""The largest absolute value of a symbol that an encoder may choose."""
 LEAST_STEP = -(-LATENT_MAX // SYMBOL_MAX)
-"""With a finer one, the largest latents would have symbols beyond that."""
+"""The finest quantisation step; with a finer one, the largest latents would need symbols beyond SYMBOL_MAX."""
 BASE_MAX = 64
-"""Of the absolute value of the symbol that counts as the one nearest to the logistic's centre."""
+"""The largest absolute value of the base: the symbol that is taken as the nearest to the logistic's centre."""
 REACH = SYMBOL_MAX + BASE_MAX
-"""So far from that one a table goes."""
+"""A table holds the symbols that are at most this far from the base."""
 SHARES = 8
-"""Places of the centre between two symbols that tables tell apart."""
+"""The tables tell apart so many places of the centre between two symbols."""
 WIDTHS = 37
-"""Widths that tables tell apart: 2^((i-20)/4) steps."""
+"""The tables tell apart so many widths: 2^((i-20)/4) steps."""
 WIDTH_LOW = 40
-"""Eighths of an octave that the narrowest table is below a step."""
+"""The narrowest table is for a width so many eighths of an octave below one step."""
 INVERSE_BITS = 16
 ONE = 128
-"""The 1.0 of training, of all inputs of the network."""
+"""The integer that stands for 1.0 in the inputs of the network."""
 OUTPUTS = 2
 
 Floats = NDArray[np.float32]
@@ -42,78 +44,81 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True, eq=False)
 class SpatialPrior:
-    """The network, the tables and the steps. `p`: POINTS, `c`: local latents of a site.
+    """The masked MLP, the tables and the quantisation steps. `p`: POINTS, `c`: spatial latents of a position.
 
     Raises:
         ValueError: shapes do not fit, or an array is not what it should be.
     """
 
-    mlp: MaskedMLP  # context: features, 4c neighbours, whether odd
+    mlp: MaskedMLP  # its context: features, 4c latents of neighbours, whether the position is odd
     tables: NDArray[np.int32]  # WIDTHS SHARES 2*REACH+1: frequencies, each row summing to 2^24
     steps: Ints  # p c, from 1 to LATENT_MAX
-    octaves: Ints  # p c: of the steps, in eighths
-    active: NDArray[np.bool_]  # p c: whether the latent is coded at all; else it is 0
+    octaves: Ints  # p c: log2 of the steps, in eighths
+    active: NDArray[np.bool_]  # p c: whether the latent is coded; it is 0 if not
 
     def __post_init__(self) -> None:
         c = self.mlp.latents
         if self.features < 1 or len(self.mlp.w3) != OUTPUTS * c or self.mlp.largest != ACTIVATION_MAX:
-            raise ValueError("local prior: a network of another kind")
+            raise ValueError("spatial prior: the network is of another kind")
         if self.tables.shape != (WIDTHS, SHARES, 2 * REACH + 1) or self.tables.dtype.kind not in "iu":
-            raise ValueError(f"local prior: tables of shape {self.tables.shape}")
+            raise ValueError(f"spatial prior: the tables are of shape {self.tables.shape}")
         if self.tables.min() < 1 or (self.tables.sum(2, dtype=np.int64) != TOTAL).any():
-            raise ValueError("local prior: a table does not sum to 2^24")
+            raise ValueError("spatial prior: a table does not sum to 2^24")
         for array in (self.steps, self.octaves, self.active):
             if array.shape != (POINTS, c):
-                raise ValueError(f"local prior: an array of shape {array.shape}")
+                raise ValueError(f"spatial prior: an array is of shape {array.shape}")
         if self.steps.min() < 1 or self.steps.max() > LATENT_MAX or np.abs(self.octaves).max() > 1 << 10:
-            raise ValueError(f"local prior: steps must be from 1 to {LATENT_MAX}")
+            raise ValueError(f"spatial prior: steps must be from 1 to {LATENT_MAX}")
 
     @property
     def features(self) -> int:
-        """Channels of the synthesis' features."""
+        """Return how many channels the synthesis' features have."""
         return self.mlp.context - 4 * self.mlp.latents - 1
 
     @once
     def inverses(self) -> Ints:
-        """Of the steps (`p c`): how many SHARES a unit is, times 2^INVERSE_BITS."""
+        """Return the inverses of the steps (`p c`): SHARES in a unit of the latents, times 2^INVERSE_BITS."""
         result: Ints = ((SHARES << INVERSE_BITS) + self.steps // 2) // self.steps
         return result
 
     @once
     def starts(self) -> Ints:
-        """The sum of the frequencies of all smaller entries, for every entry of the tables."""
+        """Return the cumulative frequencies: for every entry of a table, the sum of all entries before it."""
         tables = self.tables.astype(np.int64)
         starts: Ints = tables.cumsum(2) - tables
         return starts
 
     @once
     def costs(self) -> NDArray[np.float64]:
-        """Bits of every entry of the tables."""
+        """Return the bits that a symbol costs, for every entry of the tables."""
         costs: NDArray[np.float64] = PRECISION - np.log2(self.tables.astype(np.float64))
         return costs
 
 
 @dataclass(frozen=True, eq=False)
 class SpatialColumn:
-    """What one local latent may be at some sites, in the order of the stream: table by table."""
+    """The distributions of one spatial latent at some positions, in the order of the stream: table by table."""
 
     latent: int
-    rows: Ints  # m: which sites, those of all images in a row (n*H*W)
-    base: Ints  # m: symbol nearest to the centre of the logistic
+    rows: Ints  # m: indices of the positions, among those of all images (n*H*W)
+    base: Ints  # m: the symbol nearest to the centre of the logistic
     table: Ints  # m: index of the table (of WIDTHS*SHARES), never falling
 
     def spans(self) -> Iterator[tuple[slice, int]]:
-        """Each stretch of sites that share a table, and the table."""
+        """Yield each stretch of positions that share a table, and the index of the table."""
         starts = np.flatnonzero(np.diff(self.table, prepend=-1)).tolist()
         for start, end in zip(starts, [*starts[1:], len(self.table)], strict=False):
             yield slice(start, end), int(self.table[start])
 
 
 class SpatialWalk:
-    """A walk over the local latents of images, even sites first, then latent by latent, told the ones before."""
+    """A walk over the spatial latents of images in coding order: even positions first, and latent by latent in each.
+
+    The caller tells it the symbols of each column before it computes the next one.
+    """
 
     def __init__(self, prior: SpatialPrior, features: Floats, points: Ints) -> None:
-        """features: `n k H W`, integers; points: `n`."""
+        """Begin a walk with features (`n k H W`, integers) at operating points (`n`)."""
         n, _, h, w = features.shape
         self.prior, self.points, self._shape = prior, points.repeat(h * w), (n, h, w)
         self._features = features.transpose(1, 0, 2, 3).reshape(-1, n * h * w)
@@ -122,7 +127,7 @@ class SpatialWalk:
         self.symbols = np.zeros_like(self._u)
 
     def columns(self) -> Iterator[SpatialColumn]:
-        """Each of them wants a call of `take` before the next."""
+        """Yield the columns; each needs a call of `take` before the next one is asked for."""
         for odd in (False, True):
             rows = np.flatnonzero(self._odd == odd)
             active = self.prior.active[self.points[rows]].T  # c m
@@ -147,14 +152,18 @@ class SpatialWalk:
         return SpatialColumn(i, rows[order], base[order], table[order])
 
     def take(self, column: SpatialColumn, symbols: Ints) -> None:
-        """The latents of `column` are `symbols`."""
+        """Set the latents of `column` to `symbols`."""
         self.symbols[column.latent, column.rows] = symbols
         steps = self.prior.steps[self.points[column.rows], column.latent]
         self._u[column.latent, column.rows] = to_latents(symbols, steps)
 
 
 def choose(prior: SpatialPrior, outputs: Ints, points: Ints, i: Ints | int) -> tuple[Ints, Ints]:
-    """Outputs (`... 2`) at operating points for latent `i` to the symbols nearest to the centres, and the tables."""
+    """Return the symbols nearest to the centres, and the indices of the tables, for latent `i`.
+
+    outputs: what the network gave (`... 2`): centre and width of each logistic.
+    points: the operating points of the same shape, without the last axis.
+    """
     centre = outputs[..., 0].clip(-LATENT_MAX, LATENT_MAX)
     share = (centre * prior.inverses[points, i] + (1 << INVERSE_BITS - 1)) >> INVERSE_BITS
     base = ((share + SHARES // 2) >> 3).clip(-BASE_MAX, BASE_MAX)  # SHARES is 2^3
@@ -164,30 +173,30 @@ def choose(prior: SpatialPrior, outputs: Ints, points: Ints, i: Ints | int) -> t
 
 
 def nearest_spatial(prior: SpatialPrior, y: Floats, points: Ints) -> Ints:
-    """Local latents (`n c H W`) of images at operating points (`n`) to the nearest symbols that may be coded."""
+    """Return the nearest symbols that may be coded, for spatial latents (`n c H W`) at operating points (`n`)."""
     symbols = np.rint(y / prior.steps[points][:, :, None, None]).astype(np.int64).clip(-SYMBOL_MAX, SYMBOL_MAX)
     symbols[~prior.active[points]] = 0
     return symbols
 
 
 def spatial_latents(prior: SpatialPrior, symbols: Ints, points: Ints) -> Ints:
-    """Symbols (`n c H W`) of images at operating points (`n`) to local latents."""
+    """Return the spatial latents of symbols (`n c H W`) of images at operating points (`n`)."""
     return to_latents(symbols, prior.steps[points][:, :, None, None])
 
 
 def inputs(u: Ints) -> Ints:
-    """Local latents as the network takes them."""
+    """Return spatial latents as the network takes them: halved, and clipped."""
     return (u >> 1).clip(-ACTIVATION_MAX, ACTIVATION_MAX)
 
 
 def odd_positions(h: int, w: int) -> NDArray[np.bool_]:
-    """Which of `h w` sites are odd."""
+    """Return which of `h w` positions are odd, as on a checkerboard."""
     odd: NDArray[np.bool_] = (np.arange(h)[:, None] + np.arange(w)) % 2 == 1
     return odd
 
 
 def neighbours(u: Ints) -> Ints:
-    """Of each site of `c n H W` the latents above, below, to the left, to the right, 0 beyond the edge: `4c n H W`."""
+    """Return the latents above, below, left and right of each position of `c n H W`, as `4c n H W`; 0 beyond edges."""
     p = np.pad(u, ((0, 0), (0, 0), (1, 1), (1, 1)))
     around: Ints = np.concatenate([p[:, :, :-2, 1:-1], p[:, :, 2:, 1:-1], p[:, :, 1:-1, :-2], p[:, :, 1:-1, 2:]])
     return around
@@ -230,7 +239,7 @@ def spatial_costs(
 
 
 def spatial_bits(prior: SpatialPrior, symbols: Ints, features: Floats, points: Ints) -> NDArray[np.float64]:
-    """What the symbols (`n c H W`) of images take in an ideal coder (`n`)."""
+    """Return the bits that the symbols (`n c H W`) of each image take of an ideal coder (`n`)."""
     if not prior.active[points].any():
         return np.zeros(len(points))
     total: NDArray[np.float64] = spatial_costs(prior, symbols, features, points)[0].sum((1, 2, 3))

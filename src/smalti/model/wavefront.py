@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The order in which the samples of images are coded, and the frequencies of their symbols. Integers only."""
+"""Walk over the samples of images in the order of coding; compute their frequencies. Integers only."""
 
 import itertools
 from collections.abc import Iterator
@@ -12,23 +12,23 @@ from smalti.model.pixel_prior import COLUMNS, LEVEL_UNITS, ROWS, PixelPrior, Sam
 from smalti.util.parallel import once
 
 NIBBLE = 16
-"""Levels that the second symbol of a sample does not tell apart."""
+"""The number of levels that the second symbol of a sample does not tell apart."""
 KIND = 16
-"""Added to a symbol for each symbol of its sample that comes before it."""
+"""The number that is added to a symbol for each symbol of its sample that comes before it."""
 Coded = tuple[Ints, Ints, Ints, Ints, Ints]
-"""Of symbols: which samples, kinds, the distribution below each and up to each, and the largest value of both."""
+"""Symbols: their samples, kinds, the distribution below each and up to each, and the largest value of both."""
 Place = tuple[Ints, Ints, Ints]
-"""Of samples: their images, rows and columns, each `k`."""
+"""The places of `k` samples: their images, rows and columns (`k` each)."""
 
 
 class Wavefront:
-    """A walk over the samples of images, those that wait for nothing at a time. Images may be of several sizes.
+    """A walk over the samples of images of any sizes; each step takes all samples whose causal windows are complete.
 
     `samples` (`n h m`) fills up as levels are taken; of an image that is smaller than others, only a part counts.
     """
 
     def __init__(self, prior: PixelPrior, sides: Ints, errors: Ints) -> None:
-        """sides: of each image, its rows and the samples of a row (`n 2`). errors: the largest of each image (`n`)."""
+        """sides: the rows of each image and the samples of a row (`n 2`). errors: the largest of each image (`n`)."""
         self.prior, self.errors = prior, errors
         self._heights, self._widths = sides.T
         n, (h, m), window = len(sides), sides.max(0).tolist(), prior.window
@@ -48,14 +48,14 @@ class Wavefront:
 
     @property
     def samples(self) -> Samples:
-        """Those of the images, `n h m`."""
+        """The samples that were taken so far (`n h m`)."""
         _, _, m = self._shape
         return self._padded[:, self.prior.window.above :, self._side : self._side + m]
 
     def steps(self) -> Iterator[tuple[Place, Mixture]]:
-        """Where the next samples are, row after row and there image after image, and their mixtures.
+        """Yield the places of the next samples, row after row and there image after image, and their mixtures.
 
-        Each wants a call of `take`.
+        Each step must be followed by a call of `take`.
         """
         _, h, m = self._shape
         for at in range((h - 1) * self.lag + m):
@@ -77,7 +77,7 @@ class Wavefront:
         return outputs
 
     def _windows(self, place: Place) -> Samples:
-        """What the network sees of those samples (`k window`)."""
+        """Return the causal windows of those samples (`k window`)."""
         window, (images, rows, columns) = self.prior.window, place
         reach, left, wide = window.reach * window.channels, window.left * window.channels, window.above
         x = np.empty((len(images), window.samples), np.uint8)
@@ -90,23 +90,23 @@ class Wavefront:
         return x
 
     def take(self, place: Place, levels: Ints) -> None:
-        """The samples there have these levels."""
+        """Set the levels of the samples at these places."""
         images, rows, columns = place
         above = self.prior.window.above
         self._padded[images, rows + above, columns + self._side] = to_samples(levels, self.errors[images])
 
 
 class SampleTables:
-    """The frequencies of the symbols of some samples, in the order of coding; later ones are told the ones before."""
+    """The frequencies of the symbols of some samples, in the order of coding; later ones depend on the ones before."""
 
     def __init__(self, logistics: Logistics, mixture: Mixture, errors: Ints, least: int) -> None:
-        """errors: of each sample's image (`n`); least: the smallest that an image of the block may have."""
+        """errors: those of each sample's image (`n`); least: the smallest that an image of the block may have."""
         self.errors = errors
         self._logistics, self._mixture, self._least = logistics, mixture, least
 
     @property
     def levels(self) -> Ints:
-        """How many levels the samples have (`n`)."""
+        """The number of levels of each sample (`n`)."""
         return level_count(self.errors)
 
     @once
@@ -115,11 +115,11 @@ class SampleTables:
 
     @property
     def _most(self) -> int:
-        """Levels that a sample can have."""
+        """The largest number of levels that a sample of the block may have."""
         return int(level_count(np.array(self._least)))
 
     def below(self, levels: Ints) -> Ints:
-        """The cumulative distribution, up to 2^28, below levels (`n e`) of at least 1; beyond the last it is all."""
+        """Return the cumulative distribution, up to 2^28, below levels (`n e`) of at least 1; 2^28 beyond the last."""
         errors = self.errors[:, None]
         edges = (2 * (levels * (2 * errors + 1) - errors) - 1) * LEVEL_UNITS
         below = mixture_cdf(self._logistics, self._mixture, edges).astype(np.int64)
@@ -127,7 +127,7 @@ class SampleTables:
         return result
 
     def part(self, rows: Ints) -> "SampleTables":
-        """The tables of some of the samples."""
+        """Return the tables of the samples `rows`."""
         centres, widths, logits = self._mixture
         mixture = centres[rows], widths[rows], logits[rows]
         return SampleTables(self._logistics, mixture, self.errors[rows], self._least)
@@ -154,12 +154,12 @@ class SampleTables:
         yield rest, 2 * KIND + last, below - low, ends[3].clip(low, high) - low, high - low
 
     def of_zeros(self) -> Ints:
-        """For each sample: level 0, or another."""
+        """Return the frequencies of level 0 and of all others, for each sample (`n 2`)."""
         first = (self._zero * (TOTAL - 2) >> WHOLE_BITS) + 1
         return np.stack([first, TOTAL - first], 1)
 
     def of_nibbles(self) -> Ints:
-        """Which sixteen levels those that are not 0 are among."""
+        """Return the frequencies of each sixteen levels, for samples whose level is not 0 (`n k`)."""
         starts = np.arange(NIBBLE, self._most, NIBBLE)
         inner = self.below(np.tile(starts, (len(self._zero), 1)))
         ends = np.full((len(self._zero), 1), WHOLE, np.int64)
@@ -167,7 +167,7 @@ class SampleTables:
         return _conditional(self._bounds)
 
     def of_rest(self, nibbles: Ints) -> Ints:
-        """Which of those."""
+        """Return the frequencies of the levels among the sixteen that `of_nibbles` led to (`n k`)."""
         low, high = (np.take_along_axis(self._bounds, nibbles[:, None] + i, 1) for i in (0, 1))
         inner = self.below(nibbles[:, None] * NIBBLE + np.arange(1, min(NIBBLE, self._most)))
         return _conditional(np.concatenate([low, inner.clip(low, high), high], 1))
@@ -180,7 +180,7 @@ def table_sizes(least: int) -> tuple[int, int, int]:
 
 
 def _conditional(bounds: Ints) -> Ints:
-    """Frequencies (`n k`) of being between one of `bounds` (`n k+1`, rising) and the next, given that it is one."""
+    """Return the frequencies (`n k`) of each interval between neighbours of `bounds` (`n k+1`, rising)."""
     k = bounds.shape[1] - 1
     whole = np.maximum(bounds[:, -1:] - bounds[:, :1], 1)
     cumulative = (bounds - bounds[:, :1]) * (TOTAL - k) // whole

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: MIT
-"""Rate control: what the caller asked for, and how it is met."""
+"""Rate control: the targets that callers ask for, and how they are met."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A largest error for every sample, 0 being lossless: by pixels, or by the fallback where that takes fewer bytes."""
+"""Meet a largest error of every sample (0: lossless), by pixels or by the fallback."""
 
 import zlib
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ def _or_fallback(x: Pixels, block: Block, max_error: int) -> Block:
 
 
 def replace_by_fallback(block: Block, records: dict[int, bytes]) -> Block:
-    """Return the block with some images, by their numbers, as these records of the fallback."""
+    """Return the block with the images of these numbers coded by the fallback, as these records."""
     if not records:
         return block
     rows = np.array(sorted(records))
@@ -39,9 +39,9 @@ def replace_by_fallback(block: Block, records: dict[int, bytes]) -> Block:
 
 
 def exactly_where_cheaper(x: Pixels, block: Block, model: Model) -> Block:
-    """Return the block with those of its images `x` kept exactly that take fewer bytes so.
+    """Return the block with those of its images `x` coded losslessly that take fewer bytes losslessly.
 
-    They are coded by pixels without an error where latents had been tried, or by the fallback.
+    They are coded by pixels, if the block has images by latents, or by the fallback.
     """
     rows = np.flatnonzero(unlike(x, block))
     if not len(rows):

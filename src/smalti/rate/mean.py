@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""A mean over all images: blocks at two neighbouring operating points, as many at the higher one as it takes.
+"""Meet a mean over all images: blocks at two neighbouring operating points, in the right proportion.
 
-All blocks at the lowest point, then the first block one point higher, then the first two, and so on to all blocks at
-the highest point: that is one scale of steps on which the squared error falls and the bytes rise. The place on it is
-guessed from a sample. Then only those blocks are coded that the place needs, and those at which it moves.
+There is one scale of steps, on which the squared error falls and the bytes rise: it starts with all blocks at the
+lowest point; a step moves the next block one point higher; it ends with all blocks at the highest point. A sample of
+the images gives a first guess of the step that is just enough. Then only those blocks are coded that the guesses need.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -21,20 +21,20 @@ from smalti.rate.target import Sealed, Target, code_at, code_blocks, seal_block
 from smalti.types import Pixels, Shape, shape_of
 
 SAMPLE_IMAGES, OPTIMISED_SAMPLE_IMAGES = 256, 64
-"""Images on which an operating point is looked for first, without rate-distortion optimisation and with it."""
+"""The number of images in the sample that gives the first guess, without rate-distortion optimisation and with it."""
 
 
 def encode_parts(
     parts: Iterable[Pixels], model: Model, target: Target, effort: Effort, overhead: Callable[[Sequence[Pixels]], int]
 ) -> Iterator[Sealed]:
-    """Yield a block for each of `parts` (images, `n h w` or `n h w c`; shapes may change from part to part), as asked.
+    """Yield an encoded block for each of `parts` (images, `n h w` or `n h w c`, of any shapes), to meet the target.
 
-    They are taken as they are needed; for a mean, all at once.
+    Parts are taken as they are needed; for a mean, all at once.
 
-    overhead: bytes of the file besides the payloads of such parts, for a target in bytes.
+    overhead: a function that returns the bytes of the file besides the payloads of its parts, for a target in bytes.
 
     Raises:
-        UsageError: what is asked cannot be had.
+        UsageError: the target cannot be met.
     """
     if not target.is_mean:
         return (seal_block(x, block, model) for x, block in code_blocks(parts, model, target, effort))
@@ -47,11 +47,13 @@ class _Coded:
     """A block at an operating point."""
 
     sealed: Sealed
-    value: float  # what the mean is about: the squared error of the images, or the bytes of the payload
+    value: float  # the summand of the mean: the squared error of the images, or the bytes of the payload
 
 
 @dataclass
 class _Mean:
+    """The search for the step of the scale that is just enough, and the blocks that it has coded so far."""
+
     parts: list[Pixels]
     model: Model
     target: Target
@@ -64,7 +66,7 @@ class _Mean:
         self._last = (len(self.points) - 1) * len(self.parts)
 
     def blocks(self) -> Iterator[Sealed]:
-        """Yield all blocks."""
+        """Yield all blocks, such that the mean is met."""
         step = self._first_enough()
         if step is None:
             self._check_psnr()
@@ -98,8 +100,8 @@ class _Mean:
             if (point, block) not in self._known:
                 missing.setdefault(point, []).append(block)
         for point, blocks in missing.items():
-            some = code_at([self.parts[block] for block in blocks], self.points[point], self.model, self.effort)
-            for block, (x, coded) in zip(blocks, some, strict=True):
+            several = code_at([self.parts[block] for block in blocks], self.points[point], self.model, self.effort)
+            for block, (x, coded) in zip(blocks, several, strict=True):
                 self._known[point, block] = self._coded(x, coded)
         return [self._known[place].value for place in places]
 
@@ -163,7 +165,7 @@ class _Mean:
 
         low, high = 0, len(self.points) - 1
         point, width = max(0, min(self._expected(), high - 1)), 1
-        while low < high:  # steps that grow from the expected point, then a bisection
+        while low < high:  # steps from the expected point, each twice as long, then a bisection
             if self._enough(value(point), n):
                 high = point
                 point = max(low, high - width)
@@ -188,11 +190,11 @@ class _Mean:
         return [np.concatenate(some) for some in by_shape.values()]
 
     def _estimate(self, x: Pixels, block: Block) -> float:
-        """Return the value of a block of the sample, about: nothing is entropy-coded."""
+        """Return an estimate of the value of a block of the sample; nothing is entropy-coded."""
         return float(block.rate.sum() if self.target.psnr is None else squared_errors(x, block.x_hat).sum())
 
     def _expected(self) -> int:
-        """Return the operating point that was enough where the model was measured."""
+        """Return the index of the first operating point that is enough by the measurements in the model."""
         for i, point in enumerate(self.points):
             value = point.bytes if self.target.psnr is None else point.error
             if self._enough(value * self.n, self.n):
@@ -209,7 +211,7 @@ class _Mean:
         yield from (self._known[where].sealed for where in places[split + 1 :])
 
     def _between(self, point: int, block: int, others: float) -> Sealed:
-        """Return a block of which the first images are at `point`, the others below: as it takes, or as may be.
+        """Return a block whose first images are at `point`, the others one lower: as many as meet the mean.
 
         others: the value of all other blocks.
         """
@@ -220,7 +222,7 @@ class _Mean:
         def mixed(first: int) -> Block:
             return both.pick(np.concatenate([np.arange(first), np.arange(n + first, 2 * n)]))
 
-        low, high = 0, n  # with `high` of them it is enough, with `low` not
+        low, high = 0, n  # `high` images at `point` are enough, `low` are not
         while high - low > 1:
             first = (low + high) // 2
             if self.target.psnr is not None:

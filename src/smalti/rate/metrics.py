@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""How far reconstructions are from their originals."""
+"""Measure how far decoded images are from their originals: MSE and PSNR."""
 
 import math
 
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 
 def mse(x: NDArray[np.uint8], x_hat: NDArray[np.uint8]) -> float:
-    """Mean squared error of two arrays of images of one shape, on pixels scaled to [0, 1].
+    """Return the mean squared error of two arrays of images of one shape, on pixels scaled to [0, 1].
 
     >>> mse(np.zeros((1, 2, 2), np.uint8), np.full((1, 2, 2), 51, np.uint8))
     0.04
@@ -18,7 +18,7 @@ def mse(x: NDArray[np.uint8], x_hat: NDArray[np.uint8]) -> float:
 
 
 def psnr(error: float) -> float:
-    """Peak signal-to-noise ratio in dB of an MSE on [0, 1]; infinite for no error.
+    """Return the peak signal-to-noise ratio in dB of an MSE on [0, 1]; it is infinite for no error.
 
     >>> psnr(0.01)
     20.0

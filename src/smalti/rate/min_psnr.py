@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A least PSNR for every image: each at the lowest operating point that keeps it, or by the fallback."""
+"""Meet a least PSNR of every image, each at its lowest operating point or by the fallback."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,16 +15,16 @@ from smalti.rate.metrics import squared_errors
 from smalti.types import Pixels, shape_of
 
 RDO_GAIN = 14
-"""Operating points by which rate-distortion optimisation may get an image lower at the same PSNR."""
+"""The most operating points by which rate-distortion optimisation can lower an image at the same PSNR."""
 NONE = -1
-"""In the place of an operating point: none has been found yet."""
+"""The value in the place of an operating point or a block that was not found yet."""
 
 
 def block_of_least_psnr(x: Pixels, model: Model, psnr: float, effort: Effort) -> Block:
     """Encode images so that each has `psnr` dB or more, at the lowest operating point that a bisection finds.
 
-    An image that no operating point suits, or that takes fewer bytes so, is coded by the fallback. An effort that
-    optimises does so near the point that is found without.
+    An image is coded by the fallback if no operating point suits it, or if the fallback takes fewer bytes.
+    Rate-distortion optimisation, if the effort has it, is tried near the point that is found without it.
     """
     n, limit, every = len(x), 10 ** (-psnr / 10), model.operating_points.all
     latents = model.has_latents and shape_of(x) == model.image_shape
@@ -38,21 +38,21 @@ def block_of_least_psnr(x: Pixels, model: Model, psnr: float, effort: Effort) ->
         lowest = (highest - RDO_GAIN).clip(0)
         by_latents = np.array([not point.pixels for point in every])
         found.bisect(lowest, np.where(by_latents[lowest], highest, lowest - 1), effort)  # pixels are not optimised
-    if every[-1].pixels:  # where little is to be coded, lossless may take less than anything
+    if every[-1].pixels:  # lossless coding may take the fewest bytes where images hold little
         found.consider(np.arange(n), len(every) - 1, EFFORTS[FAST_EFFORT])
     records = {i: encode_fallback(x[i], largest_mse=limit) for i in range(n)}
     return found.block({i: record for i, record in records.items() if len(record) < found.rates[i]})
 
 
 class _Found:
-    """The smallest code of each image that keeps the limit, as far as it was looked for."""
+    """The smallest code of each image that keeps the limit, among those that were tried."""
 
     def __init__(self, x: Pixels, model: Model, limit: float) -> None:
         n = len(x)
         self.x, self.model, self.limit = x, model, limit
         self.points, self.rates = np.full(n, NONE), np.full(n, np.inf)  # operating points; bytes
         self._blocks: list[Block] = []
-        self._places = [(NONE, 0)] * n  # of each image: which block, and where in it
+        self._places = [(NONE, 0)] * n  # the block of each image, and the place in it
 
     def bisect(self, low: Ints, high: Ints, effort: Effort) -> None:
         """Look from `low` to `high` (`n` each) for the lowest operating point at which an image keeps the limit."""
@@ -60,25 +60,25 @@ class _Found:
             tried = (low[rows] + high[rows]) // 2
             kept = np.zeros(len(rows), bool)
             for point in np.unique(tried):
-                mine = np.flatnonzero(tried == point)
-                kept[mine] = self.consider(rows[mine], int(point), effort)
+                here = np.flatnonzero(tried == point)
+                kept[here] = self.consider(rows[here], int(point), effort)
             high[rows[kept]], low[rows[~kept]] = tried[kept] - 1, tried[~kept] + 1
 
     def consider(self, rows: Ints, point: int, effort: Effort) -> NDArray[np.bool_]:
-        """Encode some images at an operating point and keep what is better; return whether they keep the limit."""
+        """Encode some images at an operating point and keep the better codes; return which images keep the limit."""
         (block,) = encode_images([self.x[rows]], self.model.operating_points.all[point], self.model, effort)
         kept: NDArray[np.bool_] = squared_errors(self.x[rows], block.x_hat) <= self.limit
         better = np.flatnonzero(kept & (block.rate < self.rates[rows]))
         if len(better):
-            mine = rows[better]
-            self.points[mine], self.rates[mine] = point, block.rate[better]
-            for place, i in enumerate(mine.tolist()):
+            images = rows[better]
+            self.points[images], self.rates[images] = point, block.rate[better]
+            for place, i in enumerate(images.tolist()):
                 self._places[i] = len(self._blocks), place
             self._blocks.append(block.pick(better))
         return kept
 
     def block(self, records: dict[int, bytes]) -> Block:
-        """Return all images, some of them as these records of the fallback."""
+        """Return the block of all images, some of them coded by the fallback as these records."""
         missing = [i for i, (block, _) in enumerate(self._places) if block == NONE]
         blocks, starts = list(self._blocks), np.cumsum([0, *map(len, self._blocks)])
         rows = [int(starts[block]) + place for block, place in self._places]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What the caller asks of a file, and the blocks that meet it.
+"""The target of rate and quality that a caller asks for, and the blocks that meet it.
 
 A quality is one operating point of the model for all images. A PSNR or a number of bytes is a mean over all images
 (`mean.py`). A least PSNR holds for every image (`min_psnr.py`), a largest error for every sample (`max_error.py`).
@@ -27,12 +27,14 @@ from smalti.util.binary import hash64
 from smalti.util.parallel import bundles, in_order
 
 DEFAULT_QUALITY = 50
+"""The quality, 1 to 100, if no target is given."""
 DEFAULT_EFFORT = 5
+"""The effort, 1 to 9, if none is given."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """What is asked of a file: at most one of the five fields; quality 50 if none is given.
+    """The target of rate and quality of a file: at most one of five fields; quality 50 if none is given.
 
     Raises:
         UsageError: more than one field is given, or a value is out of range.
@@ -41,8 +43,8 @@ class Target:
     quality: int | None = None  # 1 (fewest bytes) to 100 (best)
     psnr: float | None = None  # dB, of the mean squared error over all images
     min_psnr: float | None = None  # dB, of every image
-    bytes_an_image: float | None = None  # at most, all in but names and labels
-    max_error: int | None = None  # no sample is off by more, of 255; 0 is lossless
+    bytes_an_image: float | None = None  # the most bytes of the file for each image, without names and labels
+    max_error: int | None = None  # of every sample, of 255; 0 is lossless
 
     def __post_init__(self) -> None:
         asked = (self.quality, self.psnr, self.min_psnr, self.bytes_an_image, self.max_error)
@@ -62,15 +64,15 @@ class Target:
 
     @property
     def is_mean(self) -> bool:
-        """Whether it is met by all images together, so that all of them are needed at once."""
+        """Whether the target is a mean over all images, so that all of them are needed at once."""
         return self.psnr is not None or self.bytes_an_image is not None
 
 
 def as_target(target: Target | None, short: Target) -> Target:
-    """Return what is asked: as one object, or in the short form of arguments.
+    """Return the target: `target`, or the one that the short form of arguments gives.
 
     Raises:
-        UsageError: it is asked in both ways.
+        UsageError: the target is given in both ways.
     """
     if target is None:
         return short
@@ -82,10 +84,10 @@ def as_target(target: Target | None, short: Target) -> Target:
 
 
 def effort_of(effort: int) -> Effort:
-    """Return what an effort means.
+    """Return the work that an effort stands for.
 
     Raises:
-        UsageError: it is not from 1 to 9.
+        UsageError: the effort is not from 1 to 9.
     """
     if _number(effort, "an effort") not in EFFORTS:
         raise UsageError(f"effort is {effort}; give a number from 1 (fast) to 9 (fewest bytes)")
@@ -93,7 +95,7 @@ def effort_of(effort: int) -> Effort:
 
 
 def _number(value: object, what: str) -> float:
-    """Return `value`, if it is a number."""
+    """Return `value` if it is a number; `what` names it in the error."""
     if isinstance(value, bool) or not isinstance(value, int | float | np.number):
         raise UsageError(f"{what} is a number, not {value!r}")
     return float(value)
@@ -111,10 +113,10 @@ def _check_error(max_error: int) -> None:
 
 
 def check_model(model: Model, target: Target) -> None:
-    """Refuse a model that cannot do what is asked.
+    """Refuse a model that cannot meet the target.
 
     Raises:
-        UsageError: it has no part for it.
+        UsageError: the model has no part for it.
     """
     if target.max_error is not None and model.pixels is None:
         raise UsageError(
@@ -124,16 +126,16 @@ def check_model(model: Model, target: Target) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Sealed:
-    """A block as it is written to a file."""
+    """An encoded block, as it is written to a file."""
 
-    shape: Shape  # of each image: h w c
+    shape: Shape  # h w c of each image
     images: int
     payload: bytes
-    pixels: bytes  # hash of what it decodes to
+    pixels: bytes  # hash of the decoded pixels
 
 
 def seal_block(x: Pixels, block: Block, model: Model) -> Sealed:
-    """Encode a block of images `x` to what is written."""
+    """Encode a block of images `x` to its payload, with the hash of its decoded pixels."""
     payload = seal(block, x, model)
     return Sealed(shape_of(x), len(x), payload.data, hash64(np.ascontiguousarray(payload.x_hat).data))
 
@@ -141,7 +143,7 @@ def seal_block(x: Pixels, block: Block, model: Model) -> Sealed:
 def code_blocks(
     parts: Iterable[Pixels], model: Model, target: Target, effort: Effort
 ) -> Iterator[tuple[Pixels, Block]]:
-    """Yield each of `parts` (images, `n h w` or `n h w c`) and its block, as asked; the target is no mean."""
+    """Yield each of `parts` (images, `n h w` or `n h w c`) and the block that meets the target, which is no mean."""
     if target.max_error is not None:
         max_error = operator.index(target.max_error)
         return _several(lambda some: near_lossless(some, max_error, model), parts, model)
@@ -155,7 +157,7 @@ def code_blocks(
 def code_at(
     parts: Iterable[Pixels], point: OperatingPoint, model: Model, effort: Effort
 ) -> Iterator[tuple[Pixels, Block]]:
-    """Yield each of `parts` and its block, all at one operating point, but for images that are better kept exactly."""
+    """Yield each of `parts` and its block at an operating point; images that are smaller so are lossless."""
 
     def work(some: Sequence[Pixels]) -> list[Block]:
         fitting = model.fitting(point, shape_of(some[0]))
@@ -175,7 +177,7 @@ def _several(
     """Do `work` for a few of `parts` at a time, on all cores."""
 
     def kind(x: Pixels) -> Shape:
-        """Latents take images of one shape alone."""
+        """Return a key of images that are coded together; latents take images of one shape alone."""
         return model.image_shape if shape_of(x) == model.image_shape else alike(shape_of(x))
 
     some = bundles(parts, kind, lambda some: load([(shape_of(x), len(x)) for x in some]), MOST_LOAD, model.threads)

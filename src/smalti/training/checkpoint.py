@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Where training stands, to a file and back; whole or not at all."""
+"""Write the state of a training to a checkpoint, atomically, and read it back."""
 
 import io
 import math
@@ -19,12 +19,12 @@ VERSION = 2
 
 @dataclass
 class State:
-    """Where training stands; with the weights and the optimiser, a checkpoint."""
+    """The state of a training; together with weights and optimiser it makes a checkpoint."""
 
     seed: int
     phase: int = 0
-    epoch: int = 0  # of the phase
-    step: int = 0  # of the epoch
+    epoch: int = 0  # in the phase
+    step: int = 0  # in the epoch
     best_score: float = math.inf  # on the validation images, in this phase
     best_epoch: int = 0  # counted over all phases, from 1
     best_weights: dict[str, Tensor] = field(default_factory=dict)
@@ -36,7 +36,7 @@ class State:
 def save(
     folder: Path, fingerprint: dict[str, Any], state: State, model: nn.Module, optimizer: torch.optim.Optimizer
 ) -> None:
-    """Write the checkpoint of a training whose plan and images `fingerprint` tells from others."""
+    """Write a checkpoint; `fingerprint` identifies the plan and the images of the training."""
     content = {
         "version": VERSION,
         "plan": fingerprint,
@@ -51,10 +51,10 @@ def save(
 
 
 def load(folder: Path, fingerprint: dict[str, Any]) -> dict[str, Any] | None:
-    """What `save` wrote: "state", "model" and "optimizer"; None if there is no checkpoint.
+    """Return what `save` wrote ("state", "model" and "optimizer"), or None if there is no checkpoint.
 
     Raises:
-        TrainingError: it cannot be read, or is of another training.
+        TrainingError: the checkpoint cannot be read, or is of another training.
     """
     path = folder / CHECKPOINT
     if not path.exists():

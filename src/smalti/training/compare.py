@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""The report on a training: what the model does on images it was not trained on, beside JPEG, WebP and AVIF.
+"""The report that compares a trained model with JPEG, WebP and AVIF on images that it was not trained on.
 
-The others get all images on one sheet, which suits them best; smalti writes its real file. No model is counted.
+The other codecs get all images on one sheet, which suits them best; smalti writes a real file. No model is counted.
 """
 
 import lzma
@@ -24,27 +24,34 @@ from smalti.types import Pixels
 from smalti.util.atomic import atomic_write
 
 MAX_IMAGES = 400
+"""The most images that are compared."""
 WEBP_SIDE = 16384
-"""Sheets must be smaller for WebP."""
+"""The side, in pixels, from which on a sheet is too large for WebP."""
 QUALITIES = (1, 15, 30, 45, 60, 75, 90, 100)
+"""The qualities of smalti in the report."""
 RIVAL_QUALITIES = (1, 5, 10, 20, 35, 50, 70, 90)
+"""The qualities of the other codecs, each on its own scale."""
 FIGURE_IMAGES = 20
 FIGURE_QUALITY = 50
 
 Point = tuple[float, float]
-"""Bytes an image, PSNR in dB."""
+"""A point of a rate-distortion curve: bytes an image, PSNR in dB."""
 
 
 def write_report(
     folder: Path, bundle: Path, held_out: NDArray[np.uint8], progress: Callable[[int, int], None] | None = None
 ) -> Path:
-    """Write `report.md` with its pictures to `folder`, for the model in `bundle`; the path of the report."""
+    """Write `report.md` with its pictures to `folder`, for the model in `bundle`, and return the path of the report.
+
+    held_out: images that the model was not trained on (`n h w` or `n h w c`); the first `MAX_IMAGES` are used.
+    progress: a function that is called with the number of measurements just done, and of all.
+    """
     model, x = load_model(bundle), held_out[:MAX_IMAGES]
     lines = [
         f"# Model {model.name}",
         "",
-        f"{len(x)} images that were not trained on. smalti: one real file at the default effort. The model itself is"
-        f" not counted: a receiver needs it once ({model.size:,} bytes).",
+        f"{len(x)} images that the model was not trained on. smalti writes one real file at the default effort. The"
+        f" model itself is not counted: a receiver needs it once ({model.size:,} bytes).",
         *_lossy(folder, model, x, progress or (lambda _, __: None)),
     ]
     if model.pixels is not None:
@@ -78,7 +85,7 @@ def _lossy(folder: Path, model: Model, x: Pixels, progress: Callable[[int, int],
     others = [name for name in curves if name != "smalti"]
     lines = [
         "",
-        "The others have all images on one sheet, which suits them best.",
+        "The other codecs have all images on one sheet, which suits them best.",
         "",
         "![curves](curves.png)",
         "",
@@ -86,9 +93,9 @@ def _lossy(folder: Path, model: Model, x: Pixels, progress: Callable[[int, int],
         "| ---: | ---: | ---: |" + " ---: |" * len(others),
     ]
     for quality, (rate, decibel) in zip(QUALITIES, curves["smalti"], strict=True):
-        patches = [_rate_at(points, decibel) for name, points in curves.items() if name in others]
-        lines.append(f"| {quality} | {rate:.2f} | {decibel:.2f} | " + " | ".join(patches) + " |")
-    return [*lines, "", "An empty cell: the codec does not go there.", "", "![images](pairs.png)"]
+        cells = [_rate_at(points, decibel) for name, points in curves.items() if name in others]
+        lines.append(f"| {quality} | {rate:.2f} | {decibel:.2f} | " + " | ".join(cells) + " |")
+    return [*lines, "", "A cell is empty where the codec does not reach that PSNR.", "", "![images](pairs.png)"]
 
 
 def _lossless(folder: Path, model: Model, x: Pixels) -> list[str]:
@@ -133,7 +140,7 @@ def _sheet(x: Pixels, encode: Callable[[Pixels, int], bytes], quality: int) -> P
 
 
 def _rate_at(points: list[Point], decibel: float) -> str:
-    """Bytes at a PSNR, log bytes interpolated over PSNR; nothing beyond the curve."""
+    """Return the bytes at a PSNR, log bytes interpolated over PSNR, or "" if the curve does not reach it."""
     curve = sorted((p, math.log(rate)) for rate, p in points)
     if not curve[0][0] <= decibel <= curve[-1][0]:
         return ""

@@ -3,7 +3,7 @@
 
 plan -> split the images -> for each phase: build the network -> epochs -> the weights that did best on validation
 
-What is trained, and on which loss, a `task.Task` says.
+A `task.Task` says what is trained, and on which loss.
 """
 
 import contextlib
@@ -32,34 +32,35 @@ from smalti.training.tasks.task import Task
 from smalti.util.atomic import output_error
 
 CHECKPOINT_SECONDS = 120
-"""A checkpoint is written this often besides the end of each epoch."""
+"""Seconds between checkpoints within an epoch; each epoch ends with one, too."""
 MAX_SEEDS = 50
-"""Seeds to try before giving up. About one in six survives its initialisation."""
+"""The most seeds that are tried. About one autoencoder in six survives its initialisation."""
 PROBE = 256
-"""Images that the check for a dead network looks at."""
+"""The number of images that the check for a dead network looks at."""
 
 
 @dataclass(frozen=True)
 class Trained:
-    """The network with its best weights, what they reached, and which images were trained on and held out."""
+    """A network with its best weights, what they reached, and which images were trained on and held out."""
 
-    main: bool  # whether this process is the one that speaks and writes; with one device, it is
+    main: bool  # whether this process speaks and writes; of several processes, the first one does
     model: nn.Module
     state: State
     train_index: NDArray[np.int64]
     validation_index: NDArray[np.int64]
 
 
-def train(
+def train_network(
     pixels: NDArray[np.uint8], folder: Path, task: Task, listener: Listener, hardware: Hardware | None = None
 ) -> Trained:
-    """Train on `pixels` (`n h w` or `n h w c`), keeping checkpoint, log and plot in `folder`; resume from a checkpoint.
+    """Train on `pixels` (uint8, `n h w` or `n h w c`), from the checkpoint in `folder` if there is one.
 
-    The same images, plan and hardware give the same weights on one machine, interrupted or not.
+    Checkpoint, log and plot are kept in `folder`. The same images, plan and hardware give the same weights on one
+    machine, whether training was interrupted or not.
 
     Raises:
-        TrainingError: too few images, a checkpoint of another plan, or no seed lives.
-        KeyboardInterrupt: after saving a checkpoint.
+        TrainingError: there are too few images, the checkpoint is of another plan, or the network dies with every seed.
+        KeyboardInterrupt: the user interrupted it; a checkpoint has been saved.
     """
     n, plan = len(pixels), task.plan
     order = np.random.default_rng(plan.seed).permutation(n)
@@ -95,7 +96,7 @@ def train(
 
 
 class _Training:
-    """The loop and all it holds; a fresh one begins, or goes on from the checkpoint in `folder`.
+    """A training loop and all it holds. It goes on from the checkpoint in `folder`, or begins anew if there is none.
 
     `x_train`, `x_validation`: `b c h w`, uint8; scaled to [0, 1] a batch at a time.
     """
@@ -123,7 +124,7 @@ class _Training:
 
     @property
     def done(self) -> float:
-        """Share of the phase's steps that are done."""
+        """The share of the phase's steps that are done."""
         return (self.state.epoch * self.steps + self.state.step) / (self.epochs[self.state.phase] * self.steps)
 
     def run(self) -> None:
@@ -137,7 +138,7 @@ class _Training:
             self._next_phase()
 
     def _build(self) -> nn.Module:
-        """The network of the present phase, from scratch."""
+        """Return the network of the present phase, from scratch."""
         before = None
         for phase in range(self.state.phase + 1):
             before = self.task.build(phase, before)
@@ -206,7 +207,10 @@ class _Training:
         self.save()
 
     def _batches(self) -> Iterator[Tensor]:
-        """Of each batch still to come in the epoch, this process's share; the order depends on seed and epoch only."""
+        """Yield this process's share (indices) of each batch that is left in the epoch.
+
+        The order depends on the seed and the epoch only.
+        """
         epoch = len(self.state.log)
         order = np.random.default_rng((self.state.seed, epoch)).permutation(len(self.x_train))
         for step in range(self.state.step, self.steps):
@@ -257,7 +261,7 @@ class _Training:
 
     @torch.no_grad()
     def _validate(self) -> list[float]:
-        """Means over all validation images of what the task measures."""
+        """Return the means over all validation images of what the task measures."""
         total: Tensor = torch.zeros((), dtype=torch.float64)
         share = self.x_validation[self.fabric.global_rank :: self.fabric.world_size]
         torch.manual_seed(0)
@@ -281,7 +285,7 @@ class _Training:
         return x.to(self.fabric.device).float() / 255
 
     def save(self) -> None:
-        """Write the checkpoint; a whole one is there at any time."""
+        """Write the checkpoint; at any time, the folder holds a whole one."""
         self.saved_at = time.monotonic()
         if self.fabric.is_global_zero:
             save(self.folder, self._fingerprint(), self.state, self.model, self.optimizer)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Training plans: all that decides the trained weights, the images apart."""
+"""The plans of single networks, which decide the trained weights together with the images."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -20,14 +20,15 @@ class Phase:
 
 
 REFERENCE = (Phase(epochs=20, learning_rate=1e-3, decay=False, optimizer="adam"),)
-"""The plain schedule: 20 epochs of the full network with Adam at a constant learning rate."""
+"""The reference schedule: 20 epochs of the full network with Adam at a constant learning rate."""
 FAST = (Phase(epochs=10, learning_rate=3e-3, wide=NARROW), Phase(epochs=1, learning_rate=1e-3))
-"""A narrow stand-in first, grown into the full network for the last epoch, with SOAP: a tenth of the work."""
+"""The fast schedule: a narrow network, which grows into the full one for the last epoch, with SOAP. It takes a tenth of
+the work."""
 
 
 @dataclass(frozen=True)
 class CodecPlan:
-    """How the codec is trained: one phase, whose parts are given as shares of its steps."""
+    """A plan for the codec: one phase, whose parts are given as shares of its steps."""
 
     size: Size
     steps: int = 5000  # about; whole epochs are trained
@@ -37,33 +38,36 @@ class CodecPlan:
     most_validation: int = 2000
     learning_rate: float = 4e-3  # cosine to 0 after a warm-up
     warm_up: int = 200  # steps
-    spatial: tuple[float, float] = (0.0, 0.0)  # no local latents before; from then on their bits count in full
-    mixed: float = 0.4  # from here on the synthesis sees rounded latents
-    exact: float = 0.72  # from here on everything of the decoder is computed as its integers will be
-    rounded: float = 0.88  # from here on the prior sees rounded latents too, and the analysis stays as it is
+    spatial: tuple[float, float] = (
+        0.0,
+        0.0,
+    )  # shares of the steps: no spatial latents before the first; from the second on their bits count in full
+    mixed: float = 0.4  # share of the steps after which the synthesis sees rounded latents
+    exact: float = 0.72  # share of the steps after which the decoder is computed as its integers will be
+    rounded: float = 0.88  # share after which the prior sees rounded latents too, and the analysis stays as it is
     start: str | None = None  # id of the model whose weights are the first ones
-    quality: float | None = None  # train for this one (0 to 1) alone, to see what serving all of them costs
+    quality: float | None = None  # train for this quality (0 to 1) alone, to see what serving all of them costs
 
 
 FURTHER: dict[str, Any] = {"spatial": (0.0, 0.0), "mixed": 0.2, "exact": 0.5, "rounded": 0.85, "learning_rate": 2e-3}
-"""The parts of a `CodecPlan` that starts from a trained model."""
+"""The fields of a `CodecPlan` that differ if it starts from a trained model."""
 
 
 @dataclass(frozen=True)
-class Plan:
-    """How the autoencoder is trained."""
+class AutoencoderPlan:
+    """A plan for the autoencoder."""
 
     phases: tuple[Phase, ...] = FAST
     batch: int = 32  # images a step, over all processes
-    seed: int = 0  # of the split, and the first tried for weights and order
+    seed: int = 0  # of the split, and the first one tried for weights and order
     validation: float = 0.2  # share of the images held out
     warm_up: int = 300  # steps over which a decaying learning rate first rises
 
 
 @dataclass(frozen=True)
 class Hardware:
-    """What to train on, as Lightning Fabric names it."""
+    """The devices to train on and the precision of the arithmetic, in the words of Lightning Fabric."""
 
-    accelerator: str = "auto"  # "cpu" or "cuda"; auto takes CUDA where there is any
+    accelerator: str = "auto"  # "cpu", "cuda", or "auto", which takes CUDA where there is any
     devices: int = 1  # processes or GPUs
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"

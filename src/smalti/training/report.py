@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What training leaves to look at: a CSV log and a plot of the loss."""
+"""The files that training leaves to look at: a CSV log, and plots."""
 
 import csv
 import io
@@ -16,7 +16,7 @@ Row = dict[str, float]
 
 
 def write_log(path: Path, rows: Sequence[Row]) -> None:
-    """One line an epoch; MSE on pixels in [0, 1], seconds since the start of training."""
+    """Write the log as CSV, one line an epoch. MSE is of pixels in [0, 1], seconds count from the start of training."""
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()
@@ -26,7 +26,7 @@ def write_log(path: Path, rows: Sequence[Row]) -> None:
 
 
 def plot_loss(path: Path, rows: Sequence[Row]) -> None:
-    """MSE of training and validation against the epoch, log scale, as PNG."""
+    """Plot the MSE on training and validation images against the epoch, on a log scale, as PNG."""
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
     epochs = [row["epoch"] for row in rows]
@@ -46,7 +46,10 @@ def plot_loss(path: Path, rows: Sequence[Row]) -> None:
 
 
 def plot_curves(path: Path, rows: Sequence[Row], qualities: int) -> None:
-    """The rate-distortion curve on validation images as it forms: some epochs, the later the darker, as PNG."""
+    """Plot the rate-distortion curve on validation images after some of the epochs, the later the darker, as PNG.
+
+    qualities: the number of points that each row holds.
+    """
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
     some = sorted({round(i * (len(rows) - 1) / 7) for i in range(8)})
@@ -67,7 +70,7 @@ def plot_curves(path: Path, rows: Sequence[Row], qualities: int) -> None:
 
 
 def plot_bits(path: Path, rows: Sequence[Row], errors: Sequence[int]) -> None:
-    """Bytes an image of coding by pixels on validation images against the epoch, up to each of `errors`, as PNG."""
+    """Plot the bytes of a validation image coded by pixels against the epoch, for each largest error, as PNG."""
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
     for error in errors:
@@ -86,7 +89,7 @@ def _save(figure: Figure, path: Path) -> None:
 
 
 def plot_rivals(path: Path, curves: Mapping[str, Sequence[tuple[float, float]]]) -> None:
-    """Rate (log scale) against PSNR of several codecs, the first one in bold, as PNG."""
+    """Plot the PSNR of several codecs against their rate (log scale), the first one in bold, as PNG."""
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.subplots()
     for i, (name, points) in enumerate(curves.items()):

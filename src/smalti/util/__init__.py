@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: MIT
-"""Helpers that know nothing of images: atomic writes, storage, threads, binary numbers."""
+"""Helpers that know no image: atomic writes, storage, threads, hashes and numbers in bytes."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Write a file whole or not at all: to a temporary file beside the target, fsync, rename."""
+"""Write a file whole or not at all: to a temporary file beside it, which is then renamed."""
 
 import contextlib
 import errno
@@ -14,36 +14,37 @@ from typing import BinaryIO
 from smalti.errors import OutputError, OutputExistsError, UsageError
 
 ADVICE = {errno.ENOSPC: "free some space", errno.ENOENT: "make its folder first"}
+"""What to do about an error of the operating system, by its number."""
 
 
 def as_path(path: Path | str) -> Path:
-    """A path from what should be one.
+    """Return a path, given as a path or a text, as a Path.
 
     Raises:
-        UsageError: it is none.
+        UsageError: it is neither.
     """
     if not isinstance(path, str | Path):
-        raise UsageError(f"a file is named by a path, not by {path!r}")
+        raise UsageError(f"a file is named by a path, not by {path!r}; give a text or a pathlib.Path")
     return Path(path)
 
 
 @contextlib.contextmanager
 def atomic_write(path: Path, *, force: bool = False) -> Iterator[BinaryIO]:
-    """A binary file that becomes `path` when the block ends well; otherwise `path` stays as it was.
+    """Yield a binary file that becomes `path` when the block ends without an error; otherwise `path` does not change.
 
     Raises:
         OutputExistsError: `path` exists and `force` is false.
-        OutputError: the disk is full, the folder is missing, not writable, ...
+        OutputError: the disk is full, the folder is missing or not writable, ...
     """
     refuse_existing(path, force=force)
-    path = Path(os.path.realpath(path))  # a link stays a link: what it leads to is replaced
+    path = Path(os.path.realpath(path))  # a link stays a link: the file that it leads to is replaced
     temporary = path.parent / f".smalti.{secrets.token_hex(6)}.part"
     try:
         with temporary.open("xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        with contextlib.suppress(FileNotFoundError):  # what replaces a file may be read by the same people
+        with contextlib.suppress(FileNotFoundError):  # a file keeps its permissions when it is replaced
             shutil.copymode(path, temporary)
         refuse_existing(path, force=force)
         temporary.replace(path)
@@ -55,10 +56,11 @@ def atomic_write(path: Path, *, force: bool = False) -> Iterator[BinaryIO]:
 
 
 def refuse_existing(path: Path, *, force: bool) -> None:
-    """Raise OutputExistsError if `path` exists and may not be replaced; only a file is ever replaced.
+    """Check that `path` may be written: it must not exist, or be a regular file and `force` be true.
 
     Raises:
-        OutputError: the operating system does not even let us look.
+        OutputExistsError: `path` exists and may not be replaced.
+        OutputError: the operating system does not let us see whether it exists.
     """
     try:
         mode = path.stat().st_mode if os.path.lexists(path) else None
@@ -75,6 +77,6 @@ def refuse_existing(path: Path, *, force: bool) -> None:
 
 
 def output_error(path: Path, exc: OSError | ValueError) -> OutputError:
-    """The error for a target that the operating system does not let us write."""
+    """Return the error for a target that the operating system does not let us write."""
     number, reason = getattr(exc, "errno", None) or 0, getattr(exc, "strerror", None) or exc
     return OutputError(f"cannot write {path}: {reason}; {ADVICE.get(number, 'choose another place')}")

@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: MIT
-"""Binary numbers: the file's checksum and integers of variable length. Standard library only."""
+"""Hashes and integers of variable length, as bytes. Standard library only."""
 
 import hashlib
 
 from smalti.errors import CorruptError
 
 HASH_BYTES = 8
+"""The length of a checksum of the format, in bytes."""
 
 
 def hash64(*parts: bytes | memoryview) -> bytes:
-    """Return the checksum of `parts` in a row: BLAKE2b (RFC 7693) of 8 bytes."""
+    """Return the checksum of `parts`, taken one after another: BLAKE2b (RFC 7693) with 8 bytes."""
     state = hashlib.blake2b(digest_size=HASH_BYTES)
     for part in parts:
         state.update(part)
@@ -17,7 +18,7 @@ def hash64(*parts: bytes | memoryview) -> bytes:
 
 
 def varint(value: int) -> bytes:
-    """Return `value` with seven bits a byte, the lowest first; all but the last byte have the eighth bit set.
+    """Return `value` (at least 0) with seven bits in each byte, the lowest first; all but the last have the eighth set.
 
     >>> varint(300).hex()
     'ac02'
@@ -30,7 +31,7 @@ def varint(value: int) -> bytes:
 
 
 def read_varint(data: bytes, at: int) -> tuple[int, int]:
-    """Return the number that starts at byte `at`, and the place where it ends.
+    """Return the number that starts at byte `at`, and the place of the first byte behind it.
 
     Raises:
         CorruptError: no number of at most 63 bits starts there.

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Work on several things at a time, results in order. It pays where numpy does the work, and lets others run."""
+"""Threads: work on several items at a time and give the results in order.
+
+This is faster where numpy does the work, because numpy lets other threads run meanwhile.
+"""
 
 import itertools
 import os
@@ -14,10 +17,10 @@ T = TypeVar("T")
 
 
 class once(Generic[T]):  # noqa: N801 - a decorator
-    """A property that is computed when first asked for. Threads that ask at the same time may all compute it.
+    """A property that is computed when it is first read; threads that read it at the same time may each compute it.
 
-    `functools.cached_property` has, until Python 3.12, one lock for all instances: threads would wait for each other
-    without need, and a fork for ever, if another thread had held it.
+    Until Python 3.12, `functools.cached_property` has one lock for all instances: threads would wait for each other
+    without need, and a forked process would wait for ever if another thread held the lock at the fork.
     """
 
     def __init__(self, work: Callable[[Any], T]) -> None:
@@ -38,7 +41,9 @@ class once(Generic[T]):  # noqa: N801 - a decorator
 
 
 def in_order(work: Callable[[S], T], items: Iterable[S], threads: int = 0) -> Iterator[T]:
-    """`work` of each of `items`, by so many threads (0: one a core), not many of them ahead of who takes the results.
+    """Yield `work(item)` for each of `items`, in order, computed by so many threads (0: one for each core).
+
+    The work is only a few items ahead of the results that were taken.
 
     >>> list(in_order(abs, [-3, 2, -1]))
     [3, 2, 1]
@@ -56,14 +61,14 @@ def in_order(work: Callable[[S], T], items: Iterable[S], threads: int = 0) -> It
             with _ALONE:
                 result = ahead.popleft().result()
             yield result
-    finally:  # what Ctrl-C interrupts does not go on
+    finally:  # after Ctrl-C, work that waits is not begun
         pool.shutdown(cancel_futures=True)
 
 
 class _Alone:
-    """While anybody waits for results, numpy's own threads rest: else they are in the way of ours.
+    """A context in which numpy's own threads rest, because they would slow down the threads of `in_order`.
 
-    The limit is one of the whole process: the first who comes in sets it, the last who leaves lifts it.
+    The limit holds for the whole process: the first thread that enters sets it, and the last that leaves lifts it.
     """
 
     def __init__(self) -> None:
@@ -86,14 +91,16 @@ class _Alone:
 
 
 _ALONE = _Alone()
-if hasattr(os, "register_at_fork"):  # another thread may have been inside when this process was forked
-    os.register_at_fork(after_in_child=lambda: _ALONE.__init__())  # type: ignore[misc]  # as new, on purpose
+if hasattr(os, "register_at_fork"):  # another thread may be inside when the process is forked
+    os.register_at_fork(after_in_child=lambda: _ALONE.__init__())  # type: ignore[misc]  # the child starts afresh
 
 
 def bundles(
     items: Iterable[S], kind: Callable[[S], object], load: Callable[[Sequence[S]], int], most: int, threads: int = 0
 ) -> Iterator[list[S]]:
-    """Neighbours of one kind in lists of a load of at most `most`, smaller where threads would have nothing to do.
+    """Yield neighbours of one kind in lists whose load is at most `most`, or less, so that each thread gets a list.
+
+    `kind` returns the kind of an item, `load` the load of a list of items; a list has at least one item.
 
     >>> list(bundles("aaaaab", str, len, 4, threads=2))
     [['a', 'a', 'a'], ['a', 'a'], ['b']]

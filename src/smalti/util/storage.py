@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Where the bytes of a file lie: on a disk, in memory, behind a URL. Threads may read at any place at once."""
+"""Storages that bytes are read from at any place: local files, memory, URLs, pipes.
+
+Several threads may read from a storage at once.
+"""
 
 import io
 import os
@@ -12,17 +15,18 @@ from typing import Any, BinaryIO, Protocol, runtime_checkable
 from smalti.errors import MissingExtraError, SourceError, UsageError
 
 COPY_BYTES = 1 << 20
+"""Bytes that are copied at a time."""
 
 
 @runtime_checkable
 class Storage(Protocol):
     """Bytes that can be read at any place."""
 
-    where: str  # for messages
+    where: str  # the name that messages give it
     size: int  # bytes
 
     def read(self, at: int, size: int) -> bytes:
-        """At most `size` bytes from byte `at` on.
+        """Return `size` bytes from byte `at` on, or fewer at the end.
 
         Raises:
             SourceError: they cannot be read.
@@ -30,12 +34,12 @@ class Storage(Protocol):
         ...
 
     def close(self) -> None:
-        """Reading afterwards is an error."""
+        """Close the storage; reading from it afterwards is an error."""
         ...
 
 
 class Memory:
-    """Bytes that are there."""
+    """Bytes in memory."""
 
     def __init__(self, data: bytes) -> None:
         self._data, self.size = data, len(data)
@@ -49,7 +53,7 @@ class Memory:
 
 
 class LocalFile:
-    """A file of this machine. It has no place of its own in the file, so threads and forks may share it.
+    """A local file. Reads do not move a position in the file, so threads and forked processes may share it.
 
     Raises:
         SourceError: it cannot be opened.
@@ -63,8 +67,8 @@ class LocalFile:
             raise SourceError(f"cannot open {path}: {getattr(exc, 'strerror', None) or exc}; check it") from exc
         try:
             self.size = self._file.seek(0, io.SEEK_END)
-            told = os.fstat(self._file.fileno())
-            self.identity = told.st_dev, told.st_ino  # another file may get the name
+            status = os.fstat(self._file.fileno())
+            self.identity = status.st_dev, status.st_ino  # the path may name another file later
         except OSError as exc:
             self._file.close()
             raise SourceError(f"{path} cannot be read in any order; save it to a file first") from exc
@@ -83,7 +87,7 @@ class LocalFile:
 
     @staticmethod
     def _whole(read: Callable[[int], bytes]) -> bytes:
-        """One call gives no more than 2 GiB."""
+        """Call `read` until it gives no more, because one call gives at most 2 GiB."""
         parts, done = [], 0
         while part := read(done):
             parts.append(part)
@@ -95,16 +99,16 @@ class LocalFile:
 
 
 class Remote:
-    """What fsspec finds behind a URL, read by ranges.
+    """A file behind a URL, read by ranges of bytes through fsspec.
 
     Raises:
-        MissingExtraError: fsspec is not installed, or what it needs for such a URL.
-        SourceError: there is nothing to read.
+        MissingExtraError: fsspec is not installed.
+        SourceError: the URL cannot be opened, or a library that fsspec needs for it is missing.
     """
 
     def __init__(self, url: str) -> None:
         self.where = url
-        self._whole: bytes | None = None  # all of it, if it comes in no smaller parts
+        self._whole: bytes | None = None  # the whole file, if the server sends no smaller parts
         try:
             import fsspec
         except ModuleNotFoundError as exc:
@@ -115,11 +119,11 @@ class Remote:
             size = files.size(self._path)
         except ImportError as exc:
             raise SourceError(f"cannot open {url}: {exc}") from exc
-        except Exception as exc:  # whatever the file system raises
+        except Exception as exc:  # the file system may raise anything
             why = "it is not there" if isinstance(exc, FileNotFoundError) else f"{type(exc).__name__}: {exc}"
             raise SourceError(f"cannot open {url}: {why}; check it") from exc
         if size is None:
-            raise SourceError(f"cannot open {url}: it does not say how many bytes there are; save it to a file first")
+            raise SourceError(f"cannot open {url}: the server does not tell the size; save it to a file first")
         self.size = int(size)
 
     def read(self, at: int, size: int) -> bytes:
@@ -128,13 +132,13 @@ class Remote:
             return b"" if self._whole is None else self._whole[at:end]
         try:
             data: bytes = self._files.cat_file(self._path, start=at, end=end)
-        except Exception as exc:  # as above
+        except Exception as exc:  # the file system may raise anything
             raise SourceError(f"cannot read {self.where}: {exc}; try again") from exc
-        if len(data) == self.size:  # there are servers that know nothing of ranges
+        if len(data) == self.size:  # some servers do not know ranges and send all
             self._whole = data
             return data[at:end]
         if len(data) != end - at:
-            raise SourceError(f"{self.where} gave {len(data)} bytes where {end - at} were asked; try again")
+            raise SourceError(f"{self.where} gave {len(data)} bytes where {end - at} were asked for; try again")
         return data
 
     def close(self) -> None:
@@ -142,11 +146,11 @@ class Remote:
 
 
 def storage_of(place: object) -> Storage:
-    """Where the bytes of `place` lie: a path, a URL with `://`, the bytes themselves, or what reads them already.
+    """Return the storage that `place` names: a path, a URL with `://`, the bytes themselves, or a storage already.
 
     Raises:
-        SourceError, MissingExtraError: they cannot be had.
-        UsageError: it is none of these.
+        SourceError, MissingExtraError: the file or URL cannot be opened.
+        UsageError: `place` is none of these.
     """
     if isinstance(place, Storage):
         return place
@@ -160,7 +164,7 @@ def storage_of(place: object) -> Storage:
 
 
 def spool(stream: BinaryIO) -> Storage:
-    """All that a pipe gives, kept in a temporary file while it is read.
+    """Copy all that a pipe gives to a temporary file, and return it as a storage.
 
     Raises:
         SourceError: the pipe or the temporary file fails.

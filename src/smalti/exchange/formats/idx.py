@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""idx files, the format of MNIST: gray images of one size, and their labels in a file beside it.
+"""idx files, the format of MNIST: gray images of one size, labels in a second file.
 
 The bytes are unsigned; images have three dimensions and labels have one (yann.lecun.com/exdb/mnist).
 """

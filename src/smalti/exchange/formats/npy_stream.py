@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""One array in the npy format, read as a stream: its header, then its rows as they are asked for."""
+"""One array in the npy format, read as a stream: its header, then row after row."""
 
 import io
 import math

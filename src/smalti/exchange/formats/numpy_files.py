@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""npy and npz files of images; npz also with the keys of MedMNIST (`train_images`, `train_labels`, ...)."""
+"""npy and npz files of images; npz also with the keys of MedMNIST (`train_images`, ...)."""
 
 import contextlib
 import itertools

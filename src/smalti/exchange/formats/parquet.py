@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Parquet files with a column of encoded images, as Hugging Face's data sets have them (needs pyarrow)."""
+"""Parquet files with a column of encoded images, as Hugging Face has them (needs pyarrow)."""
 
 import contextlib
 import json

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: MIT
-"""Proofs that the networks of a bundle from a stranger are exact, bounded and of the right shapes."""
+"""Prove that a stranger's networks decode exactly, stay within bounds and have the right shapes."""

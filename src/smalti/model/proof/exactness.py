@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: MIT
-"""Prove that an integer graph is exact in float32: no sum, in any order, can need more than 24 bits.
+"""Prove that an integer graph is exact in float32: no sum, in any order, needs more than 24 bits.
 
-Every tensor is followed as the largest absolute value and the unit (a power of two that divides every value) of each
-channel. Values that are multiples of a unit and less than 2^24 of it are float32 numbers, and so are the results of
-adding and multiplying them; a matrix product is bounded by the sum of the absolute values of its terms, which no
-partial sum exceeds.
+Why: a decoder must compute the same numbers on every machine, but engines add in different orders, and rounded sums
+then differ. Where no sum is ever rounded, the order does not matter.
+
+How: for each channel of every tensor the proof follows the largest absolute value and the unit, a power of two that
+divides every value. Multiples of a unit that are less than 2^24 units are float32 numbers. A matrix product is bounded
+by the sum of the absolute values of its terms, which no partial sum exceeds; if that bound is below 2^24 units, every
+partial sum is a float32 number.
 """
 
 from collections.abc import Mapping
@@ -26,49 +29,55 @@ LIMITS |= {"x": SAMPLE_MAX, "errors": MAX_ERROR}
 SIGNED = ("v", "u")
 """Inputs that may be negative."""
 EMBEDDINGS_INPUT = "anchors"
-"""The input whose entries, none negative, sum to the largest that one of them may be."""
+"""The input with the embedding weights; they are not negative, and sum to the limit of a single one."""
 LEAST_UNIT = 2.0**-60
-"""No digit of a value is worth less: float32 has its full precision far below."""
+"""The smallest unit allowed; float32 has its full precision far below it."""
 SIZES = {"n": 1, "h": 64, "w": 64}
-"""Of one image, what the names of free dimensions stand for; `r` are its cells."""
+"""The sizes that the names of free dimensions stand for, for one image; the dimension `r` counts its patches."""
 
 
 @dataclass(frozen=True, eq=False)
 class Range:
-    """What a tensor may hold: of each channel (axis 1), or one entry for all."""
+    """The values that a tensor may hold: bounds for each channel (axis 1), or one entry for all channels."""
 
     most: Array  # largest absolute value
     unit: Array  # every value is a multiple of it
     signed: bool  # whether a value may be negative
 
     def whole(self) -> "Range":
-        """The same for all channels together."""
+        """Return the range that covers all channels together."""
         return Range(self.most.max(keepdims=True), self.unit.min(keepdims=True), self.signed)
 
 
 @dataclass(frozen=True, eq=False)
 class Tensor:
-    """What an input or a result of a network may be."""
+    """The shape and the range of an input or a result of a network."""
 
-    shape: Shape  # rows an image first
+    shape: Shape  # for one image; first the number of rows for an image
     range: Range
 
 
 def check_bounds(
     graph: Graph, patches: int = 1, limits: Mapping[str, int] = LIMITS, sizes: Mapping[str, int] = SIZES
 ) -> dict[str, Tensor]:
-    """Prove that a graph is exact for integer inputs of at most these absolute values, and not too large.
+    """Prove that a graph is exact for integer inputs within `limits`, and not too large.
+
+    Args:
+        graph: a network that decodes.
+        patches: of an image.
+        limits: the largest absolute value of each input.
+        sizes: what the names of free dimensions stand for.
 
     Returns:
-        Inputs and results.
+        The shapes and ranges of inputs and results, by their names.
 
     Raises:
-        ValueError: it could be inexact, or has an operator for which this proof knows no rule.
+        ValueError: the graph could be inexact, or has an operator for which this proof knows no rule.
     """
     constants, nodes = fold(graph)
     shapes = infer(graph, constants, nodes, {"r": patches, **sizes}, exact=True)
     if not graph.inputs.keys() <= limits.keys():
-        raise ValueError(f"inputs {', '.join(graph.inputs)}; known are {', '.join(limits)}")
+        raise ValueError(f"the inputs are {', '.join(graph.inputs)}; known are {', '.join(limits)}")
     ranges = {name: Range(np.array([float(limits[name])]), np.ones(1), name in SIGNED) for name in graph.inputs}
     for node in nodes:
         out = node.outputs[0]
@@ -81,7 +90,7 @@ def check_bounds(
                 f"{node.kind} {out} could reach {worst:.0f} units, beyond the {EXACT} that float32 holds exactly"
             )
         if result.unit.min() < LEAST_UNIT:
-            raise ValueError(f"{node.kind} {out} gives no integers times a power of two that could be exact")
+            raise ValueError(f"{node.kind} {out} gives multiples of less than 2^-60, which could be inexact")
         ranges[out] = result
     return {name: Tensor(shapes[name], ranges[name]) for name in (*graph.inputs, *graph.outputs)}
 
@@ -121,7 +130,10 @@ def _range(node: Node, constants: Constants, ranges: Mapping[str, Range], shapes
 
 
 def _product(rows: Array, x: Range, bias: Range | None, *, sums: bool) -> Range:
-    """sums: whether all entries may be as large as one may be."""
+    """Return the range of a matrix product.
+
+    sums: whether all entries of `x` may be at their limit together; if not, their absolute values sum to that limit.
+    """
     most = np.abs(rows).sum(1) if sums else np.abs(rows).max(1)
     result = Range(most * x.most, _unit(rows) * x.unit, x.signed or bool((rows < 0).any()))
     if bias is None:
@@ -130,19 +142,19 @@ def _product(rows: Array, x: Range, bias: Range | None, *, sums: bool) -> Range:
 
 
 def _bias(values: NDArray[np.generic]) -> Range:
-    """One for each channel, or one for all."""
+    """Return the range of a constant that is added: one entry for each channel, or one for all."""
     column = values.astype(np.float64).reshape(-1, 1)
     return Range(np.abs(column).ravel(), _unit(column), bool((column < 0).any()))
 
 
 def _keeps_channels(node: Node, shapes: Mapping[str, Shape]) -> bool:
-    """Whether a node only adds height and width of 1 behind the channels, or nothing."""
+    """Say whether a node changes nothing, or only adds a height and a width of 1 behind the channels."""
     before, after = shapes[node.inputs[0]], shapes[node.outputs[0]]
     return node.kind in ("Identity", "Cast") or (node.kind == "Reshape" and after == (*before, 1, 1))
 
 
 def _unit(rows: Array) -> Array:
-    """The largest power of two that divides every entry of a row; at most 1."""
+    """Return the largest power of two, at most 1, that divides every entry of a row."""
     digits, exponents = np.frexp(np.abs(rows))
     whole = np.ldexp(digits, 53).astype(np.int64)
     units = np.ldexp((whole & -whole).astype(np.float64), exponents - 53)

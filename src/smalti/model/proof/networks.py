@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""Whether the networks of a model from elsewhere are what they should be, before any of them runs.
+"""Check the networks of a stranger's model before any of them runs.
 
-Those that decode are proven exact, as at export, and to give what comes after them integers in range; those for the
-encoder alone, which may round, are held to known operators. None may take more time or memory than is sensible.
+A bundle may come from anybody, and its networks run on the user's machine. A network that decodes is proven to be
+exact, so that it gives the same pixels everywhere, and to give integers in the range that the next step takes. A
+network that only the encoder needs may round, but may use only known operators. All are proven to have the shapes that
+the manifest states, and to need no more time and memory than fixed limits.
 """
 
 from collections.abc import Mapping
@@ -15,14 +17,14 @@ from smalti.model.proof.onnx_reader import Graph, read_onnx
 from smalti.model.proof.shape_inference import Shape, fold, infer
 
 Shapes = dict[str, Shape]
-"""Of inputs by their names, for one image: rows first."""
+"""The shapes of inputs by their names, for one image; first the number of rows for an image."""
 
 
 def check_networks(model: Model) -> None:
-    """Check all networks of a model against its manifest and its arrays.
+    """Prove all networks of a model, and check them against its manifest and its arrays.
 
     Raises:
-        ValueError: one is not what it should be.
+        ValueError: a network could be inexact, is too large, or has other shapes or operators than it should have.
     """
     h, w, c = model.image_shape
     embeddings, v = (1, QUALITY_EMBEDDINGS), (model.patches, model.latents)
@@ -39,7 +41,7 @@ def check_networks(model: Model) -> None:
             _decoding(network, model, inputs, result, most)
     if POST_FILTER in model.networks:
         if model.pixels is None:
-            raise ValueError(f"{POST_FILTER} without pixels to dequantise")
+            raise ValueError(f"{POST_FILTER} is there, but no pixel prior")
         for side in (SIZES["h"], 1):  # what holds for both holds for all
             quads = (1, 4 * model.pixels.window.channels, side, side)
             sides = {**SIZES, "h": side, "w": side}
@@ -55,7 +57,10 @@ def _decoding(
     most: int | None,
     sizes: Mapping[str, int] = SIZES,
 ) -> None:
-    """most: the largest result, of which none is then negative."""
+    """Prove a network that decodes.
+
+    most: the largest result allowed, where results must not be negative; None where only their exactness matters.
+    """
     graph = _graph(network, model)
     try:
         tensors = check_bounds(graph, model.patches, sizes=sizes)
@@ -65,7 +70,7 @@ def _decoding(
     _same(network, dict(enumerate(tensors[name].shape for name in graph.outputs)), {0: result})
     if not _whole(tensors[graph.outputs[0]], most):
         kind = "integers" if most is None else f"integers from 0 to {most}"
-        raise ValueError(f"{network} could give something else than {kind}")
+        raise ValueError(f"{network} could give other numbers than {kind}")
 
 
 def _whole(result: Tensor, most: int | None) -> bool:
@@ -75,7 +80,7 @@ def _whole(result: Tensor, most: int | None) -> bool:
 
 
 def _encoding(model: Model, inputs: Shapes, latents: Shape, features: Shape, spatial: Shape) -> None:
-    """Of networks for the encoder alone, those that there are."""
+    """Check the networks that only the encoder needs, where the model has them."""
     if ANALYSIS not in model.networks:
         return
     graph = _graph(ANALYSIS, model)

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""Read the ONNX files that smalti writes, without the onnx package: bytes to a graph of plain Python and numpy.
+"""Read the ONNX files that smalti writes, without the onnx package, into a graph of plain Python and numpy.
 
 An ONNX file is a protobuf message (https://protobuf.dev/programming-guides/encoding, and onnx.proto3 of ONNX 1.12).
-This reader knows the fields that smalti writes. It refuses all others, and fields that come twice: another reader could
-make something else of them. It never makes more of a file than the bytes that are there.
+What is proven here must be what onnxruntime later runs. So this reader knows only the fields that smalti writes, and
+refuses all others, and fields that come twice, which another reader could understand differently. It allocates no more
+memory than the bytes of the file justify.
 """
 
 import math
@@ -16,26 +17,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 OPSET, IR_VERSION = 17, 8
-"""Of every file; old enough for every onnxruntime that smalti's range admits."""
+"""The versions of every file; they are old enough for every onnxruntime that smalti can be installed with."""
 MAX_NODES = MAX_CONSTANTS = 512
 MAX_FIELDS = 1 << 17
-"""Fields and integers of a file, raw data apart; the largest that was ever written has a tenth."""
+"""The most fields and integers of a file, without raw data; the largest file that training writes has a tenth."""
 MAX_RANK = 8
 FLOAT, INT64 = 1, 7
-"""Types of elements, as ONNX numbers them."""
+"""The types of elements, as ONNX numbers them."""
 _DTYPES = {FLOAT: "<f4", 3: "<i1", 5: "<i2", INT64: "<i8", 10: "<f2"}
 _TYPED = {FLOAT: 4, 3: 5, 5: 5, INT64: 7, 10: 5}
-"""The field with the elements of a constant that has no raw data."""
+"""The number of the field that holds the elements of a constant without raw data, by their type."""
 
 Attribute = int | float | str | tuple[int, ...]
 Fields = dict[int, list[Any]]
 _VARINT, _BYTES, _FIXED32 = 0, 2, 5
-"""Kinds of fields on the wire."""
+"""The wire types of protobuf fields."""
 
 
 @dataclass(frozen=True)
 class Node:
-    """An operator."""
+    """An operator of a graph, with the names of the tensors that it takes and gives."""
 
     kind: str
     inputs: tuple[str, ...]
@@ -45,7 +46,7 @@ class Node:
 
 @dataclass(frozen=True, eq=False)
 class Graph:
-    """A network: all of its inputs and outputs are float32."""
+    """A network as it was read; all of its inputs and outputs are float32."""
 
     inputs: Mapping[str, tuple[int | str, ...]]  # name to dimensions; those with a name are free
     outputs: tuple[str, ...]
@@ -54,10 +55,10 @@ class Graph:
 
 
 def read_onnx(data: bytes) -> Graph:
-    """The graph of a file.
+    """Return the graph of an ONNX file.
 
     Raises:
-        ValueError: it is no ONNX file, or has what smalti never writes.
+        ValueError: it is no ONNX file, or has parts that smalti never writes.
     """
     reader = _Reader()
     model = reader.message(memoryview(data), "model", {1: "v", 7: "b", 8: "B"})
@@ -65,30 +66,34 @@ def read_onnx(data: bytes) -> Graph:
     opsets = [reader.message(opset, "operator set", {1: "b", 2: "v"}) for opset in model.get(8, [])]
     known = [(_text(opset.get(1, [b""])[0]), opset.get(2)) for opset in opsets]
     if version != IR_VERSION or known != [("", [OPSET])]:
-        raise ValueError(f"a network of ONNX version {version} with operators {known}, not {IR_VERSION} and {OPSET}")
+        raise ValueError(
+            f"a network is of ONNX version {version} with operators {known}; needed are {IR_VERSION} and {OPSET}"
+        )
     graph = reader.message(_one(model, 7, "graph"), "graph", {1: "B", 2: "b", 5: "B", 11: "B", 12: "B"})
     if len(graph.get(1, [])) > MAX_NODES or len(graph.get(5, [])) > MAX_CONSTANTS:
-        raise ValueError(f"a network of more than {MAX_NODES} operators or {MAX_CONSTANTS} constants")
+        raise ValueError(f"a network has more than {MAX_NODES} operators or {MAX_CONSTANTS} constants")
     nodes = tuple(reader.node(node) for node in graph.get(1, []))
     constants = [reader.constant(tensor) for tensor in graph.get(5, [])]
     inputs, outputs = ([reader.port(port) for port in graph.get(i, [])] for i in (11, 12))
     result = Graph(dict(inputs), tuple(name for name, _ in outputs), dict(constants), nodes)
     names = [name for name, _ in inputs + constants]
     if len(set(names)) != len(names) or "" in names:
-        raise ValueError("two tensors of one name, or one without")
+        raise ValueError("a network has two tensors of one name, or one without a name")
     return result
 
 
 class _Reader:
-    """Reads messages, no more than so many fields in all."""
+    """A reader of protobuf messages, which reads at most MAX_FIELDS fields in all."""
 
     def __init__(self) -> None:
         self._left = MAX_FIELDS
 
     def message(self, data: memoryview, what: str, known: Mapping[int, str]) -> Fields:
-        """The fields of a message.
+        """Return the fields of a message by their numbers.
 
-        known: v for an integer, f for a float, b for bytes; capital letters for those that may come more than once.
+        what: the name of the message, for errors.
+        known: the kinds of fields by their numbers: v for an integer, f for a float, b for bytes; a capital letter for
+            a field that may come more than once.
         """
         fields: Fields = {}
         at = 0
@@ -97,7 +102,7 @@ class _Reader:
             number, wire = tag >> 3, tag & 7
             kind = known.get(number)
             if kind is None:
-                raise ValueError(f"a field of number {number} in a {what} of a network, which smalti never writes")
+                raise ValueError(f"smalti never writes a field of number {number} in a {what} of a network")
             values: list[Any] = []
             if wire == _VARINT and kind in "vV":
                 value, at = self._varint(data, at)
@@ -118,7 +123,7 @@ class _Reader:
     def _varint(self, data: memoryview, at: int) -> tuple[int, int]:
         self._left -= 1
         if self._left < 0:
-            raise ValueError(f"a network of more than {MAX_FIELDS} fields")
+            raise ValueError(f"a network has more than {MAX_FIELDS} fields")
         value = 0
         for i, byte in enumerate(data[at : at + 10]):
             value |= (byte & 127) << 7 * i
@@ -136,13 +141,14 @@ class _Reader:
         return values
 
     def node(self, data: memoryview) -> Node:
+        """Return the operator that a message describes."""
         fields = self.message(data, "node", {1: "B", 2: "B", 3: "b", 4: "b", 5: "B", 7: "b"})
         if _text(fields.get(7, [b""])[0]):
-            raise ValueError("a network with operators of another domain")
+            raise ValueError("a network has operators of another domain")
         inputs, outputs = (tuple(_text(name) for name in fields.get(i, [])) for i in (1, 2))
         attributes = [self._attribute(attribute) for attribute in fields.get(5, [])]
         if len(dict(attributes)) != len(attributes):
-            raise ValueError("two attributes of one name")
+            raise ValueError("an operator of a network has two attributes of one name")
         return Node(_text(_one(fields, 4, "operator")), inputs, outputs, dict(attributes))
 
     def _attribute(self, data: memoryview) -> tuple[str, Attribute]:
@@ -160,21 +166,23 @@ class _Reader:
         raise ValueError(f"attribute {name!r} of a network is not one number, text or row of integers")
 
     def port(self, data: memoryview) -> tuple[str, tuple[int | str, ...]]:
+        """Return the name and the dimensions of an input or output."""
         fields = self.message(data, "input or output", {1: "b", 2: "b"})
         kind = self.message(_one(fields, 2, "type"), "type", {1: "b"})
         tensor = self.message(_one(kind, 1, "tensor type"), "tensor type", {1: "v", 2: "b"})
         shape = self.message(_one(tensor, 2, "shape"), "shape", {1: "B"}).get(1, [])
         if _one(tensor, 1, "type of elements") != FLOAT or len(shape) > MAX_RANK:
-            raise ValueError(f"an input or output that is not float32, or of more than {MAX_RANK} dimensions")
+            raise ValueError(f"an input or output of a network is not float32, or has more than {MAX_RANK} dimensions")
         dims: list[int | str] = []
         for dim in shape:
             found = self.message(dim, "dimension", {1: "v", 2: "b"})
             if len(found) != 1:
-                raise ValueError("a dimension that is not one number or name")
+                raise ValueError("a dimension of a network is not one number or one name")
             dims.append(_signed(found[1][0]) if 1 in found else _text(found[2][0]))
         return _text(_one(fields, 1, "name")), tuple(dims)
 
     def constant(self, data: memoryview) -> tuple[str, NDArray[Any]]:
+        """Return the name and the values of a constant."""
         fields = self.message(data, "constant", {1: "V", 2: "v", 4: "F", 5: "V", 7: "V", 8: "b", 9: "b"})
         name, kind, dims = _text(_one(fields, 8, "name")), _one(fields, 2, "type"), fields.get(1, [])
         contents = [number for number in (4, 5, 7, 9) if number in fields]

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""What a graph is made of and how large its tensors become, before anything runs.
+"""Infer the shapes of a graph's tensors, and refuse unknown operators and too much work, before it runs.
 
-The first axis of every tensor is of images, a fixed number of rows for each, and no operator here mixes images: so an
-image comes out the same whatever others are beside it. Operators are allowed just as smalti's own networks use them.
+The first axis of every tensor holds the images, each with a fixed number of rows, and no operator that is allowed here
+mixes images. So an image comes out the same whatever other images run beside it. Operators are allowed only as smalti's
+own networks use them.
 """
 
 import math
@@ -15,24 +16,24 @@ from numpy.typing import NDArray
 from smalti.model.proof.onnx_reader import INT64, Attribute, Graph, Node
 
 MAX_ELEMENTS = 1 << 24
-"""Of a tensor, for an image; the autoencoder's largest for images of 128x128 has 2^22."""
+"""The most elements of a tensor, for one image; the autoencoder for images of 128x128 needs 2^22."""
 MAX_WORK = 1 << 34
-"""Multiplications, and elements of all tensors, for an image; the autoencoder for images of 128x128 has 2^32.5."""
+"""The most multiplications, plus elements of tensors, for one image; the autoencoder for 128x128 needs 2^32.5."""
 MAX_WEIGHTS = 1 << 24
-"""Elements of all constants, and of what is computed of them alone; the largest that training makes has 2^22.6."""
+"""The most elements of constants and of what is computed from them alone; training makes at most 2^22.6."""
 MAX_KERNEL, MAX_SCALE = 7, 8
 CHANNEL_RANK = 4
-"""Axes of a tensor with channels, height and width."""
+"""The number of axes of a tensor with channels, height and width."""
 
 NEAREST = {"coordinate_transformation_mode": "asymmetric", "mode": "nearest", "nearest_mode": "floor"}
-"""How Resize works."""
+"""The attributes of Resize: nearest-neighbour upsampling by whole factors."""
 
 Shape = tuple[int, ...]
-"""Rows an image first."""
+"""The shape of a tensor for one image; first the number of rows for an image."""
 Constants = Mapping[str, NDArray[Any]]
 
 Use = tuple[int, int, tuple[str, ...], tuple[str, ...]]
-"""Of an operator: fewest and most inputs, attributes that there must and may be."""
+"""How an operator is used: fewest and most inputs, required attributes, optional attributes."""
 
 OPERATORS: dict[str, Use] = {
     "Identity": (1, 1, (), ()),
@@ -51,7 +52,7 @@ OPERATORS: dict[str, Use] = {
     "Conv": (2, 3, ("pads",), ("strides",)),
     "Gather": (2, 2, (), ("axis",)),
 }
-"""Of networks that decode."""
+"""The operators of networks that decode, all of which can be proven exact."""
 FLOAT_OPERATORS = OPERATORS | {
     "Relu": (1, 1, (), ()),
     "Sub": (2, 2, (), ()),
@@ -60,14 +61,14 @@ FLOAT_OPERATORS = OPERATORS | {
     "MaxPool": (1, 1, ("kernel_shape", "strides"), ()),
     "Pad": (2, 2, ("mode",), ()),
 }
-"""The same of networks for the encoder alone."""
+"""The operators of networks that only the encoder needs, which may round."""
 
 
 def fold(graph: Graph) -> tuple[dict[str, NDArray[Any]], list[Node]]:
-    """All constants in the end, and the nodes that are left when what depends on them alone is computed.
+    """Compute the nodes that depend on constants alone: return all constants, and the nodes that are left.
 
     Raises:
-        ValueError: they are too large, or another operator has constants alone.
+        ValueError: the constants are too large or not finite, or an operator without a rule has constants alone.
     """
     constants, left = dict(graph.constants), []
     size = sum(values.size for values in constants.values())
@@ -75,7 +76,7 @@ def fold(graph: Graph) -> tuple[dict[str, NDArray[Any]], list[Node]]:
         if size > MAX_WEIGHTS:
             break
         if not node.inputs or len(node.outputs) != 1 or not node.outputs[0]:
-            raise ValueError(f"a {node.kind} without inputs, or with {len(node.outputs)} outputs")
+            raise ValueError(f"an operator {node.kind} has {len(node.inputs)} inputs and {len(node.outputs)} outputs")
         if not all(name in constants for name in node.inputs):
             left.append(node)
             continue
@@ -86,9 +87,9 @@ def fold(graph: Graph) -> tuple[dict[str, NDArray[Any]], list[Node]]:
         constants[node.outputs[0]] = values
         size += values.size
     if size > MAX_WEIGHTS:
-        raise ValueError(f"more than {MAX_WEIGHTS} weights")
+        raise ValueError(f"a network has more than {MAX_WEIGHTS} weights")
     if not all(np.isfinite(values).all() for values in constants.values()):
-        raise ValueError("weights that are not finite")
+        raise ValueError("a network has weights that are not finite")
     return constants, left
 
 
@@ -107,13 +108,13 @@ def _constant(node: Node, values: list[NDArray[Any]]) -> NDArray[Any]:
 def infer(
     graph: Graph, constants: Constants, nodes: Sequence[Node], sizes: Mapping[str, int], *, exact: bool
 ) -> dict[str, Shape]:
-    """Shapes of all tensors for one image.
+    """Return the shapes of all tensors for one image.
 
     Args:
-        graph: of which `constants` and `nodes` are what `fold` gave.
-        constants, nodes: see there.
+        graph: the network.
+        constants, nodes: what `fold` returned for it.
         sizes: what the names of free dimensions stand for.
-        exact: only operators that can be exact.
+        exact: whether only operators that can be proven exact are allowed.
 
     Raises:
         ValueError: an operator is not used as smalti's own networks use it, or the network is too large.
@@ -141,12 +142,12 @@ def infer(
         if node.kind == "Cast":
             indices.add(out)
     if not graph.outputs or any(name not in shapes or name in indices for name in graph.outputs):
-        raise ValueError("results that no operator gives")
+        raise ValueError("a network has no results, or results that no operator gives")
     return shapes
 
 
 def _check_use(node: Node, operators: Mapping[str, Use], indices: Container[str]) -> None:
-    """That it is a known operator, and has as many inputs and just the attributes that it should have."""
+    """Refuse an unknown operator, and one with inputs or attributes that smalti never gives it."""
     if node.kind not in operators:
         raise ValueError(f"no rule to prove {node.kind} {'exact' if operators is OPERATORS else 'harmless'}")
     fewest, most, needed, possible = operators[node.kind]
@@ -175,7 +176,7 @@ def _known(name: str, shapes: Mapping[str, Shape], constants: Constants) -> Shap
 
 
 def _shape(node: Node, inputs: list[Shape], constants: Constants) -> Shape | None:
-    """Of the result; none if the operator is used in another way than smalti uses it."""
+    """Return the shape of a node's result; None if the operator is used in another way than smalti uses it."""
     x, fixed = inputs[0], [name in constants for name in node.inputs]
     if fixed[0] != (node.kind == "Gather"):  # which has its table first
         return None
@@ -202,7 +203,10 @@ def _shape(node: Node, inputs: list[Shape], constants: Constants) -> Shape | Non
 
 
 def _together(x: Shape, y: Shape, *, constant: bool) -> Shape | None:
-    """A constant is one number, or one for each column of a matrix; of two tensors one may have axes of 1."""
+    """Return the shape of the sum, product, ... of two tensors; None if smalti never combines such shapes.
+
+    A constant is one number, or one for each column of a matrix; one of two tensors may have axes of length 1.
+    """
     if constant:
         return x if not y or (len(x) == 2 and y == x[1:]) else None
     if len(x) != len(y) or x[0] != y[0] or any(a != b and 1 not in (a, b) for a, b in zip(x, y, strict=True)):
@@ -231,7 +235,7 @@ def _concat(inputs: list[Shape], axis: Attribute) -> Shape | None:
 
 
 def _moved(kind: str, x: Shape, rest: list[NDArray[Any] | None], attributes: Mapping[str, Attribute]) -> Shape | None:
-    """Operators that only move numbers; what they do is in constants and attributes."""
+    """Return the shape of an operator that only moves numbers, as its constants and attributes say."""
     told: list[list[Any]] = []
     for values in rest:
         if values is None or values.ndim != 1 or values.dtype != (np.float32 if kind == "Resize" else np.int64):
@@ -266,7 +270,7 @@ def _slice(x: Shape, starts: list[int], ends: list[int], axes: list[int]) -> Sha
 
 
 def _scaled(kind: str, x: Shape, told: list[list[Any]], attributes: Mapping[str, Attribute]) -> Shape | None:
-    """Of images of another size."""
+    """Return the shape of an operator that changes height and width."""
     rows, c, h, w = x
     match kind, told:
         case "DepthToSpace", [] if attributes == {"blocksize": 2, "mode": "CRD"} and c % 4 == 0:

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: MIT
-"""Trained networks to model bundles, and back to networks that can be trained further."""
+"""Export trained networks to model bundles, and restore them for further training."""

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""The autoencoder to a model bundle, as exact as any: its trained weights in 8 bits, a prior fitted to its code.
+"""Export a trained autoencoder as a model bundle, with a prior fitted to its code.
 
-Its waist, where one weight moves the whole image, keeps up to 16 bits. Activations are calibrated on training images:
-each layer's are scaled so that the largest seen fit. A layer of many inputs takes activations of 8 bits, so that its
-sums stay exact without coarser weights; the others take 10 bits.
+Its decoder is exact, as in every bundle. Weights have 8 bits; those of the waist, where one weight moves the whole
+image, have up to 16. Activations are calibrated on training images: those of each layer are scaled so that the largest
+ones fit. A layer of many inputs takes activations of 8 bits, so that its sums stay exact without coarser weights; the
+others take 10 bits.
 """
 
 from collections.abc import Mapping
@@ -17,28 +18,29 @@ from smalti.errors import TrainingError
 from smalti.model.latent_prior import LATENT_MAX
 from smalti.model.masked_mlp import POINTS, QUALITY_EMBEDDINGS
 from smalti.model.model import ANALYSIS, SYNTHESIS
-from smalti.training.export.export_codec import Progress, assemble, draft_model, integer_prior
-from smalti.training.export.onnx_graph import Graph, prove, whole_layer
+from smalti.training.export.export_codec import assemble, draft_model, integer_prior
+from smalti.training.export.onnx_graph import GraphBuilder, prove, whole_layer
 from smalti.training.export.prior_fit import fit_prior
 from smalti.training.networks.autoencoder import Autoencoder, Conv, Pool, Transform, Upsample
 from smalti.training.networks.codec_network import lagrangian
 from smalti.training.networks.integers import weight_shift
+from smalti.types import Progress
 
 CALIBRATION_IMAGES = 256
 FIT_IMAGES = 8000
-"""Images whose code the prior is fitted to."""
+"""The prior is fitted to the code of so many images."""
 WIDE = 600
-"""A layer of more inputs than this to an output takes activations of 8 bits."""
+"""A layer with more inputs for an output than this takes activations of 8 bits."""
 NARROW, NARROW_WEIGHT = 72, 32_000
-"""A layer of so few inputs has weights of 16 bits, as far as its sums allow: at the waist each of them matters."""
+"""A layer with at most so many inputs has integer weights up to NARROW_WEIGHT, as far as its sums allow."""
 TANH_ONE = 256
 TANH_MAX = 1023
-"""Of the index of the table of tanh: where it is white for good."""
+"""The largest index of the table of tanh, where tanh has long reached white."""
 MIDDLE_STEP = 0.16
-"""Step of quality 50, in standard deviations of the code (mean over its positions)."""
+"""The quantisation step of quality 50, in standard deviations of the code (their mean over its positions)."""
 
 MULTIPLIERS = (2.0, 6400.0)
-"""Bits that a squared error of 1 is worth, at both ends of quality."""
+"""The Lagrange multipliers (bits that a squared error of 1 is worth) at both ends of quality."""
 
 
 def export_autoencoder(
@@ -49,10 +51,10 @@ def export_autoencoder(
     training: Mapping[str, Any],
     progress: Progress | None = None,
 ) -> bytes:
-    """The bundle of `model`; arguments and errors as of `export.export_bundle`.
+    """Return the bundle of `model`; the arguments are those of `export_codec.export_bundle`.
 
     Raises:
-        TrainingError: the code says nothing of the images.
+        TrainingError: the code is the same for all images, a network is not exact, or engines differ.
     """
     model = model.eval().to("cpu")
     _, h, w = pixels.shape
@@ -75,14 +77,14 @@ def export_autoencoder(
 
 @torch.no_grad()
 def _code(model: Autoencoder, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """The float code (`n l`) of images (`n h w`)."""
+    """Return the float code (`n l`) of images (`n h w`)."""
     parts = torch.split(torch.tensor(pixels[:, None]), 64)
     return np.concatenate([model.g_a(x.float() / 255).flatten(1).numpy() for x in parts])
 
 
 def _analysis_onnx(g_a: Transform, side: tuple[int, int], one: float) -> bytes:
-    """g_a as a float graph; it has no use for the anchors."""
-    graph, convs, x = Graph(), iter(g_a.convs), "x"
+    """Return g_a as a float graph; it takes embedding weights as every analysis does, but does not use them."""
+    graph, convs, x = GraphBuilder(), iter(g_a.convs), "x"
     for layer in g_a.layers:
         if isinstance(layer, Pool):
             x = graph.add("MaxPool", [x], kernel_shape=[2, 2], strides=[2, 2])
@@ -98,9 +100,9 @@ def _analysis_onnx(g_a: Transform, side: tuple[int, int], one: float) -> bytes:
 
 @torch.no_grad()
 def _synthesis_onnx(g_s: Transform, y: torch.Tensor, side: tuple[int, int], one: float) -> bytes:
-    """g_s as an integer graph, calibrated on the code `y` (`n l`)."""
+    """Return g_s as an integer graph, calibrated on the code `y` (`n l`)."""
     h, w = side
-    graph, convs = Graph(), iter(g_s.convs)
+    graph, convs = GraphBuilder(), iter(g_s.convs)
     outputs = g_s.steps(y.view(-1, 1, h // 4, w // 4))
     x, one_in, most = graph.reshape("v", -1, 1, h // 4, w // 4), one, LATENT_MAX
     wide = [layer.c_in * layer.k**2 for layer in g_s.layers if isinstance(layer, Conv)]

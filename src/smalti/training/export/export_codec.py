@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: MIT
-"""A trained codec to a model bundle.
+"""Export a trained codec as a model bundle.
 
-weights -> integers -> ONNX, bounds proven -> symbols of training images -> ranges -> self-check -> measured -> bundle
+The steps are: turn weights into integers, write ONNX graphs and prove their bounds, find the ranges of the symbols on
+training images, compare the engines, measure the operating points on held-out images, and write the bundle.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -49,25 +50,28 @@ from smalti.training.networks.integers import (
 )
 from smalti.training.networks.priors import FloatLatentPrior, FloatMaskedMLP, FloatSpatialPrior
 from smalti.training.networks.transforms import size_record
-
-Progress = Callable[[int, int], None]
+from smalti.types import Progress
 
 RANGE_MAX = 2000
-"""No symbol is further from 0."""
+"""The largest absolute value of a symbol."""
 RANGE_IMAGES = 4000
-"""Images to find the ranges of the symbols."""
+"""The ranges of the symbols are found on so many images."""
 MEASURED_SAMPLES, LEAST_MEASURED = 200_000, 16
-"""Samples of images to measure the model on, and the fewest images."""
+"""The model is measured on images of so many samples together, and on no fewer images."""
 MEASURED_EFFORT = 5
-"""With which that is done: what users do by default."""
+"""The effort with which the model is measured; it is the default of packing."""
 PAYING_IMAGES = 500
-"""Images on which local latents must pay."""
+"""Spatial latents stay active only if they lower the cost of so many images."""
 EVERY = range(0, POINTS, SUBSTEPS // 2)
-"""Operating points at which that is done."""
+"""The operating points at which ranges are found and the model is measured."""
 
 
 def _integer_mlp(prior: FloatMaskedMLP, one: NDArray[np.int64], offset: NDArray[np.int64], one_in: int) -> MaskedMLP:
-    """one, offset: of each output of a latent, the integer that stands for 1.0 and what is added."""
+    """Return a masked MLP in integers.
+
+    one, offset: for each output of a latent, the integer that stands for 1.0, and what is added.
+    one_in: the integer that stands for 1.0 in an input.
+    """
     arrays: dict[str, NDArray[Any]] = {}
     for i, name in enumerate("123"):
         w, b, q = prior.weights(i), prior.layers[i].bias, prior.embeddings[i]
@@ -89,7 +93,7 @@ def _integer_mlp(prior: FloatMaskedMLP, one: NDArray[np.int64], offset: NDArray[
 
 
 def integer_prior(prior: FloatLatentPrior) -> LatentPrior:
-    """The prior in integers, with its tables."""
+    """Return the prior in integers, with its tables."""
     kinds = np.repeat([0, 1, 2], [COMPONENTS, COMPONENTS, COMPONENTS - 1])  # centres, widths, logits of a latent
     one = np.array([LATENT_ONE, WIDTHS_AN_OCTAVE, LOGIT_ONE])[kinds]
     offset = np.array([0, NARROWEST * WIDTHS_AN_OCTAVE, 0])[kinds]
@@ -97,7 +101,7 @@ def integer_prior(prior: FloatLatentPrior) -> LatentPrior:
 
 
 def logistics() -> Logistics:
-    """The tables of all mixtures of logistics."""
+    """Return the tables from which all logistic mixtures are computed."""
     z = np.arange(-CDF_RANGE * CDF_STEPS, CDF_RANGE * CDF_STEPS + 1) / CDF_STEPS
     logits = np.arange(-WEIGHT_RANGE, WEIGHT_RANGE + 1) / LOGIT_ONE
     widths = np.exp2(np.arange(SCALES) / WIDTHS_AN_OCTAVE)
@@ -109,7 +113,10 @@ def logistics() -> Logistics:
 
 
 def integer_spatial_prior(prior: FloatSpatialPrior, log_steps: NDArray[np.float32]) -> SpatialPrior:
-    """The prior of the local latents in integers, with its tables and steps (log2, `ANCHORS c`); all active."""
+    """Return the prior of the spatial latents in integers, with its tables, all latents active.
+
+    log_steps: log2 of the steps at the quality embeddings (`QUALITY_EMBEDDINGS c`).
+    """
     one, offset = np.array([LATENT_ONE, WIDTHS_AN_OCTAVE]), np.array([0, NARROWEST * WIDTHS_AN_OCTAVE])
     steps = step_array(log_steps).clip(LEAST_STEP)
     octaves = np.rint(WIDTHS_AN_OCTAVE * np.log2(steps)).astype(np.int64)
@@ -118,7 +125,7 @@ def integer_spatial_prior(prior: FloatSpatialPrior, log_steps: NDArray[np.float3
 
 
 def logistic_tables() -> NDArray[np.int32]:
-    """Frequencies of the symbols around a logistic's centre: `WIDTHS SHARES 2*REACH+1`."""
+    """Return the frequencies of the symbols around a logistic's centre: `WIDTHS SHARES 2*REACH+1`."""
     width = np.exp2((np.arange(WIDTHS) - 20) / 4)[:, None, None]
     centre = (np.arange(SHARES) - SHARES // 2)[:, None] / SHARES
     z = (np.arange(-REACH, REACH) + 0.5 - centre) / width
@@ -134,7 +141,7 @@ def logistic_tables() -> NDArray[np.int32]:
 
 
 def step_array(log_steps: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Quantisation steps (`POINTS l`) from those of the anchors (log2, `ANCHORS l`)."""
+    """Return the quantisation steps (`POINTS l`), from log2 of those of the embeddings (`QUALITY_EMBEDDINGS l`)."""
     logs = embedding_weights(np.arange(POINTS)) @ log_steps / SUBSTEPS
     steps: NDArray[np.int64] = np.rint(np.exp2(logs) * LATENT_ONE).clip(1, LATENT_MAX).astype(np.int64)
     return steps
@@ -149,16 +156,16 @@ def export_bundle(
     progress: Progress | None = None,
     base: Model | None = None,
 ) -> bytes:
-    """The bundle of `model`.
+    """Return the bundle of `model`.
 
     Args:
-        model: trained, on the CPU.
-        name: of the model.
-        pixels: images it was trained on (`n h w` or `n h w c`), to find the ranges of the symbols.
-        held_out: images it was not trained on, to measure it.
-        training: provenance.
-        progress: called with the number of operating points done, and of all.
-        base: a model whose part for lossless coding, if it has one, the bundle shall have too.
+        model: a trained codec.
+        name: the name of the model.
+        pixels: images it was trained on (`n h w` or `n h w c`), on which the ranges of the symbols are found.
+        held_out: images it was not trained on, on which it is measured.
+        training: the provenance that the bundle records.
+        progress: is called with the number of steps just done, and of all.
+        base: a model whose pixel prior and post-filter, if it has them, are copied into the bundle.
 
     Raises:
         TrainingError: a network is not exact, or engines differ.
@@ -207,7 +214,7 @@ def draft_model(
     steps: NDArray[np.int64],
     training: Mapping[str, Any],
 ) -> Model:
-    """A model whose ranges of symbols are as wide as they may be, and which nobody has measured."""
+    """Return a model with the widest ranges of symbols, and without measured operating points."""
     most = np.full_like(steps, RANGE_MAX)
     grid = Grid(steps, -most, most)
     return Model(name, bytes(8), image_shape, patches, grid, prior, multipliers, (), training, networks)
@@ -221,7 +228,9 @@ def assemble(
     for point in EVERY:
         code, _ = nearest(pixels, np.full(len(pixels), point), draft)
         lowest, highest = code.symbols.min((0, 1)), code.symbols.max((0, 1))
-        coded = lowest < highest  # a latent that never speaks costs nothing, no time either
+        coded = (
+            lowest < highest
+        )  # a latent that is always the same then has one symbol, which costs no bits and no time
         lows.append(lowest - coded)
         highs.append(highest + coded)
         used.append((code.spatial != 0).any((0, 2, 3)) & _spatial_pays(pixels[:PAYING_IMAGES], code, draft))
@@ -247,7 +256,7 @@ def assemble(
 
 
 def proven_bundle(model: Model) -> bytes:
-    """The bundle of a model that whoever loads it will not refuse.
+    """Return the bundle of a model, after the checks with which `load_model` could refuse it.
 
     Raises:
         TrainingError: a network is not exact, or too large.
@@ -260,7 +269,7 @@ def proven_bundle(model: Model) -> bytes:
 
 
 def _spatial_pays(x: NDArray[np.uint8], code: LatentCode, model: Model) -> bool:
-    """Whether local latents earn their bits on the first images."""
+    """Say whether spatial latents lower the rate-distortion cost of images `x`, the first that `code` codes."""
     some = code.pick(np.arange(len(x)))
     if model.spatial is None:
         return False
@@ -270,17 +279,17 @@ def _spatial_pays(x: NDArray[np.uint8], code: LatentCode, model: Model) -> bool:
 
 
 def _measure(model: Model, x: NDArray[np.uint8], point: int) -> OperatingPoint:
-    """Payload and PSNR of images at an operating point, with search."""
+    """Return an operating point with the payload and PSNR of images, measured with rate-distortion optimisation."""
     block = encode_latents(x, np.full(len(x), point), model, EFFORTS[MEASURED_EFFORT])
     error, size = mse(x, block.x_hat), float(block.rate.mean())
     return OperatingPoint(pixels=False, setting=point, bytes=round(size, 3), psnr=round(psnr(max(error, 1e-9)), 3))
 
 
 def check_engines(model: Model, rows: int = 8) -> None:
-    """Hold onnxruntime against int64 and torch, on random latents that go to all extremes.
+    """Compare onnxruntime with int64 and torch, on random latents that include extreme ones.
 
     Raises:
-        TrainingError: they differ.
+        TrainingError: the results differ.
     """
     rng = np.random.default_rng(0)
     points = rng.integers(0, POINTS, rows)
@@ -305,10 +314,10 @@ def _extremes(rng: np.random.Generator, n: int, k: int) -> NDArray[np.int64]:
 
 
 def hold_engines(network: bytes, inputs: Mapping[str, NDArray[Any]], got: NDArray[Any]) -> None:
-    """Hold what onnxruntime gave against int64 and torch.
+    """Compare the result of onnxruntime, `got`, with those of int64 and torch.
 
     Raises:
-        TrainingError: they differ.
+        TrainingError: the results differ.
     """
     expected = run_numpy(network, inputs)
     if (got != expected).any() or (run_torch(network, inputs) != expected).any():

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Trained networks for coding by pixels in integers.
+"""Export trained networks that code by pixels as a model bundle.
 
-weights -> integers, bounds proven -> self-check -> dequantiser settled -> measured up to several errors -> bundle
+The steps are: turn weights into integers and prove their bounds, compare the engines, train the post-filter on what the
+encoder really gives, measure the operating points on held-out images, and write the bundle.
 """
 
 from collections.abc import Mapping
@@ -25,8 +26,8 @@ from smalti.model.model import POST_FILTER, Model
 from smalti.model.operating_points import OperatingPoint
 from smalti.model.pixel_prior import MAX_ERROR, SAMPLE_MAX, PixelPrior, Window
 from smalti.rate.metrics import mse, psnr
-from smalti.training.export.export_codec import Progress, hold_engines, logistics, proven_bundle
-from smalti.training.export.onnx_graph import Graph, Port, Whole, prove, to_numpy, whole_layer
+from smalti.training.export.export_codec import hold_engines, logistics, proven_bundle
+from smalti.training.export.onnx_graph import GraphBuilder, Port, Whole, prove, to_numpy, whole_layer
 from smalti.training.networks.integers import (
     ACTIVATION_ONE,
     LATENT_ONE,
@@ -38,13 +39,14 @@ from smalti.training.networks.integers import (
 from smalti.training.networks.pixel_network import UNIT_ONE, WEIGHT_MAX, PixelCodec, PixelNet, pixel_size_record
 from smalti.training.networks.post_filter import SAMPLE_ONE, PostFilter, error_embeddings
 from smalti.training.tasks.post_filter_task import settle
+from smalti.types import Progress
 
 MEASURED_IMAGES = 500
-"""Held-out images that the model is measured on."""
+"""The model is measured on so many held-out images."""
 ERRORS = (2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 15, 16, 18, 21, 23, 25, 28, 31, 32, 36, 42, 50, 63, 84, 126)
-"""Largest errors at which that is done: what qualities choose from."""
+"""The largest errors at which it is measured; qualities choose among them."""
 CHECKED = 2000
-"""Random windows on which engines are compared."""
+"""The engines are compared on so many random windows."""
 
 
 def export_pixels(
@@ -56,7 +58,9 @@ def export_pixels(
     progress: Progress | None = None,
     base: Model | None = None,
 ) -> bytes:
-    """The bundle of `model`, with the latents of `base` if there are any. Arguments as for `export.export_bundle`.
+    """Return the bundle of `model`, with the latents of `base`, if it has any.
+
+    The arguments are those of `export_codec.export_bundle`.
 
     Raises:
         TrainingError: a network is not exact, or engines differ.
@@ -86,7 +90,7 @@ def _only_pixels(name: str, shape: tuple[int, ...]) -> Model:
 
 
 def _measure(model: Model, x: NDArray[np.uint8], error: int) -> OperatingPoint:
-    """Payload and PSNR of images coded by pixels."""
+    """Return the operating point of coding by pixels up to `error`, with the payload and PSNR of images."""
     point, size, left = OperatingPoint(pixels=True, setting=error, bytes=0.0, psnr=0.0), 0.0, 0.0
     step = block_images((*x.shape[1:], 1)[:3])
     for part in (x[i : i + step] for i in range(0, len(x), step)):
@@ -97,12 +101,12 @@ def _measure(model: Model, x: NDArray[np.uint8], error: int) -> OperatingPoint:
 
 
 def post_filter_onnx(network: PostFilter) -> bytes:
-    """Samples in quads (`n 4c h w`) and largest errors (`n`) to corrections.
+    """Return the post-filter as an integer graph: 2x2 samples (`n 4c h w`) and largest errors (`n`) to corrections.
 
     Raises:
         TrainingError: a sum could leave what float32 holds exactly.
     """
-    graph, ends = Graph(), network.convs[0].in_channels
+    graph, ends = GraphBuilder(), network.convs[0].in_channels
     assert isinstance(ends, int)
     errors = graph.add("Cast", ["errors"], to=onnx.TensorProto.INT64)
     x, last = "x", len(network.convs) - 1
@@ -125,10 +129,10 @@ def post_filter_onnx(network: PostFilter) -> bytes:
 
 
 def check_post_filter(network: bytes, channels: int) -> None:
-    """Hold onnxruntime against int64 and torch, on random samples that go to all extremes.
+    """Compare onnxruntime with int64 and torch, on random samples that include extreme ones.
 
     Raises:
-        TrainingError: they differ.
+        TrainingError: the results differ.
     """
     rng = np.random.default_rng(0)
     x = rng.integers(0, 256, (8, 4 * channels, 7, 6))
@@ -140,10 +144,10 @@ def check_post_filter(network: bytes, channels: int) -> None:
 
 
 def check_integers(prior: PixelPrior) -> None:
-    """Hold float32 against int64, on random windows that go to all extremes.
+    """Compare float32 with int64, on random windows that include extreme ones.
 
     Raises:
-        TrainingError: they differ.
+        TrainingError: the results differ.
     """
     rng = np.random.default_rng(0)
     windows = rng.integers(0, 256, (CHECKED, prior.window.samples), dtype=np.uint8)
@@ -160,7 +164,7 @@ def plain_mixtures(
     columns: NDArray[np.int64],
     errors: NDArray[np.int64],
 ) -> NDArray[np.int64]:
-    """`PixelPrior.mixtures` in int64, from the definition."""
+    """Return what `PixelPrior.mixtures` must return, computed in int64 from the definition."""
     x, last = windows.astype(np.int64), len(prior.weights) - 1
     for i, (w, b, s) in enumerate(zip(prior.weights, prior.biases, prior.shifts, strict=True)):
         y = x @ w.T.astype(np.int64) + b
@@ -172,14 +176,14 @@ def plain_mixtures(
 
 
 def output_units(components: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Of each output of the network: the integer that stands for 1.0, and what is added."""
+    """Return, for each output of the network, the integer that stands for 1.0, and what is added."""
     kinds = np.repeat([0, 1, 2], [components, components, components - 1])  # centres, widths, logits
     one = np.array([LATENT_ONE, WIDTHS_AN_OCTAVE, LOGIT_ONE])[kinds]
     return one, np.array([0, NARROWEST * WIDTHS_AN_OCTAVE, 0])[kinds]
 
 
 def integer_pixels(net: PixelNet) -> PixelPrior:
-    """The integers of `net`."""
+    """Return the pixel prior of `net`, in integers."""
     size, k = net.size, net.size.components
     of_outputs, offset = output_units(k)
     tables = [to_numpy(table) for table in (net.rows, net.columns, net.of_errors())]
@@ -215,7 +219,7 @@ def _whole(
     room: np.ndarray | None = None,
     largest: int = WEIGHT_MAX,
 ) -> Whole:
-    """room: what else is added to each output, at most."""
+    """Return a layer in integers; room: the most that is added to each output besides its bias."""
     w, b = layer.weight, layer.bias
     assert isinstance(w, Tensor)
     assert isinstance(b, Tensor)

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: MIT
-"""The codec's networks as ONNX graphs: the two halves of g_s in integers, proven exact; those of g_a in floats."""
+"""Write the codec's networks as ONNX graphs: g_s in integers, proven exact; g_a in floats."""
 
 import numpy as np
 from torch import Tensor, nn
 
 from smalti.model.latent_prior import LATENT_MAX
 from smalti.model.masked_mlp import ACTIVATION_MAX, QUALITY_EMBEDDINGS, SUBSTEPS
-from smalti.training.export.onnx_graph import Graph, Port, Whole, prove, to_numpy, whole_layer
+from smalti.training.export.onnx_graph import GraphBuilder, Port, Whole, prove, to_numpy, whole_layer
 from smalti.training.networks.integers import ACTIVATION_ONE, LATENT_ONE, PIXEL_ONE, weight_shift
 from smalti.training.networks.transforms import (
     POSITION_PIXELS,
@@ -27,7 +27,7 @@ def _whole(layer: nn.Module, embeddings: Tensor | None, most: int, one_in: int, 
     return whole_layer(to_numpy(w), to_numpy(b), q, k, one_in=one_in, one_out=np.array(one_out), offset=np.array(0))
 
 
-def _conv(graph: Graph, g_s: Synthesis, i: int, x: str) -> str:
+def _conv(graph: GraphBuilder, g_s: Synthesis, i: int, x: str) -> str:
     one = ACTIVATION_ONE
     most, one_in = (LATENT_MAX, LATENT_ONE) if i == 1 else (ACTIVATION_MAX, one)
     layer = _whole(g_s.convs[i], g_s.embeddings[i], most, one_in, PIXEL_ONE if i == 4 else one)
@@ -35,13 +35,13 @@ def _conv(graph: Graph, g_s: Synthesis, i: int, x: str) -> str:
 
 
 def features_onnx(g_s: Synthesis) -> bytes:
-    """The first half of g_s: latents `v` (`n*cells l`) and anchors (`n ANCHORS`) to features (`n k H W`).
+    """Return the first half of g_s: latents `v` (`n*patches l`) and embedding weights to features (`n k H W`).
 
     Raises:
         TrainingError: a sum could leave what float32 holds exactly.
     """
     one = ACTIVATION_ONE
-    size, graph = g_s.size, Graph()
+    size, graph = g_s.size, GraphBuilder()
     (rows, columns), (ch, cw) = size.patches, (size.patch[0] // POSITION_PIXELS, size.patch[1] // POSITION_PIXELS)
     quarter = size.synthesis[1]
     patch_embeddings = graph.a_patch_each("anchors", rows * columns)
@@ -61,12 +61,12 @@ def features_onnx(g_s: Synthesis) -> bytes:
 
 
 def synthesis_onnx(g_s: Synthesis) -> bytes:
-    """The rest of g_s: features, local latents `u` (`n c H W`) and anchors (`n ANCHORS`) to pixels (`n c h w`).
+    """Return the rest of g_s: features, spatial latents `u` (`n c H W`) and embedding weights to pixels (`n c h w`).
 
     Raises:
         TrainingError: a sum could leave what float32 holds exactly.
     """
-    size, graph = g_s.size, Graph()
+    size, graph = g_s.size, GraphBuilder()
     details = graph.clip(_conv(graph, g_s, 1, "u"), ACTIVATION_MAX)
     x = _conv(graph, g_s, 2, graph.add("Concat", ["features", details], axis=1))
     x = graph.add("DepthToSpace", [graph.clip(x, ACTIVATION_MAX)], blocksize=2, mode="CRD")
@@ -87,12 +87,12 @@ def synthesis_onnx(g_s: Synthesis) -> bytes:
     return data
 
 
-def _bias(graph: Graph, name: str, embeddings: str, q: Tensor, b: Tensor | None) -> str:
+def _bias(graph: GraphBuilder, name: str, embeddings: str, q: Tensor, b: Tensor | None) -> str:
     scaled = to_numpy(q) / SUBSTEPS + (0 if b is None else to_numpy(b) / SUBSTEPS)  # the weights add up to SUBSTEPS
     return graph.add("MatMul", [embeddings, graph.constant(scaled.astype(np.float32), f"{name}.q")])
 
 
-def _float_conv(graph: Graph, i: int, conv: nn.Module, embeddings: Tensor, x: str, gain: int = 1) -> str:
+def _float_conv(graph: GraphBuilder, i: int, conv: nn.Module, embeddings: Tensor, x: str, gain: int = 1) -> str:
     assert isinstance(conv, nn.Conv2d)
     pad, stride = int(conv.padding[0]), int(conv.stride[0])
     w = graph.half(gain * to_numpy(conv.weight), f"convs.{i}.w")
@@ -101,8 +101,8 @@ def _float_conv(graph: Graph, i: int, conv: nn.Module, embeddings: Tensor, x: st
     return graph.add("Add", [y, graph.reshape(bias, -1, conv.out_channels, 1, 1)])
 
 
-def _unshuffle(graph: Graph, x: str, shape: tuple[int, int, int], by: int) -> str:
-    """As torch's pixel_unshuffle; shape: c h w of `x`."""
+def _unshuffle(graph: GraphBuilder, x: str, shape: tuple[int, int, int], by: int) -> str:
+    """Add torch's pixel_unshuffle by a factor `by`; shape: c h w of `x`."""
     c, h, w = shape
     x = graph.reshape(x, -1, c, h // by, by, w // by, by)
     x = graph.add("Transpose", [x], perm=[0, 1, 3, 5, 2, 4])
@@ -110,11 +110,12 @@ def _unshuffle(graph: Graph, x: str, shape: tuple[int, int, int], by: int) -> st
 
 
 def analysis_onnx(g_a: Analysis) -> bytes:
-    """g_a as a float graph: `x` (`n c h w` in [0, 1]), anchors (`n ANCHORS`), steps (`n*cells l`) to latents, rounded.
+    """Return g_a as a float graph.
 
-    Latents are `n*cells l`; the second result is what was found at the sites (`n j H W`).
+    It takes `x` (`n c h w` in [0, 1]), embedding weights (`n QUALITY_EMBEDDINGS`) and steps (`n*patches l`), and gives
+    rounded latents (`n*patches l`) and features of positions (`n j H W`).
     """
-    size, graph = g_a.size, Graph()
+    size, graph = g_a.size, GraphBuilder()
     (rows, columns), (ch, cw), (h, w, c) = size.patches, size.patch, size.image
     half, quarter, _ = size.analysis
     height, width = rows * ch, columns * cw
@@ -139,8 +140,8 @@ def analysis_onnx(g_a: Analysis) -> bytes:
     return graph.bytes(inputs, (latents, ["r", size.latents]), (positions, of_positions))
 
 
-def _latents(graph: Graph, g_a: Analysis, patches: str) -> str:
-    """As `Analysis.latents`, in the integers' units."""
+def _latents(graph: GraphBuilder, g_a: Analysis, patches: str) -> str:
+    """Add what `Analysis.latents` computes, in the units of integer latents."""
     size = g_a.size
     embeddings = graph.a_patch_each("anchors", size.patches[0] * size.patches[1])
 
@@ -183,8 +184,12 @@ def _latents(graph: Graph, g_a: Analysis, patches: str) -> str:
 
 
 def spatial_analysis_onnx(g_a: SpatialAnalysis, size: Size) -> bytes:
-    """What was found at the sites (`n j H W`), features (`n k H W`, integers) and anchors to local latents."""
-    graph, one = Graph(), np.float32(1 / ACTIVATION_ONE)
+    """Return the rest of g_a as a float graph.
+
+    It takes features of positions (`n j H W`), features of g_s (`n k H W`, integers) and embedding weights, and gives
+    spatial latents (`n c H W`).
+    """
+    graph, one = GraphBuilder(), np.float32(1 / ACTIVATION_ONE)
     features = graph.add("Mul", ["features", graph.constant(one)])
     x = graph.add("Concat", ["sites", features], axis=1)
     for i, (conv, embeddings) in enumerate(zip(g_a.convs, g_a.embeddings, strict=True)):

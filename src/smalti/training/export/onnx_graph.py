@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Networks as ONNX graphs: a small builder for both kinds, float for the encoder and integer for the decoder.
+"""Build ONNX graphs: float ones for the encoder, integer ones for the decoder.
 
-An integer layer computes `floor(w x + b + anchors q)`, where w, b and q are integers times a power of two for each
-output. A power of two changes no digit of a float, so float32 is as exact here as it is on the integers.
+An integer layer computes `floor(w x + b + q e)`, where e are the embedding weights, and w, b and q are integers times a
+power of two for each output. Multiplying by a power of two is exact, so float32 is as exact here as on the integers.
 """
 
 from collections.abc import Sequence
@@ -21,28 +21,28 @@ from smalti.model.proof.exactness import check_bounds
 from smalti.model.proof.onnx_reader import IR_VERSION, OPSET, read_onnx
 
 BIAS_SHARE = 0.07
-"""Of what float32 can count to, for the biases of an output; the weights leave a tenth."""
+"""The share of 2^24 that the biases of an output may take; the weights leave a tenth."""
 
 Floats = NDArray[np.float32]
 Port = tuple[str, Sequence[str | int]]
-"""The name of a tensor, and its shape."""
+"""The name and the shape of an input or a result."""
 
 
 @dataclass(frozen=True, eq=False)
 class Whole:
-    """A layer in integers: weights (outputs first), bias, biases of the anchors, and the shift of each output.
+    """A layer in integers: weights (outputs first), bias, biases of the quality embeddings, shift of each output.
 
-    Its result is `(w x + b + anchors q) >> s`, rounded down; half of 2^s is in `b` already, so it rounds half up.
+    Its result is `(w x + b + q e) >> s`, rounded down; `b` already includes half of 2^s, so it rounds half up.
     """
 
     w: NDArray[np.int8] | NDArray[np.int16]
     b: NDArray[np.int32]
-    q: NDArray[np.int32]  # ANCHORS outputs
+    q: NDArray[np.int32]  # QUALITY_EMBEDDINGS outputs
     s: NDArray[np.uint8]
 
 
 def to_numpy(x: Tensor) -> Floats:
-    """A trained tensor as an array."""
+    """Return a trained tensor as an array."""
     array: Floats = x.detach().cpu().float().numpy()
     return array
 
@@ -58,19 +58,19 @@ def whole_layer(
     offset: NDArray[np.int64],
     largest: int = 127,
 ) -> Whole:
-    """A trained layer in integers; the counterpart of `network.whole_weights`.
+    """Return a trained layer in integers; the counterpart of `integers.whole_weights`.
 
     Args:
         w: weights, outputs first.
         b: bias of each output.
-        q: biases of the anchors (`ANCHORS outputs`), if there are any.
-        k: of each output; its weights are multiples of 2^-k, or of a larger power if its biases need the room.
+        q: biases of the quality embeddings (`QUALITY_EMBEDDINGS outputs`), if there are any.
+        k: for each output; its weights become multiples of 2^-k, or of a larger power if its biases need the room.
         one_in, one_out: the integer that stands for 1.0 in the inputs and in each output; powers of two.
         offset: added to each output, after the shift.
-        largest: integer weight, as for `network.weight_shift`.
+        largest: the largest integer weight, as for `integers.weight_shift`.
 
     Raises:
-        TrainingError: a shift out of range, which no trained layer has.
+        TrainingError: a shift is out of range, which no trained layer needs.
     """
     large = np.abs(b) + (0 if q is None else np.abs(q).max(0)) + offset / one_out
     room = np.floor(np.log2(BIAS_SHARE * EXACT / one_in / np.maximum(large, 1e-8))).astype(np.int64)
@@ -88,7 +88,7 @@ def whole_layer(
 
 
 def prove(data: bytes, patches: int = 1) -> None:
-    """Prove that a network that decodes is exact, for as many cells an image.
+    """Prove that a network that decodes is exact, for images of so many patches.
 
     Raises:
         TrainingError: a sum could leave what float32 holds exactly.
@@ -99,8 +99,8 @@ def prove(data: bytes, patches: int = 1) -> None:
         raise TrainingError(f"{exc}; train with smaller weights") from exc
 
 
-class Graph:
-    """Collects nodes; every method adds one or a few and returns the name of the result."""
+class GraphBuilder:
+    """A collector of nodes; its methods add one or a few, and return the name of their result."""
 
     def __init__(self) -> None:
         self.nodes: list[onnx.NodeProto] = []
@@ -108,43 +108,44 @@ class Graph:
         self._n = 0
 
     def add(self, kind: str, inputs: Sequence[str], **attributes: Any) -> str:
-        """A node of one output."""
+        """Add a node of one output."""
         self._n += 1
         name = f"{kind.lower()}{self._n}"
         self.nodes.append(helper.make_node(kind, list(inputs), [name], **attributes))
         return name
 
     def constant(self, values: NDArray[Any] | np.generic, name: str = "") -> str:
-        """A constant tensor; a name is for those who want to find it again."""
+        """Add a constant tensor; a name makes it possible to find it again in the file."""
         self._n += 1
         name = name or f"constant{self._n}"
         self.constants.append(numpy_helper.from_array(np.asarray(values, order="C"), name))
         return name
 
     def half(self, values: Floats, name: str = "") -> str:
-        """A constant, stored as float16 and computed with as float32."""
+        """Add a constant that is stored as float16 and used as float32."""
         return self.add("Cast", [self.constant(values.astype(np.float16), name)], to=TensorProto.FLOAT)
 
     def byte(self, values: Floats, name: str) -> str:
-        """A constant matrix (`in out`), stored as int8 with a scale a column."""
+        """Add a constant matrix (`in out`) that is stored as int8, with a scale for each column."""
         scale = np.maximum(np.abs(values).max(0), 1e-12) / 127
         whole = self.constant(np.rint(values / scale).astype(np.int8), f"{name}.w")
         cast = self.add("Cast", [whole], to=TensorProto.FLOAT)
         return self.add("Mul", [cast, self.constant(scale.astype(np.float32), f"{name}.scale")])
 
     def reshape(self, x: str, *shape: int) -> str:
-        """`x` in another shape; -1 stands for what is left."""
+        """Add a change of the shape of `x`; -1 stands for what is left."""
         return self.add("Reshape", [x, self.constant(np.array(shape, np.int64))])
 
     def clip(self, x: str, high: int) -> str:
-        """`x` from 0 to `high`."""
+        """Add the clipping of `x` to 0 .. `high`."""
         return self.add("Clip", [x, self.constant(np.float32(0)), self.constant(np.float32(high))])
 
     def linear(self, x: str, embeddings: str | None, layer: Whole, name: str = "", plus: str | None = None) -> str:
-        """An integer layer, dense (weights `out in`) or a convolution (`out in k k`), before its clipping.
+        """Add an integer layer, dense (weights `out in`) or a convolution (`out in k k`), without its clipping.
 
-        name: of the layer; its constants get names that begin with it.
-        plus: what else to add, shifted already, before it is rounded down.
+        embeddings: the tensor of embedding weights, if the layer uses them.
+        name: the name with which the names of its constants begin.
+        plus: a tensor that is added before rounding down, already shifted.
         """
 
         def named(part: str) -> str:
@@ -169,7 +170,7 @@ class Graph:
         return self.add("Floor", [y])
 
     def a_patch_each(self, embeddings: str, patches: int) -> str:
-        """`n ANCHORS` to `n*cells ANCHORS`."""
+        """Repeat embedding weights for each patch: `n QUALITY_EMBEDDINGS` to `n*patches QUALITY_EMBEDDINGS`."""
         if patches == 1:
             return embeddings
         tiled = self.add(
@@ -178,7 +179,7 @@ class Graph:
         return self.reshape(tiled, -1, QUALITY_EMBEDDINGS)
 
     def bytes(self, inputs: Sequence[Port], *outputs: Port) -> bytes:
-        """The graph from `inputs` to `outputs`: results of other methods, and their shapes."""
+        """Return the ONNX file of the graph from `inputs` to `outputs`: names of results, and their shapes."""
         results = [f"result{i + 1}" for i in range(len(outputs))]
         ends = [helper.make_node("Identity", [x], [result]) for (x, _), result in zip(outputs, results, strict=True)]
         nodes = [*self.nodes, *ends]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Fit a prior to latents that are given: for the autoencoder, which was not trained for rate."""
+"""Fit a prior to given latents, for the autoencoder, which is trained without a rate."""
 
 import numpy as np
 import torch
@@ -17,9 +17,10 @@ LEARNING_RATE = 5e-3
 
 
 def fit_prior(y: NDArray[np.float32], steps: NDArray[np.int64], seed: int = 0) -> FloatLatentPrior:
-    """A prior for latents `y` (`n l`, in units of the latents) at all operating points, of quantisation `steps`.
+    """Return a prior for latents `y` (`n l`, in units of the latents), quantised with `steps` (`POINTS l`).
 
-    Rounded latents are what it is fitted on, in the decoder's integers from half of the way on.
+    It is fitted to rounded latents at all operating points; in the second half of its steps it computes with the values
+    of the decoder's integers.
     """
     torch.manual_seed(seed)
     prior = FloatLatentPrior(y.shape[1], HIDDEN, group=1)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Integer graphs once more, in numpy's int64 and in torch: what onnxruntime's results are held against.
+"""Run integer graphs in numpy's int64 and in torch, as references for the results of onnxruntime.
 
-Values are fixed-point numbers: the integer times 2^24. Weights are integers times at least 2^-24, so nothing rounds but
-Floor, which is there to do it.
+In int64, values are fixed-point numbers: multiples of 2^-24. Weights are multiples of 2^-24 too, so that only Floor
+rounds.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,25 +15,25 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 POINT = 24
-"""Bits behind the binary point."""
+"""The number of bits behind the binary point."""
 
 
 def run_numpy(data: bytes, inputs: Mapping[str, NDArray[Any]]) -> NDArray[np.int64]:
-    """The graph `data` on integer `inputs`, in int64 from end to end."""
+    """Return the result of the graph `data` for integer `inputs`, computed in int64 from end to end."""
     fixed = {name: values.astype(np.int64) << POINT for name, values in inputs.items()}
     result: NDArray[np.int64] = _run(data, fixed, _fixed_constant, _numpy_linear)
     return result >> POINT
 
 
 def run_torch(data: bytes, inputs: Mapping[str, NDArray[Any]]) -> NDArray[np.int64]:
-    """The graph `data` on integer `inputs`, its products and convolutions by torch in float32."""
+    """Return the result of the graph `data` for integer `inputs`; torch computes its products in float32."""
     floats = {name: values.astype(np.float32) for name, values in inputs.items()}
     result: NDArray[Any] = _run(data, floats, lambda values: values, _torch_linear)
     return result.astype(np.int64)
 
 
 def _fixed_constant(values: NDArray[Any]) -> NDArray[Any]:
-    """Weights as fixed-point numbers; shapes and indices as they are."""
+    """Return weights as fixed-point numbers; shapes and indices stay as they are."""
     if values.dtype != np.float32:
         return values
     fixed = values.astype(np.float64) * 2.0**POINT
@@ -64,7 +64,7 @@ def _run(
 
 
 def _node(kind: str, inputs: list[NDArray[Any]], attributes: dict[str, Any], linear: Linear) -> NDArray[Any]:
-    """The result of a node, given its inputs: tensors first, then shapes and the like."""
+    """Return the result of a node for its inputs: tensors first, then shapes and the like."""
     x, *rest = inputs
     match kind:
         case "Identity" | "Cast":
@@ -87,7 +87,7 @@ def _node(kind: str, inputs: list[NDArray[Any]], attributes: dict[str, Any], lin
 
 
 def _moved(kind: str, x: NDArray[Any], rest: list[NDArray[Any]], attributes: dict[str, Any]) -> NDArray[Any]:
-    """Nodes that compute nothing."""
+    """Return the result of a node that only moves numbers."""
     match kind:
         case "Reshape":
             return x.reshape(rest[0])

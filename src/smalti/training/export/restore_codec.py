@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A bundle back to a network that can be trained further; the inverse of `export.py`, but for rounding."""
+"""Restore a codec from a bundle for further training: the inverse of `export_codec.py`, but for rounding."""
 
 import math
 from collections.abc import Mapping
@@ -29,20 +29,20 @@ from smalti.training.networks.priors import FloatMaskedMLP
 from smalti.training.networks.transforms import SPATIAL_GAIN, Analysis, SpatialAnalysis, Synthesis, size_from
 
 CEILING = math.log2(LATENT_MAX / LATENT_ONE) - 0.05
-"""Log2 of a step that has gone as far as it can."""
+"""Log2 of the step from which on a step counts as the largest possible one."""
 CROWDED, ROOM = 0.25, 2
-"""If so many of the local latents' steps have, they are all made so many octaves smaller."""
+"""If a share CROWDED of the spatial steps has reached CEILING, all are made ROOM octaves smaller."""
 OCTAVES_AN_EMBEDDING = 0.7
-"""Between the steps of neighbouring anchors, where nothing better is known."""
+"""Octaves between the steps of neighbouring quality embeddings, where nothing better is known."""
 
 Arrays = Mapping[str, NDArray[Any]]
 
 
 def restore(model: Model) -> Codec:
-    """The network that `model` was exported from.
+    """Return the network that `model` was exported from.
 
     Raises:
-        TrainingError: it is no codec, or of a release that wrote other bundles.
+        TrainingError: the model is no codec, or of a release that wrote other bundles.
     """
     try:
         ends = float(model.multipliers[0]), float(model.multipliers[-1])
@@ -73,10 +73,10 @@ def restore(model: Model) -> Codec:
 
 @torch.no_grad()
 def make_room(codec: Codec) -> None:
-    """The same codec with local latents ROOM octaves smaller, and steps that again have somewhere to go.
+    """Make the spatial latents and their steps ROOM octaves smaller, so that steps can grow again; change nothing else.
 
-    While training both tend to grow, until steps reach the largest latent; there they stay, whatever the quality.
-    Steps that had reached it are set anew, as a line from those that had not.
+    In training both tend to grow, until steps reach the largest latent, where they stay at every quality. Steps that
+    had reached it are extrapolated from those that had not.
     """
     factor, c, features = 2.0**-ROOM, codec.size.spatial, codec.size.synthesis[1]
     last = codec.spatial_g_a.convs[2]
@@ -116,7 +116,7 @@ def _constants(network: bytes) -> Arrays:
 
 
 def _float_convs(part: Analysis | SpatialAnalysis, arrays: Arrays) -> None:
-    """Biases of convolutions are in those of the anchors."""
+    """Restore float convolutions; the biases of the quality embeddings already include the convolutions' own."""
     for i, (conv, embeddings) in enumerate(zip(part.convs, part.embeddings, strict=True)):
         assert isinstance(conv, nn.Conv2d)
         assert conv.bias is not None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What codes by pixels in a bundle back to networks that can be trained further; the inverse of `export_pixels.py`."""
+"""Restore the networks that code by pixels from a bundle, for further training."""
 
 from typing import Any
 
@@ -23,10 +23,10 @@ Array = NDArray[Any]
 
 @torch.no_grad()
 def restore_pixels(model: Model) -> PixelCodec:
-    """The networks from which that part of `model` was exported, but for rounding.
+    """Return the networks from which the pixel prior and the post-filter of `model` were exported.
 
     Raises:
-        TrainingError: it has no such part, or one of a release that wrote other bundles.
+        TrainingError: the model does not code by pixels, or is of a release that wrote other bundles.
     """
     try:
         codec = PixelCodec(pixel_size_from(model.training["pixels"]["size"]))
@@ -74,7 +74,7 @@ def _post_filter(network: PostFilter, data: bytes) -> None:
 
 
 def _of_embeddings(table: Array) -> Tensor:
-    """Biases of the anchors from those of all largest errors."""
+    """Return the biases of the embeddings, by least squares from those of all largest errors."""
     weights = error_embeddings(torch.arange(MAX_ERROR + 1)).double().numpy()
     return _tensor(np.linalg.lstsq(weights, table.astype(np.float64), rcond=None)[0])
 

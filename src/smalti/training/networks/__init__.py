@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: MIT
-"""The networks while they train: transforms, priors and post-filter, in floats that follow the decoder's integers."""
+"""The networks in torch: transforms, priors and post-filter, in floats that follow the decoder's integers."""

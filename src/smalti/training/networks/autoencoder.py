@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The 7x7 autoencoder: analysis g_a (28x28x1 to a code of 7x7x1) and synthesis g_s (back).
 
-The layers are given once, as data (`analysis_layers`, `synthesis_layers`); torch modules are built from them here and
-ONNX graphs in `export.py`. Every convolution is "same", stride 1, with bias.
+The layers are given once, as data (`analysis_layers`, `synthesis_layers`); torch modules are built from them here, and
+ONNX graphs in `export/export_autoencoder.py`. Every convolution keeps height and width, has stride 1 and a bias.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 Activation = Literal["relu", "tanh"]
 Wide = tuple[int, int, int]
-"""Channels of the three outermost convolutions, outside in; the synthesis mirrors them."""
+"""The channels of the three outermost convolutions, from the outside in; the synthesis mirrors them."""
 
 FULL: Wide = (256, 128, 64)
 """The shipped network: 394,921 + 396,009 parameters."""
@@ -46,7 +46,7 @@ Layer = Conv | Pool | Upsample
 
 
 def analysis_layers(wide: Wide = FULL) -> tuple[Layer, ...]:
-    """Layers of g_a: `b 1 h w` to `b 1 h/4 w/4`; the code is never negative (ReLU)."""
+    """Return the layers of g_a: `b 1 h w` to `b 1 h/4 w/4`; the code is never negative (ReLU)."""
     a, b, c = wide
     return (
         *(Conv(3, 1, a), Conv(3, a, b), Conv(3, b, c), Pool()),
@@ -56,7 +56,7 @@ def analysis_layers(wide: Wide = FULL) -> tuple[Layer, ...]:
 
 
 def synthesis_layers(wide: Wide = FULL) -> tuple[Layer, ...]:
-    """Layers of g_s: `b 1 h/4 w/4` to `b 1 h w` in (-1, 1)."""
+    """Return the layers of g_s: `b 1 h/4 w/4` to `b 1 h w` in (-1, 1)."""
     a, b, c = wide
     return (
         *(Conv(1, 1, 2), Conv(3, 2, 4), Conv(3, 4, 8), Upsample()),
@@ -79,13 +79,13 @@ class Transform(nn.Module):
         self.convs = nn.ModuleList(convs)
 
     def forward(self, x: Tensor) -> Tensor:
-        """`b c h w` to `b c' h' w'`."""
+        """Return the output (`b c' h' w'`) for `x` (`b c h w`)."""
         for h in self.steps(x):
             x = h
         return x
 
     def steps(self, x: Tensor) -> list[Tensor]:
-        """The output of every layer, in order."""
+        """Return the output of every layer, in order."""
         outputs = []
         convs = iter(self.convs)
         for layer in self.layers:
@@ -112,17 +112,20 @@ class Autoencoder(nn.Module):
         self.g_s = Transform(synthesis_layers(wide))
 
     def forward(self, x: Tensor) -> Tensor:
-        """`x` (`b 1 h w`, in [0, 1], sides multiples of 4) to its reconstruction through the float code."""
+        """Return the reconstruction of `x` (`b 1 h w` in [0, 1], sides multiples of 4) from its float code."""
         x_hat: Tensor = self.g_s(self.g_a(x))
         return x_hat
 
 
 def grow(narrow: Autoencoder, wide: Wide = FULL) -> Autoencoder:
-    """A wider autoencoder that computes the same function.
+    """Return a wider autoencoder that computes the same function.
 
     The channels of `narrow` come first and ignore the new ones (zero weights); the new channels start from the usual
     random values, so that training can put them to use. The idea is Net2Net's (Chen, Goodfellow and Shlens 2016,
     section 2.2), with zero outgoing weights in the place of split copies.
+
+    Raises:
+        ValueError: a layer of `wide` has fewer channels than that of `narrow`.
     """
     grown = Autoencoder(wide)
     with torch.no_grad():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The codec while training: transforms and priors together, and the loss that ties them."""
+"""The codec in torch: transforms and priors together, giving rate and distortion for the training loss."""
 
 from typing import Literal
 
@@ -14,22 +14,23 @@ from smalti.training.networks.priors import FloatLatentPrior, FloatSpatialPrior,
 from smalti.training.networks.transforms import Analysis, Size, SpatialAnalysis, Synthesis
 
 STEP_GAIN = 8
-"""Of the logarithms of the local latents' steps: they have far to go, and an optimiser takes even strides."""
+"""The factor on the learned logarithms of the spatial steps: they change much, and the optimiser's steps are small."""
 
 Noise = Literal["noise", "mixed", "rounded"]
 
 
 def lagrangian(quality: Tensor, ends: tuple[float, float]) -> Tensor:
-    """Bits that a squared error of 1 (summed over pixels in [0, 1]) is worth, for qualities in [0, 1].
+    """Return the Lagrange multipliers of qualities in [0, 1].
 
-    Even steps on a log scale between those at the ends.
+    A multiplier is the number of bits that a squared error of 1 is worth, summed over pixels in [0, 1]. It is
+    interpolated on a log scale between those at the two ends.
     """
     low, high = ends
     return low * torch.pow(torch.tensor(high / low, device=quality.device), quality)
 
 
 class Codec(nn.Module):
-    """All networks together, and the quantisation steps."""
+    """All networks of the codec, and the quantisation steps."""
 
     def __init__(self, size: Size) -> None:
         super().__init__()
@@ -43,11 +44,15 @@ class Codec(nn.Module):
 
     @property
     def log_spatial_steps(self) -> Tensor:
-        """Log2 of the local latents' quantisation steps (`ANCHORS local`)."""
+        """Return log2 of the spatial latents' quantisation steps (`QUALITY_EMBEDDINGS spatial`)."""
         return STEP_GAIN * self.spatial_steps
 
     def learn(self, *, patches: bool, analysis: bool) -> None:
-        """Let everything learn but, where false, what deals with the latents of cells, and the analysis."""
+        """Let all parameters learn, except the excluded ones.
+
+        patches: whether the parts that handle the latents of patches learn.
+        analysis: whether the analysis learns.
+        """
         for p in self.parameters():
             p.requires_grad_()
         if not patches:
@@ -62,13 +67,16 @@ class Codec(nn.Module):
     def forward(
         self, x: Tensor, quality: Tensor, noise: Noise, *, exact: bool, spatial: float = 1.0
     ) -> tuple[Tensor, Tensor]:
-        """Rate (bits) and distortion (squared error, summed) of each image of `x` (`b c h w` in [0, 1]).
+        """Return the rate (bits) and the distortion (summed squared error) of each image of `x` (`b c h w` in [0, 1]).
 
-        noise: "noise" adds uniform noise in the place of rounding (Balle et al. 2017, section 3.1); "mixed" does so
-        for the prior and rounds for the synthesis (Minnen and Singh 2020, section 3.2); "rounded" is what a decoder
-        sees, and gives g_a no gradient.
-
-        local: what a bit of the local latents counts; 0: there are none.
+        Args:
+            x: images.
+            quality: of each image (`b`), in [0, 1].
+            noise: "noise" adds uniform noise in the place of rounding (Balle et al. 2017, section 3.1); "mixed" does
+                so for the prior and rounds for the synthesis (Minnen and Singh 2020, section 3.2); "rounded" is what a
+                decoder sees, and gives g_a no gradient.
+            exact: whether to compute with the values of the decoder's integers.
+            spatial: the weight of a bit of the spatial latents; with 0 there are none.
         """
         image_embeddings = embedding_weights(quality)
         patches = self.size.patches[0] * self.size.patches[1]
@@ -106,13 +114,14 @@ class Codec(nn.Module):
 
 
 def _steps(logs: Tensor, embeddings: Tensor, *, exact: bool) -> Tensor:
-    """Quantisation steps (`b l`), in units of the latents; a larger one would let a clipped latent pass for 0."""
+    """Return the quantisation steps (`b l`), in units of the latents."""
+    # a larger step would quantise even a clipped latent to 0
     steps = torch.exp2(embeddings @ logs).clamp_max(LATENT_MAX / LATENT_ONE)
     return round_through(steps * LATENT_ONE).clamp_min(1) / LATENT_ONE if exact else steps
 
 
 def _quantise(y: Tensor, steps: Tensor, noise: Noise, *, exact: bool) -> Tensor:
-    """What the synthesis sees of `y`."""
+    """Return what the synthesis sees of latents `y`."""
     if noise == "noise":
         y = y + (torch.rand_like(y) - 0.5) * steps
     else:
@@ -122,7 +131,7 @@ def _quantise(y: Tensor, steps: Tensor, noise: Noise, *, exact: bool) -> Tensor:
 
 
 def _noisy(y: Tensor, y_hat: Tensor, steps: Tensor, noise: Noise, *, exact: bool) -> Tensor:
-    """What the prior sees of `y`, of which the synthesis sees `y_hat`."""
+    """Return what the prior sees of latents `y`, of which the synthesis sees `y_hat`."""
     return _within(y + (torch.rand_like(y) - 0.5) * steps, exact=exact) if noise == "mixed" else y_hat
 
 

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: MIT
-"""Layers that train in floats and decode in integers: the scales, and rounding with a straight-through gradient.
+"""Layers that train in floats and decode in integers: scales, and straight-through rounding.
 
 Everything on the decoder's side is built so that it can run on integers: ReLUs with a ceiling, activations in steps of
 1/128, latents in steps of 1/256, weights in 8 bits with a power of two as the scale of each output. With `exact` the
-forward pass computes with just those values (straight-through gradients, Bengio et al. 2013); `export.py` writes them.
+forward pass computes with exactly those values (straight-through gradients, Bengio et al. 2013); `export/` writes them.
 
-One model serves all qualities: a quality is a point between ANCHORS learned sets of biases and quantisation steps
-(gain units, Cui et al. 2021, with biases in the networks beside them).
+One model serves all qualities: a quality is a point between QUALITY_EMBEDDINGS learned sets of biases and quantisation
+steps (gain units, Cui et al. 2021, with biases in the networks beside them).
 """
 
 import torch
@@ -18,7 +18,7 @@ ACTIVATION_ONE = 128
 LATENT_ONE = 256
 WIDTHS_AN_OCTAVE = 8
 NARROWEST = 8
-"""A logistic is at least 2^-8 wide."""
+"""The width of a logistic is at least 2^-8."""
 LOGIT_ONE = 16
 PIXEL_ONE = 256
 """The synthesis gives pixels as multiples of 1/256."""
@@ -28,20 +28,21 @@ SHIFTS = (1, 14)
 
 
 def embedding_weights(quality: Tensor) -> Tensor:
-    """Weights of the anchors (`b ANCHORS`) for qualities (`b`) in [0, 1]."""
+    """Return the weights of the quality embeddings (`b QUALITY_EMBEDDINGS`) for qualities (`b`) in [0, 1]."""
     at = quality[:, None] * (QUALITY_EMBEDDINGS - 1)
     return (1 - (at - torch.arange(QUALITY_EMBEDDINGS, device=quality.device)).abs()).clamp_min(0)
 
 
 def round_through(x: Tensor) -> Tensor:
-    """`x` rounded half up, with the gradient of `x`."""
+    """Return `x` rounded half up, with the gradient of `x`."""
     return x + (torch.floor(x + 0.5) - x).detach()
 
 
 def weight_shift(w: Tensor, most: int, largest: int = WEIGHT_MAX) -> Tensor:
-    """The k of each output: its weights (first axis: outputs) become multiples of 2^-k, at most `largest` of them.
+    """Return the k of each output (first axis of `w`): its weights become multiples of 2^-k.
 
-    As fine as that allows and as keeps the sum below 9/10 of 2^24 for inputs of up to `most`; the rest is for biases.
+    It is the largest k for which no integer weight exceeds `largest`, and for which sums over inputs of up to `most`
+    stay below 9/10 of 2^24; the remaining tenth is for biases.
     """
     flat = w.detach().flatten(1)
     by_size = torch.log2(largest / flat.abs().amax(1).clamp_min(1e-8))
@@ -50,17 +51,17 @@ def weight_shift(w: Tensor, most: int, largest: int = WEIGHT_MAX) -> Tensor:
 
 
 def whole_weights(w: Tensor, most: int, largest: int = WEIGHT_MAX) -> Tensor:
-    """`w` in the integers that the decoder will have, times their scale, with the gradient of `w`."""
+    """Return `w` rounded to the decoder's integers times their scale, with the gradient of `w`."""
     scale = torch.exp2(weight_shift(w, most, largest)).view(-1, *[1] * (w.dim() - 1))
     return w + (torch.round(w * scale).clamp(-largest, largest) / scale - w).detach()
 
 
 def activate(x: Tensor, *, exact: bool) -> Tensor:
-    """A ReLU with a ceiling."""
+    """Return the ReLU of `x` with a ceiling; if `exact`, rounded to the decoder's activations."""
     x = x.clamp(0, ACTIVATION_MAX / ACTIVATION_ONE)
     return round_through(x * ACTIVATION_ONE) / ACTIVATION_ONE if exact else x
 
 
 def embedding_biases(n: int) -> nn.Parameter:
-    """Biases of `n` channels at each anchor."""
+    """Return biases of `n` channels for each quality embedding, 0 at first."""
     return nn.Parameter(torch.zeros(QUALITY_EMBEDDINGS, n))

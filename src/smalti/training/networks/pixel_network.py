@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: MIT
-"""Coding by pixels while training: how likely each sample is, given those above it and to its left.
+"""The pixel prior in torch: how likely each sample is, given the causal window above it and to its left.
 
-A plain MLP over a causal window, residual, with biases for the row and the column; as `pixel_prior.py` in floats.
-Most of an image may be empty background; where a whole window is, the network's answer depends on the place alone, so
-few of those are trained on.
+It is a residual MLP over the window, with biases for the row, the column and the largest error: the same network as
+`smalti.model.pixel_prior`, in floats. Much of an image may be empty background; where a whole window is empty, the
+output depends on the position alone, so only few of these samples are trained on.
 
-Each image of a batch may be off by an error of its own, which decides the levels of its samples, also of those in
-windows, and which the network is told by another bias.
+Each image of a batch has a largest error of its own. It decides the levels of its samples, also of those in windows.
 """
 
 from collections.abc import Mapping
@@ -24,35 +23,35 @@ from smalti.training.networks.post_filter import SAMPLE_ONE, PostFilter, error_e
 from smalti.training.networks.priors import interval_bits
 
 CENTRE_GAIN, WIDTH_GAIN = 16, 4
-"""Of the outputs that place and widen the logistics: they have far to go."""
+"""The factors on the outputs for centres and widths of the logistics, which have a wide range."""
 WEIGHT_MAX = (1 << 15) - 1
-"""Of an integer weight. The bound on sums allows 8 bits on average, but a few weights are far larger than most."""
+"""The largest integer weight; the bound on sums allows 8 bits on average, but a few weights are far larger."""
 UNIT_ONE = 512
-"""The integer that stands for 1.0 in a unit; coarser ones cost a per cent of the bytes."""
+"""The integer that stands for 1.0 in a hidden unit; coarser units would cost one per cent more bytes."""
 MOST_SAMPLES = 1 << 15
-"""Of a batch: what is more is left out, or comes in turns."""
+"""The most samples that the network runs on at once; in training, samples beyond this are left out."""
 LEVEL = LEVEL_UNITS / LATENT_ONE
-"""A step from one level of a sample to the next, in the units of logistics."""
+"""The step from one sample value to the next, in the units of the logistics."""
 BEYOND = 1e4
-"""In those units, further than any logistic reaches."""
+"""A value beyond the reach of any logistic, in the same units."""
 
 
 @dataclass(frozen=True)
 class PixelSize:
-    """What the network sees and how wide it is."""
+    """The sizes of the causal window, the network and the post-filter."""
 
     channels: int = 1
-    above: int = 8  # rows
+    above: int = 8  # rows of the window above the sample
     reach: int = 8  # pixels to either side, in the rows above
-    left: int = 10  # pixels, in the row itself
-    width: int = 128  # units of each layer
-    layers: int = 3  # with units
+    left: int = 10  # pixels to the left, in the row of the sample
+    width: int = 128  # units of each hidden layer
+    layers: int = 3  # hidden layers
     components: int = 5  # logistics of a sample
-    post_filter: tuple[int, int] = (32, 2)  # channels and inner layers of the dequantiser
+    post_filter: tuple[int, int] = (32, 2)  # channels and inner layers of the post-filter
 
     @property
     def window(self) -> int:
-        """Samples in the window."""
+        """Return the number of samples in the window."""
         return self.above * (2 * self.reach * self.channels + 1) + self.left * self.channels
 
 
@@ -68,7 +67,7 @@ def pixel_size_from(record: Mapping[str, Any]) -> PixelSize:
 
 
 class PixelNet(nn.Module):
-    """Windows to mixtures of logistics."""
+    """The network from causal windows to logistic mixtures."""
 
     def __init__(self, size: PixelSize) -> None:
         super().__init__()
@@ -92,9 +91,9 @@ class PixelNet(nn.Module):
     def forward(
         self, x: Tensor, row: Tensor, column: Tensor, error: Tensor, *, exact: bool = False
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Windows (`n window`, 0 to 255) at rows and columns, with largest errors (`n`) of their images, to mixtures.
+        """Return the mixtures of samples: centres, log2 widths (`n k`) and logits (`n k-1`).
 
-        Those are centres, log2 widths and logits (`n k`).
+        x: causal windows (`n window`, 0 to 255); row, column, error: of each sample (`n`).
         """
         x = x / SAMPLE_ONE
         for i, layer in enumerate(self.layers):
@@ -113,12 +112,12 @@ class PixelNet(nn.Module):
         return centres, widths, logits
 
     def of_errors(self) -> Tensor:
-        """Biases of the first layer (`MAX_ERROR+1 width`) for largest errors."""
+        """Return the biases of the first layer for each largest error (`MAX_ERROR+1 width`)."""
         return error_embeddings(torch.arange(MAX_ERROR + 1, device=self.errors.device)) @ self.errors
 
     @property
     def gains(self) -> Tensor:
-        """Of the outputs."""
+        """Return the factor on each output."""
         k = self.size.components
         one = torch.ones(k)
         return torch.cat([CENTRE_GAIN * one, WIDTH_GAIN * one, one[1:]]).to(self.rows.device)
@@ -137,7 +136,7 @@ def _weights(layer: nn.Module, most: int, gain: Tensor | int, *, exact: bool) ->
 
 
 def level_bits(level: Tensor, error: Tensor, mixture: tuple[Tensor, Tensor, Tensor]) -> Tensor:
-    """What levels (`n`) of samples that may be off by `error` (`n`) cost under mixtures (`n k`), in bits."""
+    """Return the bits that levels (`n`) with largest errors (`n`) cost under mixtures (`n k`)."""
     step = 2 * error + 1
     low = torch.where(level == 0, -BEYOND, (level * step - error - 0.5) * LEVEL)
     top = torch.div(SAMPLE_MAX + error, step, rounding_mode="floor")
@@ -146,7 +145,7 @@ def level_bits(level: Tensor, error: Tensor, mixture: tuple[Tensor, Tensor, Tens
 
 
 class Windows:
-    """The windows of all samples of images `x` (`b c h w` in [0, 1]) that may be off by errors (`b`).
+    """The causal windows of all samples of images `x` (`b c h w` in [0, 1]) with largest errors (`b`).
 
     lowered: the share of its error by which a sample is lowered before it is rounded to a level (`b`).
     """
@@ -168,7 +167,7 @@ class Windows:
         self.channels = c
 
     def pick(self, where: tuple[Tensor, ...]) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """Levels, windows, rows, columns and largest errors at indices (image, row, column)."""
+        """Return levels, windows, rows, columns and largest errors at indices (image, row, column)."""
         image, row, column = where
         window = torch.cat([self.above[where].flatten(1), self.left[where]], 1)
         c = self.channels
@@ -177,7 +176,7 @@ class Windows:
 
 
 class PixelCodec(nn.Module):
-    """All networks that code by pixels."""
+    """The networks that code by pixels: the pixel prior and the post-filter."""
 
     def __init__(self, size: PixelSize) -> None:
         super().__init__()
@@ -187,10 +186,14 @@ class PixelCodec(nn.Module):
     def forward(
         self, x: Tensor, errors: Tensor, lowered: Tensor, *, exact: bool, empty: float = 1.0
     ) -> tuple[Tensor, Tensor]:
-        """Bits and squared error of images `x` (`b c h w` in [0, 1]), each up to an error (`b`).
+        """Return the bits and the mean squared error of each image of `x` (`b c h w` in [0, 1]).
 
-        lowered: as for `Windows`; empty: share of the samples with an empty window that is looked at. Bits are of each
-        image (`b`), errors (`b`) are means, and in squared steps between levels.
+        errors: the largest error of each image (`b`).
+        lowered: as for `Windows`.
+        exact: whether to compute with the values of the decoder's integers.
+        empty: the share of the samples with an empty window that is used; their bits are scaled up to all of them.
+
+        The error that the post-filter leaves is in units of the squared step between levels.
         """
         windows = Windows(x, errors, self.size, lowered)
         some = windows.empty & (torch.rand_like(windows.samples) < empty)

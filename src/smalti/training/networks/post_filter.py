@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""The dequantiser while training: levels of samples, all known by now, to the likeliest pixels.
+"""The post-filter in torch: from decoded levels to likelier pixels, after near-lossless quantisation.
 
-A few small convolutions on 2x2 pixels at a time, told the largest error. It runs in the decoder's integers in the end,
-and not at all where an error is promised.
+It is a few small convolutions on blocks of 2x2 pixels, and takes the largest error as an input. In the decoder it runs
+in integers. It does not run where a largest error is promised, for its result may exceed it.
 """
 
 import itertools
@@ -20,13 +20,16 @@ SAMPLE_ONE = 256
 
 
 def error_embeddings(errors: Tensor) -> Tensor:
-    """Weights of the anchors (`b ANCHORS`) for largest errors (`b`): they stand at steps of 1, 2, 4, ... samples."""
+    """Return embedding weights (`b QUALITY_EMBEDDINGS`) for largest errors (`b`).
+
+    The embeddings stand at steps between levels of 1, 2, 4, ... 256; errors in between are interpolated.
+    """
     at = torch.log2(2.0 * errors + 1)
     return (1 - (at[:, None] - torch.arange(QUALITY_EMBEDDINGS, device=at.device)).abs()).clamp_min(0)
 
 
 class PostFilter(nn.Module):
-    """Samples to samples."""
+    """The network from decoded samples to likelier samples."""
 
     def __init__(self, channels: int, width: int, layers: int) -> None:
         super().__init__()
@@ -38,7 +41,10 @@ class PostFilter(nn.Module):
         nn.init.zeros_(self.convs[-1].bias)  # type: ignore[arg-type]
 
     def forward(self, samples: Tensor, errors: Tensor, *, exact: bool = False) -> Tensor:
-        """Samples (`b c h w`, 0 to 255) of images with largest errors (`b`) to samples, not rounded unless exact."""
+        """Return filtered samples (`b c h w`) of decoded ones (0 to 255) with largest errors (`b`).
+
+        They are rounded only if `exact`.
+        """
         embeddings = error_embeddings(errors)
         h, w = samples.shape[2:]
         x = before = F.pixel_unshuffle(F.pad(samples, (0, w % 2, 0, h % 2), mode="replicate"), 2) / SAMPLE_ONE

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The priors while training: masked MLPs that say how likely each latent is, given what is decoded before it."""
+"""The priors in torch: masked MLPs that say how likely each latent is, given what is decoded before it."""
 
 import torch
 from torch import Tensor, nn
@@ -20,14 +20,14 @@ from smalti.training.networks.integers import (
 )
 
 FLOOR = 2e-7
-"""Probability that no symbol goes below in training; the integer priors' is 2^-24."""
+"""The least probability of a symbol in training; for the integer priors it is 2^-24."""
 
 
 class FloatMaskedMLP(nn.Module):
-    """Three layers of units that belong to latents in an order, in groups that do not see each other's latents.
+    """A masked MLP of three layers (MADE, Germain et al. 2015), whose units belong to latents in an order.
 
-    Masks as in MADE (Germain et al. 2015, section 4): a unit sees the units of its own group and of earlier ones, the
-    latents of earlier ones, and the context. Inputs: `context` numbers, then the latents.
+    Latents come in groups. A unit sees the latents of earlier groups, the units of its own and of earlier groups, and
+    the context. The inputs are `context` numbers, then the latents.
     """
 
     def __init__(self, latents: int, hidden: int, outputs: int, context: int, most: int, group: int) -> None:
@@ -52,12 +52,12 @@ class FloatMaskedMLP(nn.Module):
         nn.init.zeros_(self.layers[2].bias)  # type: ignore[arg-type]
 
     def weights(self, i: int) -> Tensor:
-        """Of layer `i`, with those that would look ahead at zero."""
+        """Return the weights of layer `i`, with the masked ones at 0."""
         w: Tensor = self.layers[i].weight * getattr(self, f"mask{i}")
         return w
 
     def outputs(self, x: Tensor, embeddings: Tensor, *, exact: bool) -> Tensor:
-        """Inputs (`n context+l`) and anchor weights (`n ANCHORS`) to outputs (`n l outputs`)."""
+        """Return outputs (`n l outputs`) for inputs (`n context+l`) and embedding weights (`n QUALITY_EMBEDDINGS`)."""
 
         def layer(i: int, x: Tensor, most: int) -> Tensor:
             w = whole_weights(self.weights(i), most) if exact else self.weights(i)
@@ -70,7 +70,7 @@ class FloatMaskedMLP(nn.Module):
 
 
 class FloatLatentPrior(FloatMaskedMLP):
-    """Of the latents of a cell: a mixture of logistics for each, given those before it, as `latent_prior.py`."""
+    """The prior of a patch's latents, a logistic mixture for each: `smalti.model.latent_prior` in floats."""
 
     def __init__(self, latents: int, hidden: int, group: int) -> None:
         super().__init__(latents, hidden, OUTPUTS, 0, LATENT_MAX, group)
@@ -79,7 +79,7 @@ class FloatLatentPrior(FloatMaskedMLP):
             bias[:, :COMPONENTS] = torch.linspace(-1, 1, COMPONENTS)
 
     def forward(self, v: Tensor, embeddings: Tensor, *, exact: bool = False) -> tuple[Tensor, Tensor, Tensor]:
-        """Latents (`b l`) to centres, log2 widths (`b l COMPONENTS`) and logits (`b l COMPONENTS-1`)."""
+        """Return centres, log2 widths (`b l COMPONENTS`) and logits (`b l COMPONENTS-1`) for latents (`b l`)."""
         o = self.outputs(v, embeddings, exact=exact)
         centres, widths, logits = torch.split(o, [COMPONENTS, COMPONENTS, COMPONENTS - 1], dim=-1)
         if exact:
@@ -88,10 +88,10 @@ class FloatLatentPrior(FloatMaskedMLP):
 
 
 class FloatSpatialPrior(FloatMaskedMLP):
-    """Of the local latents of a site: a logistic for each; `smalti.model.spatial_prior` in floats.
+    """The prior of a position's spatial latents, a logistic for each: `smalti.model.spatial_prior` in floats.
 
-    It sees the synthesis' features of the site, the latents before it there and, at every other site as on a
-    checkerboard, all of the four neighbours (He et al. 2021).
+    It sees the synthesis' features of the position and the latents before it there. At every other position, as on a
+    checkerboard (He et al. 2021), it also sees all latents of the four neighbours.
     """
 
     def __init__(self, spatial: int, hidden: int, features: int) -> None:
@@ -102,7 +102,10 @@ class FloatSpatialPrior(FloatMaskedMLP):
     def forward(
         self, u: Tensor, features: Tensor, embeddings: Tensor, *, exact: bool = False
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Local latents (`b local H W`), features (`b k H W`) to centres, log2 widths (`b*H*W local 1`), no logits."""
+        """Return centres and log2 widths (`b*H*W spatial 1`), and no logits, for spatial latents (`b spatial H W`).
+
+        features: of the synthesis (`b k H W`).
+        """
         b, _, h, w = u.shape
         u = u.clamp(-ACTIVATION_MAX / ACTIVATION_ONE, ACTIVATION_MAX / ACTIVATION_ONE)
         if exact:
@@ -121,12 +124,12 @@ def _fixed(x: Tensor, one: int, exact: bool) -> Tensor:  # noqa: FBT001 - as in 
 
 
 def bits(v: Tensor, half: Tensor, mixture: tuple[Tensor, Tensor, Tensor]) -> Tensor:
-    """What latents `v` (`b l`), in bins of `v` plus or minus `half`, cost each under the mixtures: `b l`."""
+    """Return the bits (`b l`) that latents `v` (`b l`) cost under mixtures, in bins from `v - half` to `v + half`."""
     return interval_bits(v - half, v + half, mixture)
 
 
 def interval_bits(low: Tensor, up: Tensor, mixture: tuple[Tensor, Tensor, Tensor]) -> Tensor:
-    """What it costs to be between `low` and `up` (`...`) under mixtures (`... k`), in bits."""
+    """Return the bits that the interval from `low` to `up` (`...`) costs under mixtures (`... k`)."""
     centres, widths, logits = mixture
     inverse = torch.exp2(-widths.clamp(-NARROWEST, 6))
     left = torch.ones_like(low)

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""The codec's transforms while training: analysis g_a (images to latents) and synthesis g_s (latents to images).
+"""The codec's transforms in torch: analysis g_a (images to latents) and synthesis g_s (latents to images).
 
-A cell's latents come from a dense bottleneck and say what is drawn; the local latents, a few at each site of 4x4
-pixels, say what that leaves out. The analysis decides in an order, and sees what rounding has done so far: the latents
-of a cell in groups, then, with the features that the decoder makes of them, the local ones.
+A patch's latents come from a dense bottleneck and say what is drawn; the spatial latents, a few for each position of
+4x4 pixels, add what those leave out. The analysis computes latents in an order, and corrects later ones for the
+rounding errors of earlier ones: first the latents of a patch, group by group, then the spatial latents, from the
+features that the decoder computes from the patch latents.
 """
 
 import math
@@ -20,40 +21,40 @@ from smalti.model.masked_mlp import ACTIVATION_MAX
 from smalti.training.networks.integers import activate, embedding_biases, whole_weights
 
 POSITION_PIXELS = 4
-"""Pixels a side of a site, the place of a few local latents."""
+"""The side, in pixels, of the square that a position stands for."""
 
 SPATIAL_GAIN = 16
-"""Of the weights that make the local latents: from the start they stand above their quantisation steps."""
+"""The factor on the weights that give spatial latents, so that these exceed their quantisation steps from the start."""
 
 Quantise = Callable[[Tensor, int], Tensor]
-"""Latents `y` (`b k`), the first of which is the given one of all, to what the decoder will see of them."""
+"""A function of latents `y` (`b k`) and the index of their first, that returns what the decoder will see of them."""
 
 
 @dataclass(frozen=True)
 class Size:
-    """The widths of the networks; what a model costs and can do."""
+    """The sizes of the networks."""
 
     image: tuple[int, int, int]  # h w c
-    patch: tuple[int, int]  # pixels of a cell, h w, multiples of 4; cells cover the image
-    latents: int = 96  # a cell
-    spatial: int = 16  # latents a site
+    patch: tuple[int, int]  # h w of a patch in pixels, multiples of 4; patches cover the image
+    latents: int = 96  # of a patch
+    spatial: int = 16  # latents of a position
     analysis: tuple[int, int, int] = (32, 64, 256)  # channels at half and quarter size, units of the hidden layer
     groups: tuple[int, int] = (8, 64)  # groups of latents that the analysis decides one after another, units of each
     synthesis: tuple[int, int, int] = (256, 48, 24)  # units of the hidden layer, channels at quarter and half size
-    details: int = 32  # channels that the synthesis makes of the local latents, at quarter size
-    group: int = 4  # latents of a cell that are decoded together
-    prior: int = 8  # hidden units a latent, in each of two layers
-    spatial_prior: int = 6  # the same for local latents
-    multipliers: tuple[float, float] = (2.0, 1600.0)  # bits that a squared error of 1 is worth at both ends of quality
+    details: int = 32  # channels that the synthesis computes from the spatial latents, at quarter size
+    group: int = 4  # latents of a patch that are decoded together
+    prior: int = 8  # hidden units for each latent, in each of two layers
+    spatial_prior: int = 6  # the same for spatial latents
+    multipliers: tuple[float, float] = (2.0, 1600.0)  # Lagrange multipliers at both ends of quality
 
     @property
     def patches(self) -> tuple[int, int]:
-        """Rows and columns of cells."""
+        """Return the rows and columns of patches in an image."""
         return -(-self.image[0] // self.patch[0]), -(-self.image[1] // self.patch[1])
 
     @property
     def positions(self) -> tuple[int, int]:
-        """Rows and columns of sites."""
+        """Return the rows and columns of positions in an image."""
         (rows, columns), (h, w) = self.patches, self.patch
         return rows * h // POSITION_PIXELS, columns * w // POSITION_PIXELS
 
@@ -75,7 +76,7 @@ def size_from(record: Mapping[str, Any]) -> Size:
 
 
 def size_for(image: tuple[int, int, int]) -> Size:
-    """A sensible size for images of `h w c`: cells of about 28 pixels a side, more latents where there is more to say.
+    """Return a sensible size for images of `h w c`: patches of about 28 pixels a side, more latents for more samples.
 
     >>> size_for((28, 28, 1)).patch, size_for((128, 96, 3)).patches
     ((28, 28), (4, 3))
@@ -88,12 +89,12 @@ def size_for(image: tuple[int, int, int]) -> Size:
 
 
 def channels_last(x: Tensor) -> Tensor:
-    """The same tensor in the memory layout in which convolutions are fastest."""
+    """Return the same tensor in the memory layout in which convolutions are fastest."""
     return x.contiguous(memory_format=torch.channels_last)
 
 
 class Analysis(nn.Module):
-    """g_a: images to latents. Runs in floats, at the encoder alone."""
+    """The first part of g_a, from images to latents of patches; only the encoder runs it, in floats."""
 
     def __init__(self, size: Size) -> None:
         super().__init__()
@@ -121,9 +122,10 @@ class Analysis(nn.Module):
         nn.init.zeros_(self.mend_out.weight)
 
     def features(self, x: Tensor, embeddings: Tensor) -> tuple[Tensor, Tensor]:
-        """`x` (`b c h w` in [0, 1]) and anchor weights (`b ANCHORS`) to features of sites and of cells.
+        """Return features of positions and of patches, for images `x` (`b c h w` in [0, 1]).
 
-        Of sites, `b k H W`: for `LocalAnalysis`, with the pixels themselves. Of cells, `b*cells k`: for `latents`.
+        The features of positions (`b k H W`), which include the pixels, are for `SpatialAnalysis`; those of patches
+        (`b*patches k`) are for `latents`. embeddings: embedding weights (`b QUALITY_EMBEDDINGS`).
         """
         (rows, columns), (ch, cw) = self.size.patches, self.size.patch
         pixels = F.pad(x, (0, columns * cw - x.shape[3], 0, rows * ch - x.shape[2]), mode="replicate")
@@ -140,7 +142,10 @@ class Analysis(nn.Module):
         return torch.cat([x, F.pixel_unshuffle(pixels, POSITION_PIXELS)], 1), patches
 
     def latents(self, patches: Tensor, embeddings: Tensor, quantise: Quantise) -> tuple[Tensor, Tensor]:
-        """Features of cells (`b*cells k`) to latents before and after `quantise` (`b*cells l`), group by group."""
+        """Return latents before and after `quantise` (`b*patches l`), computed group by group.
+
+        patches: features of patches (`b*patches k`).
+        """
         embeddings = embeddings.repeat_interleave(self.size.patches[0] * self.size.patches[1], 0)
         h = F.relu(self.hidden(patches) + embeddings @ self.hidden_embeddings)
         base = self.skip(patches) + self.out(h) + embeddings @ self.out_embeddings
@@ -162,7 +167,7 @@ class Analysis(nn.Module):
 
 
 class SpatialAnalysis(nn.Module):
-    """The rest of g_a: what to add at each site to what the decoder makes of the latents of the cells."""
+    """The rest of g_a, from features to spatial latents, which add what the latents of patches leave out."""
 
     def __init__(self, size: Size) -> None:
         super().__init__()
@@ -178,7 +183,7 @@ class SpatialAnalysis(nn.Module):
         self.embeddings = nn.ParameterList([embedding_biases(conv.out_channels) for conv in self.convs])  # type: ignore[arg-type]
 
     def forward(self, positions: Tensor, features: Tensor, embeddings: Tensor) -> Tensor:
-        """Features of the analysis and of the synthesis (`b k H W` each) to local latents (`b local H W`)."""
+        """Return spatial latents (`b spatial H W`) for features of the analysis and the synthesis (`b k H W` each)."""
         x = channels_last(torch.cat([positions, features], 1))
         for i, (conv, bias) in enumerate(zip(self.convs, self.embeddings, strict=True)):
             assert isinstance(conv, nn.Conv2d)
@@ -192,7 +197,7 @@ class SpatialAnalysis(nn.Module):
 
 
 class Synthesis(nn.Module):
-    """g_s: latents to features of sites, those and local latents to images."""
+    """The synthesis g_s: latents of patches to features of positions, then these and spatial latents to images."""
 
     def __init__(self, size: Size) -> None:
         super().__init__()
@@ -214,7 +219,7 @@ class Synthesis(nn.Module):
         nn.init.constant_(self.convs[4].bias, 0.1)  # type: ignore[arg-type]
 
     def features(self, v: Tensor, embeddings: Tensor, *, exact: bool = False) -> Tensor:
-        """Latents (`b*cells l`) and anchor weights (`b ANCHORS`) to features of sites (`b k H W`)."""
+        """Return features of positions (`b k H W`) for latents (`b*patches l`)."""
         (rows, columns), (ch, cw) = (
             self.size.patches,
             (self.size.patch[0] // POSITION_PIXELS, self.size.patch[1] // POSITION_PIXELS),
@@ -228,7 +233,7 @@ class Synthesis(nn.Module):
         return channels_last(activate(x + self._conv(0, x, embeddings, exact=exact), exact=exact))
 
     def pixels(self, features: Tensor, u: Tensor, embeddings: Tensor, *, exact: bool = False) -> Tensor:
-        """Features and local latents (`b local H W`) to pixels over 256 (`b c h w`), not clipped."""
+        """Return pixels over 256 (`b c h w`), not clipped, for features and spatial latents (`b spatial H W`)."""
         details = activate(self._conv(1, u, embeddings, exact=exact), exact=exact)
         x = channels_last(torch.cat([features, details], 1))
         x = F.pixel_shuffle(self._conv(2, x, embeddings, exact=exact), 2)

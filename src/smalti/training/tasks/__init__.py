@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: MIT
-"""What the training loop is told of each kind of network: how it is built, its loss, and how it is judged."""
+"""Tasks: for each kind of network, how the training loop builds it, its loss, and how it is judged."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""How the autoencoder is trained: mean squared error, narrow network first."""
+"""Train the autoencoder: mean squared error, a narrow network first."""
 
 import math
 from pathlib import Path
@@ -9,20 +9,20 @@ from torch import Tensor, nn
 
 from smalti.training.networks.autoencoder import FULL, Autoencoder, grow
 from smalti.training.optimizer import soap
-from smalti.training.plan import Plan
+from smalti.training.plan import AutoencoderPlan
 from smalti.training.report import plot_loss
 from smalti.training.tasks.task import Row
 
 COLLAPSE_CHECKS = (0, 25, 50, 100, 200, 400)
-"""Steps after which the code is looked at; a collapse at the start is common, a later one was never seen."""
+"""The steps after which the code is checked; a collapse at the start is common, a later one was never seen."""
 MIN_ALIVE = 0.5
-"""Share of the code's positions that must be above zero for some image of the probe."""
+"""The least share of the code's positions that must be above zero for some image of the probe."""
 
 
 class AutoencoderTask:
-    """See `task.Task`."""
+    """The task of the autoencoder; `task.Task` describes its methods."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: AutoencoderPlan) -> None:
         self.plan = plan
 
     def held_out(self, n: int) -> int:
@@ -39,7 +39,7 @@ class AutoencoderTask:
         return grow(before, wide) if isinstance(before, Autoencoder) else Autoencoder(wide)
 
     def optimizer(self, model: nn.Module, phase: int) -> torch.optim.Optimizer:
-        """Adam as Keras sets it, or SOAP: the narrow waist makes the problem badly conditioned, which SOAP mends."""
+        """Return Adam with the settings of Keras, or SOAP, which copes with the bad conditioning of a narrow waist."""
         if self.plan.phases[phase].optimizer == "adam":
             return torch.optim.Adam(model.parameters(), lr=1e-3, betas=(0.9, 0.999), eps=1e-7)
         return soap(model.parameters(), 1e-3, 10_000)
@@ -78,10 +78,11 @@ class AutoencoderTask:
 
 @torch.no_grad()
 def collapse(model: Autoencoder, x: Tensor) -> str:
-    """Why `model` can no longer learn, or "": a code or a synthesis that is the same for all of `x` (`b 1 h w`).
+    """Return why `model` can no longer learn, or "".
 
-    ReLUs stand in front of the one-channel code and behind the two channels that follow it; where all of a layer's
-    are below zero for every image, no gradient passes, and the rest of the training is lost.
+    It cannot if its code or a layer of its synthesis is the same for all of `x` (`b 1 h w`). ReLUs stand in front of
+    the one-channel code and behind the two channels that follow it; where all inputs of a layer's ReLUs are below zero
+    for every image, no gradient passes, and the rest of the training is lost.
     """
     y = model.g_a(x)  # b 1 h/4 w/4
     alive = float((y > 0).any(0).float().mean())

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Which kind of network to train, and how to export it."""
+"""Choose the networks that a training plan asks for, and the functions that export them."""
 
 import functools
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -12,59 +12,57 @@ from torch import nn
 from smalti.errors import SourceError
 from smalti.model.model import Model
 from smalti.training.export.export_autoencoder import export_autoencoder
-from smalti.training.export.export_codec import Progress, export_bundle
+from smalti.training.export.export_codec import export_bundle
 from smalti.training.export.export_pixels import export_pixels
 from smalti.training.export.restore_codec import restore
 from smalti.training.export.restore_pixels import restore_pixels
 from smalti.training.networks.autoencoder import Autoencoder
 from smalti.training.networks.pixel_network import PixelCodec, PixelSize
 from smalti.training.networks.transforms import size_for
-from smalti.training.plan import FAST, FURTHER, REFERENCE, CodecPlan, Plan
+from smalti.training.plan import FAST, FURTHER, REFERENCE, AutoencoderPlan, CodecPlan
 from smalti.training.tasks.autoencoder_task import AutoencoderTask
 from smalti.training.tasks.codec_task import CodecTask
 from smalti.training.tasks.pixel_task import FURTHER as PIXELS_FURTHER
 from smalti.training.tasks.pixel_task import PixelPlan, PixelTask
 from smalti.training.tasks.task import Task
-from smalti.types import describe
+from smalti.training.training_plan import CODEC_BATCH, CODEC_STEPS, PIXEL_BATCH, PIXEL_STEPS, TrainingPlan
+from smalti.types import Progress, describe
 
 SIDES = (8, 128)
-"""Least and largest height and width of images to train on, in pixels."""
+"""The least and the largest height and width of images that latents are trained on, in pixels."""
 
 Shape = tuple[int, int, int]
 
 
-@dataclass(frozen=True)
-class Asked:
-    """What to train: latents and pixels, one of them, or the autoencoder alone. Pairs of steps and images a step."""
+def tasks(shape: Shape, n: int, plan: TrainingPlan, start: Model | None) -> dict[str, Task]:
+    """Return what to train for `n` images of `shape` (h w c): a task for each part, in this order, by its name.
 
-    seed: int
-    latents: tuple[int, int] | None
-    pixels: tuple[int, int]
-    autoencoder: tuple[Literal["fast", "reference"], int | None] | None  # schedule, epochs of its first phase
-
-
-def tasks(shape: Shape, n: int, asked: Asked, start: Model | None) -> dict[str, Task]:
-    """What to train for `n` images of `shape` (h w c), in this order, by the names of the parts.
+    start: the model whose weights are the first ones, loaded.
 
     Raises:
-        SourceError, TrainingError: as the functions below.
+        SourceError, TrainingError: as the functions below raise them.
     """
-    if asked.autoencoder is not None:
-        schedule, epochs = asked.autoencoder
-        return {"autoencoder": autoencoder_task(shape, schedule=schedule, epochs=epochs, seed=asked.seed)}
+    seed, steps, batch = plan.seed, plan.steps, plan.batch
+    if plan.architecture == "autoencoder":
+        return {"autoencoder": autoencoder_task(shape, schedule=plan.schedule, epochs=plan.epochs, seed=seed)}
     found: dict[str, Task] = {}
-    if asked.latents is not None:
-        steps, batch = asked.latents
-        found["latents"] = codec_task(shape, n, steps=steps, batch=batch, seed=asked.seed, start=start)
-    steps, batch = asked.pixels
-    return found | {"pixels": pixel_task(shape, n, steps=steps, batch=batch, seed=asked.seed, start=start)}
+    if not plan.lossless:
+        found["latents"] = codec_task(
+            shape, n, steps=steps or CODEC_STEPS, batch=batch or CODEC_BATCH, seed=seed, start=start
+        )
+    found["pixels"] = pixel_task(
+        shape, n, steps=steps or PIXEL_STEPS, batch=batch or PIXEL_BATCH, seed=seed, start=start
+    )
+    return found
 
 
 def codec_task(shape: Shape, n: int, *, steps: int, batch: int, seed: int, start: Model | None = None) -> Task:
-    """To train the codec for `n` images of `shape` (h w c), from scratch or from the weights of a model.
+    """Return the task to train the codec for `n` images of `shape` (h w c), from scratch or from a model's weights.
+
+    steps: of training, about; batch: images a step, at most a quarter of all.
 
     Raises:
-        SourceError: they are too small, too large or too few, or do not suit the model.
+        SourceError: the images are too small or too large, or of another size or colour than those of the model.
         TrainingError: that model cannot be trained further.
     """
     h, w, _ = shape
@@ -83,9 +81,11 @@ def codec_task(shape: Shape, n: int, *, steps: int, batch: int, seed: int, start
 
 
 def pixel_task(shape: Shape, n: int, *, steps: int, batch: int, seed: int, start: Model | None = None) -> Task:
-    """To train what codes `n` images of `shape` (h w c) by pixels; from the weights of a model, if it has some for c.
+    """Return the task to train what codes `n` images of `shape` (h w c) by pixels.
 
-    batch: images of 28x28 pixels a step; of larger ones as many fewer.
+    It begins with the weights of `start`, if that model codes images of `c` channels by pixels.
+
+    steps: of training, about; batch: images of 28x28 pixels a step, and of larger images as many fewer.
 
     Raises:
         TrainingError: that model cannot be trained further.
@@ -100,10 +100,10 @@ def pixel_task(shape: Shape, n: int, *, steps: int, batch: int, seed: int, start
 
 
 def autoencoder_task(shape: Shape, *, schedule: Literal["fast", "reference"], epochs: int | None, seed: int) -> Task:
-    """To train the autoencoder for images of `shape` (h w c).
+    """Return the task to train the autoencoder for images of `shape` (h w c).
 
     Raises:
-        SourceError: they are not gray, or their sides no multiples of 4.
+        SourceError: the images are not gray, or their sides are no multiples of 4.
     """
     h, w, c = shape
     if c != 1:
@@ -113,11 +113,11 @@ def autoencoder_task(shape: Shape, *, schedule: Literal["fast", "reference"], ep
     phases = FAST if schedule == "fast" else REFERENCE
     if epochs is not None:
         phases = (replace(phases[0], epochs=epochs), *phases[1:])
-    return AutoencoderTask(Plan(phases=phases, seed=seed))
+    return AutoencoderTask(AutoencoderPlan(phases=phases, seed=seed))
 
 
 class Exporter(Protocol):
-    """`export.export_bundle` or its like."""
+    """A function that measures a trained network and returns its bundle; see `export_codec.export_bundle`."""
 
     def __call__(
         self,
@@ -131,7 +131,7 @@ class Exporter(Protocol):
 
 
 def exporter(model: nn.Module, base: Model | None = None) -> Exporter:
-    """The function that writes such a model's bundle; base: a model whose other part it shall keep."""
+    """Return the function that exports a network like `model`; the bundle keeps the other part of the model `base`."""
     if isinstance(model, Autoencoder):
         return export_autoencoder
     return functools.partial(export_pixels if isinstance(model, PixelCodec) else export_bundle, base=base)

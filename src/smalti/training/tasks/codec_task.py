@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""How the codec is trained: a rate-distortion loss over all qualities at once, ever closer to the integer decoder.
+"""Train the codec: a rate-distortion loss over all qualities at once, ever closer to the integer decoder.
 
-Uniform noise first; then rounding for the synthesis; then everything in the decoder's integers; at last the decoder
-alone, on exactly the symbols it will see.
+At first, uniform noise stands in the place of rounding; then latents are rounded for the synthesis; then everything is
+computed with the values of the decoder's integers; at last only the decoder learns, on exactly the symbols it will see.
 """
 
 import math
@@ -19,17 +19,17 @@ from smalti.training.report import plot_curves
 from smalti.training.tasks.task import Row
 
 QUALITIES = (0.2, 0.4, 0.6, 0.85)
-"""Judged on these."""
+"""The qualities at which validation judges the codec, from 0 to 1."""
 TYPICAL_BITS, TYPICAL_RISE = 45.0, 0.407
-"""Where a squared error of 1 is worth one bit, and the power with which they rise; the loss is divided by them, for
-each quality to weigh as much in per cent."""
+"""The typical cost at multiplier 1, in bits, and the power of the multiplier with which it rises. The loss is divided
+by the typical cost, so that a per cent weighs the same at each quality."""
 
 
 class CodecTask:
-    """See `task.Task`."""
+    """The task of the codec; `task.Task` describes its methods."""
 
     def __init__(self, plan: CodecPlan, start: Codec | None = None) -> None:
-        """start: a trained network to begin with, of the plan's size."""
+        """Take a plan, and a trained network of the plan's size to start from, if there is one."""
         self.plan, self.start = plan, start
         h, w, c = plan.size.image
         self.pixels = h * w * c
@@ -58,14 +58,16 @@ class CodecTask:
         return max(1e-6, self.plan.learning_rate * rise * 0.5 * (1 + math.cos(math.pi * step / steps)))
 
     def noise(self, done: float) -> Noise:
+        """Return the stand-in for rounding, when a share `done` of training is over."""
         if done < self.plan.mixed:
             return "noise"
         return "mixed" if done < self.plan.rounded else "rounded"
 
     def spatial(self, done: float) -> float:
-        """What a bit of the local latents counts: little at first, for else they would fall silent.
+        """Return the weight of a bit of the spatial latents, when a share `done` of training is over.
 
-        While they learn to speak, what deals with the latents of cells rests: for else it would fall silent.
+        It is small at first, for they would otherwise stay 0. While it rises, the parts that handle the latents of
+        patches do not learn, for those latents would otherwise become 0.
         """
         start, full = self.plan.spatial
         if done >= full:
@@ -104,7 +106,7 @@ class CodecTask:
             row[f"bytes_{i + 1}"], row[f"psnr_{i + 1}"] = rate, -10 * math.log10(error)
             cost = 8 * rate + float(lagrangian(torch.tensor(q), self.plan.size.multipliers)) * error * self.pixels
             score += math.log(cost) / len(QUALITIES)
-        # rounded up to the end: before, the figures are of another, kinder game
+        # only figures with rounded latents are comparable; those with noise are too good
         return row | {"cost": math.exp(score), "final": float(done >= self.plan.rounded)}
 
     def score(self, row: Row) -> float:

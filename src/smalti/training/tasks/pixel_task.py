@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""How the networks that code by pixels are trained: each image up to an error of its own, bits and what is left."""
+"""Train the networks that code by pixels: bits and error, with a largest error for each image."""
 
 import math
 from dataclasses import dataclass
@@ -16,52 +16,52 @@ from smalti.training.report import plot_bits
 from smalti.training.tasks.task import Row
 
 EMPTY_SHARE = 0.05
-"""Of the samples with nothing in their window that are trained on."""
+"""The share of the samples with an empty window that are trained on."""
 EXACT_SHARE = 0.5
-"""Of the images of a batch that may not be off at all. The steps of the others are drawn evenly on a log scale."""
+"""The share of the images that are coded without loss; the steps of the others are drawn evenly on a log scale."""
 DEAD_ZONE = 0.3
-"""The encoder weighs bits against error, and prefers lower levels: samples are lowered by up to this share of one."""
+"""Samples are lowered by up to this share of their largest error, as the encoder prefers lower, cheaper levels."""
 RATE_POWER = 1 / 3
-"""Bits fall about so with the step; the loss makes up for it, for each error to weigh as much in per cent."""
+"""Bits fall about with this power of the step; the loss is multiplied by it, so that each step weighs the same."""
 LEFT_WEIGHT = 10.0
-"""Of the squared error that the dequantiser leaves, in squared steps."""
+"""The weight of the squared error that the post-filter leaves, in squared steps."""
 JUDGED = (0, 5, 20, 42)
-"""Largest errors that validation looks at."""
+"""The largest errors at which validation judges the networks."""
 
 
 @dataclass(frozen=True)
 class PixelPlan:
-    """How they are trained."""
+    """How the networks that code by pixels are trained."""
 
     size: PixelSize
-    steps: int = 12000  # about; whole epochs are trained
-    batch: int = 32  # images a step, over all processes
+    steps: int = 12000  # rounded up to whole epochs
+    batch: int = 32  # images of a step, over all processes
     seed: int = 0
     validation: float = 0.05  # share of the images held out, but no more than `most_validation`
     most_validation: int = 500
     learning_rate: float = 3e-3  # cosine to 0 after a warm-up
     warm_up: int = 100  # steps
-    exact: float = 0.7  # from here on everything is computed as its integers will be
+    exact: float = 0.7  # share of training after which everything is computed with the values of integers
     start: str | None = None  # id of the model whose weights are the first ones
-    error: int | None = None  # train for this one alone, to see what serving all of them costs
+    error: int | None = None  # train for this largest error alone, to measure what serving all of them costs
 
 
 FURTHER: dict[str, Any] = {"learning_rate": 2e-3, "exact": 0.5}
-"""The parts of a `PixelPlan` that starts from a trained model."""
+"""The fields of a `PixelPlan` that differ when training starts from a trained model."""
 
 
 def draw_errors(n: int) -> Tensor:
-    """Largest errors for `n` images."""
+    """Return random largest errors for `n` images."""
     widest = math.log2(2 * MAX_ERROR + 2)
     errors = (torch.exp2(torch.rand(n) * (widest - 1) + 1) - 1) / 2
     return torch.where(torch.rand(n) < EXACT_SHARE, 0, errors.round()).long().clamp_max(MAX_ERROR)
 
 
 class PixelTask:
-    """See `task.Task`."""
+    """The task of the networks that code by pixels; `task.Task` describes its methods."""
 
     def __init__(self, plan: PixelPlan, start: PixelCodec | None = None) -> None:
-        """start: trained networks to begin with, of the plan's size."""
+        """Take a plan, and trained networks of the plan's size to start from, if there are any."""
         self.plan, self.start = plan, start
 
     def held_out(self, n: int) -> int:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""The last of training for coding by pixels: the dequantiser learns from what the encoder really makes.
+"""Train the post-filter at last on what the encoder really gives, when the pixel prior is fixed.
 
-Until then it has seen samples rounded to levels; the encoder weighs bits against error as well, and that is another
-kind of noise.
+Until then it has seen samples rounded to levels. The encoder also weighs bits against error (rate-distortion
+optimisation), which makes another kind of noise.
 """
 
 import math
@@ -19,19 +19,19 @@ from smalti.training.networks.post_filter import PostFilter
 from smalti.training.optimizer import soap
 
 IMAGES = 8192
-"""Of 28x28 samples; of larger ones as many fewer."""
+"""The number of images of 28x28 samples to train on; of larger images it is as many times smaller."""
 ROUNDS = 12
-"""How often each is looked at."""
+"""How often each image is used."""
 BATCH = 32
 LEARNING_RATE = 3e-3
 LEAST_STEP = 4.0
-"""Steps between levels are drawn from this up to the largest, evenly on a log scale."""
+"""The least step between levels; steps are drawn from it up to the largest, evenly on a log scale."""
 EXACT = 0.4
-"""From this share of the steps on everything is computed as its integers will be."""
+"""The share of the steps after which everything is computed with the values of integers."""
 
 
 def settle(post_filter: PostFilter, prior: PixelPrior, pixels: NDArray[np.uint8], seed: int = 0) -> None:
-    """Train `dequantiser` on images (`n h w` or `n h w c`) as coded with `prior`."""
+    """Train `post_filter` on images (`n h w` or `n h w c`) as coded with `prior`."""
     x = pixels[: max(BATCH, IMAGES * 784 // pixels[0].size)]
     rng = np.random.default_rng(seed)
     steps = LEAST_STEP * ((2 * MAX_ERROR + 1) / LEAST_STEP) ** rng.random(len(x))
@@ -57,6 +57,6 @@ def settle(post_filter: PostFilter, prior: PixelPrior, pixels: NDArray[np.uint8]
 
 
 def _planes(x: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Images to `n c h w`."""
+    """Return images as `n c h w`."""
     planes = x[:, None] if x.ndim == 3 else x.transpose(0, 3, 1, 2)
     return np.ascontiguousarray(planes)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What the training loop must be told of a network: how to build it, its loss, how to judge it."""
+"""The protocol of tasks: what the training loop must know of a kind of network."""
 
 from pathlib import Path
 from typing import Protocol
@@ -11,7 +11,7 @@ Row = dict[str, float]
 
 
 class Plan(Protocol):
-    """What every plan has; plans are frozen dataclasses."""
+    """The fields that every plan has; plans are frozen dataclasses."""
 
     @property
     def seed(self) -> int: ...
@@ -20,47 +20,47 @@ class Plan(Protocol):
 
 
 class Task(Protocol):
-    """A kind of network to train. A phase is a stretch of training with one network."""
+    """A kind of network to train; a phase is a stretch of training with one network."""
 
     @property
     def plan(self) -> Plan:
-        """All that decides the weights; a checkpoint of another plan is refused."""
+        """Return all settings that decide the weights; a checkpoint of another plan is refused."""
 
     def held_out(self, n: int) -> int:
-        """How many of `n` images are for validation."""
+        """Return how many of `n` images are for validation."""
 
     def epochs(self, steps: int) -> tuple[int, ...]:
-        """Of each phase, with `steps` in each epoch."""
+        """Return the number of epochs of each phase, when an epoch has `steps` steps."""
 
     def work(self, phase: int) -> float:
-        """Cost of a step; for the time left."""
+        """Return the relative cost of a step, from which the remaining time is estimated."""
 
     def build(self, phase: int, before: nn.Module | None) -> nn.Module:
-        """The network of a phase, from that of the phase before."""
+        """Return the network of a phase, made from that of the phase before."""
 
     def optimizer(self, model: nn.Module, phase: int) -> torch.optim.Optimizer:
-        """The optimiser of a phase."""
+        """Return the optimiser of a phase."""
 
     def learning_rate(self, phase: int, step: int, steps: int) -> float:
-        """Of step `step` of `steps` in the phase."""
+        """Return the learning rate of step `step` of the `steps` steps of a phase."""
 
     def loss(self, model: nn.Module, x: Tensor, done: float) -> Tensor:
-        """Of images `x` (`b c h w` in [0, 1]), when a share `done` of the phase is behind us."""
+        """Return the loss of images `x` (`b c h w` in [0, 1]), when a share `done` of the phase is over."""
 
     def sums(self, model: nn.Module, x: Tensor, done: float) -> Tensor:
-        """What is measured on validation images `x`, summed over them (`k`)."""
+        """Return what is measured on validation images `x`, summed over them (`k`)."""
 
     def row(self, means: list[float], done: float) -> Row:
-        """The line of the log for the means of what `sums` gave."""
+        """Return the row of the log, from the means of what `sums` gave."""
 
     def score(self, row: Row) -> float:
-        """The lower, the better; infinite if these weights may not be the result."""
+        """Return the score of a row: lower is better; it is infinite if these weights may not be the result."""
 
     def describe(self, row: Row) -> str:
-        """A line of the log in words."""
+        """Return a row of the log in words."""
 
     def plot(self, path: Path, rows: list[Row]) -> None:
-        """Draw how training goes."""
+        """Draw the rows of the log as curves into the file `path`."""
 
     def dead(self, model: nn.Module, x: Tensor, phase: int, step: int) -> str:
-        """Why the network can no longer learn, or ""."""
+        """Return why the network can no longer learn, or ""."""
