@@ -38,9 +38,9 @@ TARGETS = [
 def test_a_target_that_is_there_is_kept_unless_forced(tmp_path, target):
     pytest.importorskip("pyarrow")
     write(ImageSet(DIGITS), tmp_path / target)
-    with pytest.raises(OutputExistsError, match="--force"):
+    with pytest.raises(OutputExistsError, match="force=True"):
         check_target(tmp_path / target, gray(), force=False)
-    with pytest.raises(OutputExistsError, match="--force"):
+    with pytest.raises(OutputExistsError, match="force=True"):
         write(ImageSet(DIGITS[:2]), tmp_path / target)
     assert (read_images(tmp_path / target).pixels == DIGITS).all()
     write(ImageSet(DIGITS[::-1]), tmp_path / target, force=True)

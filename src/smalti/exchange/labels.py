@@ -19,7 +19,7 @@ from smalti.types import Label
 METADATA = ("metadata.jsonl", "metadata.csv")
 """The files with the labels of the images beside them, as Hugging Face's ImageFolder has them; the first that exists
 is read."""
-WITHOUT_LABELS = "leave labels out: --no-labels"
+WITHOUT_LABELS = "leave labels out: labels=False"
 """The advice at the end of messages about labels that cannot be used."""
 MAX_LINE = 1 << 20
 """The most bytes of a line of a metadata file."""

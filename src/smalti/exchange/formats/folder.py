@@ -134,7 +134,7 @@ def check_folder(folder: Path, *, force: bool) -> None:
     try:
         if folder.is_dir():
             if any(folder.iterdir()) and not force:
-                raise OutputExistsError(f"{folder} is not empty; choose another folder or add --force to add to it")
+                raise OutputExistsError(f"{folder} is not empty; choose another folder or add force=True to add to it")
         elif os.path.lexists(folder):
             raise OutputExistsError(f"{folder} is a file; to write one, end its name with .npz, .tar, .zip, .parquet")
     except (OSError, ValueError) as exc:

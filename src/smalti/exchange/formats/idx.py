@@ -85,7 +85,7 @@ def _parts(path: Path) -> Iterator[ImageSet]:
             yield ImageSet(np.frombuffer(data, np.uint8).reshape(k, h, w))
 
 
-def read_labels(path: Path) -> tuple[int, ...]:
+def read_idx_labels(path: Path) -> tuple[int, ...]:
     """Return the labels of an idx file of unsigned bytes in one dimension, gzipped or not.
 
     Raises:

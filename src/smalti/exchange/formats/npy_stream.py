@@ -84,7 +84,7 @@ class NpyStream:
         if not words and not (self._dtype.kind in "iu" and len(self.shape) in (1, 2)):
             raise SourceError(
                 f"{self._where}: labels must be ints of shape n or n k, or words of shape n,"
-                f" not {self._dtype} of {self.shape}; save them again, or leave labels out: --no-labels"
+                f" not {self._dtype} of {self.shape}; save them again, or leave labels out: labels=False"
             )
         if not 0 < math.prod(self.shape[1:]) * self._dtype.itemsize <= _MAX_ROW:
             raise SourceError(f"{self._where} claims labels of shape {self.shape} of {self._dtype}; it is damaged")
