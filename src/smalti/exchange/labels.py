@@ -194,7 +194,7 @@ def _damaged(where: Path, table: Table) -> Iterator[None]:
     except Exception as exc:
         reason = " ".join(str(exc).split())[:200] or type(exc).__name__
         path = where / table.folder / table.kind
-        raise SourceError(f"cannot read {path}, it may be damaged: {reason}; mend it, or {WITHOUT_LABELS}") from exc
+        raise SourceError(f"cannot take labels from {path}: {reason}; mend it, or {WITHOUT_LABELS}") from exc
 
 
 def _json_labels(lines: Iterable[str], kind: str) -> Iterator[tuple[str, Label]]:
