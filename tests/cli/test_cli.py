@@ -387,3 +387,15 @@ def test_the_examples_run(tmp_path):
     for script in scripts:
         done = subprocess.run([sys.executable, script], capture_output=True, text=True, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
+
+
+def test_numbers_that_are_none_and_bytes_on_top_are_said_plainly(tmp_path):
+    np.save(tmp_path / "x.npy", np.zeros((3, 28, 28), np.uint8))
+    np.savez(tmp_path / "x.npz", images=np.zeros((3, 28, 28), np.uint8), names=np.array([c * 300 for c in "abc"]))
+    words = ("pack", tmp_path / "x.npy", "-o", tmp_path / "x.smalti")
+    fails(2, *words, "--quality", "50.5", words="smalti: --quality takes a whole number, not '50.5'. See")
+    fails(2, *words, "--psnr", "high", words="smalti: --psnr takes a number, not 'high'. See")
+    done = run("pack", tmp_path / "x.npz", "-o", tmp_path / "y.smalti", "--bytes", "100")
+    assert done.returncode == 0, done.stderr
+    assert "names, labels and metadata come on top of the 100 bytes an image" in done.stderr
+    fails(2, "pack", tmp_path / "x.npz", "-o", tmp_path / "y.smalti", words="add --force to replace it")

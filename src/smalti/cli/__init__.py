@@ -5,6 +5,7 @@ Heavy modules are imported within the command that needs them, so that the other
 """
 
 import os
+import re
 import sys
 from typing import Annotated, NoReturn
 
@@ -64,7 +65,7 @@ def main() -> None:
     except Exception as exc:
         if not hasattr(exc, "format_message"):  # else it is an error of Typer's parser, whose class has no public name
             raise
-        _fail(f"{exc.format_message()} See: smalti --help", getattr(exc, "exit_code", 2))
+        _fail(f"{_in_words(exc.format_message())} See: smalti --help", getattr(exc, "exit_code", 2))
     sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -80,6 +81,21 @@ def _in_options(message: str) -> str:
     for argument, option in _OPTIONS.items():
         message = message.replace(argument, option)
     return message
+
+
+_NO_NUMBER = re.compile(r"Invalid value for '([^']+)'.*: '(.*)' is not a valid (integer|float)\.", re.DOTALL)
+
+
+def _in_words(message: str) -> str:
+    """Return a message of Typer's parser, in plain words where it speaks of types.
+
+    >>> _in_words("Invalid value for '--quality' / '-q': '50.5' is not a valid integer.")
+    "--quality takes a whole number, not '50.5'."
+    """
+    if (found := _NO_NUMBER.fullmatch(message)) is None:
+        return message
+    option, value, kind = found.groups()
+    return f"{option} takes a {'whole number' if kind == 'integer' else 'number'}, not {value!r}."
 
 
 def _fail(message: str, code: int) -> NoReturn:
