@@ -83,19 +83,21 @@ def _in_options(message: str) -> str:
     return message
 
 
-_NO_NUMBER = re.compile(r"Invalid value for '([^']+)'.*: '(.*)' is not a valid (integer|float)\.", re.DOTALL)
+_NO_NUMBER = re.compile(
+    r"Invalid value for '([^']+)'.*: (?:'.*' is not|Input should be) a valid (integer|float|number)\b.*", re.DOTALL
+)
 
 
 def _in_words(message: str) -> str:
     """Return a message of Typer's parser, in plain words where it speaks of types.
 
     >>> _in_words("Invalid value for '--quality' / '-q': '50.5' is not a valid integer.")
-    "--quality takes a whole number, not '50.5'."
+    '--quality takes a whole number.'
     """
     if (found := _NO_NUMBER.fullmatch(message)) is None:
         return message
-    option, value, kind = found.groups()
-    return f"{option} takes a {'whole number' if kind == 'integer' else 'number'}, not {value!r}."
+    option, kind = found.groups()
+    return f"{option} takes a {'whole number' if kind == 'integer' else 'number'}."
 
 
 def _fail(message: str, code: int) -> NoReturn:
