@@ -19,6 +19,7 @@ from smalti.container.records import ArchiveWriter
 from smalti.container.single_image import pack_single
 from smalti.errors import SourceError, UsageError
 from smalti.exchange.arrays import annotated, one_image
+from smalti.exchange.labels import class_names
 from smalti.exchange.recognise import refuse_image_suffix
 from smalti.exchange.sources import Images, as_source, read_labels
 from smalti.exchange.targets import write_images
@@ -28,6 +29,9 @@ from smalti.rate.mean import encode_parts
 from smalti.rate.target import DEFAULT_EFFORT, Target, as_target, check_model, effort_of
 from smalti.types import ImageSet, Label, OnBad, Pixels, Progress, Source, check_name
 from smalti.util.atomic import as_path, atomic_write
+
+LABEL_NAMES = "label_names"
+"""The key of the names of classes in the metadata of a file."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +100,7 @@ def pack(
     hard, loaded = effort_of(effort), as_model(model)
     check_model(loaded, asked)
     images = _annotated(source, on_bad, names, labels)
+    packing = _with_classes(packing, images.label_names)
     if not isinstance(path, str | os.PathLike):
         if not hasattr(path, "write"):
             raise UsageError(f"what is written is named by a path, or is a binary stream; it is not {path!r}")
@@ -109,6 +114,13 @@ def _largest_error(max_error: int | None, *, lossless: bool) -> int | None:
     if lossless and max_error is not None:
         raise UsageError("lossless=True means max_error=0; give one of the two")
     return 0 if lossless else max_error
+
+
+def _with_classes(packing: Packing, names: tuple[str, ...]) -> Packing:
+    """Keep the names of classes in the metadata of the file, unless the caller's have some."""
+    if not names or LABEL_NAMES in (packing.metadata or {}):
+        return packing
+    return replace(packing, metadata={**(packing.metadata or {}), LABEL_NAMES: list(names)})
 
 
 def _annotated(source: Images, on_bad: OnBad | None, names: object, labels: object) -> Source:
@@ -148,7 +160,8 @@ def unpack(
     """
     where = as_path(output)
     with Archive(path, model) as archive:
-        about = archive.about
+        names = class_names((archive.metadata or {}).get(LABEL_NAMES)) if archive.labels is not None else ()
+        about = replace(archive.about, label_names=names)
         left_out = write_images(archive.parts(progress), about, where, force=force)
         return Unpacked(about.count, left_out)
 

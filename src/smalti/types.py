@@ -236,6 +236,7 @@ class Source:
     named: bool
     labelled: bool
     passed_over: PassedOver = field(default_factory=PassedOver)  # complete once all parts were taken
+    label_names: tuple[str, ...] = ()  # the names of the classes that labels number, if the source has them
 
     def nameless(self) -> "Source":
         """Return the same images without their names."""
@@ -245,7 +246,7 @@ class Source:
     def without_labels(self) -> "Source":
         """Return the same images without their labels."""
         parts = (ImageSet(part.pixels, part.names) for part in self.parts)
-        return replace(self, parts=parts, labelled=False)
+        return replace(self, parts=parts, labelled=False, label_names=())
 
 
 @dataclass(frozen=True)
@@ -256,6 +257,7 @@ class About:
     shapes: frozenset[Shape]  # the shapes that occur among them
     named: bool  # whether they have names
     labelled: bool  # whether they have labels
+    label_names: tuple[str, ...] = ()  # the names of the classes that labels number, if these are known
 
 
 def check_name(name: str) -> None:

@@ -1,5 +1,6 @@
 """Labels of images, and tables of them."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 from sources import DIGITS, IDX, PNG, TAR, bad_sources, gray, idx_of, npy_of, parquet_of, tar_of, write, zip_of
 
+import smalti
 from smalti.errors import (
     MissingExtraError,
     SourceError,
@@ -306,3 +308,40 @@ def test_labels_that_are_not_wanted_are_not_looked_at(tmp_path, name):
         read_images(tmp_path / name)
     read = read_images(tmp_path / name, labelled=False)
     assert (len(read), read.labels) == (2, None)
+
+
+def class_table(path: Path, names: object, labels=(1, 0)) -> Path:
+    arrow = pytest.importorskip("pyarrow")
+    images = [{"bytes": PNG, "path": f"{i}.png"} for i in range(len(labels))]
+    features = {"image": {"_type": "Image"}, "label": {"names": names, "_type": "ClassLabel"}}
+    about = json.dumps({"info": {"features": features}}).encode()
+    table = arrow.table({"image": images, "label": list(labels)}).replace_schema_metadata({b"huggingface": about})
+    pytest.importorskip("pyarrow.parquet").write_table(table, path)
+    return path
+
+
+def test_names_of_classes_come_back(tmp_path):
+    names = ("cat", "dog", "eel")
+    smalti.pack(
+        class_table(tmp_path / "x.parquet", names), tmp_path / "x.smalti", packing=smalti.Packing(metadata={"a": 1})
+    )
+    with smalti.open(tmp_path / "x.smalti") as archive:
+        assert archive.metadata == {"a": 1, "label_names": list(names)}
+        assert archive.labels == (1, 0)
+    smalti.unpack(tmp_path / "x.smalti", tmp_path / "y.parquet")
+    again = open_source(tmp_path / "y.parquet")
+    assert again.label_names == names
+    assert [label for part in again.parts for label in part.labels] == [1, 0]
+
+
+@pytest.mark.parametrize("names", [7, [1, 2], ["a", "a"], None, {"a": 1}])
+def test_names_of_classes_that_are_none_are_left_out(tmp_path, names):
+    assert open_source(class_table(tmp_path / "x.parquet", names)).label_names == ()
+
+
+def test_classes_of_several_names_are_not_mixed(tmp_path):
+    x, y = (class_table(tmp_path / f"{n}.parquet", names) for n, names in (("x", ["a", "b"]), ("y", ["b", "a"])))
+    with pytest.raises(SourceError, match="other names"):
+        open_source(x, y)
+    assert open_source(x, y, labelled=False).label_names == ()
+    assert open_source(x, x).label_names == ("a", "b")

@@ -86,6 +86,13 @@ def label_of(value: object) -> Label:
     raise SourceError(f"the label {str(value)[:40]!r} is neither an int, a word nor a list of ints; {WITHOUT_LABELS}")
 
 
+def class_names(names: object) -> tuple[str, ...]:
+    """Return `names` as names of classes; none, if they are no list of different texts."""
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        return ()
+    return tuple(names) if len(set(names)) == len(names) else ()
+
+
 def metadata_line(file: str, label: Label) -> str:
     """Return the line of `metadata.jsonl` that gives a file its label."""
     return json.dumps({"file_name": file, "label": label}) + "\n"

@@ -145,7 +145,13 @@ def open_source(
     totals = [source.total for _, source in opened]
     total = sum(n for n in totals if n is not None) if None not in totals else None
     passed = PassedOver(tuple(source.passed_over for _, source in opened))
-    return Source(Parts(lambda: _chained(opened, named=named)), total, named, opened[0][1].labelled, passed)
+    labelled = opened[0][1].labelled
+    classes = {source.label_names for _, source in opened} if labelled else {()}
+    if len(classes) > 1:
+        raise SourceError(
+            f"the classes of {opened[0][0]} have other names than those of the other sources; pack each apart"
+        )
+    return Source(Parts(lambda: _chained(opened, named=named)), total, named, labelled, passed, classes.pop())
 
 
 def _open_all(paths: Sequence[str], on_bad: OnBad, *, labelled: bool) -> list[tuple[str, Source]]:

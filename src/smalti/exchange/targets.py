@@ -45,7 +45,9 @@ _FORMATS = (
     ),
     _Format((".tar", ".tgz", ".tar.gz"), write_tar, files=True),
     _Format((".zip",), lambda parts, about, file, target: write_zip(parts, about, file, str(target)), files=True),
-    _Format((".parquet",), lambda parts, _, file, __: write_parquet(parts, file), require=load_pyarrow),
+    _Format(
+        (".parquet",), lambda parts, about, file, _: write_parquet(parts, file, about.label_names), require=load_pyarrow
+    ),
 )
 """The formats that are written as one file. A new format is one more entry here, and a file in `formats/`. Folders, and
 idx files (which have their labels in a second file), are written by functions of their own: see `write_images`."""

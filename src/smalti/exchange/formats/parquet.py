@@ -3,14 +3,14 @@
 
 import contextlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, BinaryIO, NamedTuple
 
 from smalti.errors import MissingExtraError, SourceError, UsageError
 from smalti.exchange.formats.image_files import png_bytes, read_image
-from smalti.exchange.labels import label_of
+from smalti.exchange.labels import class_names, label_of
 from smalti.exchange.parts import MAX_MEMBER_BYTES, PART_IMAGES, Parts, Single, damage, grouped
 from smalti.types import ImageSet, Label, OnBad, PassedOver, Source
 
@@ -64,11 +64,21 @@ def open_parquet(path: Path, on_bad: OnBad, *, labelled: bool) -> Source:
         if not first:
             raise SourceError(f"{path} holds no images: it has no rows")
         bare, example = _without_path(path, file, image)
+        classes = _class_names(file.schema_arrow.metadata, label)
     named, labelled, passed = bare < total, label is not None, PassedOver()
     if named and bare:
         passed.notes.append(f"{path}: {bare} of {total} images have no path; they are named like {example}")
     parts = Parts(lambda: grouped(_singles(path, on_bad, named=named, labelled=labelled)))
-    return Source(parts, total, named=named, labelled=labelled, passed_over=passed)
+    return Source(parts, total, named=named, labelled=labelled, passed_over=passed, label_names=classes)
+
+
+def _class_names(metadata: dict[bytes, bytes] | None, label: str | None) -> tuple[str, ...]:
+    """Return the names of the classes that `datasets` keeps beside a column of labels (ClassLabel), if it does."""
+    try:
+        names = json.loads((metadata or {})[b"huggingface"])["info"]["features"][label]["names"]
+    except (KeyError, TypeError, ValueError, RecursionError):
+        return ()
+    return class_names(names)
 
 
 def _without_path(path: Path, file: Any, image: str) -> tuple[int, str]:
@@ -163,8 +173,10 @@ def _label(value: object, where: str) -> Label:
         raise SourceError(f"{where}: {exc}") from exc
 
 
-def write_parquet(parts: Iterable[ImageSet], file: BinaryIO) -> None:
+def write_parquet(parts: Iterable[ImageSet], file: BinaryIO, classes: Sequence[str] = ()) -> None:
     """Write PNG files in a column `image` and labels in a column `label`, with the schema that `datasets` reads.
+
+    The labels are a ClassLabel if `classes` names them.
 
     Raises:
         UsageError: the labels are of several kinds, or beyond 64 bits.
@@ -176,7 +188,7 @@ def write_parquet(parts: Iterable[ImageSet], file: BinaryIO) -> None:
     try:
         for rows in _batches(parts):
             kind = _kind(rows[0].label) if kind is None else kind
-            table = _table(arrow, rows, kind)
+            table = _table(arrow, rows, kind, classes)
             writer = writer or arrow.parquet.ParquetWriter(file, table.schema)
             writer.write_table(table)
     finally:
@@ -198,7 +210,7 @@ def _batches(parts: Iterable[ImageSet]) -> Iterator[list[_Encoded]]:
         yield waiting
 
 
-def _table(arrow: ModuleType, rows: list[_Encoded], kind: str) -> Any:
+def _table(arrow: ModuleType, rows: list[_Encoded], kind: str, classes: Sequence[str]) -> Any:
     """Return a row group as a table; its labels must all be of `kind`."""
     images = [{"bytes": row.png, "path": row.name} for row in rows]
     image_type = arrow.struct([("bytes", arrow.binary()), ("path", arrow.string())])
@@ -212,7 +224,8 @@ def _table(arrow: ModuleType, rows: list[_Encoded], kind: str) -> Any:
             columns["label"] = arrow.array([row.label for row in rows], types[kind])
         except (ValueError, OverflowError) as exc:
             raise UsageError(f"a parquet file cannot hold these labels ({exc}); give a folder") from exc
-        features["label"] = _FEATURES[kind]
+        named = bool(classes) and kind == "int"
+        features["label"] = {"names": list(classes), "_type": "ClassLabel"} if named else _FEATURES[kind]
     about = json.dumps({"info": {"features": features}})
     return arrow.table(columns).replace_schema_metadata({b"huggingface": about.encode()})
 
