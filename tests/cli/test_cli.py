@@ -363,7 +363,7 @@ def test_a_full_disk_leaves_the_target_as_it_was(tmp_path, small_disk, digits):
 
 
 def test_labels_that_are_of_no_use_are_left_out_as_the_message_says(tmp_path, digits):
-    np.savez(tmp_path / "x.npz", images=digits[:3], labels=np.zeros(3))
+    np.savez(tmp_path / "x.npz", images=digits[:3], labels=np.full(3, 0.5))
     words = ["pack", tmp_path / "x.npz", "-o", tmp_path / "x.smalti", "--quality", "80"]
     fails(1, *words, words="--no-labels")
     assert run(*words, "--no-labels").returncode == 0
