@@ -228,7 +228,7 @@ def test_wrong_requests_are_usage_errors(tmp_path, digits):
     with pytest.raises(UnknownModelError, match="mnist-autoencoder"):
         smalti.pack(digits, path, model="nonsense")
     path.write_bytes(b"mine")
-    with pytest.raises(OutputExistsError, match="--force"):
+    with pytest.raises(OutputExistsError, match="force=True"):
         smalti.pack(digits, path)
     assert path.read_bytes() == b"mine"
     smalti.pack(digits, path, force=True)

@@ -5,7 +5,7 @@ import pytest
 
 import smalti
 from smalti.errors import SourceError
-from smalti.types import ImageSet, check_name, parts_of, raise_it
+from smalti.types import ImageSet, check_name, raise_it
 
 
 @pytest.mark.parametrize("shape", [(2, 4, 5), (2, 4, 5, 3), (2, 4, 5, 4)])
@@ -51,12 +51,6 @@ def test_names_and_labels_are_one_to_each_image():
 def test_names_that_a_file_cannot_keep_are_refused(name, message):
     with pytest.raises(SourceError, match=message):
         check_name(name)
-
-
-def test_neighbours_of_one_shape_are_one_part():
-    images = [np.zeros((2, 2), np.uint8), np.ones((2, 2), np.uint8), np.zeros((2, 2, 3), np.uint8)]
-    parts = list(parts_of(images, ("a", "b", "c")))
-    assert [(len(part), part.names) for part in parts] == [(2, ("a", "b")), (1, ("c",))]
 
 
 def test_an_error_that_is_told_is_raised_unless_asked_otherwise():

@@ -2,10 +2,11 @@
 """The functions that users call: pack and unpack files, encode and decode one image, open a file."""
 
 import io
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 
@@ -17,15 +18,20 @@ from smalti.codec.rdo import Effort
 from smalti.container.records import ArchiveWriter
 from smalti.container.single_image import pack_single
 from smalti.errors import SourceError, UsageError
+from smalti.exchange.arrays import annotated, one_image
+from smalti.exchange.labels import class_names
 from smalti.exchange.recognise import refuse_image_suffix
-from smalti.exchange.sources import Images, as_source
+from smalti.exchange.sources import Images, as_source, read_labels
 from smalti.exchange.targets import write_images
 from smalti.model.bundle import DEFAULT_MODEL, decoding_bytes
 from smalti.model.model import Model
 from smalti.rate.mean import encode_parts
 from smalti.rate.target import DEFAULT_EFFORT, Target, as_target, check_model, effort_of
-from smalti.types import ImageSet, OnBad, Pixels, Progress, Source, check_name
+from smalti.types import ImageSet, Label, OnBad, Pixels, Progress, Source, check_name
 from smalti.util.atomic import as_path, atomic_write
+
+LABEL_NAMES = "label_names"
+"""The key of the names of classes in the metadata of a file."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +53,9 @@ def pack(
     min_psnr: float | None = None,
     bytes_an_image: float | None = None,
     max_error: int | None = None,
+    lossless: bool = False,
+    names: Sequence[str] | None = None,
+    labels: Sequence[Label] | Path | str | Literal[False] | None = None,
     effort: int = DEFAULT_EFFORT,
     packing: Packing = Packing(),  # noqa: B008 - frozen
     on_bad: OnBad | None = None,
@@ -60,8 +69,9 @@ def pack(
     bytes_an_image) needs all of them at once.
 
     Args:
-        source: an array (uint8, `n h w`, `n h w 3` or `n h w 4`), a list of arrays of any sizes, or paths: folders,
-            images, idx, npz, npy, tar, zip and parquet files.
+        source: an array or array-like (uint8, `n h w`, `n h w 3` or `n h w 4`; also a tensor of torch), a list of
+            arrays or of Pillow's images of any sizes, or paths: folders, images, idx, npz, npy, tar, zip and parquet
+            files; or open binary files of these kinds.
         path: the file to write, whole or not at all; or a binary stream.
         model: a name, the path of a bundle, or a loaded model.
         target: the target as one object, in the place of the five arguments that follow.
@@ -70,6 +80,9 @@ def pack(
         min_psnr: the least PSNR in dB of every image; an image that the model cannot code so well is coded without it.
         bytes_an_image: the most bytes of the file for each image, without names and labels.
         max_error: the most that a sample (0 to 255) may be off by; 0 is lossless.
+        lossless: whether every image comes back equal; it means a largest error of 0.
+        names: one for each image, if the source has none.
+        labels: one for each image, or an idx or npy file of them, if the source has none; False leaves labels out.
         effort: 1 (fast) to 9 (fewest bytes); decoding takes the same time.
         packing: how the file is made: images of a block, whether it holds its model, whether order is kept, metadata.
         on_bad: a function that is called with the error of an image that cannot be read; if it returns, the image is
@@ -82,17 +95,44 @@ def pack(
         UsageError: the model or quality does not exist, `path` exists, or the target cannot be met.
         OutputError: `path` cannot be written.
     """
-    asked = as_target(target, Target(quality, psnr, min_psnr, bytes_an_image, max_error))
+    most = _largest_error(max_error, lossless=lossless)
+    asked = as_target(target, Target(quality, psnr, min_psnr, bytes_an_image, most))
     hard, loaded = effort_of(effort), as_model(model)
     check_model(loaded, asked)
-    images = as_source(source, on_bad)
-    if not isinstance(path, str | Path):
+    images = _annotated(source, on_bad, names, labels)
+    packing = _with_classes(packing, images.label_names)
+    if not isinstance(path, str | os.PathLike):
         if not hasattr(path, "write"):
             raise UsageError(f"what is written is named by a path, or is a binary stream; it is not {path!r}")
         return _write(images, path, loaded, asked, hard, packing, progress)
-    refuse_image_suffix(path)
+    refuse_image_suffix(as_path(path))
     with atomic_write(as_path(path), force=force) as file:
         return _write(images, file, loaded, asked, hard, packing, progress)
+
+
+def _largest_error(max_error: int | None, *, lossless: bool) -> int | None:
+    if lossless and max_error is not None:
+        raise UsageError("lossless=True means max_error=0; give one of the two")
+    return 0 if lossless else max_error
+
+
+def _with_classes(packing: Packing, names: tuple[str, ...]) -> Packing:
+    """Keep the names of classes in the metadata of the file, unless the caller's have some."""
+    if not names or LABEL_NAMES in (packing.metadata or {}):
+        return packing
+    return replace(packing, metadata={**(packing.metadata or {}), LABEL_NAMES: list(names)})
+
+
+def _annotated(source: Images, on_bad: OnBad | None, names: object, labels: object) -> Source:
+    """Open a source, and give its images the names and labels that the caller has for them."""
+    if on_bad is not None and (names is not None or labels not in (None, False)):
+        raise UsageError("names and labels are for all images in their order, so none can be skipped; leave out on_bad")
+    if isinstance(labels, str | os.PathLike):
+        return annotated(as_source(source, labelled=False), names, read_labels(Path(labels)))
+    images = as_source(source, on_bad, labelled=labels is not False)
+    if labels is False:
+        return annotated(images.without_labels(), names, None)
+    return annotated(images, names, labels)
 
 
 def unpack(
@@ -120,7 +160,8 @@ def unpack(
     """
     where = as_path(output)
     with Archive(path, model) as archive:
-        about = archive.about
+        names = class_names((archive.metadata or {}).get(LABEL_NAMES)) if archive.labels is not None else ()
+        about = replace(archive.about, label_names=names)
         left_out = write_images(archive.parts(progress), about, where, force=force)
         return Unpacked(about.count, left_out)
 
@@ -139,16 +180,17 @@ def load(path: Place, *, model: ModelName | None = None, progress: Progress | No
 
 
 def encode(
-    image: Pixels,
+    image: Any,
     *,
     model: ModelName = DEFAULT_MODEL,
     target: Target | None = None,
     quality: int | None = None,
     min_psnr: float | None = None,
     max_error: int | None = None,
+    lossless: bool = False,
     effort: int = DEFAULT_EFFORT,
 ) -> bytes:
-    """Encode one image (uint8, `h w`, `h w 3` or `h w 4`) to the bytes of a smalti file.
+    """Encode one image (uint8, `h w`, `h w 3` or `h w 4`; or an image of Pillow) to the bytes of a smalti file.
 
     For many images, `pack` takes far fewer bytes. Arguments and errors are those of `pack`.
 
@@ -157,8 +199,9 @@ def encode(
     (28, 28)
     """
     file = io.BytesIO()
-    x = ImageSet(np.asarray(image)[None])
-    asked = as_target(target, Target(quality, min_psnr=min_psnr, max_error=max_error))
+    x = ImageSet(one_image(image)[None])
+    most = _largest_error(max_error, lossless=lossless)
+    asked = as_target(target, Target(quality, min_psnr=min_psnr, max_error=most))
     pack(x, file, model=model, target=asked, effort=effort)
     return file.getvalue()
 

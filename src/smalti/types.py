@@ -4,7 +4,8 @@
 `exchange/` reads them from other formats and writes them to other formats.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+import warnings
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -57,16 +58,12 @@ class ImageSet:
             column = getattr(self, what)
             if column is not None:
                 object.__setattr__(self, what, _as_column(column, what))
-        x = self.pixels
-        if not isinstance(x, np.ndarray):
-            raise SourceError(f"images must be one array (uint8, n h w), not {type(x).__name__}; see numpy.stack")
+        x = plain_array(self.pixels)
         if x.ndim == 4 and x.shape[3] == 1:
             x = x[..., 0]
-            object.__setattr__(self, "pixels", x)
         if x.dtype != np.uint8 or not (x.ndim == 3 or (x.ndim == 4 and x.shape[3] in COLOURS)):
-            raise SourceError(
-                f"images must be uint8 of shape n h w, n h w 3 or n h w 4, not {x.dtype} of shape {x.shape}"
-            )
+            raise not_images(x, self.pixels)
+        object.__setattr__(self, "pixels", x)
         if not x.size:
             raise SourceError(f"there are no images: the array has shape {x.shape}")
         for what, column in (("names", self.names), ("labels", self.labels)):
@@ -92,6 +89,74 @@ class ImageSet:
             None if self.names is None else self.names[rows],
             None if self.labels is None else self.labels[rows],
         )
+
+
+def plain_array(x: Any) -> NDArray[Any]:
+    """Return any array-like as a plain array of NumPy, which may share its memory.
+
+    Taken are arrays of NumPy and their subclasses, tensors of torch (also those of a GPU), and whatever has
+    `__array__`. The mask of a masked array is left out, with a warning if samples are masked.
+
+    Raises:
+        SourceError: it is no array.
+    """
+    if isinstance(x, np.ma.MaskedArray):
+        if masked := int(np.count_nonzero(np.ma.getmaskarray(x))):
+            warnings.warn(
+                f"{masked} samples of the masked array are masked; what lies under the mask is taken, and the mask is"
+                " left out; give x.filled(0) for zeros there",
+                stacklevel=2,
+            )
+        return np.asarray(np.ma.getdata(x, subok=False))
+    try:
+        if all(hasattr(x, name) for name in ("detach", "cpu", "numpy")):  # a tensor of torch
+            x = x.detach().cpu().numpy()
+        if hasattr(x, "__array__"):
+            return plain_array(array) if isinstance(array := np.asanyarray(x), np.ma.MaskedArray) else np.asarray(array)
+    except SourceError:
+        raise
+    except Exception as exc:
+        raise SourceError(f"the {type(x).__name__} cannot be made an array of NumPy ({exc}); give an array") from exc
+    raise SourceError(f"images must be one array (uint8, n h w), not {type(x).__name__}; see numpy.stack")
+
+
+def not_images(x: NDArray[Any], given: object, *, single: bool = False) -> SourceError:
+    """Return the error of an array `x` that does not hold images, or a `single` one, with the line that mends it.
+
+    Args:
+        x: the array.
+        given: what it was made of, whose type is named.
+        single: whether one image is meant.
+    """
+    shapes = "h w, h w 3 or h w 4" if single else "n h w, n h w 3 or n h w 4"
+    kind = type(given)
+    came = "" if kind is np.ndarray else f" (a {kind.__module__.partition('.')[0]}.{kind.__name__})"
+    what = "an image" if single else "images"
+    ways = _ways_out(x, first=0 if single else 1)
+    mend = f"; give {', and '.join(ways)}" if ways else ""
+    if ways and came:
+        mend += ", where x = np.asarray(...) of it"
+    return SourceError(f"{what} must be uint8 of shape {shapes}, not {x.dtype} of shape {x.shape}{came}{mend}")
+
+
+def _ways_out(x: NDArray[Any], first: int) -> list[str]:
+    """Return what makes images of an array that are none, if that is known; axis `first` is that of rows."""
+    ways = []
+    if x.dtype.kind == "f":
+        ways.append(
+            '(x * 255).round().astype("uint8") for samples from 0 to 1 (x.round().astype("uint8") for 0 to 255)'
+        )
+    elif x.dtype.kind == "b":
+        ways.append('x.astype("uint8") * 255')
+    elif x.dtype == np.uint16:
+        ways.append('(x >> 8).astype("uint8") for samples of 16 bits (x.astype("uint8") for 0 to 255)')
+    elif x.dtype.kind in "iu" and x.dtype != np.uint8:
+        ways.append('x.astype("uint8") for samples from 0 to 255')
+    if x.ndim == first + 3 and x.shape[-1] not in COLOURS and x.shape[first] in COLOURS:
+        ways.append(f"np.moveaxis(x, {first}, -1), for channels come last")
+    elif first == 1 and x.ndim == 2:
+        ways.append("x[None], or smalti.encode(x), for a single image")
+    return ways
 
 
 def _as_column(column: Any, what: str) -> tuple[Any, ...]:
@@ -171,11 +236,17 @@ class Source:
     named: bool
     labelled: bool
     passed_over: PassedOver = field(default_factory=PassedOver)  # complete once all parts were taken
+    label_names: tuple[str, ...] = ()  # the names of the classes that labels number, if the source has them
 
     def nameless(self) -> "Source":
         """Return the same images without their names."""
         parts = (ImageSet(part.pixels, None, part.labels) for part in self.parts)
         return replace(self, parts=parts, named=False)
+
+    def without_labels(self) -> "Source":
+        """Return the same images without their labels."""
+        parts = (ImageSet(part.pixels, part.names) for part in self.parts)
+        return replace(self, parts=parts, labelled=False, label_names=())
 
 
 @dataclass(frozen=True)
@@ -186,6 +257,7 @@ class About:
     shapes: frozenset[Shape]  # the shapes that occur among them
     named: bool  # whether they have names
     labelled: bool  # whether they have labels
+    label_names: tuple[str, ...] = ()  # the names of the classes that labels number, if these are known
 
 
 def check_name(name: str) -> None:
@@ -218,13 +290,3 @@ def describe(shape: Shape) -> str:
     """
     h, w, c = shape
     return f"{h}x{w} {COLOURS[c]}"
-
-
-def parts_of(images: Sequence[NDArray[np.uint8]], names: Sequence[str] | None = None) -> Iterable[ImageSet]:
-    """Yield single images (`h w` or `h w c`) of any sizes as parts, with neighbours of one shape together."""
-    start = 0
-    for i in range(1, len(images) + 1):
-        if i == len(images) or images[i].shape != images[start].shape:
-            rows = slice(start, i)
-            yield ImageSet(np.stack(images[rows]), None if names is None else tuple(names[rows]))
-            start = i

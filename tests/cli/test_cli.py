@@ -363,7 +363,7 @@ def test_a_full_disk_leaves_the_target_as_it_was(tmp_path, small_disk, digits):
 
 
 def test_labels_that_are_of_no_use_are_left_out_as_the_message_says(tmp_path, digits):
-    np.savez(tmp_path / "x.npz", images=digits[:3], labels=np.zeros(3))
+    np.savez(tmp_path / "x.npz", images=digits[:3], labels=np.full(3, 0.5))
     words = ["pack", tmp_path / "x.npz", "-o", tmp_path / "x.smalti", "--quality", "80"]
     fails(1, *words, words="--no-labels")
     assert run(*words, "--no-labels").returncode == 0
@@ -387,3 +387,16 @@ def test_the_examples_run(tmp_path):
     for script in scripts:
         done = subprocess.run([sys.executable, script], capture_output=True, text=True, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
+
+
+def test_numbers_that_are_none_and_bytes_on_top_are_said_plainly(tmp_path):
+    np.save(tmp_path / "x.npy", np.zeros((3, 28, 28), np.uint8))
+    names = np.array([np.random.default_rng(i).bytes(200).hex() for i in range(3)])
+    np.savez(tmp_path / "x.npz", images=np.zeros((3, 28, 28), np.uint8), names=names)
+    words = ("pack", tmp_path / "x.npy", "-o", tmp_path / "x.smalti")
+    fails(2, *words, "--quality", "50.5", words="smalti: --quality takes a whole number. See")
+    fails(2, *words, "--psnr", "high", words="smalti: --psnr takes a number. See")
+    done = run("pack", tmp_path / "x.npz", "-o", tmp_path / "y.smalti", "--bytes", "100")
+    assert done.returncode == 0, done.stderr
+    assert "names, labels and metadata come on top of the 100 bytes an image" in done.stderr
+    fails(2, "pack", tmp_path / "x.npz", "-o", tmp_path / "y.smalti", words="add --force to replace it")

@@ -5,6 +5,7 @@ Heavy modules are imported within the command that needs them, so that the other
 """
 
 import os
+import re
 import sys
 from typing import Annotated, NoReturn
 
@@ -55,7 +56,7 @@ def main() -> None:
         if sys.stdout:
             sys.stdout.flush()
     except SmaltiError as exc:
-        _fail(str(exc), exc.exit_code)
+        _fail(_in_options(str(exc)), exc.exit_code)
     except MemoryError:
         _fail("out of memory; give fewer images at a time", 1)
     except OSError as exc:  # an error of standard output: errors of files were wrapped where they arose
@@ -64,8 +65,39 @@ def main() -> None:
     except Exception as exc:
         if not hasattr(exc, "format_message"):  # else it is an error of Typer's parser, whose class has no public name
             raise
-        _fail(f"{exc.format_message()} See: smalti --help", getattr(exc, "exit_code", 2))
+        _fail(f"{_in_words(exc.format_message())} See: smalti --help", getattr(exc, "exit_code", 2))
     sys.exit(code if isinstance(code, int) else 0)
+
+
+_OPTIONS = {
+    "add force=True to": "add --force to",
+    "leave labels out: labels=False": "leave labels out: --no-labels",
+}
+"""What messages call arguments of functions, and what the command line calls them."""
+
+
+def _in_options(message: str) -> str:
+    """Return a message of the library with options of the command line in the place of arguments."""
+    for argument, option in _OPTIONS.items():
+        message = message.replace(argument, option)
+    return message
+
+
+_NO_NUMBER = re.compile(
+    r"Invalid value for '([^']+)'.*: (?:'.*' is not|Input should be) a valid (integer|float|number)\b.*", re.DOTALL
+)
+
+
+def _in_words(message: str) -> str:
+    """Return a message of Typer's parser, in plain words where it speaks of types.
+
+    >>> _in_words("Invalid value for '--quality' / '-q': '50.5' is not a valid integer.")
+    '--quality takes a whole number.'
+    """
+    if (found := _NO_NUMBER.fullmatch(message)) is None:
+        return message
+    option, kind = found.groups()
+    return f"{option} takes a {'whole number' if kind == 'integer' else 'number'}."
 
 
 def _fail(message: str, code: int) -> NoReturn:

@@ -55,7 +55,7 @@ def pack(
         typer.Option(
             "--bytes",
             metavar="N",
-            help="Instead of --quality: take at most N bytes an image, on average.",
+            help="Instead of --quality: take at most N bytes an image, on average; names and labels come on top.",
             show_default=False,
         ),
     ] = None,
@@ -117,6 +117,8 @@ def pack(
         )
     line = f"{output}: {images(packed.images)}, {size(packed.bytes)}, {packed.rate:.2f} bytes an image"
     typer.echo(line, err=piped)
+    if bytes_an_image is not None and packed.rate > bytes_an_image:
+        typer.echo(f"smalti: names, labels and metadata come on top of the {bytes_an_image:g} bytes an image", err=True)
     report_passed_over(packed.passed_over)
     skipped.report()
 

@@ -1,25 +1,25 @@
 # SPDX-License-Identifier: MIT
 """Labels in other formats: as text, as lines of a metadata file, as an array, and back."""
 
+import contextlib
 import csv
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from smalti.errors import SourceError, UsageError
+from smalti.errors import SmaltiError, SourceError, UsageError
 from smalti.exchange.names import plain_name
-from smalti.exchange.parts import damage
-from smalti.types import Label
+from smalti.types import Label, PassedOver
 
 METADATA = ("metadata.jsonl", "metadata.csv")
 """The files with the labels of the images beside them, as Hugging Face's ImageFolder has them; the first that exists
 is read."""
-WITHOUT_LABELS = "leave labels out: --no-labels"
+WITHOUT_LABELS = "leave labels out: labels=False"
 """The advice at the end of messages about labels that cannot be used."""
 MAX_LINE = 1 << 20
 """The most bytes of a line of a metadata file."""
@@ -86,38 +86,122 @@ def label_of(value: object) -> Label:
     raise SourceError(f"the label {str(value)[:40]!r} is neither an int, a word nor a list of ints; {WITHOUT_LABELS}")
 
 
+def class_names(names: object) -> tuple[str, ...]:
+    """Return `names` as names of classes; none, if they are no list of different texts."""
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        return ()
+    return tuple(names) if len(set(names)) == len(names) else ()
+
+
 def metadata_line(file: str, label: Label) -> str:
     """Return the line of `metadata.jsonl` that gives a file its label."""
     return json.dumps({"file_name": file, "label": label}) + "\n"
 
 
-def metadata_labels(lines: Iterable[str], where: Path, kind: str, names: Sequence[str]) -> tuple[Label, ...] | None:
-    """Return the labels of the images `names` from the lines of the metadata file `kind`; None if it has no labels.
+class Table(NamedTuple):
+    """A metadata file: it labels the images of the folder that it is in, and of the folders below."""
+
+    folder: str  # the folder of the file within the source: "", or a path that ends with "/"
+    kind: str  # "metadata.jsonl" or "metadata.csv"
+    lines: Callable[[], contextlib.AbstractContextManager[Iterable[bytes]]]  # opens the lines of the file
+
+
+def tables_of(files: Iterable[str]) -> list[tuple[str, str]]:
+    """Return the folder and kind of each metadata file among `files`: of each folder the first kind of METADATA.
+
+    >>> tables_of(["b/metadata.csv", "b/metadata.jsonl", "b/a.png", "metadata.csv"])
+    [('', 'metadata.csv'), ('b/', 'metadata.jsonl')]
+    """
+    found: dict[str, list[str]] = {}
+    for file in files:
+        folder, slash, base = file.rpartition("/")
+        if base in METADATA:
+            found.setdefault(folder + slash, []).append(base)
+    return [(folder, min(kinds, key=METADATA.index)) for folder, kinds in sorted(found.items())]
+
+
+def metadata_labels(
+    tables: Sequence[Table], where: Path, names: Sequence[str], passed: PassedOver
+) -> tuple[Label, ...] | None:
+    """Return the labels of the images `names` from metadata files; None if these have no labels.
 
     Args:
-        lines: the lines of the file.
+        tables: the metadata files.
         where: the folder or archive, for messages.
-        kind: "metadata.jsonl" or "metadata.csv".
         names: the images, in order.
+        passed: is told of files that are labelled and not there, and of tables without labels.
 
     Raises:
-        SourceError: the file is damaged, or labels some of the images but not all.
+        SourceError: a metadata file is damaged, labels no image that is there, or some images have no label.
     """
-    with damage(where, f"a folder or archive with {kind}"):
-        rows = csv_labels(lines) if kind.endswith(".csv") else _json_labels(lines, kind)
-        labels: dict[str, Label] = {}
-        wanted, numbers = set(names), kind.endswith(".csv")
-        for file, label in rows:
-            numbers = numbers and isinstance(label, str) and _INT.fullmatch(label) is not None
-            if file in wanted and labels.setdefault(file, label) != label:
-                raise SourceError(f"{where}: {kind} gives {file!r} two labels; leave one")
-        if numbers:
-            labels = {file: int(label) for file, label in labels.items() if isinstance(label, str)}
+    labels, absent = _gathered(tables, where, set(names), passed)
+    if absent and not labels:
+        raise SourceError(
+            f"{where}: the metadata label {len(absent)} files, none of which is an image here ({absent[0]!r:.80}, ...);"
+            f" name files as beside the metadata file, or {WITHOUT_LABELS}"
+        )
+    if absent:
+        few = f"{absent[0]!r:.80}" + ", ..." * (len(absent) > 1)
+        passed.notes.append(f"{where}: the metadata label {len(absent)} files that are not here ({few})")
     if not labels:
         return None
     if (bare := next((name for name in names if name not in labels), None)) is not None:
-        raise SourceError(f"{where}: {kind} labels some images, but not {bare!r}; label all, or {WITHOUT_LABELS}")
+        raise SourceError(f"{where}: the metadata label some images, but not {bare!r}; label all, or {WITHOUT_LABELS}")
     return tuple(labels[name] for name in names)
+
+
+def _gathered(
+    tables: Sequence[Table], where: Path, wanted: set[str], passed: PassedOver
+) -> tuple[dict[str, Label], list[str]]:
+    """Return the labels of the images `wanted`, and the files that are labelled and not wanted."""
+    labels: dict[str, Label] = {}
+    absent: list[str] = []
+    words, numbers = list[str](), True  # the labels of tables in CSV may be numbers
+    for table in tables:
+        rows = 0
+        with _damaged(where, table):
+            for file, label in _rows(table):
+                rows += 1
+                numbers &= not table.kind.endswith(".csv") or _INT.fullmatch(str(label)) is not None
+                if (name := _found(table.folder + file, wanted)) is None:
+                    absent.append(table.folder + file)
+                elif labels.setdefault(name, label) != label:
+                    raise SourceError(f"{where}: {table.kind} gives {name!r} two labels; leave one")
+                else:
+                    words += [name] * table.kind.endswith(".csv")
+        if not rows:
+            passed.notes.append(f"{where / table.folder / table.kind} holds no labels: none of its rows has a label")
+    if numbers:
+        labels |= {name: int(str(labels[name])) for name in words}
+    return labels, absent
+
+
+def _rows(table: Table) -> Iterator[tuple[str, Label]]:
+    with table.lines() as text:
+        lines = lines_of(text)
+        yield from csv_labels(lines) if table.kind.endswith(".csv") else _json_labels(lines, table.kind)
+
+
+def _found(file: str, wanted: set[str]) -> str | None:
+    """Return the image that a metadata file means, which may have been written on Windows."""
+    return next((name for name in (file, plain_name(file.replace("\\", "/"))) if name in wanted), None)
+
+
+@contextlib.contextmanager
+def _damaged(where: Path, table: Table) -> Iterator[None]:
+    """Turn every error of reading a metadata file into a SourceError that names the file.
+
+    Raises:
+        SourceError: the block raised an error that is none of smalti's.
+    """
+    try:
+        yield
+    except SmaltiError:
+        raise
+    except Exception as exc:
+        reason = " ".join(str(exc).split())[:200] or type(exc).__name__
+        path = where / table.folder / table.kind
+        raise SourceError(f"cannot take labels from {path}: {reason}; mend it, or {WITHOUT_LABELS}") from exc
 
 
 def _json_labels(lines: Iterable[str], kind: str) -> Iterator[tuple[str, Label]]:
@@ -153,7 +237,8 @@ def csv_labels(lines: Iterable[str]) -> Iterator[tuple[str, Label]]:
     """
     for row in csv.DictReader(lines):
         if "file_name" not in row:
-            raise ValueError('metadata.csv has no column "file_name"')
+            columns = ", ".join(str(key) for key in row)[:200]
+            raise ValueError(f'it has the columns {columns}, but no column "file_name"')
         if row["file_name"] and row.get("label"):
             yield plain_name(row["file_name"]), row["label"]
 

@@ -9,6 +9,7 @@ _DEVICES = frozenset(
     ("con", "prn", "aux", "nul", "conin$", "conout$", *(f"{d}{i}" for d in ("com", "lpt") for i in "0123456789¹²³"))
 )
 """The names that stand for devices on Windows, in every folder and with every suffix."""
+_NOT_ON_WINDOWS = '\\:*?"<>|'
 _MAX_PARTS = 100
 """The most folders in folders, the file itself included; operating systems and Python itself fail with many more."""
 
@@ -42,9 +43,33 @@ def plain_name(name: str) -> str:
 
 
 def _bad_on_windows(part: str) -> bool:
-    if part.endswith((".", " ")) or any(c in '\\:*?"<>|' or ord(c) < 32 for c in part):
+    if part.endswith((".", " ")) or any(c in _NOT_ON_WINDOWS or ord(c) < 32 for c in part):
         return True
     return part.partition(".")[0].rstrip().lower() in _DEVICES
+
+
+def portable_name(name: str) -> str:
+    r"""Return a name that every system takes: what Windows refuses in it is written as `%` and two digits.
+
+    Names that are unsafe everywhere are returned as they are.
+
+    >>> [portable_name(name) for name in ("12:00.png", "a\\b.png", "NUL.png", "a./b.png", "a/b%.png")]
+    ['12%3A00.png', 'a%5Cb.png', '%4EUL.png', 'a%2E/b.png', 'a/b%.png']
+    """
+    if unsafe_name(name, strict=False):
+        return name
+    return "/".join(_portable(part) if _bad_on_windows(part) else part for part in name.split("/"))
+
+
+def _portable(part: str) -> str:
+    part = "".join(_escaped(c) if c in _NOT_ON_WINDOWS or ord(c) < 32 else c for c in part)
+    if part.endswith((".", " ")):
+        part = part[:-1] + _escaped(part[-1])
+    return _escaped(part[0]) + part[1:] if _bad_on_windows(part) else part
+
+
+def _escaped(c: str) -> str:
+    return f"%{ord(c):02X}"
 
 
 def file_name(name: str, target: str, *, strict: bool = os.name == "nt") -> str:

@@ -2,8 +2,11 @@
 """Open sources of images: recognise the format of each path, and chain several as one source."""
 
 import itertools
+import os
+import shutil
+import tempfile
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,8 +14,20 @@ from typing import Any
 import numpy as np
 
 from smalti.errors import SourceError, UsageError
+from smalti.exchange.arrays import (
+    is_array,
+    is_file,
+    is_image,
+    is_path,
+    kept_until_read,
+    no_source,
+    source_of_array,
+    source_of_images,
+    source_of_set,
+    spooled,
+)
 from smalti.exchange.formats.folder import open_folder
-from smalti.exchange.formats.idx import IDX_IMAGES, open_idx, read_labels
+from smalti.exchange.formats.idx import IDX_IMAGES, open_idx, read_idx_labels
 from smalti.exchange.formats.image_files import open_image_files
 from smalti.exchange.formats.npy_stream import NPY
 from smalti.exchange.formats.numpy_files import open_npy, open_npz, read_npy_labels
@@ -23,33 +38,75 @@ from smalti.exchange.formats.tar_stream import is_tar
 from smalti.exchange.formats.zip_files import ZIP, open_zip
 from smalti.exchange.labels import WITHOUT_LABELS
 from smalti.exchange.parts import GZIP, Parts, damage
-from smalti.types import ImageSet, Label, OnBad, PassedOver, Pixels, Source, describe, parts_of, raise_it
+from smalti.types import ImageSet, Label, OnBad, PassedOver, Source, describe, raise_it
 
-Images = Path | str | Pixels | ImageSet | Source | Sequence[Path | str] | Sequence[Pixels]
-"""What the public functions take as images: paths, arrays, or what was opened already."""
+Images = Any
+"""What the public functions take as images: paths, arrays and array-likes, images of Pillow, lists of these, open
+binary files, or what was opened already."""
 
 SMALTI = b"\x89SML"
 """The first bytes of a smalti file."""
 
 
-def as_source(source: Images, on_bad: OnBad | None = None) -> Source:
-    """Return `source` (paths, arrays, or what was opened already) as a source that can be read part by part.
+def as_source(source: Images, on_bad: OnBad | None = None, *, labelled: bool = True) -> Source:
+    """Return `source` as a source that can be read part by part.
+
+    Args:
+        source: paths, arrays or array-likes, images of Pillow, a list of these, open binary files, or what was opened
+            already.
+        on_bad: see `open_source`.
+        labelled: whether labels are read, where they are in the files that are named.
 
     Raises:
         SourceError: it is none of these, or cannot be opened; see `open_source`.
     """
     if isinstance(source, Source):
         return source
-    if isinstance(source, np.ndarray):
-        source = ImageSet(source)
     if isinstance(source, ImageSet):
-        return Source([source], len(source), named=source.names is not None, labelled=source.labels is not None)
-    every: list[Any] = [source] if isinstance(source, str | Path) or not isinstance(source, Iterable) else list(source)
-    if every and all(isinstance(image, np.ndarray) for image in every):
-        return Source(parts_of(every), len(every), named=False, labelled=False)
-    if not all(isinstance(path, str | Path) for path in every):
-        raise SourceError("a source is an array of images (n h w), a list of arrays (h w each), or paths")
-    return open_source(*every) if on_bad is None else open_source(*every, on_bad=on_bad)
+        return source_of_set(source)
+    every = _listed(source)
+    if every is None:
+        return source_of_array(source)
+    if every and all(is_array(image) or is_image(image) for image in every):
+        return source_of_images(every)
+    for i, one in enumerate(every):
+        if is_array(one) or is_image(one):
+            raise SourceError("a list holds both images and paths; give images alone, or paths alone")
+        if not is_path(one) and not is_file(one):
+            raise no_source(one, f"image {i}")
+    return _open_paths(every, raise_it if on_bad is None else on_bad, labelled=labelled)
+
+
+def _listed(source: Any) -> list[Any] | None:
+    """Return images or paths as a list; None for an array of images.
+
+    Raises:
+        SourceError: it is no such thing.
+    """
+    if is_path(source) or is_image(source) or is_file(source):
+        return [source]
+    if hasattr(source, "iloc") and hasattr(source, "columns"):  # a table of pandas
+        raise no_source(source)
+    if is_array(source):
+        dtype, shape = getattr(source, "dtype", None), getattr(source, "shape", ())
+        listed = len(shape) == 1 and getattr(dtype, "kind", "O") in "OUT"  # of paths, or of images of several sizes
+        return list(source) if listed else None
+    if isinstance(source, bytes | bytearray | memoryview | Mapping) or not isinstance(source, Iterable):
+        raise no_source(source)
+    return list(source)
+
+
+def _open_paths(every: Sequence[Any], on_bad: OnBad, *, labelled: bool) -> Source:
+    """Open paths and open binary files; the latter are copied to files first, so that their format can be told."""
+    if not any(is_file(one) for one in every):
+        return open_source(*map(os.fsdecode, every), on_bad=on_bad, labelled=labelled)
+    folder = Path(tempfile.mkdtemp(prefix="smalti-"))
+    try:
+        paths = [spooled(one, folder, i) if is_file(one) else os.fsdecode(one) for i, one in enumerate(every)]
+        return kept_until_read(open_source(*paths, on_bad=on_bad, labelled=labelled), folder)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def open_source(
@@ -88,7 +145,13 @@ def open_source(
     totals = [source.total for _, source in opened]
     total = sum(n for n in totals if n is not None) if None not in totals else None
     passed = PassedOver(tuple(source.passed_over for _, source in opened))
-    return Source(Parts(lambda: _chained(opened, named=named)), total, named, opened[0][1].labelled, passed)
+    labelled = opened[0][1].labelled
+    classes = {source.label_names for _, source in opened} if labelled else {()}
+    if len(classes) > 1:
+        raise SourceError(
+            f"the classes of {opened[0][0]} have other names than those of the other sources; pack each apart"
+        )
+    return Source(Parts(lambda: _chained(opened, named=named)), total, named, labelled, passed, classes.pop())
 
 
 def _open_all(paths: Sequence[str], on_bad: OnBad, *, labelled: bool) -> list[tuple[str, Source]]:
@@ -237,7 +300,7 @@ def _open_labelled(paths: Sequence[Path | str], labels: Path) -> Source:
     source = open_source(path)
     if source.labelled:
         raise SourceError(f"{path} has labels of its own; leave out {labels}")
-    found = _read_labels(labels)
+    found = read_labels(labels)
     if source.total is not None and source.total != len(found):
         raise _miscounted(labels, len(found), path, source.total)
     return replace(source, parts=Parts(lambda: _labelled(source, found, labels, path)), labelled=True)
@@ -259,12 +322,17 @@ def _labelled(source: Source, found: Sequence[Label], labels: Path, path: str) -
         raise _miscounted(labels, len(found), path, done)
 
 
-def _read_labels(path: Path) -> tuple[Label, ...]:
+def read_labels(path: Path) -> tuple[Label, ...]:
+    """Read a file of labels: idx (gzipped or not) or npy.
+
+    Raises:
+        SourceError: it is neither, or damaged.
+    """
     with damage(path, "a file of labels"), path.open("rb") as file:
         head = file.read(len(NPY))
     if head.startswith(NPY):
         return read_npy_labels(path)
-    return read_labels(path)
+    return read_idx_labels(path)
 
 
 def read_images(*paths: Path | str, labelled: bool = True) -> ImageSet:

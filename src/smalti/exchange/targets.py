@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: MIT
 """Write images to a folder, or to a file of the format that its name tells; all or nothing."""
 
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,7 +16,7 @@ from smalti.exchange.formats.numpy_files import write_npy, write_npz
 from smalti.exchange.formats.parquet import load_pyarrow, write_parquet
 from smalti.exchange.formats.tar import write_tar
 from smalti.exchange.formats.zip_files import write_zip
-from smalti.exchange.names import unsafe_name
+from smalti.exchange.names import portable_name, unsafe_name
 from smalti.types import About, ImageSet
 from smalti.util.atomic import atomic_write, refuse_existing
 
@@ -30,6 +31,7 @@ class _Format:
     write: Callable[[Iterable[ImageSet], About, BinaryIO, Path], None]  # writes images to the open file of a path
     one_shape: bool = False  # whether all images must be of one size and colour
     pixels_alone: bool = False  # whether names and labels are left out
+    files: bool = False  # whether each image is a file within, which is unpacked on systems of all kinds
     require: Callable[[], object] | None = None  # raises MissingExtraError if an optional library is missing
 
 
@@ -41,9 +43,11 @@ _FORMATS = (
         one_shape=True,
         pixels_alone=True,
     ),
-    _Format((".tar", ".tgz", ".tar.gz"), write_tar),
-    _Format((".zip",), lambda parts, about, file, target: write_zip(parts, about, file, str(target))),
-    _Format((".parquet",), lambda parts, _, file, __: write_parquet(parts, file), require=load_pyarrow),
+    _Format((".tar", ".tgz", ".tar.gz"), write_tar, files=True),
+    _Format((".zip",), lambda parts, about, file, target: write_zip(parts, about, file, str(target)), files=True),
+    _Format(
+        (".parquet",), lambda parts, about, file, _: write_parquet(parts, file, about.label_names), require=load_pyarrow
+    ),
 )
 """The formats that are written as one file. A new format is one more entry here, and a file in `formats/`. Folders, and
 idx files (which have their labels in a second file), are written by functions of their own: see `write_images`."""
@@ -123,9 +127,10 @@ def write_images(parts: Iterable[ImageSet], about: About, target: Path, *, force
     """Write images to `target`: a file of the format that its name tells, else a folder of PNG files.
 
     The files in a folder, a tar or a zip file have the images' names, with .png added unless it is there; images
-    without names get numbers. With `force`, a file is replaced; in a folder, the files of the same names are replaced
-    one by one, after all new ones are written. Returns what was left out, or is in another file, in words; "" if
-    everything is in `target`.
+    without names get numbers. Names in archives (and in folders on Windows) are escaped where Windows refuses them.
+    With `force`, a file is replaced; in a folder, the files of the same names are replaced one by one, after all new
+    ones are written. Returns what was left out, is in another file or is named otherwise, in words; "" if everything is
+    in `target` as it was.
 
     Raises:
         OutputExistsError, MissingExtraError: see `check_target`.
@@ -135,15 +140,36 @@ def write_images(parts: Iterable[ImageSet], about: About, target: Path, *, force
         SourceError: the images are not what `about` says.
     """
     check_target(target, about, force=force)
-    parts = _checked(parts, about)
+    parts, renamed = _checked(parts, about), list[str]()
     if _is_idx(target):
         return _write_idx(parts, about, target, force=force)
     if (format_ := _format_of(target)) is None:
-        write_folder(parts, about, target)
-        return ""
+        write_folder(_portable(parts, renamed) if os.name == "nt" else parts, about, target)
+        return _said(renamed)
+    if format_.files:
+        parts = _portable(parts, renamed)
     with atomic_write(target, force=force) as file:
         format_.write(parts, about, file, target)
-    return "; ".join(_left_out(target.suffix.lower()[1:], about)) if format_.pixels_alone else ""
+    if format_.pixels_alone:
+        return "; ".join(_left_out(target.suffix.lower()[1:], about))
+    return _said(renamed)
+
+
+def _portable(parts: Iterable[ImageSet], renamed: list[str]) -> Iterator[ImageSet]:
+    """Yield the parts with names that every system takes, and add to `renamed` what was done, in words."""
+    for part in parts:
+        names = None if part.names is None else tuple(map(portable_name, part.names))
+        pairs = zip(part.names or (), names or (), strict=True)
+        renamed += [f"{old!r:.80} as {new!r:.80}" for old, new in pairs if old != new]
+        yield part if names == part.names else replace(part, names=names)
+
+
+def _said(renamed: list[str]) -> str:
+    """Return in words that files were named otherwise; "" if none was."""
+    if not renamed:
+        return ""
+    what = "1 name is" if len(renamed) == 1 else f"{len(renamed)} names are"
+    return f"{what} written otherwise, for not every system takes it: {renamed[0]}" + ", ..." * (len(renamed) > 1)
 
 
 def _checked(parts: Iterable[ImageSet], about: About) -> Iterator[ImageSet]:

@@ -17,13 +17,13 @@ ADVICE = {errno.ENOSPC: "free some space", errno.ENOENT: "make its folder first"
 """What to do about an error of the operating system, by its number."""
 
 
-def as_path(path: Path | str) -> Path:
+def as_path(path: "os.PathLike[str] | str") -> Path:
     """Return a path, given as a path or a text, as a Path.
 
     Raises:
         UsageError: it is neither.
     """
-    if not isinstance(path, str | Path):
+    if not isinstance(path, str | os.PathLike):
         raise UsageError(f"a file is named by a path, not by {path!r}; give a text or a pathlib.Path")
     return Path(path)
 
@@ -73,7 +73,7 @@ def refuse_existing(path: Path, *, force: bool) -> None:
     if mode is not None and not stat.S_ISREG(mode):
         raise OutputExistsError(f"{path} is no regular file; give the name of a file to write")
     if mode is not None and not force:
-        raise OutputExistsError(f"{path} exists already; choose another name or add --force to replace it")
+        raise OutputExistsError(f"{path} exists already; choose another name or add force=True to replace it")
 
 
 def output_error(path: Path, exc: OSError | ValueError) -> OutputError:

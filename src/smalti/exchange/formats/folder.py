@@ -7,13 +7,22 @@ import functools
 import os
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
 from smalti.errors import OutputError, OutputExistsError, SourceError
 from smalti.exchange.formats.image_files import ICONS, png_bytes, read_singles
-from smalti.exchange.labels import METADATA, csv_labels, json_rows, lines_of, metadata_labels, metadata_line
+from smalti.exchange.labels import (
+    METADATA,
+    Table,
+    csv_labels,
+    json_rows,
+    lines_of,
+    metadata_labels,
+    metadata_line,
+    tables_of,
+)
 from smalti.exchange.names import file_name
 from smalti.exchange.parts import Parts, Single, damage, grouped
 from smalti.exchange.recognise import HEAD_BYTES, HIDDEN_FOLDER, LINKED_AGAIN, is_hidden, is_image, no_images
@@ -38,33 +47,43 @@ def open_folder(folder: Path, on_bad: OnBad, *, labelled: bool) -> Source:
     """
     found, reading = PassedOver(), PassedOver()
     with damage(folder, "a folder that can be read"):
-        names = _find(folder, found)
+        names, files = _find(folder, found)
     if not names:
         raise SourceError(no_images(f"{folder} holds no images; give a folder of", found))
-    labels = _labels(folder, names) if labelled else None
+    tables = [Table(*table, _opener(folder, *table)) for table in tables_of(files)]
+    labels = metadata_labels(tables, folder, names, found) if labelled and tables else None
     parts = Parts(lambda: grouped(_singles(folder, names, labels, on_bad, reading)))
     total = None if any(name.lower().endswith(ICONS) for name in names) else len(names)
     passed = PassedOver((found, reading))
     return Source(parts, total, named=True, labelled=labels is not None, passed_over=passed)
 
 
-def _find(folder: Path, passed: PassedOver) -> list[str]:
-    """Return the names of the images of a folder, in order; each real folder is read once, whatever links to it."""
+def _opener(folder: Path, within: str, kind: str) -> Callable[[], BinaryIO]:
+    return lambda: (folder / within / kind).open("rb")
+
+
+def _find(folder: Path, passed: PassedOver) -> tuple[list[str], list[str]]:
+    """Return the names of the images of a folder, in order, and those of its metadata files.
+
+    Each real folder is read once, whatever links to it.
+    """
     found: list[str] = []
+    metadata: list[str] = []
     read: set[tuple[int, int]] = set()
     tops = [folder]
     while tops:  # first what is in the folder itself, then what its links lead to
         links: list[Path] = []
         for top in tops:
-            found.extend(_find_within(top, folder, read, links, passed))
+            for name in _find_within(top, folder, read, links, passed):
+                (metadata if name.rpartition("/")[2] in METADATA else found).append(name)
         tops = sorted(links)
-    return sorted(found)
+    return sorted(found), sorted(metadata)
 
 
 def _find_within(
     top: Path, folder: Path, read: set[tuple[int, int]], links: list[Path], passed: PassedOver
 ) -> Iterator[str]:
-    """Yield the names of the images below `top`, and add to `links` the links to folders, which are not followed."""
+    """Yield the names of the images and metadata files below `top`; add links to folders, not followed, to `links`."""
 
     def fail(error: OSError) -> None:
         raise error
@@ -90,7 +109,7 @@ def _find_within(
         folders[:] = sorted(within)
         for file in sorted(files):
             path = Path(parent, file)
-            if is_image(before + file, functools.partial(_head, path), passed):
+            if is_image(before + file, functools.partial(_head, path), passed) or (file in METADATA and path.is_file()):
                 yield before + file
 
 
@@ -105,14 +124,6 @@ def _head(path: Path) -> bytes:
         return b""
     with path.open("rb") as file:
         return file.read(HEAD_BYTES)
-
-
-def _labels(folder: Path, names: Sequence[str]) -> tuple[Label, ...] | None:
-    for kind in METADATA:
-        if (folder / kind).is_file():
-            with damage(folder, f"a folder with {kind}"), (folder / kind).open("rb") as file:
-                return metadata_labels(lines_of(file), folder, kind, names)
-    return None
 
 
 def _singles(
@@ -134,7 +145,7 @@ def check_folder(folder: Path, *, force: bool) -> None:
     try:
         if folder.is_dir():
             if any(folder.iterdir()) and not force:
-                raise OutputExistsError(f"{folder} is not empty; choose another folder or add --force to add to it")
+                raise OutputExistsError(f"{folder} is not empty; choose another folder or add force=True to add to it")
         elif os.path.lexists(folder):
             raise OutputExistsError(f"{folder} is a file; to write one, end its name with .npz, .tar, .zip, .parquet")
     except (OSError, ValueError) as exc:
@@ -250,11 +261,14 @@ def _kept(folder: Path, names: Sequence[str], *, labelled: bool) -> list[str]:
                 if row["file_name"] not in written:
                     kept.append(line.rstrip("\r\n") + "\n")
                     known.update([row["file_name"]] if row.get("label") is not None else [])
+    _, tables = _find(folder, PassedOver())
+    if (other := next((name for name in tables if "/" in name), None)) is not None:
+        raise OutputExistsError(f"{folder} has labels in {other}, which is not written; choose another folder")
     if table.is_file():
         with damage(folder, f"a folder with {table.name}"), table.open("rb") as file:
             if any(csv_labels(lines_of(file))):
                 raise OutputExistsError(f"{folder} has labels in {table.name}, which is not written; choose another")
-    others = (name for name in _find(folder, PassedOver()) if name not in written)
+    others = (name for name in _find(folder, PassedOver())[0] if name not in written)
     if (other := next((name for name in others if (name in known) != labelled), None)) is not None:
         has, have = ("no label", "some") if labelled else ("a label", "none")
         raise OutputExistsError(f"{folder / other} has {has}, the images to add have {have}; choose another folder")

@@ -24,6 +24,9 @@ IDX = re.compile(r"[.-]idx(3-ubyte)?(\.gz)?$", re.IGNORECASE)
 """The end of the name of an idx file to write."""
 IDX_IMAGES, IDX_LABELS = b"\0\0\x08\x03", b"\0\0\x08\x01"
 """The first bytes of an idx file of images, and of one of labels."""
+_INTS = {b"\x08": ">u1", b"\x09": ">i1", b"\x0b": ">i2", b"\x0c": ">i4"}
+"""The ints that labels may be, by the third byte of an idx file."""
+_MAX_NUMBERS = 1 << 16  # of the label of one image
 _IMAGES = re.compile("images-idx3", re.IGNORECASE)
 
 
@@ -56,6 +59,8 @@ def _shape(path: Path, file: BinaryIO, size: int | None) -> tuple[int, int, int]
     with damage(path, "an idx file"):
         head = read_exactly(file, 16)
     if len(head) < 16 or not head.startswith(IDX_IMAGES):
+        if size is None and head[:2] != IDX_IMAGES[:2]:
+            raise SourceError(f"{path} is a gzip file of something else than a tar or idx file; unpack it with gunzip")
         raise SourceError(f"{path} is not an idx file of images (unsigned bytes in three dimensions)")
     n, h, w = struct.unpack(">3I", head[4:])
     if n * h * w > MAX_BYTES or h * w > MAX_MEMBER_BYTES:
@@ -85,21 +90,27 @@ def _parts(path: Path) -> Iterator[ImageSet]:
             yield ImageSet(np.frombuffer(data, np.uint8).reshape(k, h, w))
 
 
-def read_labels(path: Path) -> tuple[int, ...]:
-    """Return the labels of an idx file of unsigned bytes in one dimension, gzipped or not.
+def read_idx_labels(path: Path) -> tuple[Label, ...]:
+    """Return the labels of an idx file of ints, gzipped or not: `n` ints, or of `n k` k ints for each image (QMNIST).
 
     Raises:
         SourceError: the file is no such file, or does not hold what it claims.
     """
     with _opened(path) as (file, size), damage(path, "an idx file of labels"):
-        head = read_exactly(file, 8)
-        if len(head) < 8 or not head.startswith(IDX_LABELS):
-            raise SourceError(f"{path} is not an idx file of labels (unsigned bytes in one dimension)")
-        (n,) = struct.unpack(">I", head[4:])
-        data = b"" if size not in (None, 8 + n) else read_exactly(file, n)
-        if len(data) != n or file.read(1):
+        head = read_exactly(file, 4)
+        kind, dimensions = _INTS.get(head[2:3]), head[3] if len(head) == 4 else 0
+        if head[:2] != b"\0\0" or kind is None or dimensions not in (1, 2):
+            raise SourceError(f"{path} is not an idx file of labels (ints of 8 to 32 bits in one or two dimensions)")
+        sides = read_exactly(file, 4 * dimensions)
+        n, *more = struct.unpack(f">{dimensions}I", sides)
+        k = more[0] if more else 1
+        claimed = n * k * np.dtype(kind).itemsize
+        right = size in (None, 4 + len(sides) + claimed) and claimed <= MAX_BYTES and k <= _MAX_NUMBERS
+        data = read_exactly(file, claimed) if right else b""
+        if len(data) != claimed or file.read(1) or not k:
             raise SourceError(f"{path} does not hold the {n} labels that it claims; copy it again")
-    return tuple(data)
+    rows = np.frombuffer(data, kind).reshape(n, k).tolist()
+    return tuple(map(tuple, rows)) if more else tuple(row[0] for row in rows)
 
 
 def labels_path(target: Path) -> Path | None:

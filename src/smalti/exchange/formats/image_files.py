@@ -117,6 +117,20 @@ def decode_all(data: Path | bytes, where: str, further: OnFurther = int) -> list
         raise SourceError(f"{where} is a damaged or too large image ({exc}); leave it out or copy it again") from exc
 
 
+def pixels_of(image: Image.Image, where: str) -> NDArray[np.uint8]:
+    """Return the pixels of an image of Pillow as `h w`, `h w 3` or `h w 4`, turned as its EXIF data says.
+
+    Raises:
+        SourceError: the image cannot be read, or its pixels do not fit 8-bit gray, RGB or RGBA.
+    """
+    try:
+        return _pixels(image, where)
+    except SourceError:
+        raise
+    except Exception as exc:
+        raise SourceError(f"{where} cannot be read ({exc}); load it again") from exc
+
+
 def _images(image: Image.Image, where: str) -> list[tuple[str, NDArray[np.uint8]]]:
     """Return the image of an opened file, or those of an icon, from the largest to the smallest."""
     images: list[tuple[str, NDArray[np.uint8]]] = []
@@ -150,7 +164,10 @@ def _frames(image: Image.Image) -> Iterator[tuple[str, Image.Image]]:
 def _pixels(image: Image.Image, where: str) -> NDArray[np.uint8]:
     if image.width * image.height > MAX_PIXELS:
         size = f"{image.height}x{image.width}"
-        raise SourceError(f"{where} is an image of {size}, more than a file can hold; cut it into tiles")
+        raise SourceError(
+            f"{where} is an image of {size}, more than a file can hold: {MAX_PIXELS} samples (4096x4096 gray);"
+            " cut it into tiles"
+        )
     if image.format != "MPO" and (frames := getattr(image, "n_frames", 1)) > 1:
         what = "pages" if image.format == "TIFF" else "frames of an animation"
         raise SourceError(f"{where} holds {frames} {what}, not one image; save each in a file of its own")

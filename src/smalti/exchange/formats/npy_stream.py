@@ -4,12 +4,14 @@
 import io
 import math
 import warnings
+from typing import Any
 
 import numpy as np
 from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 
 from smalti.errors import SourceError
+from smalti.exchange.labels import WITHOUT_LABELS
 from smalti.exchange.parts import MAX_BYTES, MAX_MEMBER_BYTES, Readable, read_exactly
 from smalti.limits import MAX_NAME_BYTES
 from smalti.types import Label
@@ -17,6 +19,8 @@ from smalti.types import Label
 NPY = npy_format.MAGIC_PREFIX
 """The first bytes of an npy file."""
 _MAX_HEADER = 1 << 16  # bytes; NumPy itself reads at most 10000
+_MAX_TURNED = 1 << 31  # bytes of an array in Fortran order, which is read as a whole
+_MAX_WHOLE = 1 << 53  # the largest number up to which floats are exact
 _MAX_ROW = 1 << 20  # bytes of the labels of one image
 
 
@@ -36,13 +40,27 @@ class NpyStream:
             self.shape, fortran, self._dtype = _read_header(header)
         claimed = math.prod(self.shape) * self._dtype.itemsize
         if self._dtype.hasobject:
-            raise SourceError(f"{where} holds Python objects, which may hide programs; save it again as uint8")
+            raise SourceError(
+                f"{where} holds Python objects, which may hide programs; save numbers as numpy.uint8 and"
+                " words as numpy.str_"
+            )
+        whole = header.count + claimed == size
+        if claimed > MAX_BYTES and whole:
+            raise SourceError(
+                f"{where} has {claimed} bytes, more than the {MAX_BYTES} that a file may have; cut it into several"
+            )
         if claimed > MAX_BYTES:
             raise SourceError(f"{where} claims shape {self.shape} of {self._dtype}, more than fits; it is damaged")
-        if header.count + claimed != size:
+        if not whole:
             raise SourceError(f"{where} does not hold the array {self.shape} of {self._dtype} it claims; copy it again")
-        if fortran and len(self.shape) > 1:
-            raise SourceError(f"{where} is in Fortran order; save it again through numpy.ascontiguousarray")
+        self._turned = fortran and len(self.shape) > 1
+        if self._turned and claimed > _MAX_TURNED:
+            raise SourceError(
+                f"{where} is in Fortran order and has more than {_MAX_TURNED} bytes; save it again through"
+                " numpy.ascontiguousarray"
+            )
+        self._whole: NDArray[np.generic] | None = None  # of an array in Fortran order, which has no rows in a row
+        self._done = 0  # rows of it
 
     def images(self) -> tuple[int, ...]:
         """Return the shape `n h w`, `n h w 3` or `n h w 4` of an array of images.
@@ -51,7 +69,7 @@ class NpyStream:
             SourceError: the array holds something else, or nothing.
         """
         shape = self.shape[:3] if len(self.shape) == 4 and self.shape[3] == 1 else self.shape
-        if self._dtype != np.uint8 or not (len(shape) == 3 or (len(shape) == 4 and shape[3] in (3, 4))):
+        if self._dtype not in (np.uint8, np.bool_) or not (len(shape) == 3 or (len(shape) == 4 and shape[3] in (3, 4))):
             raise SourceError(
                 f"{self._where}: images must be uint8 of shape n h w, n h w 3 or n h w 4,"
                 f" not {self._dtype} of shape {self.shape}"
@@ -81,34 +99,69 @@ class NpyStream:
             SourceError: the array holds something else.
         """
         words = self._dtype.kind == "U" and len(self.shape) == 1
-        if not words and not (self._dtype.kind in "iu" and len(self.shape) in (1, 2)):
+        if not words and not (self._dtype.kind in "iubf" and len(self.shape) in (1, 2)):
             raise SourceError(
-                f"{self._where}: labels must be ints of shape n or n k, or words of shape n,"
-                f" not {self._dtype} of {self.shape}; save them again, or leave labels out: --no-labels"
+                f"{self._where}: labels must be ints of shape n or n k, one-hot floats of shape n k, or words of"
+                f" shape n, not {self._dtype} of {self.shape}; save them again, or {WITHOUT_LABELS}"
             )
         if not 0 < math.prod(self.shape[1:]) * self._dtype.itemsize <= _MAX_ROW:
             raise SourceError(f"{self._where} claims labels of shape {self.shape} of {self._dtype}; it is damaged")
         return self.shape[0]
 
     def pixels(self, k: int) -> NDArray[np.uint8]:
-        """Read the next `k` images."""
-        return self._take(k).astype(np.uint8, copy=False).reshape(k, *self.images()[1:])
+        """Read the next `k` images; those of bools become 0 and 255."""
+        rows = self._take(k)
+        if rows.dtype == np.bool_:
+            rows = (rows.view(np.uint8) != 0) * np.uint8(255)
+        return rows.astype(np.uint8, copy=False).reshape(k, *self.images()[1:])
 
     def names(self, k: int) -> tuple[str, ...]:
         """Read the next `k` names."""
         return tuple(self._take(k).tolist())
 
     def labels(self, k: int) -> tuple[Label, ...]:
-        """Read the next `k` labels."""
-        rows = self._take(k).tolist()
+        """Read the next `k` labels: whole numbers saved as floats become ints, and one-hot rows of floats classes.
+
+        Raises:
+            SourceError: the floats are neither.
+        """
+        array = self._take(k)
+        if self._dtype.kind == "b":
+            array = (array.view(np.uint8) != 0).astype(np.uint8)
+        if self._dtype.kind == "f":
+            array = _classes(array, self._where)
+            return tuple(array.tolist())
+        rows = array.tolist()
         return tuple(map(tuple, rows)) if len(self.shape) == 2 else tuple(rows)
 
     def _take(self, k: int) -> NDArray[np.generic]:
-        shape = (k, *self.shape[1:])
+        if self._turned:
+            if self._whole is None:
+                self._whole = self._read(self.shape[::-1]).T
+            self._done += k
+            return np.ascontiguousarray(self._whole[self._done - k : self._done])
+        return self._read((k, *self.shape[1:]))
+
+    def _read(self, shape: tuple[int, ...]) -> NDArray[np.generic]:
         size = math.prod(shape) * self._dtype.itemsize
         if len(data := read_exactly(self._file, size)) != size:
             raise SourceError(f"{self._where} ends too early; copy it again")
         return np.frombuffer(data, self._dtype).reshape(shape) if size else np.empty(shape, self._dtype)
+
+
+def _classes(labels: NDArray[Any], where: str) -> NDArray[Any]:
+    """Return labels in floats as ints: whole numbers `n`, or one-hot rows `n k`.
+
+    Raises:
+        SourceError: they are neither.
+    """
+    if labels.ndim == 1:
+        if not (np.isfinite(labels) & (np.abs(labels) <= _MAX_WHOLE) & (labels == np.floor(labels))).all():
+            raise SourceError(f"{where}: labels must be whole numbers; save them as ints, or {WITHOUT_LABELS}")
+        return labels.astype(np.int64)
+    if not (((labels == 0) | (labels == 1)).all() and (labels.sum(1) == 1).all()):
+        raise SourceError(f"{where}: rows of floats must be one-hot; save other labels as ints, or {WITHOUT_LABELS}")
+    return np.asarray(labels.argmax(1))
 
 
 class _Counted:

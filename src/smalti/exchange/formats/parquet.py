@@ -3,16 +3,16 @@
 
 import contextlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, BinaryIO, NamedTuple
 
 from smalti.errors import MissingExtraError, SourceError, UsageError
 from smalti.exchange.formats.image_files import png_bytes, read_image
-from smalti.exchange.labels import label_of
+from smalti.exchange.labels import class_names, label_of
 from smalti.exchange.parts import MAX_MEMBER_BYTES, PART_IMAGES, Parts, Single, damage, grouped
-from smalti.types import ImageSet, Label, OnBad, Source
+from smalti.types import ImageSet, Label, OnBad, PassedOver, Source
 
 PARQUET = b"PAR1"
 """The first bytes of a parquet file."""
@@ -61,12 +61,44 @@ def open_parquet(path: Path, on_bad: OnBad, *, labelled: bool) -> Source:
     with _opened(path, labelled=labelled) as (file, image, label):
         total = file.metadata.num_rows
         first = next(_rows(path, file, image, label), [])
-    if not first:
-        raise SourceError(f"{path} holds no images: it has no rows")
-    named = all(name for _, name, _ in first)
-    labelled = label is not None
+        if not first:
+            raise SourceError(f"{path} holds no images: it has no rows")
+        bare, example = _without_path(path, file, image)
+        classes = _class_names(file.schema_arrow.metadata, label)
+    named, labelled, passed = bare < total, label is not None, PassedOver()
+    if named and bare:
+        passed.notes.append(f"{path}: {bare} of {total} images have no path; they are named like {example}")
     parts = Parts(lambda: grouped(_singles(path, on_bad, named=named, labelled=labelled)))
-    return Source(parts, total, named=named, labelled=labelled)
+    return Source(parts, total, named=named, labelled=labelled, passed_over=passed, label_names=classes)
+
+
+def _class_names(metadata: dict[bytes, bytes] | None, label: str | None) -> tuple[str, ...]:
+    """Return the names of the classes that `datasets` keeps beside a column of labels (ClassLabel), if it does."""
+    try:
+        names = json.loads((metadata or {})[b"huggingface"])["info"]["features"][label]["names"]
+    except (KeyError, TypeError, ValueError, RecursionError):
+        return ()
+    return class_names(names)
+
+
+def _without_path(path: Path, file: Any, image: str) -> tuple[int, str]:
+    """Return how many rows have no path, and the name that the first of these gets."""
+    kind = file.schema_arrow.field(image).type
+    if not hasattr(kind, "num_fields") or "path" not in [kind.field(i).name for i in range(kind.num_fields)]:
+        return file.metadata.num_rows, ""
+    bare, example, row = 0, "", 0
+    with damage(path, "a parquet file"):
+        for batch in file.iter_batches(columns=[f"{image}.path"]):
+            for value in batch.column(image).to_pylist():
+                if not (value or {}).get("path"):
+                    example = example or _made_name(path, row)
+                    bare += 1
+                row += 1
+    return bare, example
+
+
+def _made_name(path: Path, row: int) -> str:
+    return f"{path.stem}-{row:05d}.png"
 
 
 @contextlib.contextmanager
@@ -103,7 +135,10 @@ def _image_of(value: object) -> tuple[bytes | None, str | None]:
     """Return the encoded image and its path, from the value of a row."""
     data, name = (value.get("bytes"), value.get("path")) if isinstance(value, dict) else (value, None)
     if not isinstance(data, bytes | None) or not isinstance(name, str | None):
-        raise ValueError("images must be bytes, or a struct of bytes and path")
+        raise SourceError(
+            f"the column of images holds {type(value).__name__}s where there must be bytes, or a struct of bytes and"
+            " path, of one image; write each image in a row of its own"
+        )
     return data, name
 
 
@@ -115,11 +150,9 @@ def _singles(path: Path, on_bad: OnBad, *, named: bool, labelled: bool) -> Itera
                 row += 1
                 where = f"{path}: row {row}"
                 label = _label(value, where) if label_column else None
-                if named and not name:
-                    raise SourceError(f"{where} has no path, rows before it have; give one to each, or none")
                 if (data := _bounded(data, where, on_bad)) is None:
                     continue
-                called = name if named and name else None
+                called = (name or _made_name(path, row)) if named else None
                 if (pixels := read_image(data, called or str(row), where, on_bad)) is not None:
                     yield Single(pixels, called, label)
 
@@ -140,8 +173,10 @@ def _label(value: object, where: str) -> Label:
         raise SourceError(f"{where}: {exc}") from exc
 
 
-def write_parquet(parts: Iterable[ImageSet], file: BinaryIO) -> None:
+def write_parquet(parts: Iterable[ImageSet], file: BinaryIO, classes: Sequence[str] = ()) -> None:
     """Write PNG files in a column `image` and labels in a column `label`, with the schema that `datasets` reads.
+
+    The labels are a ClassLabel if `classes` names them.
 
     Raises:
         UsageError: the labels are of several kinds, or beyond 64 bits.
@@ -153,7 +188,7 @@ def write_parquet(parts: Iterable[ImageSet], file: BinaryIO) -> None:
     try:
         for rows in _batches(parts):
             kind = _kind(rows[0].label) if kind is None else kind
-            table = _table(arrow, rows, kind)
+            table = _table(arrow, rows, kind, classes)
             writer = writer or arrow.parquet.ParquetWriter(file, table.schema)
             writer.write_table(table)
     finally:
@@ -175,7 +210,7 @@ def _batches(parts: Iterable[ImageSet]) -> Iterator[list[_Encoded]]:
         yield waiting
 
 
-def _table(arrow: ModuleType, rows: list[_Encoded], kind: str) -> Any:
+def _table(arrow: ModuleType, rows: list[_Encoded], kind: str, classes: Sequence[str]) -> Any:
     """Return a row group as a table; its labels must all be of `kind`."""
     images = [{"bytes": row.png, "path": row.name} for row in rows]
     image_type = arrow.struct([("bytes", arrow.binary()), ("path", arrow.string())])
@@ -189,7 +224,8 @@ def _table(arrow: ModuleType, rows: list[_Encoded], kind: str) -> Any:
             columns["label"] = arrow.array([row.label for row in rows], types[kind])
         except (ValueError, OverflowError) as exc:
             raise UsageError(f"a parquet file cannot hold these labels ({exc}); give a folder") from exc
-        features["label"] = _FEATURES[kind]
+        named = bool(classes) and kind == "int"
+        features["label"] = {"names": list(classes), "_type": "ClassLabel"} if named else _FEATURES[kind]
     about = json.dumps({"info": {"features": features}})
     return arrow.table(columns).replace_schema_metadata({b"huggingface": about.encode()})
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """zip files of image files; labels are in `metadata.jsonl` or `metadata.csv`, as in a folder."""
 
+import contextlib
 import functools
 import stat
 import zipfile
@@ -10,7 +11,7 @@ from typing import BinaryIO
 
 from smalti.errors import SourceError
 from smalti.exchange.formats.image_files import ICONS, png_bytes, read_singles
-from smalti.exchange.labels import METADATA, lines_of, metadata_labels, metadata_line
+from smalti.exchange.labels import METADATA, Table, metadata_labels, metadata_line, tables_of
 from smalti.exchange.names import add_once, file_name, plain_name, unsafe_name
 from smalti.exchange.parts import (
     MAX_MEMBER_BYTES,
@@ -21,7 +22,7 @@ from smalti.exchange.parts import (
     grouped,
     read_exactly,
 )
-from smalti.exchange.recognise import HEAD_BYTES, is_image, no_images
+from smalti.exchange.recognise import HEAD_BYTES, is_hidden, is_image, no_images
 from smalti.types import About, ImageSet, Label, OnBad, PassedOver, Source
 
 ZIP = (b"PK\x03\x04", b"PK\x05\x06")
@@ -41,8 +42,9 @@ def open_zip(path: Path, on_bad: OnBad, *, labelled: bool) -> Source:
         members = _images(file, found)
         if not members:
             raise SourceError(no_images(f"{path} holds no images; give a zip file of", found))
-        names = [plain_name(member.filename) for member in members]
-        labels = _labels(file, path, names) if labelled else None
+        names = [_name(member) for member in members]
+        tables = _tables(file, path) if labelled else []
+        labels = metadata_labels(tables, path, names, found) if tables else None
     parts = Parts(lambda: grouped(_singles(path, labels, on_bad, reading)))
     total = None if any(name.lower().endswith(ICONS) for name in names) else len(members)
     passed = PassedOver((found, reading))
@@ -67,8 +69,8 @@ def _check_start(file: zipfile.ZipFile, path: Path) -> None:
 def _images(file: zipfile.ZipFile, passed: PassedOver) -> list[zipfile.ZipInfo]:
     found = []
     for member in file.infolist():
-        name, head = plain_name(member.filename), functools.partial(_head, file, member)
-        if not member.is_dir() and is_image(name, head, passed, link=_is_link(member)):
+        name, head = _name(member), functools.partial(_head, file, member)
+        if not _name(member).endswith("/") and is_image(name, head, passed, link=_is_link(member)):
             found.append(member)
     return found
 
@@ -82,15 +84,31 @@ def _head(file: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
         return stream.read(HEAD_BYTES)
 
 
-def _labels(file: zipfile.ZipFile, path: Path, names: Sequence[str]) -> tuple[Label, ...] | None:
-    members = {plain_name(member.filename): member for member in file.infolist()}
-    for kind in METADATA:
-        if kind in members:
-            if members[kind].file_size > MAX_TEXT_BYTES:
-                raise SourceError(f"{path}: {kind} claims more than {MAX_TEXT_BYTES} bytes; it is damaged")
-            with file.open(members[kind]) as stream:
-                return metadata_labels(lines_of(iter(lambda: stream.readline(1 << 21), b"")), path, kind, names)
-    return None
+def _tables(file: zipfile.ZipFile, path: Path) -> list[Table]:
+    """Return the metadata files of a zip file.
+
+    Raises:
+        SourceError: one of them claims too many bytes.
+    """
+    members = {_name(member): member for member in file.infolist() if not is_hidden(_name(member))}
+    tables = []
+    for folder, kind in tables_of(members):
+        member = members[folder + kind]
+        if member.file_size > MAX_TEXT_BYTES:
+            raise SourceError(f"{path}: {folder}{kind} claims more than {MAX_TEXT_BYTES} bytes; it is damaged")
+        tables.append(Table(folder, kind, functools.partial(_lines, file, member)))
+    return tables
+
+
+@contextlib.contextmanager
+def _lines(file: zipfile.ZipFile, member: zipfile.ZipInfo) -> Iterator[Iterable[bytes]]:
+    with file.open(member) as stream:
+        yield iter(lambda: stream.readline(1 << 21), b"")
+
+
+def _name(member: zipfile.ZipInfo) -> str:
+    r"""Return the name of a member with "/" between folders, where some programs of Windows write "\"."""
+    return plain_name(member.filename.replace("\\", "/"))
 
 
 def _singles(path: Path, labels: Sequence[Label] | None, on_bad: OnBad, passed: PassedOver) -> Iterator[Single]:
@@ -102,18 +120,18 @@ def _singles(path: Path, labels: Sequence[Label] | None, on_bad: OnBad, passed: 
             members = _images(file, PassedOver())
         for i, member in enumerate(members):
             try:
-                data = _read(file, member, f"{path}: {member.filename}")
+                data = _read(file, member, f"{path}: {_name(member)}")
             except SourceError as exc:
                 on_bad(exc)
                 continue
-            name = plain_name(member.filename)
+            name = _name(member)
             yield from read_singles(
                 data, name, f"{path}: {name}", on_bad, passed, None if labels is None else labels[i]
             )
 
 
 def _read(file: zipfile.ZipFile, member: zipfile.ZipInfo, where: str) -> bytes:
-    if unsafe_name(plain_name(member.filename), strict=False):
+    if unsafe_name(_name(member), strict=False):
         raise SourceError(f"{where!r} is no safe name of a file; give it another")
     if _is_link(member):
         raise SourceError(f"{where} is a link, which is not followed; give the file itself")
