@@ -5,7 +5,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from sources import DIGITS, PNG, write, zip_of
+from sources import DIGITS, PNG, tar_of, write, zip_of
 
 from smalti.errors import OutputExistsError, SourceError
 from smalti.exchange.sources import open_source
@@ -130,3 +130,10 @@ def test_labels_of_subfolders_never_go_to_other_images(tmp_path):
         with pytest.raises(OutputExistsError, match=r"has labels in t/metadata\.jsonl"):
             write(ImageSet(DIGITS[:1], ("t/0.png",), labels), folder, force=True)
     assert labels_of(folder) == {"t/0.png": 7}
+
+
+def test_metadata_in_a_tar_file_are_said_to_be_passed_over(tmp_path):
+    (tmp_path / "x.tar").write_bytes(tar_of([("metadata.jsonl", jsonl(a=1)), ("a.png", PNG)]))
+    source = open_source(tmp_path / "x.tar")
+    assert [part.labels for part in source.parts] == [None]
+    assert "1 metadata file, which is read in folders and zip files only (metadata.jsonl)" in str(source.passed_over)

@@ -13,13 +13,16 @@ from typing import IO, BinaryIO, cast
 from smalti.errors import SourceError
 from smalti.exchange.formats.image_files import png_bytes, read_singles
 from smalti.exchange.formats.tar_stream import Member, walk
-from smalti.exchange.labels import label_text, parse_label
+from smalti.exchange.labels import METADATA, label_text, parse_label
 from smalti.exchange.names import add_once, file_name
 from smalti.exchange.parts import MAX_MEMBER_BYTES, Parts, Single, grouped
 from smalti.exchange.recognise import is_hidden, is_image, no_images
-from smalti.types import About, ImageSet, Label, OnBad, PassedOver, Source
+from smalti.types import About, ImageSet, Label, OnBad, PassedOver, Reason, Source
 
 _LABEL = ".cls"
+_TABLE = Reason(
+    "metadata file, which is read in folders and zip files only", "metadata files, read in folders and zip only"
+)
 _MAX_LABEL_BYTES = 1 << 16
 _MAX_WAITING = 256  # images of one sample that may wait for their label
 _MAX_PEEK = 256  # files of the first sample that are searched for a label
@@ -116,6 +119,9 @@ def _wanted(member: Member, suffix: str, passed: PassedOver) -> bool:
     """Return whether a member is an image or a label; if not, note the reason in `passed`."""
     if not member.is_file or (suffix == _LABEL and not is_hidden(member.name)):
         return member.is_file
+    if member.name.rpartition("/")[2] in METADATA and not is_hidden(member.name):
+        passed.note(_TABLE, member.name)
+        return False
     return is_image(member.name, member.head, passed, link=member.is_link)
 
 
