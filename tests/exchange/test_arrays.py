@@ -15,6 +15,7 @@ from sources import DIGITS, PNG, zip_of
 
 import smalti
 from smalti.errors import SourceError, UsageError
+from smalti.exchange.sources import as_source
 from smalti.types import ImageSet
 
 
@@ -148,9 +149,8 @@ def test_an_array_that_changes_after_it_was_appended_does_no_harm(tmp_path):
         (np.zeros((2, 3, 6, 5), np.uint8), r"np\.moveaxis\(x, 1, -1\)"),
         (np.zeros((2, 3, 6, 5)), r"\(x \* 255\).* and np\.moveaxis\(x, 1, -1\)"),
         (DIGITS[0], r"x\[None\], or smalti\.encode"),
-        (np.zeros((6, 5, 3), np.uint8), r"one image h w c; give x\[None\], or smalti\.encode\(x\)"),
-        (np.zeros((6, 5, 4), np.uint8), r"one image h w c"),
-        (np.zeros((6, 5, 1), np.uint8), r"one image h w c"),
+        (np.zeros((16, 15, 3), np.uint8), r"one image h w c; give x\[None\], or smalti\.encode\(x\)"),
+        (np.zeros((16, 15, 4), np.uint8), r"one image h w c"),
         ([np.zeros((3, 6, 5), np.uint8)], r"image 0: an image must.*np\.moveaxis\(x, 0, -1\)"),
         ([DIGITS[0], DIGITS[0] / 255], r"image 1: .*\(x \* 255\)"),
         ([np.zeros((0, 5), np.uint8)], "image 0: there is no image"),
@@ -298,3 +298,9 @@ def test_errors_of_python_speak_of_arguments(tmp_path):
     (tmp_path / "x.smalti").write_bytes(b"")
     with pytest.raises(UsageError, match="add force=True"):
         smalti.pack(DIGITS, tmp_path / "x.smalti")
+
+
+@pytest.mark.parametrize("shape", [(300, 5, 4), (5, 7, 3), (20, 30, 1)])
+def test_small_and_narrow_gray_images_are_no_single_image_in_colour(shape):
+    x = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    assert as_source(x).total == shape[0]

@@ -115,7 +115,7 @@ def test_a_bad_call_is_refused_before_anything_is_written(images, tmp_path):
         train(images, tmp_path / "x.model", plan=TrainingPlan(start="nonsense"))
     with pytest.raises(SourceError, match="one size"):
         train([images[0], images[1, 2:]], tmp_path / "x.model")
-    with pytest.raises(SourceError, match="a source is"):
+    with pytest.raises(SourceError, match="no source of images"):
         train(3, tmp_path / "x.model")
     assert not list(tmp_path.iterdir())
 

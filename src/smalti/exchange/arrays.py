@@ -20,6 +20,7 @@ from smalti.exchange.parts import Parts, Single, grouped
 from smalti.limits import MAX_IMAGE_SAMPLES
 from smalti.types import COLOURS, ImageSet, Pixels, Shape, Source, describe, not_images, plain_array
 
+_LEAST_SIDE = 8  # pixels: n h 3 of smaller sides are gray images of width 3 rather than one image in colour
 _COPIED_IMAGES = 4096  # copied at a time, which bounds the memory that a memory map of many images takes
 
 
@@ -82,7 +83,7 @@ def source_of_array(x: Any) -> Source:
         SourceError: it holds something else, or looks like a single image `h w c`.
     """
     array = plain_array(x)
-    if array.ndim == 3 and array.shape[2] in COLOURS and array.dtype == np.uint8 and array.size:
+    if array.ndim == 3 and array.shape[2] in (3, 4) and min(array.shape[:2]) >= _LEAST_SIDE and array.dtype == np.uint8:
         raise SourceError(
             f"an array of shape {array.shape} looks like one image h w c; give x[None], or smalti.encode(x), for that;"
             f" or smalti.ImageSet(x) for {array.shape[0]} gray images of {array.shape[1]}x{array.shape[2]}"
