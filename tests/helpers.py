@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: MIT
 """Small things that several tests need."""
 
+import os
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -48,3 +51,29 @@ def write_idx(path: Path, pixels: np.ndarray) -> Path:
     """Write `pixels` (`n h w`) as an idx file."""
     path.write_bytes(b"\0\0\x08\x03" + struct.pack(">3I", *pixels.shape) + pixels.tobytes())
     return path
+
+
+FORCING_COLOUR = {"FORCE_COLOR", "PY_COLORS", "GITHUB_ACTIONS", "TTY_COMPATIBLE", "TTY_INTERACTIVE"}
+"""Variables of the environment that would colour what the command prints."""
+
+
+def run(*arguments, cwd=None, columns=100) -> subprocess.CompletedProcess[str]:
+    plain = {name: value for name, value in os.environ.items() if name not in FORCING_COLOUR}
+    return subprocess.run(
+        [sys.executable, "-m", "smalti", *map(str, arguments)],
+        capture_output=True,
+        encoding="utf-8",
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        env={**plain, "COLUMNS": str(columns), "PYTHONIOENCODING": "utf-8"},
+    )
+
+
+def fails(code: int, *arguments, words: str = "") -> None:
+    """The command ends with that code and one line on stderr, which holds `words`."""
+    done = run(*arguments)
+    assert done.returncode == code, done.stderr
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert done.stderr.startswith("smalti: ")
+    assert words in done.stderr
