@@ -319,3 +319,9 @@ def test_numbers_that_are_none_and_bytes_on_top_are_said_plainly(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "names, labels and metadata come on top of the 100 bytes an image" in done.stderr
     fails(2, "pack", tmp_path / "x.npz", "-o", tmp_path / "y.smalti", words="add --force to replace it")
+
+
+@pytest.mark.parametrize("command", ["merge", "select", "repair"])
+def test_a_smalti_file_is_not_called_like_an_image(tmp_path, packed, command):
+    fails(2, command, packed, "-o", tmp_path / "x.png", words="x.png")
+    assert not (tmp_path / "x.png").exists()

@@ -102,7 +102,9 @@ def merge(
     smalti merge one.smalti two.smalti -o both.smalti
     """
     from smalti.archive.edit import merge as merge_files
+    from smalti.exchange.recognise import refuse_image_suffix
 
+    refuse_image_suffix(output)
     with progress("merging") as advance:
         keep = {"names": not no_names, "labels": not no_labels}
         done = merge_files(files, output, model=model, force=force, progress=advance, **keep)
@@ -146,7 +148,9 @@ def select(
     from smalti.archive.archive import Archive
     from smalti.archive.edit import matching
     from smalti.archive.edit import select as select_images
+    from smalti.exchange.recognise import refuse_image_suffix
 
+    refuse_image_suffix(output)
     with Archive(file, model) as archive:
         rows = matching(archive, start=start, stop=stop, name=name, label=label)
     with progress("selecting") as advance:
@@ -195,7 +199,9 @@ def repair(
     smalti repair damaged.smalti -o saved.smalti
     """
     from smalti.archive.repair import repair as repair_file
+    from smalti.exchange.recognise import refuse_image_suffix
 
+    refuse_image_suffix(output)
     with progress("repairing") as advance:
         done = repair_file(file, output, model=model, force=force, progress=advance)
     for note in done.notes:
