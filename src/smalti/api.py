@@ -69,9 +69,9 @@ def pack(
     bytes_an_image) needs all of them at once.
 
     Args:
-        source: an array or array-like (uint8, `n h w`, `n h w 3` or `n h w 4`; also a tensor of torch), a list of
-            arrays or of Pillow's images of any sizes, or paths: folders, images, idx, npz, npy, tar, zip and parquet
-            files; or open binary files of these kinds.
+        source: an array or array-like (uint8, `n h w`, `n h w 2`, `n h w 3` or `n h w 4`; also a tensor of torch), a
+            list of arrays or of Pillow's images of any sizes, or paths: folders, images, idx, npz, npy, tar, zip and
+            parquet files; or open binary files of these kinds.
         path: the file to write, whole or not at all; or a binary stream.
         model: a name, the path of a bundle, or a loaded model.
         target: the target as one object, in the place of the five arguments that follow.
@@ -190,7 +190,7 @@ def encode(
     lossless: bool = False,
     effort: int = DEFAULT_EFFORT,
 ) -> bytes:
-    """Encode one image (uint8, `h w`, `h w 3` or `h w 4`; or an image of Pillow) to the bytes of a smalti file.
+    """Encode one image (uint8, `h w` or `h w c`, c 2 to 4; or one of Pillow) to the bytes of a smalti file.
 
     For many images, `pack` takes far fewer bytes. Arguments and errors are those of `pack`.
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from smalti.errors import SourceError
 from smalti.limits import MAX_NAME_BYTES
 
-COLOURS = {1: "gray", 3: "RGB", 4: "RGBA"}
+COLOURS = {1: "gray", 2: "gray with alpha", 3: "RGB", 4: "RGBA"}
 """The names of the colour modes, by the number of channels."""
 
 _MAX_SHOWN = 40  # characters of a name in a report
@@ -49,9 +49,10 @@ class ImageSet:
         SourceError: the pixels are no array of images, or there is not one name and one label for each image.
     """
 
-    pixels: NDArray[np.uint8]  # n h w if gray, n h w 3 if RGB, n h w 4 if RGBA
+    pixels: NDArray[np.uint8]  # n h w if gray, n h w 2 if gray with alpha, n h w 3 if RGB, n h w 4 if RGBA
     names: tuple[str, ...] | None = None  # one for each image, with "/" between folders
     labels: tuple[Label, ...] | None = None  # one for each image
+    profiles: tuple[bytes | None, ...] | None = None  # the ICC profile of each image; None if no image has one
 
     def __post_init__(self) -> None:
         for what in ("names", "labels"):  # arrays and lists are accepted, too
@@ -66,7 +67,7 @@ class ImageSet:
         object.__setattr__(self, "pixels", x)
         if not x.size:
             raise SourceError(f"there are no images: the array has shape {x.shape}")
-        for what, column in (("names", self.names), ("labels", self.labels)):
+        for what, column in (("names", self.names), ("labels", self.labels), ("profiles", self.profiles)):
             if column is not None and len(column) != len(x):
                 raise SourceError(f"there are {len(column)} {what} for {len(x)} images; give one to each, or none")
 
@@ -88,6 +89,7 @@ class ImageSet:
             self.pixels[rows],
             None if self.names is None else self.names[rows],
             None if self.labels is None else self.labels[rows],
+            None if self.profiles is None else self.profiles[rows],
         )
 
 
@@ -128,7 +130,7 @@ def not_images(x: NDArray[Any], given: object, *, single: bool = False) -> Sourc
         given: what it was made of, whose type is named.
         single: whether one image is meant.
     """
-    shapes = "h w, h w 3 or h w 4" if single else "n h w, n h w 3 or n h w 4"
+    shapes = "h w, h w 2, h w 3 or h w 4" if single else "n h w, n h w 2, n h w 3 or n h w 4"
     kind = type(given)
     came = "" if kind is np.ndarray else f" (a {kind.__module__.partition('.')[0]}.{kind.__name__})"
     what = "an image" if single else "images"
@@ -240,12 +242,12 @@ class Source:
 
     def nameless(self) -> "Source":
         """Return the same images without their names."""
-        parts = (ImageSet(part.pixels, None, part.labels) for part in self.parts)
+        parts = (replace(part, names=None) for part in self.parts)
         return replace(self, parts=parts, named=False)
 
     def without_labels(self) -> "Source":
         """Return the same images without their labels."""
-        parts = (ImageSet(part.pixels, part.names) for part in self.parts)
+        parts = (replace(part, labels=None) for part in self.parts)
         return replace(self, parts=parts, labelled=False, label_names=())
 
 

@@ -31,7 +31,7 @@ class Archive:
     """The images of a smalti file, decoded on demand, a block at a time; blocks that were used last are kept.
 
     It behaves as a sequence. Threads may share it; it can be pickled, and used in forks. Images are uint8, `h w`,
-    `h w 3` or `h w 4`.
+    `h w 2`, `h w 3` or `h w 4`.
 
     >>> import smalti
     >>> from smalti.demo.samples import draw_digits

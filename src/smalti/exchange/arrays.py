@@ -83,7 +83,12 @@ def source_of_array(x: Any) -> Source:
         SourceError: it holds something else, or looks like a single image `h w c`.
     """
     array = plain_array(x)
-    if array.ndim == 3 and array.shape[2] in (3, 4) and min(array.shape[:2]) >= _LEAST_SIDE and array.dtype == np.uint8:
+    if (
+        array.ndim == 3
+        and array.shape[2] in (2, 3, 4)
+        and min(array.shape[:2]) >= _LEAST_SIDE
+        and array.dtype == np.uint8
+    ):
         raise SourceError(
             f"an array of shape {array.shape} looks like one image h w c; give x[None], or smalti.encode(x), for that;"
             f" or smalti.ImageSet(x) for {array.shape[0]} gray images of {array.shape[1]}x{array.shape[2]}"
@@ -105,7 +110,7 @@ def _singles(images: Sequence[Any]) -> Iterator[Single]:
 
 
 def one_image(image: Any) -> Pixels:
-    """Return one image, an array-like or an image of Pillow, as a new array `h w`, `h w 3` or `h w 4`.
+    """Return one image, an array-like or an image of Pillow, as a new array `h w`, `h w 2`, `h w 3` or `h w 4`.
 
     Raises:
         SourceError: it is something else.
@@ -224,7 +229,7 @@ def _annotated(source: Source, columns: Mapping[str, Sequence[Any]]) -> Iterator
         for what, column in columns.items():
             if len(column) < done:
                 raise _miscounted(what, len(column), done)
-        yield ImageSet(part.pixels, given.get("names", part.names), given.get("labels", part.labels))
+        yield replace(part, names=given.get("names", part.names), labels=given.get("labels", part.labels))
     for what, column in columns.items():
         if len(column) != done:
             raise _miscounted(what, len(column), done)

@@ -63,15 +63,17 @@ class NpyStream:
         self._done = 0  # rows of it
 
     def images(self) -> tuple[int, ...]:
-        """Return the shape `n h w`, `n h w 3` or `n h w 4` of an array of images.
+        """Return the shape `n h w`, `n h w 2`, `n h w 3` or `n h w 4` of an array of images.
 
         Raises:
             SourceError: the array holds something else, or nothing.
         """
         shape = self.shape[:3] if len(self.shape) == 4 and self.shape[3] == 1 else self.shape
-        if self._dtype not in (np.uint8, np.bool_) or not (len(shape) == 3 or (len(shape) == 4 and shape[3] in (3, 4))):
+        if self._dtype not in (np.uint8, np.bool_) or not (
+            len(shape) == 3 or (len(shape) == 4 and shape[3] in (2, 3, 4))
+        ):
             raise SourceError(
-                f"{self._where}: images must be uint8 of shape n h w, n h w 3 or n h w 4,"
+                f"{self._where}: images must be uint8 of shape n h w, n h w 2, n h w 3 or n h w 4,"
                 f" not {self._dtype} of shape {self.shape}"
             )
         if not math.prod(shape):
