@@ -43,7 +43,7 @@ from smalti.codec.head import RAW, Head
 from smalti.codec.latent_codec import block_of, decode_latents, encode_latents
 from smalti.codec.pixel_codec import decode_pixels, encode_pixels, samples_bits
 from smalti.codec.rdo import Effort, LatentCode
-from smalti.codec.webp_codec import decode_webp, encode_webp
+from smalti.codec.webp_codec import decode_webp, encode_webp, webp_estimate
 from smalti.entropy.frequencies import Ints, uniform
 from smalti.entropy.rans import SymbolDecoder, encode_intervals
 from smalti.errors import CorruptError
@@ -85,9 +85,11 @@ def way_without_model(image: Pixels, effort: Effort, *, max_error: int = 0, larg
     ways: list[WithoutModel] = [Fallback(record)]
     if len(record) > LEAST_WEBP:
         quantised = decode_fallback(record, 0, image.shape)[0]
-        exact = [image] if (quantised != image).any() else []
-        found = [encode_webp(some, thorough=effort.thorough) for some in (quantised, *exact)]
-        ways += [ByWebP(record) for record in found if record is not None]
+        found = encode_webp(quantised, thorough=effort.thorough)
+        if found is not None:
+            ways.append(ByWebP(found))
+            if 2 * len(found) > webp_estimate(image) and (quantised != image).any():  # to quantise saves little
+                ways.append(ByWebP(encode_webp(image, thorough=effort.thorough) or found))
     return min(ways, key=lambda way: len(way.record))
 
 
