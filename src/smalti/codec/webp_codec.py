@@ -15,8 +15,8 @@ from smalti.errors import CorruptError
 from smalti.types import Pixels
 from smalti.util.binary import read_varint, varint
 
-MAX_WEBP_SIDE = 1 << 14
-"""The largest height or width of a WebP image, in pixels."""
+MAX_WEBP_SIDE = (1 << 14) - 1
+"""The largest height or width, in pixels, of a WebP image that libwebp takes."""
 FEW_COLOURS, FEW_PIXELS, SOME_PIXELS = 256, 1 << 12, 1 << 14
 """Images of few colours and few pixels are tried with WebP's slowest settings as well, which take 20 times as long and
 help them only; others are if it is asked for, up to some pixels."""
@@ -41,6 +41,8 @@ def encode_webp(image: Pixels, *, thorough: bool = False) -> bytes | None:
 
 def webp_estimate(image: Pixels) -> int:
     """Return about how many bytes an image (`h w` or `h w c`) would take as WebP, in little time."""
+    if max(image.shape[:2]) > MAX_WEBP_SIDE:
+        return image.size
     return len(_encode(Image.fromarray(_as_colour(image)), *_FASTEST))
 
 
