@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from smalti.codec.block import ByWebP, Fallback
 from smalti.codec.block_codec import block_without_model, decode_block, encode_block, way_without_model
 from smalti.codec.rdo import EFFORTS
-from smalti.codec.webp_codec import MAX_WEBP_SIDE, decode_webp, encode_webp, webp_estimate
+from smalti.codec.webp_codec import MAX_WEBP_SIDE, decode_webp, encode_webp
 from smalti.errors import CorruptError
 from smalti.model.bundle import load_model
 
@@ -38,10 +38,10 @@ def test_what_was_encoded_comes_back(shape, kind, thorough):
     np.testing.assert_array_equal(back, image)
 
 
-def test_slow_settings_never_take_more_and_an_estimate_is_near():
+def test_slow_settings_never_take_more():
     image = drawn(90, 90, 4)
     image[::7, ::5] = RNG.integers(0, 256, 4, np.uint8)
-    assert len(encode_webp(image, thorough=True)) <= len(encode_webp(image)) <= webp_estimate(image) + 2
+    assert len(encode_webp(image, thorough=True)) < len(encode_webp(image))
 
 
 def test_a_side_that_webp_does_not_know_is_left_to_the_fallback():
