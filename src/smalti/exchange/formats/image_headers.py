@@ -13,7 +13,11 @@ _JPEG_ENDS = (0xD9, 0xDA)  # the end of the image, and the start of its data
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _J2K = b"\xff\x4f\xff\x51"
 _BITS, _EXTRA, _SAMPLES, _COLOURS, _FORMAT = 258, 338, 277, 320, 339  # tags of TIFF
-_BANDS = {"1": 1, "L": 1, "P": 1, "LA": 2, "PA": 2, "RGB": 3, "YCbCr": 3, "RGBA": 4, "CMYK": 4}
+_MODES = (
+    *((1, ("1", "L", "P", "I", "F", "I;16", "I;16L", "I;16B", "I;16N")), (2, ("LA", "PA"))),
+    *((3, ("RGB", "YCbCr", "LAB")), (4, ("RGBA", "CMYK"))),
+)
+_BANDS = {mode: bands for bands, modes in _MODES for mode in modes}
 
 
 def deep_file(file: BinaryIO) -> int:
@@ -135,11 +139,16 @@ def _tiff_bits(tags: dict[int, tuple[int, ...]]) -> int:
     return max(bits, 16)
 
 
-def lost_samples(image: Image.Image) -> str:
-    """Return what samples of an opened TIFF file Pillow would leave out or misread, in words; "" if it takes all."""
+def is_misread(image: Image.Image) -> bool:
+    """Return whether an opened TIFF file has samples that Pillow takes for unsigned integers, and that are others."""
+    tags = getattr(image, "tag_v2", None)
+    signs = () if tags is None else tags.get(_FORMAT, (1,))
+    return image.mode not in ("I", "F") and not {1, 4}.issuperset(signs)
+
+
+def further_samples(image: Image.Image) -> str:
+    """Return what samples of an opened TIFF file Pillow leaves out, in words; "" if it takes all."""
     if (tags := getattr(image, "tag_v2", None)) is None:
         return ""
-    if (signs := tags.get(_FORMAT, (1,))) and not {1, 4}.issuperset(signs):
-        return "samples that are no unsigned integers"
     there, kept = tags.get(_SAMPLES, 1), _BANDS.get(image.mode, 4)
     return f"{there} samples a pixel, of which only {kept} are colour or alpha" if there > kept else ""
