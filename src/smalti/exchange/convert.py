@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from smalti.errors import SourceError
-from smalti.exchange.formats.image_headers import deep_image, further_samples, is_misread
+from smalti.exchange.formats.image_headers import deep_image, further_samples, is_negative, misread
 from smalti.exchange.parts import MAX_PIXELS
 from smalti.exchange.samples import CONVERT, depth, reason_of, scaled
 from smalti.types import Reason
@@ -96,8 +96,8 @@ def _refusal(image: Image.Image, where: str, bits: int) -> str:
     Raises:
         SourceError: it is not taken in any way.
     """
-    if is_misread(image):
-        raise SourceError(f"{where} has samples that are no unsigned integers; save it with unsigned ones")
+    if why := misread(image):
+        raise SourceError(f"{where} has {why}")
     if image.mode not in _KEPT and image.mode not in (*_COLOURS, *_DEEP, "CMYK", "I", "F"):
         raise SourceError(f"{where} has mode {image.mode}, which is not read; save it as RGB")
     if image.mode not in _KEPT and not (image.mode in _DEEP and bits):
@@ -191,6 +191,8 @@ def _deep_pixels(image: Image.Image, upright: Image.Image, where: str, bits: int
     if image.mode == "I" and image.format in ("PNG", "PPM"):
         x = x.astype(np.uint16)
     pixels: NDArray[np.uint8] = scaled(x[None], where, bits if image.format == "TIFF" and bits else 16)[0]
+    if is_negative(image):
+        pixels = ~pixels  # Pillow turns gray of 8 bits only
     if (key := upright.info.get("transparency")) is None:
         return pixels
     return np.stack([pixels, np.where(x == key, np.uint8(0), np.uint8(255))], -1)

@@ -9,8 +9,10 @@ from numpy.typing import NDArray
 from smalti.errors import SourceError
 from smalti.types import Reason
 
-CONVERT = "pack it with convert=True, which converts it to 8-bit sRGB or gray"
+CONVERT = "to convert it to 8-bit sRGB or gray, pack it with convert=True"
 """The advice at the end of messages about images that are taken only when they are converted."""
+EACH = "to take each as an image of its own, pack it with convert=True"
+"""The advice at the end of messages about files of several images."""
 
 
 def depth(bits: int) -> Reason:

@@ -16,10 +16,10 @@ from PIL import Image, UnidentifiedImageError
 
 from smalti.errors import SourceError
 from smalti.exchange.convert import picture
-from smalti.exchange.formats.image_headers import deep_file
+from smalti.exchange.formats.image_headers import deep_file, jp2_profile
 from smalti.exchange.parts import MAX_PIXELS, Parts, Single, grouped
 from smalti.exchange.recognise import FURTHER, formats
-from smalti.exchange.samples import CONVERT
+from smalti.exchange.samples import EACH
 from smalti.types import Label, OnBad, PassedOver, Reason, Source, check_name, raise_it
 
 MAX_ANIMATION_PIXELS = 1 << 26
@@ -113,17 +113,22 @@ def decode_all(data: Path | bytes, where: str, *, convert: bool = False) -> list
     Raises:
         SourceError: the file cannot be read, or is not taken, or not without `convert`.
     """
+    bits = 0
     try:
         if isinstance(data, Path) and not stat.S_ISREG(data.stat().st_mode):
             raise SourceError(f"{where} is no regular file; give an image file")
         with io.BytesIO(data) if isinstance(data, bytes) else data.open("rb") as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            bits = deep_file(file)
+            bits, profile = deep_file(file), jp2_profile(file)
             with Image.open(file, formats=formats()) as image:
+                if profile is not None:
+                    image.info.setdefault("icc_profile", profile)
                 return _images(image, where, bits, convert=convert)
     except SourceError:
         raise
     except UnidentifiedImageError as exc:
+        if bits > 8:  # of JPEG
+            raise SourceError(f"{where} has {bits} bits a sample, which are not read in its format; save 8") from exc
         raise SourceError(f"{where} is no image or other source that smalti knows; leave it out") from exc
     except OSError as exc:
         raise SourceError(f"cannot read {where}: {exc.strerror or exc}; check the file") from exc
@@ -157,7 +162,7 @@ def _images(image: Image.Image, where: str, bits: int, *, convert: bool) -> list
         made = picture(next(_opened(image))[1], where, convert=convert, bits=bits)
         return [Decoded("", *made[:3], (*made.dropped, *(FURTHER,) * (frames - 1)))]
     if not convert:
-        raise SourceError(f"{where} holds {frames} {what}, not one image; {_EACH}")
+        raise SourceError(f"{where} holds {frames} {what}, not one image; {EACH}")
     images: list[Decoded] = []
     seen: Counter[str] = Counter()
     pixels, most = 0, MAX_PIXELS if reason is _SIZE else MAX_ANIMATION_PIXELS
@@ -170,9 +175,6 @@ def _images(image: Image.Image, where: str, bits: int, *, convert: bool) -> list
         made = picture(frame, f"{where}{added}", convert=True, bits=bits)
         images.append(Decoded(added, *made[:2], (reason, *made.converted), made.dropped))
     return _alike(images) if reason is _FRAME else images
-
-
-_EACH = CONVERT.replace("which converts it to 8-bit sRGB or gray", "which takes each as an image of its own")
 
 
 def _several(image: Image.Image) -> tuple[int, str, Reason]:
