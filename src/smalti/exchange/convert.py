@@ -66,6 +66,7 @@ def picture(image: Image.Image, where: str, *, convert: bool, bits: int = 0) -> 
         raise SourceError(f"{where} has {why}; {CONVERT}")
     profile, large = _profile(image)
     reasons, key = _reasons(image, bits), _key(image, where, bits)
+    gray = _raw(image) == "LA;16B" or (profile is None and (image.mode in ("P", "PA") or image.format == "GIF"))
     upright = _upright(image)
     if image.mode == "CMYK":
         pixels, by_profile = _from_cmyk(upright, profile)
@@ -76,7 +77,7 @@ def picture(image: Image.Image, where: str, *, convert: bool, bits: int = 0) -> 
     if image.mode in (*_DEEP, "I", "F"):
         pixels = _deep_pixels(image, upright, where, bits)
     else:
-        pixels = _pixels(image, upright, coloured=profile is not None)
+        pixels = _pixels(image, upright, gray=gray)
     if profile is not None and (large or image.mode == "LAB"):
         return Picture(pixels, None, reasons, (_LARGE if large else _UNUSED,))
     return Picture(pixels, profile, reasons, ())
@@ -162,27 +163,29 @@ def _key(image: Image.Image, where: str, bits: int) -> object:
     key = image.info.get("transparency")
     if bits > 8 and key is not None and image.mode == "RGB":
         raise SourceError(f"{where} has a transparent colour of {bits} bits a sample; save it with alpha")
-    raw = next((tile[3] for tile in getattr(image, "tile", ())), None)
-    if image.format == "PNG" and isinstance(raw, str) and isinstance(key, int):
-        return key * _GRAYS.get(raw, 1)  # Pillow leaves it as it is in the file
-    return key
+    return key * _GRAYS.get(_raw(image), 1) if isinstance(key, int) else key  # Pillow leaves it as it is in the file
 
 
-def _pixels(image: Image.Image, upright: Image.Image, *, coloured: bool) -> NDArray[np.uint8]:
+def _raw(image: Image.Image) -> str:
+    """Return how samples are kept in a PNG file that is not loaded, as Pillow names it; "" for other files."""
+    raw = next((tile[3] for tile in getattr(image, "tile", ())), "")
+    return raw if isinstance(raw, str) and image.format == "PNG" else ""
+
+
+def _pixels(image: Image.Image, upright: Image.Image, *, gray: bool) -> NDArray[np.uint8]:
     """Return the pixels of an image that is not CMYK, and has 8 bits a sample as Pillow gives it.
 
     Args:
         image: the image, which knows the file.
         upright: the same image as it is shown.
-        coloured: whether it stays RGB even if all of its colours are grays, as the profile of RGB asks.
+        gray: whether it becomes gray if all of its colours are grays.
     """
     mode = _KEPT.get(image.mode) or _COLOURS[image.mode]
     if "transparency" in upright.info or image.has_transparency_data:
         mode = _CLEAR.get(mode, mode)
     pixels = np.asarray(upright.convert(mode), np.uint8)
-    palette = image.mode in ("P", "PA") or image.format == "GIF"
-    if palette and not coloured and mode.startswith("RGB") and (pixels[..., :3] == pixels[..., :1]).all():
-        return np.ascontiguousarray(pixels[..., 0] if mode == "RGB" else pixels[..., 2:])  # all colours are grays
+    if gray and mode.startswith("RGB") and (pixels[..., :3] == pixels[..., :1]).all():
+        return np.ascontiguousarray(pixels[..., 0] if mode == "RGB" else pixels[..., 2:])
     return pixels
 
 
