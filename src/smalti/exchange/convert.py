@@ -86,7 +86,7 @@ def picture(image: Image.Image, where: str, *, convert: bool, bits: int = 0) -> 
 def _bits(image: Image.Image) -> int:
     """Return the bits a sample of an image if they are more than 8, or if Pillow knows; else 0."""
     if image.mode in ("I", "F"):
-        return deep_image(image) if image.format in ("PNG", "PPM") else 0
+        return (deep_image(image) or 16) if image.format in ("PNG", "PPM") else 0
     bits = deep_image(image)
     return 16 if image.mode in _DEEP and bits <= 8 else bits
 
@@ -99,6 +99,8 @@ def _refusal(image: Image.Image, where: str, bits: int) -> str:
     """
     if why := misread(image):
         raise SourceError(f"{where} has {why}")
+    if bits > 8 and image.format == "JPEG2000" and image.mode not in _DEEP:  # Pillow makes black of their white
+        raise SourceError(f"{where} has {bits} bits a sample, which are misread in JPEG 2000; save 8")
     if image.mode not in _KEPT and image.mode not in (*_COLOURS, *_DEEP, "CMYK", "I", "F"):
         raise SourceError(f"{where} has mode {image.mode}, which is not read; save it as RGB")
     if image.mode not in _KEPT and not (image.mode in _DEEP and bits):

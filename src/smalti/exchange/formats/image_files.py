@@ -123,6 +123,8 @@ def decode_all(data: Path | bytes, where: str, *, convert: bool = False) -> list
             with Image.open(file, formats=formats()) as image:
                 if profile is not None:
                     image.info.setdefault("icc_profile", profile)
+                if image.format == "ICNS" and bits > 8:
+                    raise SourceError(f"{where} has {bits} bits a sample, which are misread in JPEG 2000; save 8")
                 return _images(image, where, bits, convert=convert)
     except SourceError:
         raise
