@@ -70,3 +70,29 @@ def icon(images: list[tuple[int, bytes]]) -> bytes:
 
 def icns(kind: bytes, data: bytes) -> bytes:
     return b"icns" + struct.pack(">I", 16 + len(data)) + kind + struct.pack(">I", 8 + len(data)) + data
+
+
+def cmyk_profile() -> bytes:
+    """An ICC profile of which only K matters: L* = 100 (1 - K) (ICC.1:2001-04, 6.5.8)."""
+
+    def text(kind: bytes, data: bytes) -> bytes:
+        return kind + bytes(4) + data
+
+    line = bytes(range(256))
+    matrix = struct.pack(">9i", *(65536 * (i % 4 == 0) for i in range(9)))
+    lut = text(b"mft1", bytes([4, 3, 2, 0]) + matrix + line * 4 + bytes([255, 128, 128, 0, 128, 128]) * 8 + line * 3)
+    desc = text(b"desc", struct.pack(">I", 5) + b"gray\0" + bytes(8 + 3 + 67))
+    tags = [
+        (b"desc", desc),
+        (b"cprt", text(b"text", b"none\0")),
+        (b"wtpt", text(b"XYZ ", struct.pack(">3i", 63190, 65536, 54061))),
+        (b"A2B0", lut),
+    ]
+    at, entries, data = 128 + 4 + 12 * len(tags), b"", b""
+    for name, content in tags:
+        padded = content + bytes(-len(content) % 4)
+        entries += name + struct.pack(">2I", at + len(data), len(content))
+        data += padded
+    head = struct.pack(">2I", at + len(data), 0) + struct.pack(">I", 0x02400000) + b"prtrCMYKLab " + bytes(12) + b"acsp"
+    head += bytes(28) + struct.pack(">3i", 63190, 65536, 54061)
+    return head.ljust(128, b"\0") + struct.pack(">I", len(tags)) + entries + data

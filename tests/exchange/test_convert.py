@@ -1,7 +1,6 @@
 """What 8-bit gray, RGB or RGBA cannot hold is refused with the way out, or converted by one rule, and said."""
 
 import io
-import struct
 
 import numpy as np
 import pytest
@@ -9,7 +8,7 @@ from PIL import Image
 from sources import image_file, names_of, parquet_of, png, tar_of, zip_of
 
 import smalti
-from odd_images import icns, icon, noise, tiff
+from odd_images import cmyk_profile, icns, icon, noise, tiff
 from smalti.errors import SourceError
 from smalti.exchange.formats.image_files import decode_all
 from smalti.exchange.sources import as_source, joined, open_source
@@ -176,32 +175,6 @@ def test_images_of_pillow_of_all_modes_are_converted(mode):
     assert taken(source).shape == (1, 3, 4, *shape)
     assert source.passed_over.converted.startswith("1 ")
     assert source.passed_over.converted.endswith("(image 0)")
-
-
-def cmyk_profile() -> bytes:
-    """An ICC profile of which only K matters: L* = 100 (1 - K) (ICC.1:2001-04, 6.5.8)."""
-
-    def text(kind: bytes, data: bytes) -> bytes:
-        return kind + bytes(4) + data
-
-    line = bytes(range(256))
-    matrix = struct.pack(">9i", *(65536 * (i % 4 == 0) for i in range(9)))
-    lut = text(b"mft1", bytes([4, 3, 2, 0]) + matrix + line * 4 + bytes([255, 128, 128, 0, 128, 128]) * 8 + line * 3)
-    desc = text(b"desc", struct.pack(">I", 5) + b"gray\0" + bytes(8 + 3 + 67))
-    tags = [
-        (b"desc", desc),
-        (b"cprt", text(b"text", b"none\0")),
-        (b"wtpt", text(b"XYZ ", struct.pack(">3i", 63190, 65536, 54061))),
-        (b"A2B0", lut),
-    ]
-    at, entries, data = 128 + 4 + 12 * len(tags), b"", b""
-    for name, content in tags:
-        padded = content + bytes(-len(content) % 4)
-        entries += name + struct.pack(">2I", at + len(data), len(content))
-        data += padded
-    head = struct.pack(">2I", at + len(data), 0) + struct.pack(">I", 0x02400000) + b"prtrCMYKLab " + bytes(12) + b"acsp"
-    head += bytes(28) + struct.pack(">3i", 63190, 65536, 54061)
-    return head.ljust(128, b"\0") + struct.pack(">I", len(tags)) + entries + data
 
 
 def gray_of(lightness: np.ndarray) -> np.ndarray:
