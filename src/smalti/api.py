@@ -13,7 +13,8 @@ import numpy as np
 from smalti.archive.archive import CACHE_BYTES, Archive
 from smalti.archive.batches import Intake, check_size
 from smalti.archive.reader import ModelName, Place, as_model
-from smalti.archive.writer import Overhead, Packed, Packing, write_packed
+from smalti.archive.writer import Packed, Packing, overhead, write_packed
+from smalti.codec.batching import Batch
 from smalti.codec.rdo import Effort
 from smalti.container.records import ArchiveWriter
 from smalti.container.single_image import pack_single
@@ -23,9 +24,9 @@ from smalti.exchange.labels import class_names
 from smalti.exchange.recognise import refuse_image_suffix
 from smalti.exchange.sources import Images, as_source, read_labels
 from smalti.exchange.targets import write_images
-from smalti.model.bundle import DEFAULT_MODEL, decoding_bytes
+from smalti.model.bundle import DEFAULT_MODEL
 from smalti.model.model import Model
-from smalti.rate.mean import encode_parts
+from smalti.rate.mean import encode_batches
 from smalti.rate.target import DEFAULT_EFFORT, Target, as_target, check_model, effort_of
 from smalti.types import ImageSet, Label, OnBad, Pixels, Progress, Source, check_name
 from smalti.util.atomic import as_path, atomic_write
@@ -179,7 +180,7 @@ def load(path: Place, *, model: ModelName | None = None, progress: Progress | No
     with Archive(path, model) as archive:
         _ = archive.image_shape
         x = np.concatenate([part.pixels for part in archive.parts(progress)])
-        return ImageSet(x, archive.names, archive.labels)
+        return ImageSet(x, archive.names, archive.labels, archive.profiles)
 
 
 def encode(
@@ -256,10 +257,9 @@ def _write(
         if progress:
             progress(1, 1)
         return Packed(1, len(data), images.passed_over)
-    writer = ArchiveWriter.start(file, model.id)
-    number = writer.model(model.id, decoding_bytes(model) if packing.embed else None)
-    intake = Intake(images, number, packing.block_images, writer)
-    write_packed(intake, model, target, effort, packing, progress)
+    writer = ArchiveWriter.start(file)
+    intake = Intake(images, model, packing.block_images, writer)
+    write_packed(intake, target, effort, packing, progress)
     if not intake.count:
         raise SourceError("there are no images to pack; nothing is written")
     return Packed(intake.count, writer.finish(), images.passed_over)
@@ -282,10 +282,12 @@ def _chained(seen: Sequence[ImageSet], rest: Iterable[ImageSet]) -> Iterable[Ima
 
 def _single(image: ImageSet, model: Model, target: Target, effort: Effort) -> bytes:
     check_size(image.shape)
-    (block,) = encode_parts([image.pixels], model, target, effort, Overhead(model.image_shape))
+    batches, thorough = [Batch(image.pixels, model)], replace(effort, thorough=True)
+    (block,) = encode_batches(batches, target, thorough, lambda batches: overhead(batches, [0]))
     h, w, c = image.shape
     name = None if image.names is None else image.names[0]
     if name is not None:
         check_name(name)
     mode, sides = (0, None) if image.shape == model.image_shape else (c, (h, w))
-    return pack_single(model.id, mode, sides, name, block.payload, block.pixels)
+    profile = None if image.profiles is None else image.profiles[0]
+    return pack_single(model.id, mode, sides, name, block.payload, block.pixels, profile)
