@@ -22,7 +22,7 @@ from smalti.exchange.recognise import FURTHER, formats
 from smalti.exchange.samples import EACH
 from smalti.types import Label, OnBad, PassedOver, Reason, Source, check_name, raise_it
 
-MAX_ANIMATION_PIXELS = 1 << 26
+MAX_ANIMATION_PIXELS = 1 << 25
 """The most pixels of all frames of an animation, or pages of a file."""
 _FRAME = Reason("frame of an animation", "frames of animations")
 _PAGE = Reason("page of a file of several", "pages of files of several")
@@ -167,10 +167,11 @@ def _images(image: Image.Image, where: str, bits: int, *, convert: bool) -> list
         raise SourceError(f"{where} holds {frames} {what}, not one image; {EACH}")
     images: list[Decoded] = []
     seen: Counter[str] = Counter()
-    pixels, most = 0, MAX_PIXELS if reason is _SIZE else MAX_ANIMATION_PIXELS
+    most = MAX_PIXELS if reason is _SIZE else MAX_ANIMATION_PIXELS
+    pixels = frames * image.width * image.height if reason is _FRAME else 0
     for name, frame in _opened(image):
-        pixels += frame.width * frame.height
-        if pixels > most and images:
+        pixels += 0 if reason is _FRAME else frame.width * frame.height
+        if pixels > most:
             raise SourceError(f"{where} claims more than {most} pixels in all {what}; cut it into several files")
         seen[name] += 1  # an icon may hold a size several times, with fewer colours
         added = f"/{name}-{seen[name]}.png" if seen[name] > 1 else f"/{name}.png"
@@ -214,7 +215,9 @@ def _alike(images: list[Decoded]) -> list[Decoded]:
     if len(channels) == 1:
         return images
     mode = ("RGB" if max(channels) > 2 else "L") + "A" * (not channels.isdisjoint((2, 4)))
-    return [image._replace(pixels=np.asarray(Image.fromarray(image.pixels).convert(mode))) for image in images]
+    for i, image in enumerate(images):  # one by one, which bounds the memory that is taken
+        images[i] = image._replace(pixels=np.asarray(Image.fromarray(image.pixels).convert(mode)))
+    return images
 
 
 def png_bytes(pixels: NDArray[np.uint8], profile: bytes | None = None) -> bytes:
