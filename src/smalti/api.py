@@ -60,6 +60,7 @@ def pack(
     effort: int = DEFAULT_EFFORT,
     packing: Packing = Packing(),  # noqa: B008 - frozen
     on_bad: OnBad | None = None,
+    convert: bool = False,
     force: bool = False,
     progress: Progress | None = None,
 ) -> Packed:
@@ -88,6 +89,8 @@ def pack(
         packing: how the file is made: images of a block, whether it holds its model, whether order is kept, metadata.
         on_bad: a function that is called with the error of an image that cannot be read; if it returns, the image is
             left out. Without it, the error is raised.
+        convert: whether images of other colours, more than 8 bits a sample, floats, animations, pages and icons of
+            several sizes are converted to 8-bit sRGB or gray, image by image; `passed_over.converted` tells which.
         force: whether `path` is replaced if it exists.
         progress: a function that is called with the number of images just done, and of all (None if not known).
 
@@ -100,7 +103,7 @@ def pack(
     asked = as_target(target, Target(quality, psnr, min_psnr, bytes_an_image, most))
     hard, loaded = effort_of(effort), as_model(model)
     check_model(loaded, asked)
-    images = _annotated(source, on_bad, names, labels)
+    images = _annotated(source, on_bad, names, labels, convert=convert)
     packing = _with_classes(packing, images.label_names)
     if not isinstance(path, str | os.PathLike):
         if not hasattr(path, "write"):
@@ -124,13 +127,13 @@ def _with_classes(packing: Packing, names: tuple[str, ...]) -> Packing:
     return replace(packing, metadata={**(packing.metadata or {}), LABEL_NAMES: list(names)})
 
 
-def _annotated(source: Images, on_bad: OnBad | None, names: object, labels: object) -> Source:
+def _annotated(source: Images, on_bad: OnBad | None, names: object, labels: object, *, convert: bool) -> Source:
     """Open a source, and give its images the names and labels that the caller has for them."""
     if on_bad is not None and (names is not None or labels not in (None, False)):
         raise UsageError("names and labels are for all images in their order, so none can be skipped; leave out on_bad")
     if isinstance(labels, str | os.PathLike):
-        return annotated(as_source(source, labelled=False), names, read_labels(Path(labels)))
-    images = as_source(source, on_bad, labelled=labels is not False)
+        return annotated(as_source(source, labelled=False, convert=convert), names, read_labels(Path(labels)))
+    images = as_source(source, on_bad, labelled=labels is not False, convert=convert)
     if labels is False:
         return annotated(images.without_labels(), names, None)
     return annotated(images, names, labels)
@@ -200,7 +203,8 @@ def encode(
     (28, 28)
     """
     file = io.BytesIO()
-    x = ImageSet(one_image(image)[None])
+    one = one_image(image)
+    x = ImageSet(one.pixels[None], profiles=None if one.profile is None else (one.profile,))
     most = _largest_error(max_error, lossless=lossless)
     asked = as_target(target, Target(quality, min_psnr=min_psnr, max_error=most))
     pack(x, file, model=model, target=asked, effort=effort)

@@ -45,6 +45,7 @@ def append(
     effort: int = DEFAULT_EFFORT,
     packing: Packing = Packing(),  # noqa: B008 - frozen
     on_bad: OnBad | None = None,
+    convert: bool = False,
     progress: Progress | None = None,
 ) -> Packed:
     """Add images to the smalti file `path`, behind those that are there. Targets are given as in `pack`.
@@ -55,6 +56,7 @@ def append(
         model: the model to code with; the file's first one if none is given.
         target: the target as one object, in the place of quality, min_psnr and max_error.
         packing: as in `pack`; a new model is put into a file that holds its other models, too.
+        convert: as in `pack`.
 
     Raises:
         SourceError: the images cannot be read, or only they, or only those of the file, have names or labels.
@@ -73,7 +75,11 @@ def append(
         check_model(loaded, asked)
         whole = all(entry.offset for entry in archive.contents.index.models)  # a file that needs no other stays so
         packing = replace(packing, embed=packing.embed or whole)
-        images, named, labelled = as_source(source, on_bad), archive.names is not None, archive.labels is not None
+        images, named, labelled = (
+            as_source(source, on_bad, convert=convert),
+            archive.names is not None,
+            archive.labels is not None,
+        )
         for what, has, wanted in (("names", images.named, named), ("labels", images.labelled, labelled)):
             if has != wanted:
                 raise SourceError(
