@@ -11,9 +11,9 @@ from typing import Any, BinaryIO, Literal
 import numpy as np
 
 from smalti.archive.archive import CACHE_BYTES, Archive
-from smalti.archive.batches import Intake, check_size
+from smalti.archive.batches import Coded, Intake
 from smalti.archive.reader import ModelName, Place, as_model
-from smalti.archive.writer import Packed, Packing, overhead, write_packed
+from smalti.archive.writer import Packed, Packing, overhead, packed, write_packed
 from smalti.codec.batching import Batch
 from smalti.codec.rdo import Effort
 from smalti.container.records import ArchiveWriter
@@ -28,7 +28,7 @@ from smalti.model.bundle import DEFAULT_MODEL
 from smalti.model.model import Model
 from smalti.rate.mean import encode_batches
 from smalti.rate.target import DEFAULT_EFFORT, Target, as_target, check_model, effort_of
-from smalti.types import ImageSet, Label, OnBad, Pixels, Progress, Source, check_name
+from smalti.types import ImageSet, Label, OnBad, Pixels, Progress, Source, check_name, check_size
 from smalti.util.atomic import as_path, atomic_write
 
 LABEL_NAMES = "label_names"
@@ -132,7 +132,8 @@ def _annotated(source: Images, on_bad: OnBad | None, names: object, labels: obje
     if on_bad is not None and (names is not None or labels not in (None, False)):
         raise UsageError("names and labels are for all images in their order, so none can be skipped; leave out on_bad")
     if isinstance(labels, str | os.PathLike):
-        return annotated(as_source(source, labelled=False, convert=convert), names, read_labels(Path(labels)))
+        given = annotated(as_source(source, labelled=False, convert=convert), names, read_labels(Path(labels)))
+        return replace(given, labels_from=Path(labels).name)
     images = as_source(source, on_bad, labelled=labels is not False, convert=convert)
     if labels is False:
         return annotated(images.without_labels(), names, None)
@@ -252,17 +253,17 @@ def _write(
     first, images = _peeked(images)
     lonely = first is not None and not images.labelled and not packing.embed and packing.metadata is None
     if lonely and first is not None:
-        data = _single(first, model, target, effort)
+        data, coded = _single(first, model, target, effort)
         file.write(data)
         if progress:
             progress(1, 1)
-        return Packed(1, len(data), images.passed_over)
+        return packed(images, coded, len(data))
     writer = ArchiveWriter.start(file)
     intake = Intake(images, model, packing.block_images, writer)
     write_packed(intake, target, effort, packing, progress)
     if not intake.count:
         raise SourceError("there are no images to pack; nothing is written")
-    return Packed(intake.count, writer.finish(), images.passed_over)
+    return packed(images, intake.coded, writer.finish())
 
 
 def _peeked(images: Source) -> tuple[ImageSet | None, Source]:
@@ -280,7 +281,7 @@ def _chained(seen: Sequence[ImageSet], rest: Iterable[ImageSet]) -> Iterable[Ima
     yield from rest
 
 
-def _single(image: ImageSet, model: Model, target: Target, effort: Effort) -> bytes:
+def _single(image: ImageSet, model: Model, target: Target, effort: Effort) -> tuple[bytes, Coded]:
     check_size(image.shape)
     batches, thorough = [Batch(image.pixels, model)], replace(effort, thorough=True)
     (block,) = encode_batches(batches, target, thorough, lambda batches: overhead(batches, [0]))
@@ -290,4 +291,6 @@ def _single(image: ImageSet, model: Model, target: Target, effort: Effort) -> by
         check_name(name)
     mode, sides = (0, None) if image.shape == model.image_shape else (c, (h, w))
     profile = None if image.profiles is None else image.profiles[0]
-    return pack_single(model.id, mode, sides, name, block.payload, block.pixels, profile)
+    coded = Coded()
+    coded.add(block)
+    return pack_single(model.id, mode, sides, name, block.payload, block.pixels, profile), coded

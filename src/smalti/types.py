@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smalti.errors import SourceError
-from smalti.limits import MAX_NAME_BYTES
+from smalti.limits import MAX_IMAGE_SAMPLES, MAX_NAME_BYTES, MAX_SIDE
 
 COLOURS = {1: "gray", 2: "gray with alpha", 3: "RGB", 4: "RGBA"}
 """The names of the colour modes, by the number of channels."""
@@ -286,6 +286,7 @@ class Source:
     labelled: bool
     passed_over: PassedOver = field(default_factory=PassedOver)  # and converted; complete once all parts were taken
     label_names: tuple[str, ...] = ()  # the names of the classes that labels number, if the source has them
+    labels_from: str = ""  # where the labels come from, in words that follow "from": a file, an array, a column
 
     def nameless(self) -> "Source":
         """Return the same images without their names."""
@@ -295,7 +296,7 @@ class Source:
     def without_labels(self) -> "Source":
         """Return the same images without their labels."""
         parts = (replace(part, labels=None) for part in self.parts)
-        return replace(self, parts=parts, labelled=False, label_names=())
+        return replace(self, parts=parts, labelled=False, label_names=(), labels_from="")
 
 
 @dataclass(frozen=True)
@@ -322,6 +323,22 @@ def check_name(name: str) -> None:
     if "\0" in name or not 1 <= size <= MAX_NAME_BYTES:
         raise SourceError(
             f"the name {name[:40]!r}... has {size} bytes; 1 to {MAX_NAME_BYTES} are allowed, and no zero byte"
+        )
+
+
+def check_size(shape: Shape) -> None:
+    """Refuse images of a shape (h w c) that no file can hold, by the name of the limit.
+
+    Raises:
+        SourceError: such images are too large.
+    """
+    h, w, c = shape
+    if max(h, w) > MAX_SIDE:
+        raise SourceError(f"an image is {describe(shape)}, and no side may exceed {MAX_SIDE} pixels; cut it into tiles")
+    if h * w * c > MAX_IMAGE_SAMPLES:
+        raise SourceError(
+            f"an image is {describe(shape)}, more than a file can hold: {MAX_IMAGE_SAMPLES} samples (height x width x"
+            " channels, 4096x4096 gray); cut it into tiles"
         )
 
 

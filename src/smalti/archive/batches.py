@@ -6,7 +6,7 @@ into mixed blocks, in the order of the images.
 """
 
 import itertools
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -17,9 +17,9 @@ from smalti.container.annotations import MOST_WEIGHT, check_label, weight, write
 from smalti.container.format import MAX_SECTION_IMAGES
 from smalti.container.records import ArchiveWriter
 from smalti.errors import SourceError
-from smalti.limits import MAX_IMAGE_SAMPLES, MAX_SIDE
 from smalti.model.model import Model
-from smalti.types import ImageSet, Label, Pixels, Shape, Source, check_name, describe
+from smalti.rate.target import Sealed
+from smalti.types import ImageSet, Label, Pixels, Shape, Source, check_name, check_size
 
 PENDING_SAMPLES = 1 << 24
 """The most samples of images that wait for others of their size."""
@@ -32,6 +32,24 @@ UNKNOWN = -1
 
 Waiting = dict[Shape, list[tuple[Pixels, list[int]]]]
 """Images that wait for others of their shape, with their places in the source."""
+
+
+@dataclass(eq=False)
+class Coded:
+    """What is known of the images of a source that were coded up to now, for the report in the end."""
+
+    shapes: Counter[Shape] = field(default_factory=Counter)
+    labels: set[Label] = field(default_factory=set)
+    models: dict[bytes, tuple[str, int]] = field(default_factory=dict)  # by id: the name, the images that it codes
+    squared_error: float = 0.0  # of all images together: the sum of their MSEs on pixels in [0, 1]
+
+    def add(self, block: Sealed) -> None:
+        """Count the images of a block that is written."""
+        self.shapes[block.shape] += block.images
+        self.squared_error += block.squared_error
+        if block.by_model:
+            name, n = self.models.get(block.model.id, (block.model.name, 0))
+            self.models[block.model.id] = name, n + block.by_model
 
 
 @dataclass
@@ -53,6 +71,7 @@ class Intake:
     labels: list[Label] = field(default_factory=list)
     profiles: list[bytes | None] = field(default_factory=list)
     kinds: list[int] = field(default_factory=list)  # of all images whose annotations wait, or UNKNOWN
+    coded: Coded = field(default_factory=Coded)
     weight: int = 0  # of names, labels and profiles that wait to be written
     count: int = 0
     places: deque[list[int]] = field(
@@ -159,6 +178,7 @@ class Intake:
                 check_label(label, self.label_kind)
                 self.weight += weight(None, label)
             self.labels += some.labels or ()
+            self.coded.labels |= set(some.labels or ())
 
     def note(self, places: Sequence[int], kind: int) -> None:
         """Note the kind (by its number) of the block in which the images at some places of the source are."""
@@ -176,19 +196,3 @@ class Intake:
             write_sections(self.writer, self.kinds[:ready], names, labels, self.profiles[:ready])
             del self.kinds[:ready], self.names[:ready], self.labels[:ready], self.profiles[:ready]
             self.weight = self.weight if self.kinds else 0
-
-
-def check_size(shape: Shape) -> None:
-    """Refuse images of a shape (h w c) that no file can hold.
-
-    Raises:
-        SourceError: such images are too large.
-    """
-    h, w, c = shape
-    if max(h, w) > MAX_SIDE:
-        raise SourceError(f"an image is {describe(shape)}, and no side may exceed {MAX_SIDE} pixels; cut it into tiles")
-    if h * w * c > MAX_IMAGE_SAMPLES:
-        raise SourceError(
-            f"an image is {describe(shape)}, more than a file can hold: {MAX_IMAGE_SAMPLES} samples (height x width x"
-            " channels, 4096x4096 gray); cut it into tiles"
-        )

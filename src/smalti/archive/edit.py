@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smalti.archive.archive import Archive
-from smalti.archive.batches import Intake
+from smalti.archive.batches import Coded, Intake
 from smalti.archive.reader import Contents, ModelName, Place, as_model, parts_of, pixels_hash
-from smalti.archive.writer import Packed, Packing, write_packed
+from smalti.archive.writer import Packed, Packing, packed, write_packed
 from smalti.codec.block_codec import encode_block
 from smalti.codec.rdo import Effort
 from smalti.container.annotations import write_metadata, write_sections
@@ -90,12 +90,12 @@ def append(
         if reader.growable:
             with grow(place, reader) as writer:
                 added = _add(writer, archive, images, loaded, asked, hard, packing, progress)
-            return Packed(added, writer.at)
+            return packed(images, added, writer.at, reader.end)
         with alone(place, reader.storage), atomic_write(place, force=True) as file:  # it has no room for more
             writer = ArchiveWriter.start(file, archive.contents.index.models[0].id)
             write_sections(writer, _copy(writer, archive, range(1)), archive.names, None, archive.profiles)
             added = _add(writer, archive, images, loaded, asked, hard, packing, progress)
-            return Packed(added, writer.finish())
+            return packed(images, added, writer.finish(), reader.end)
 
 
 def _opened(path: Path, given: Model | None) -> Archive:
@@ -115,14 +115,14 @@ def _add(
     effort: Effort,
     packing: Packing,
     progress: Progress | None,
-) -> int:
+) -> Coded:
     intake = Intake(images, model, packing.block_images, writer, seen=set(archive.names or ()))
     if archive.labels:
         intake.label_kind = type(archive.labels[0])
     write_packed(intake, target, effort, packing, progress)
     if not intake.count:
         raise SourceError("there are no images to append; the file is as it was")
-    return intake.count
+    return intake.coded
 
 
 def merge(

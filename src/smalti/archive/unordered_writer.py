@@ -90,27 +90,31 @@ class _Set:
             places = np.array(rows)
             return seal_block(Batch(x[places], self._model), coded.pick(places))
 
-        def records(first: int) -> list[bytes]:
-            """Return the blocks of all images from that one on."""
+        def blocks_from(first: int) -> list[tuple[range, Sealed]]:
+            """Return the blocks of all images from that one on, with the numbers of their images."""
             parts = [range(i, min(i + each, n)) for i in range(first, n, each)]
-            blocks = [(part, sealed(part)) for part in parts]
-            return [writer.block_record(kind, len(p), s.pixels, s.payload, after=p.start) for p, s in blocks]
+            return [(part, sealed(part)) for part in parts]
 
         first, order, carried = self._first_carried(coded, each), None, list[bytes]()
+        blocks = list[tuple[range, Sealed]]()
         while first < n and order is None:
-            carried = records(first)
+            blocks = blocks_from(first)
+            carried = [writer.block_record(kind, len(p), s.pixels, s.payload, after=p.start) for p, s in blocks]
             message, room = b"".join(carried), capacity(keys[:first])
             order = encode_permutation(keys[:first], message) if 8 * len(message) <= room else None
             if order is None:
                 over = max(0.0, 1 - room / (8 * len(message)))
                 first = min(n, first + max(1, round(over * (n - first))))
         if order is None:
-            first, order, carried = n, list(range(n)), []
+            first, order, carried, blocks = n, list(range(n)), [], []
         start = len(writer.blocks)
         for i in range(0, first, each):
             block = sealed(order[i : i + each])
             writer.block(kind, block.images, block.pixels, block.payload)
+            self._intake.coded.add(block)
         opened = len(writer.blocks) - start
+        for _, block in blocks:
+            self._intake.coded.add(block)
         for i, record in enumerate(carried):
             writer.carried(kind, min(each, n - first - i * each), len(record))
         if carried:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from smalti.archive.batches import Intake
+from smalti.archive.batches import Coded, Intake
 from smalti.archive.unordered_writer import write_sets
 from smalti.codec.batching import BLOCK_IMAGES, Batch
 from smalti.codec.rdo import Effort
@@ -33,8 +33,9 @@ from smalti.errors import UsageError
 from smalti.model.bundle import decoding_bytes
 from smalti.model.model import Model
 from smalti.rate.mean import encode_batches
+from smalti.rate.metrics import psnr
 from smalti.rate.target import Sealed, Target
-from smalti.types import PassedOver, Progress
+from smalti.types import PassedOver, Progress, Shape, Source
 
 MIXED_PART = 12
 """About the most bytes that the table of a mixed block takes for a part."""
@@ -63,16 +64,48 @@ class Packing:
 
 @dataclass(frozen=True)
 class Packed:
-    """The result of `pack`."""
+    """The result of `pack`, and of the functions that edit files: what was taken, and what it takes.
+
+    What comes after `passed_over` is of `pack` and `append` alone, and of the images that these took.
+    """
 
     images: int
     bytes: int  # of the whole file
     passed_over: PassedOver = field(default_factory=PassedOver, compare=False)  # what was not taken, and why
+    shapes: tuple[tuple[Shape, int], ...] = ()  # h w c, with the number of images; the most frequent first
+    named: bool = False  # whether names are kept
+    labels: int = 0  # how many different labels the images have; 0 if they have none
+    labels_from: str = ""  # where labels come from, in words that follow "from"; "" if there are none
+    models: tuple[tuple[str, int], ...] = ()  # in the order of the file, with the images that each codes, if any
+    psnr: float | None = None  # dB, of the squared error averaged over all images; infinite if no pixel changed
+    before: int = 0  # the bytes of the file before images were appended
 
     @property
     def rate(self) -> float:
-        """The bytes of the file for each image."""
-        return self.bytes / self.images
+        """The bytes that the file has, or has more than before, for each image."""
+        return (self.bytes - self.before) / self.images
+
+    @property
+    def without_model(self) -> int:
+        """The number of images that no model codes."""
+        return self.images - sum(n for _, n in self.models)
+
+
+def packed(source: Source, coded: Coded, size: int, before: int = 0) -> Packed:
+    """Return the report on a file of `size` bytes, to which all images of `source` are written."""
+    n = coded.shapes.total()
+    return Packed(
+        n,
+        size,
+        source.passed_over,
+        tuple(coded.shapes.most_common()),
+        source.named,
+        len(coded.labels),
+        (source.labels_from or "the source") if source.labelled else "",
+        tuple(coded.models.values()),
+        psnr(coded.squared_error / n),
+        before,
+    )
 
 
 def write_packed(intake: Intake, target: Target, effort: Effort, packing: Packing, progress: Progress | None) -> None:
@@ -108,6 +141,7 @@ def _write_blocks(
 ) -> None:
     waiting: list[tuple[Sealed, list[int]]] = []  # the parts of a mixed block, up to now
     for block in blocks:
+        intake.coded.add(block)
         places, h, w, c = intake.places.popleft(), *block.shape
         kind = Kind(number(block.model), c, h, w)
         if left := intake.shared.popleft():

@@ -43,9 +43,9 @@ def images(n: int) -> str:
     """Return a number of images as text.
 
     >>> images(1), images(1200)
-    ('1 image', '1200 images')
+    ('1 image', '1,200 images')
     """
-    return f"{n} image" + ("s" if n != 1 else "")
+    return f"{n:,} image" + ("s" if n != 1 else "")
 
 
 def size(n: float) -> str:

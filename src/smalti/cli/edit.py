@@ -9,6 +9,7 @@ import typer
 from smalti.cli.console import images, progress, size
 from smalti.cli.options import (
     STANDARD,
+    AsJson,
     AskedQuality,
     BlockImages,
     Convert,
@@ -31,8 +32,8 @@ from smalti.cli.options import (
     place_of,
     read_metadata,
     read_sources,
-    report_passed_over,
 )
+from smalti.cli.summary import report
 
 Output = Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The smalti file to write.")]
 
@@ -59,6 +60,7 @@ def append(
     block_images: BlockImages = 256,
     on_error: OnError = "stop",
     convert: Convert = False,
+    as_json: AsJson = False,
 ) -> None:
     """Add images to a smalti file. The images in it are not written again, and stay readable even if this is stopped.
 
@@ -87,8 +89,7 @@ def append(
             packing=packing,
             progress=advance,
         )
-    typer.echo(f"{file}: {images(done.images)} more, {size(done.bytes)} in all")
-    report_passed_over(source.passed_over)
+    report(file, done, as_json=as_json)
     skipped.report()
 
 

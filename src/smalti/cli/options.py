@@ -10,10 +10,9 @@ import typer
 from smalti.cli.console import images, in_options
 
 if TYPE_CHECKING:
-    from smalti.types import OnBad, PassedOver, Source
+    from smalti.types import OnBad, Source
     from smalti.util.storage import Storage
 
-_MAX_NOTES = 3  # lines on stderr
 STANDARD = "-"
 """The name that stands for standard input or output in the place of a file."""
 Place = Annotated[str, typer.Argument(metavar="FILE", help="A smalti file: a path, a URL, or - for standard input.")]
@@ -83,6 +82,7 @@ Convert = Annotated[
         " each size of an icon.",
     ),
 ]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the report as one JSON object.")]
 BlockImages = Annotated[
     int,
     typer.Option(
@@ -142,19 +142,6 @@ def read_sources(
 
     source = open_source(*sources, labels=labels, on_bad=on_bad, labelled=not no_labels, convert=convert)
     return source.nameless() if no_names else source
-
-
-def report_passed_over(passed: "PassedOver") -> None:
-    """Print to stderr what the readers converted and passed over, in at most five lines."""
-    if line := passed.converted:
-        typer.echo(f"converted: {line}", err=True)
-    if line := str(passed):
-        typer.echo(f"passed over: {line}", err=True)
-    notes = passed.total().notes
-    for note in notes[:_MAX_NOTES]:
-        typer.echo(f"smalti: {note}", err=True)
-    if len(notes) > _MAX_NOTES:
-        typer.echo(f"smalti: {len(notes) - _MAX_NOTES} more of these", err=True)
 
 
 class Skipped:

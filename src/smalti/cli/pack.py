@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
-from smalti.cli.console import images, progress, size
+from smalti.cli.console import images, progress
 from smalti.cli.options import (
     STANDARD,
+    AsJson,
     AskedQuality,
     BlockImages,
     Convert,
@@ -32,9 +33,9 @@ from smalti.cli.options import (
     place_of,
     read_metadata,
     read_sources,
-    report_passed_over,
     standard,
 )
+from smalti.cli.summary import report
 
 
 def pack(
@@ -75,6 +76,7 @@ def pack(
     on_error: OnError = "stop",
     convert: Convert = False,
     force: Force = False,
+    as_json: AsJson = False,
 ) -> None:
     """Pack images into one smalti file. Sizes and colours may differ from image to image.
 
@@ -91,12 +93,15 @@ def pack(
     """
     from smalti.api import pack as pack_images
     from smalti.archive.writer import Packing
+    from smalti.errors import UsageError
     from smalti.exchange.recognise import refuse_image_suffix
     from smalti.model.bundle import DEFAULT_MODEL, load_model
     from smalti.rate.target import Target, effort_of
     from smalti.util.atomic import refuse_existing
 
     piped = str(output) == STANDARD
+    if piped and as_json:
+        raise UsageError("standard output takes the file or the JSON, not both; name a file with --output")
     if not piped:
         refuse_image_suffix(output)
         refuse_existing(output, force=force)
@@ -119,11 +124,9 @@ def pack(
             force=force,
             progress=advance,
         )
-    line = f"{output}: {images(packed.images)}, {size(packed.bytes)}, {packed.rate:.2f} bytes an image"
-    typer.echo(line, err=piped)
+    report("standard output" if piped else output, packed, as_json=as_json, piped=piped)
     if bytes_an_image is not None and packed.rate > bytes_an_image:
         typer.echo(f"smalti: names, labels and metadata come on top of the {bytes_an_image:g} bytes an image", err=True)
-    report_passed_over(packed.passed_over)
     skipped.report()
 
 

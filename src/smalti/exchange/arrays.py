@@ -18,14 +18,12 @@ from smalti.errors import SourceError, UsageError
 from smalti.exchange.formats.image_files import Reading, single_of
 from smalti.exchange.parts import Parts, Single, grouped, part_length
 from smalti.exchange.samples import reason_of, scaled
-from smalti.limits import MAX_IMAGE_SAMPLES
 from smalti.types import (
     COLOURS,
     ImageSet,
     PassedOver,
-    Shape,
     Source,
-    describe,
+    check_size,
     not_images,
     plain_array,
     shape_of,
@@ -63,29 +61,17 @@ def source_of_set(images: ImageSet) -> Source:
     Raises:
         SourceError: the images are too large.
     """
-    check_samples(images.shape)
+    check_size(images.shape)
     parts = Parts(lambda: _copied(images))
-    return Source(parts, len(images), named=images.names is not None, labelled=images.labels is not None)
+    labelled = images.labels is not None
+    origin = "the ImageSet" if labelled else ""
+    return Source(parts, len(images), named=images.names is not None, labelled=labelled, labels_from=origin)
 
 
 def _copied(images: ImageSet) -> Iterator[ImageSet]:
     for start in range(0, len(images), _COPIED_IMAGES):
         part = images[start : start + _COPIED_IMAGES]
         yield replace(part, pixels=np.array(part.pixels, np.uint8, order="C", copy=True, subok=False))
-
-
-def check_samples(shape: Shape) -> None:
-    """Refuse images of a shape (h w c) that has too many samples, by the name of the limit.
-
-    Raises:
-        SourceError: an image has more samples than a file can hold.
-    """
-    h, w, c = shape
-    if h * w * c > MAX_IMAGE_SAMPLES:
-        raise SourceError(
-            f"an image is {describe(shape)}, more than a file can hold: {MAX_IMAGE_SAMPLES} samples (height x width x"
-            " channels, 4096x4096 gray); cut it into tiles"
-        )
 
 
 def source_of_array(x: Any, *, convert: bool = False) -> Source:
@@ -119,7 +105,7 @@ def _source_of_samples(array: NDArray[Any], given: object) -> Source:
     x = array[..., 0] if array.ndim == 4 and array.shape[3] == 1 else array
     if not (x.ndim == 3 or (x.ndim == 4 and x.shape[3] in COLOURS)) or not x.size:
         raise not_images(x, given)
-    check_samples(shape_of(x))
+    check_size(shape_of(x))
     passed = PassedOver()
     return Source(Parts(lambda: _scaled(x, passed)), len(x), named=False, labelled=False, passed_over=passed)
 
@@ -174,7 +160,7 @@ def one_image(image: Any, reading: Reading | None = None, where: str = "the imag
         raise not_images(x, image, single=True)
     if not x.size:
         raise SourceError(f"there is no image: the array has shape {x.shape}")
-    check_samples((*x.shape, 1)[:3])
+    check_size((*x.shape, 1)[:3])
     if (reason := reason_of(x.dtype)) is not None:
         reading.passed.conversions.note(reason, where)
     return Single(np.array(scaled(x[None], where)[0], np.uint8, order="C", copy=True, subok=False), None, None)
@@ -250,9 +236,8 @@ def annotated(source: Source, names: Any, labels: Any) -> Source:
         if source.total is not None and len(column) != source.total:
             raise _miscounted(what, len(column), source.total)
     parts = Parts(lambda: _annotated(source, columns))
-    return replace(
-        source, parts=parts, named=source.named or "names" in columns, labelled=source.labelled or "labels" in columns
-    )
+    given = replace(source, parts=parts, named=source.named or "names" in columns)
+    return replace(given, labelled=True, labels_from="the argument labels") if "labels" in columns else given
 
 
 def list_of(column: Any, what: str) -> list[Any]:

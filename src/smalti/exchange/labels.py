@@ -140,6 +140,11 @@ def tables_of(files: Iterable[str]) -> list[tuple[str, str]]:
     return [(folder, min(kinds, key=METADATA.index)) for folder, kinds in sorted(found.items())]
 
 
+def kinds_of(tables: Sequence[Table]) -> str:
+    """Return in words what kinds of metadata files these are."""
+    return " and ".join(dict.fromkeys(table.kind for table in tables))
+
+
 def metadata_labels(
     tables: Sequence[Table], where: Path, names: Sequence[str], passed: PassedOver
 ) -> tuple[Label, ...] | None:

@@ -161,7 +161,9 @@ def open_source(
         raise SourceError(
             f"the classes of {opened[0][0]} have other names than those of the other sources; pack each apart"
         )
-    return Source(Parts(lambda: _chained(opened, named=named)), total, named, labelled, passed, classes.pop())
+    origins = dict.fromkeys(source.labels_from for _, source in opened if source.labels_from)
+    parts = Parts(lambda: _chained(opened, named=named))
+    return Source(parts, total, named, labelled, passed, classes.pop(), ", ".join(origins))
 
 
 def _open_all(paths: Sequence[str], on_bad: OnBad, *, labelled: bool, convert: bool) -> list[tuple[str, Source]]:
@@ -318,7 +320,8 @@ def _open_labelled(paths: Sequence[Path | str], labels: Path, *, convert: bool) 
     found = read_labels(labels)
     if source.total is not None and source.total != len(found):
         raise _miscounted(labels, len(found), path, source.total)
-    return replace(source, parts=Parts(lambda: _labelled(source, found, labels, path)), labelled=True)
+    parts = Parts(lambda: _labelled(source, found, labels, path))
+    return replace(source, parts=parts, labelled=True, labels_from=labels.name)
 
 
 def _miscounted(labels: Path, n: int, path: str, images: int) -> SourceError:

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from smalti.codec.batching import MOST_LOAD, Batch, alike, load
-from smalti.codec.block import Block
+from smalti.codec.block import Block, WithoutModel
 from smalti.codec.block_codec import encode_images, seal
+from smalti.codec.head import RAW
 from smalti.codec.rdo import EFFORTS, Effort
 from smalti.errors import UsageError
 from smalti.model.model import Model
@@ -135,6 +136,7 @@ class Sealed:
     pixels: bytes  # hash of the decoded pixels
     model: Model
     squared_error: float  # of all images together: the sum of their MSEs on pixels in [0, 1]
+    by_model: int  # the images that the model codes
 
 
 def seal_block(batch: Batch, block: Block) -> Sealed:
@@ -142,7 +144,9 @@ def seal_block(batch: Batch, block: Block) -> Sealed:
     payload = seal(block, batch.x, batch.model)
     error = float(squared_errors(batch.x, payload.x_hat).sum())
     pixels = hash64(np.ascontiguousarray(payload.x_hat).data)
-    return Sealed(batch.shape, len(batch), payload.data, pixels, batch.model, error)
+    raw = payload.data[:1] == bytes([RAW])
+    by_model = 0 if raw else sum(not isinstance(way, WithoutModel) for way in block.ways)
+    return Sealed(batch.shape, len(batch), payload.data, pixels, batch.model, error, by_model)
 
 
 def code_blocks(batches: Iterable[Batch], target: Target, effort: Effort) -> Iterator[tuple[Batch, Block]]:

@@ -18,6 +18,7 @@ from smalti.exchange.labels import (
     Table,
     csv_labels,
     json_rows,
+    kinds_of,
     lines_of,
     metadata_labels,
     metadata_line,
@@ -54,7 +55,8 @@ def open_folder(folder: Path, on_bad: OnBad, *, labelled: bool, convert: bool) -
     labels = metadata_labels(tables, folder, names, found) if labelled and tables else None
     parts = Parts(lambda: grouped(_singles(folder, names, labels, reading)))
     total, passed = reading.count(len(names)), PassedOver((found, reading.passed))
-    return Source(parts, total, named=True, labelled=labels is not None, passed_over=passed)
+    origin = "" if labels is None else kinds_of(tables)
+    return Source(parts, total, named=True, labelled=labels is not None, passed_over=passed, labels_from=origin)
 
 
 def _opener(folder: Path, within: str, kind: str) -> Callable[[], BinaryIO]:

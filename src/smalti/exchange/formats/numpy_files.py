@@ -115,7 +115,9 @@ def open_npz(path: Path, key: str, *, labelled: bool, convert: bool) -> Source:
     named = any(group.names or group.prefix for group in groups)
     passed = PassedOver()
     parts = Parts(lambda: _npz_parts(path, groups, passed, convert=convert))
-    return Source(parts, total, named, groups[0].labels is not None, passed, classes)
+    keys = [group.labels for group in groups if group.labels is not None]
+    origin = f"the array{'s' * (len(keys) > 1)} {', '.join(keys)}" if keys else ""
+    return Source(parts, total, named, bool(keys), passed, classes, origin)
 
 
 def _class_names(file: zipfile.ZipFile, path: Path) -> tuple[str, ...]:

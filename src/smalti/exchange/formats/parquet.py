@@ -71,7 +71,8 @@ def open_parquet(path: Path, on_bad: OnBad, *, labelled: bool, convert: bool) ->
         passed.notes.append(f"{path}: {bare} of {total} images have no path; they are named like {example}")
     parts = Parts(lambda: grouped(_singles(path, reading, named=named, labelled=labelled)))
     passed = PassedOver((passed, reading.passed))
-    return Source(parts, reading.count(total), named, labelled, passed, classes)
+    origin = f"the column {label}" if labelled else ""
+    return Source(parts, reading.count(total), named, labelled, passed, classes, origin)
 
 
 def _class_names(metadata: dict[bytes, bytes] | None, label: str | None) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from smalti.errors import SourceError
 from smalti.exchange.formats.image_files import Reading, png_bytes, read_singles
-from smalti.exchange.labels import METADATA, Table, metadata_labels, metadata_line, tables_of
+from smalti.exchange.labels import METADATA, Table, kinds_of, metadata_labels, metadata_line, tables_of
 from smalti.exchange.names import add_once, file_name, plain_name, unsafe_name
 from smalti.exchange.parts import (
     MAX_MEMBER_BYTES,
@@ -47,7 +47,8 @@ def open_zip(path: Path, on_bad: OnBad, *, labelled: bool, convert: bool) -> Sou
         labels = metadata_labels(tables, path, names, found) if tables else None
     parts = Parts(lambda: grouped(_singles(path, labels, reading)))
     total, passed = reading.count(len(members)), PassedOver((found, reading.passed))
-    return Source(parts, total, named=True, labelled=labels is not None, passed_over=passed)
+    origin = "" if labels is None else kinds_of(tables)
+    return Source(parts, total, named=True, labelled=labels is not None, passed_over=passed, labels_from=origin)
 
 
 def _check_start(file: zipfile.ZipFile, path: Path) -> None:

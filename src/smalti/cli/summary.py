@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: MIT
+"""Say at the end of pack and append what was taken, what was passed over and why, and what it takes."""
+
+import json
+import math
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from smalti.cli.console import images, size
+
+if TYPE_CHECKING:
+    from smalti.archive.writer import Packed
+    from smalti.types import Tally
+
+WIDTH = 80
+"""The columns that a line takes at most, or those of the terminal if it has more."""
+_MAX_LINES = 5
+_MAX_NOTES = 3  # lines on stderr
+_EXAMPLES = (40, 20, 0)  # the most columns of the name of a file beside a reason, tried in this order
+_LEAST_NAME = 12  # columns that are left of the name of the output, however much is said of it
+
+
+def report(output: Path | str, packed: "Packed", *, as_json: bool, piped: bool = False) -> None:
+    """Print the report: in at most five lines, or as one JSON object; and the notes of readers to stderr.
+
+    piped: whether the file was written to standard output, so that the lines go to stderr.
+    """
+    if as_json:
+        typer.echo(json.dumps(facts_of(output, packed)))
+    else:
+        width = max(WIDTH, shutil.get_terminal_size((WIDTH, 24)).columns)
+        for line in lines_of(output, packed, width):
+            typer.echo(line, err=piped)
+    notes = packed.passed_over.total().notes
+    for note in notes[:_MAX_NOTES]:
+        typer.echo(f"smalti: {note}", err=True)
+    if len(notes) > _MAX_NOTES:
+        typer.echo(f"smalti: {len(notes) - _MAX_NOTES} more of these", err=True)
+
+
+def facts_of(output: Path | str, packed: "Packed") -> dict[str, Any]:
+    """Return the facts of the report by their names; nothing is shortened."""
+    from smalti.types import describe
+
+    whole = packed.passed_over.total()
+    labels = {"from": packed.labels_from, "different": packed.labels} if packed.labels_from else None
+    psnr = packed.psnr
+    return {
+        "file": str(output),
+        "images": packed.images,
+        "sizes": [{"size": describe(shape), "images": n} for shape, n in packed.shapes],
+        "named": packed.named,
+        "labels": labels,
+        "passed_over": _tally_facts(whole.files),
+        "converted": _tally_facts(whole.conversions),
+        "models": [{"name": name, "images": n} for name, n in packed.models],
+        "images_without_model": packed.without_model,
+        "bytes": packed.bytes,
+        "bytes_before": packed.before,
+        "bytes_an_image": round(packed.rate, 3),
+        "exact": psnr == math.inf,
+        "psnr": round(psnr, 3) if psnr is not None and math.isfinite(psnr) else None,
+        "notes": whole.notes,
+    }
+
+
+def _tally_facts(tally: "Tally") -> list[dict[str, Any]]:
+    return [
+        {"count": n, "reason": reason.one if n == 1 else reason.many, "example": tally.examples[reason]}
+        for reason, n in tally.counts.items()
+    ]
+
+
+def lines_of(output: Path | str, packed: "Packed", width: int) -> list[str]:
+    """Return the report in at most five lines of at most `width` columns, which is at least WIDTH."""
+    whole = packed.passed_over.total()
+    lines = [_head(str(output), packed, width), _annotations(packed, width)]
+    for what, tally in (("passed over", whole.files), ("converted", whole.conversions)):
+        if tally.counts:
+            lines.append(_reasons(what, tally, width))
+    cost = _cost(packed)
+    if len(lines) + 2 > _MAX_LINES:
+        return [*lines, _models(f"{cost}; ", packed, width)]
+    return [*lines, _models("", packed, width), cost]
+
+
+def _head(output: str, packed: "Packed", width: int) -> str:
+    from smalti.types import describe
+
+    count = images(packed.images) + " more" * bool(packed.before)
+    shapes = [describe(shape) for shape, _ in packed.shapes]
+    room = width - min(columns(output), _LEAST_NAME) - len(": ")
+    said = fitting(lambda k: f"{count} ({_listed(shapes, k, 'more size')})", len(shapes), room)
+    return f"{shortened(output, width - columns(said) - 2)}: {said}"
+
+
+def _annotations(packed: "Packed", width: int) -> str:
+    start = f"names: {'kept' if packed.named else 'none'}; labels: "
+    if not packed.labels_from:
+        return start + "none"
+    start += f"{packed.labels:,} different, from "
+    return start + shortened(packed.labels_from, width - columns(start), end=True)
+
+
+def _reasons(what: str, tally: "Tally", width: int) -> str:
+    """Return what was done to files or images and why; all reasons are there if they fit without examples."""
+    counts = sorted(tally.counts.items(), key=lambda pair: -pair[1])
+
+    def listed(k: int, room: int) -> str:
+        words = [
+            f"{n:,} {reason.one if n == 1 else reason.many}" + _example(tally.examples[reason], n, room)
+            for reason, n in counts[:k]
+        ]
+        left = sum(n for _, n in counts[k:])
+        return f"{what}: {', '.join(words)}" + (f", {left:,} for other reasons" if left else "")
+
+    tried = (listed(k, room) for k in range(len(counts), 0, -1) for room in _EXAMPLES)
+    return next((line for line in tried if columns(line) <= width), shortened(listed(1, 0), width, end=True))
+
+
+def _example(name: str, n: int, room: int) -> str:
+    return f" ({shortened(name, room)}{', ...' if n > 1 else ''})" if room else ""
+
+
+def _models(before: str, packed: "Packed", width: int) -> str:
+    """Return the line that says which models code the images, behind what comes `before` in it."""
+    models, without = packed.models, packed.without_model
+    if not models:
+        how = "kept exactly" if packed.psnr == math.inf else "coded"
+        every = "it is" if packed.images == 1 else "all images are"
+        return f"{before}model: none; {every} {how} without a model"
+    if len(models) == 1 and not without:
+        return shortened(f"{before}model: {models[0][0]}", width, end=True)
+    words = [f"{name} for {images(n) if i == 0 else format(n, ',')}" for i, (name, n) in enumerate(models)]
+    rest = f"; none for {without:,}" if without else ""
+    title = "models" if len(models) > 1 else "model"
+    line = fitting(lambda k: f"{before}{title}: {_listed(words, k, 'more model')}{rest}", len(words), width)
+    return shortened(line, width, end=True)
+
+
+def _cost(packed: "Packed") -> str:
+    quality = "exact" if packed.psnr == math.inf else f"{packed.psnr:.2f} dB"
+    if not packed.before:
+        return f"{size(packed.bytes)}, {packed.rate:,.2f} bytes an image, {quality}"
+    return f"{size(packed.bytes)} in all; {packed.rate:,.2f} bytes an image more, {quality}"
+
+
+def _listed(words: Sequence[str], k: int, more: str) -> str:
+    """Return the first `k` words, and how many more there are.
+
+    >>> _listed(["8x8 gray", "9x9 gray", "9x8 gray"], 1, "more size")
+    '8x8 gray, 2 more sizes'
+    """
+    left = len(words) - k
+    return ", ".join([*words[:k], *([f"{left:,} {more}{'s' * (left > 1)}"] if left else [])])
+
+
+def fitting(text: Callable[[int], str], most: int, width: int) -> str:
+    """Return the text of the largest number, from `most` down to 1, that takes at most `width` columns; else that of 1.
+
+    >>> fitting(lambda k: "x" * k, 9, 5)
+    'xxxxx'
+    """
+    return next((line for k in range(most, 1, -1) if columns(line := text(k)) <= width), text(1))
+
+
+def columns(text: str) -> int:
+    """Return the columns that a text takes on a terminal.
+
+    >>> columns("a.png"), columns("絵.png")
+    (5, 6)
+    """
+    from rich.cells import cell_len
+
+    return cell_len(text)
+
+
+def shortened(text: str, width: int, *, end: bool = False) -> str:
+    """Return a text in at most `width` columns, without its start (or its `end`) if it is longer; on one line.
+
+    >>> shortened("a/long/path/x.smalti", 11), shortened("three words here", 11, end=True)
+    ('...x.smalti', 'three wo...')
+    """
+    text = "".join(c if c.isprintable() else "?" for c in text)
+    if columns(text) <= width:
+        return text
+    while text and columns(text) > width - 3:
+        text = text[:-1] if end else text[1:]
+    return f"{text}..." if end else f"...{text}"
