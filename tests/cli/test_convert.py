@@ -47,10 +47,11 @@ def test_pack_and_append_refuse_in_one_line_that_names_the_option(tmp_path, odd)
 def test_convert_takes_all_and_says_what_it_did(tmp_path, odd):
     done = run("pack", odd, "-o", tmp_path / "x.smalti", "--convert", "--lossless")
     assert done.returncode == 0
-    assert done.stderr == (
-        "converted: 3 frames of animations (b.gif/0000.png, ...), 1 CMYK image to RGB without an ICC profile (c.tif),"
-        " 1 image of 16 bits a sample to 8 bits (d.png), 2 sizes of icons (e.ico/32x32.png, ...)\n"
-    )
+    assert done.stderr == ""
+    assert (
+        "converted: 3 frames of animations (b.gif/0000.png, ...), 2 sizes of icons (e.ico/32x32.png, ...), 1"
+        " CMYK image to RGB without an ICC profile (c.tif), 1 image of 16 bits a sample to 8 bits (d.png)\n"
+    ) in " ".join(done.stdout.split("\n  "))
     assert run("unpack", tmp_path / "x.smalti", "-o", tmp_path / "out").returncode == 0
     files = sorted(path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.png"))
     frames = [f"b.gif/{i:04d}.png" for i in range(3)]
@@ -75,7 +76,7 @@ def test_cmyk_of_jpeg_is_converted_without_the_option_and_said(tmp_path):
     Image.new("CMYK", (5, 6)).save(tmp_path / "a.jpg")
     done = run("pack", tmp_path / "a.jpg", "-o", tmp_path / "x.smalti", "--lossless")
     assert done.returncode == 0
-    assert done.stderr == "converted: 1 CMYK image to RGB without an ICC profile (a.jpg)\n"
+    assert done.stdout.count("converted: 1 CMYK image to RGB without an ICC profile (a.jpg)\n") == 1
     assert (smalti.load(tmp_path / "x.smalti").pixels == 255).all()
 
 

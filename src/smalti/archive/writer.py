@@ -98,7 +98,7 @@ def packed(source: Source, coded: Coded, size: int, before: int = 0) -> Packed:
         n,
         size,
         source.passed_over,
-        tuple(coded.shapes.most_common()),
+        tuple(sorted(coded.shapes.items(), key=lambda pair: (-pair[1], pair[0]))),
         source.named,
         len(coded.labels),
         (source.labels_from or "the source") if source.labelled else "",

@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from smalti.cli.console import images, size
+from smalti.cli.console import size
 
 if TYPE_CHECKING:
     from smalti.archive.writer import Packed
-    from smalti.types import Tally
+    from smalti.types import PassedOver, Tally
 
 WIDTH = 80
 """The columns that a line takes at most, or those of the terminal if it has more."""
-_MAX_LINES = 5
+_CUT = "..."
 _MAX_NOTES = 3  # lines on stderr
-_EXAMPLES = (40, 20, 0)  # the most columns of the name of a file beside a reason, tried in this order
-_LEAST_NAME = 12  # columns that are left of the name of the output, however much is said of it
+_EXAMPLES = (40, 24, 12, 0)  # the most columns of the name of a file beside a reason, tried in this order
+_LEAST_NAME = 32  # columns that are left of the name of the output, however much is said of it
 
 
 def report(output: Path | str, packed: "Packed", *, as_json: bool, piped: bool = False) -> None:
@@ -76,22 +76,31 @@ def _tally_facts(tally: "Tally") -> list[dict[str, Any]]:
 
 
 def lines_of(output: Path | str, packed: "Packed", width: int) -> list[str]:
-    """Return the report in at most five lines of at most `width` columns, which is at least WIDTH."""
+    """Return the report in at most five lines of at most `width` columns, which is at least WIDTH.
+
+    What was passed over gets a second line where it needs one, if the model and the cost fit on one.
+    """
     whole = packed.passed_over.total()
     lines = [_head(str(output), packed, width), _annotations(packed, width)]
-    for what, tally in (("passed over", whole.files), ("converted", whole.conversions)):
-        if tally.counts:
-            lines.append(_reasons(what, tally, width))
-    cost = _cost(packed)
-    if len(lines) + 2 > _MAX_LINES:
-        return [*lines, _models(f"{cost}; ", packed, width)]
-    return [*lines, _models("", packed, width), cost]
+    cost, both = _cost(packed), _models(f"{_cost(packed)}; ", packed, width)
+    apart = [_models("", packed, width), cost]
+    passed, converted = (_reasons(*words, width, 1) for words in _done(whole))
+    if passed and converted:
+        return [*lines, *passed, *converted, both]
+    (longer,) = [_reasons(*words, width, 2) for words in _done(whole) if words[1].counts] or [[]]
+    if len(longer) > 1 and not both.endswith(_CUT):
+        return [*lines, *longer, both]
+    return [*lines, *passed, *converted, *apart]
+
+
+def _done(whole: "PassedOver") -> tuple[tuple[str, "Tally"], tuple[str, "Tally"]]:
+    return ("passed over", whole.files), ("converted", whole.conversions)
 
 
 def _head(output: str, packed: "Packed", width: int) -> str:
     from smalti.types import describe
 
-    count = images(packed.images) + " more" * bool(packed.before)
+    count = _counted(packed.images, "more image" if packed.before else "image")
     shapes = [describe(shape) for shape, _ in packed.shapes]
     room = width - min(columns(output), _LEAST_NAME) - len(": ")
     said = fitting(lambda k: f"{count} ({_listed(shapes, k, 'more size')})", len(shapes), room)
@@ -106,20 +115,22 @@ def _annotations(packed: "Packed", width: int) -> str:
     return start + shortened(packed.labels_from, width - columns(start), end=True)
 
 
-def _reasons(what: str, tally: "Tally", width: int) -> str:
-    """Return what was done to files or images and why; all reasons are there if they fit without examples."""
+def _reasons(what: str, tally: "Tally", width: int, most: int) -> list[str]:
+    """Return in at most `most` lines what was done to files or images and why; reasons go before examples."""
     counts = sorted(tally.counts.items(), key=lambda pair: -pair[1])
+    if not counts:
+        return []
 
-    def listed(k: int, room: int) -> str:
+    def listed(k: int, room: int) -> list[str]:
         words = [
             f"{n:,} {reason.one if n == 1 else reason.many}" + _example(tally.examples[reason], n, room)
             for reason, n in counts[:k]
         ]
         left = sum(n for _, n in counts[k:])
-        return f"{what}: {', '.join(words)}" + (f", {left:,} for other reasons" if left else "")
+        return wrapped(f"{what}: {', '.join(words)}" + (f", {left:,} other{'s' * (left > 1)}" if left else ""), width)
 
     tried = (listed(k, room) for k in range(len(counts), 0, -1) for room in _EXAMPLES)
-    return next((line for line in tried if columns(line) <= width), shortened(listed(1, 0), width, end=True))
+    return next((lines for lines in tried if len(lines) <= most), [shortened(listed(1, 0)[0], width, end=True)])
 
 
 def _example(name: str, n: int, room: int) -> str:
@@ -130,13 +141,12 @@ def _models(before: str, packed: "Packed", width: int) -> str:
     """Return the line that says which models code the images, behind what comes `before` in it."""
     models, without = packed.models, packed.without_model
     if not models:
-        how = "kept exactly" if packed.psnr == math.inf else "coded"
-        every = "it is" if packed.images == 1 else "all images are"
-        return f"{before}model: none; {every} {how} without a model"
+        how = "kept exactly," if packed.psnr == math.inf else "coded"
+        return f"{before}model: none" + ("" if before else f"; every image is {how} without a model")
     if len(models) == 1 and not without:
         return shortened(f"{before}model: {models[0][0]}", width, end=True)
-    words = [f"{name} for {images(n) if i == 0 else format(n, ',')}" for i, (name, n) in enumerate(models)]
-    rest = f"; none for {without:,}" if without else ""
+    words = [f"{name} ({_counted(n, 'image') if i == 0 else format(n, ',')})" for i, (name, n) in enumerate(models)]
+    rest = f", none ({without:,})" if without else ""
     title = "models" if len(models) > 1 else "model"
     line = fitting(lambda k: f"{before}{title}: {_listed(words, k, 'more model')}{rest}", len(words), width)
     return shortened(line, width, end=True)
@@ -156,7 +166,11 @@ def _listed(words: Sequence[str], k: int, more: str) -> str:
     '8x8 gray, 2 more sizes'
     """
     left = len(words) - k
-    return ", ".join([*words[:k], *([f"{left:,} {more}{'s' * (left > 1)}"] if left else [])])
+    return ", ".join([*words[:k], *([_counted(left, more)] if left else [])])
+
+
+def _counted(n: int, what: str) -> str:
+    return f"{n:,} {what}" + "s" * (n != 1)
 
 
 def fitting(text: Callable[[int], str], most: int, width: int) -> str:
@@ -179,6 +193,21 @@ def columns(text: str) -> int:
     return cell_len(text)
 
 
+def wrapped(text: str, width: int) -> list[str]:
+    """Return a text in lines of at most `width` columns, unless a word is longer; all but the first are indented.
+
+    >>> wrapped("three words here", 12)
+    ['three words', '  here']
+    """
+    lines = [""]
+    for word in text.split(" "):
+        if lines[-1].strip() and columns(f"{lines[-1]} {word}") > width:
+            lines.append(f"  {word}")
+        else:
+            lines[-1] += f" {word}" if lines[-1] else word
+    return lines
+
+
 def shortened(text: str, width: int, *, end: bool = False) -> str:
     """Return a text in at most `width` columns, without its start (or its `end`) if it is longer; on one line.
 
@@ -188,6 +217,6 @@ def shortened(text: str, width: int, *, end: bool = False) -> str:
     text = "".join(c if c.isprintable() else "?" for c in text)
     if columns(text) <= width:
         return text
-    while text and columns(text) > width - 3:
+    while text and columns(text) > width - len(_CUT):
         text = text[:-1] if end else text[1:]
-    return f"{text}..." if end else f"...{text}"
+    return f"{text}{_CUT}" if end else f"{_CUT}{text}"
