@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 WIDTH = 80
 """The columns that a line takes at most, or those of the terminal if it has more."""
 _CUT = "..."
+_JOIN = "\xa0"  # a space at which no line ends
 _MAX_NOTES = 3  # lines on stderr
 _EXAMPLES = (40, 24, 12, 0)  # the most columns of the name of a file beside a reason, tried in this order
 _LEAST_NAME = 32  # columns that are left of the name of the output, however much is said of it
@@ -123,7 +124,7 @@ def _reasons(what: str, tally: "Tally", width: int, most: int) -> list[str]:
 
     def listed(k: int, room: int) -> list[str]:
         words = [
-            f"{n:,} {reason.one if n == 1 else reason.many}" + _example(tally.examples[reason], n, room)
+            f"{n:,}{_JOIN}{reason.one if n == 1 else reason.many}" + _example(tally.examples[reason], n, room)
             for reason, n in counts[:k]
         ]
         left = sum(n for _, n in counts[k:])
@@ -205,7 +206,7 @@ def wrapped(text: str, width: int) -> list[str]:
             lines.append(f"  {word}")
         else:
             lines[-1] += f" {word}" if lines[-1] else word
-    return lines
+    return [line.replace(_JOIN, " ") for line in lines]
 
 
 def shortened(text: str, width: int, *, end: bool = False) -> str:
