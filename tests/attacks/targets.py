@@ -118,8 +118,10 @@ def sources(data: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "x" + SUFFIXES[data[0] % len(SUFFIXES)])
         path.write_bytes(data[1:])
-        for part in open_source(path, on_bad=lambda _: None).parts:
-            assert len(part)
+        for convert in (True, False):
+            with contextlib.suppress(SourceError) if convert else contextlib.nullcontext():
+                for part in open_source(path, on_bad=lambda _: None, convert=convert).parts:
+                    assert len(part)
 
 
 def guarded(work):
