@@ -25,6 +25,7 @@ from smalti.container.annotation_codec import (
 )
 from smalti.container.format import MAX_SECTION_IMAGES
 from smalti.container.recovery_scan import scan
+from smalti.errors import SourceError
 from smalti.exchange.formats.image_files import png_bytes
 from smalti.exchange.sources import open_source
 from smalti.model.bundle import parse_bundle
