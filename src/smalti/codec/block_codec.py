@@ -43,7 +43,7 @@ from smalti.codec.head import RAW, Head
 from smalti.codec.latent_codec import block_of, decode_latents, encode_latents
 from smalti.codec.pixel_codec import decode_pixels, encode_pixels, samples_bits
 from smalti.codec.rdo import Effort, LatentCode
-from smalti.codec.webp_codec import decode_webp, encode_webp, webp_estimate
+from smalti.codec.webp_codec import decode_webp, encode_webp
 from smalti.entropy.frequencies import Ints, uniform
 from smalti.entropy.rans import SymbolDecoder, encode_intervals
 from smalti.errors import CorruptError
@@ -83,13 +83,13 @@ def way_without_model(image: Pixels, effort: Effort, *, max_error: int = 0, larg
     """
     record = encode_fallback(image, max_error=max_error, largest_mse=largest_mse)
     ways: list[WithoutModel] = [Fallback(record)]
-    if len(record) > LEAST_WEBP:
-        quantised = decode_fallback(record, 0, image.shape)[0]
-        found = encode_webp(quantised, thorough=effort.thorough)
-        if found is not None:
-            ways.append(ByWebP(found))
-            if 2 * len(found) > webp_estimate(image) and (quantised != image).any():  # to quantise saves little
-                ways.append(ByWebP(encode_webp(image, thorough=effort.thorough) or found))
+    tried = [decode_fallback(record, 0, image.shape)[0]]
+    if (tried[0] != image).any():  # it may take fewer bytes to keep it exactly
+        ways.append(Fallback(encode_fallback(image)))
+        tried.append(image)
+    if min(len(way.record) for way in ways) > LEAST_WEBP:
+        found = (encode_webp(some, thorough=effort.thorough) for some in tried)
+        ways += [ByWebP(bitstream) for bitstream in found if bitstream is not None]
     return min(ways, key=lambda way: len(way.record))
 
 

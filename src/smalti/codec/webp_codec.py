@@ -15,12 +15,12 @@ from smalti.errors import CorruptError
 from smalti.types import Pixels
 from smalti.util.binary import read_varint, varint
 
-MAX_WEBP_SIDE = 1 << 14
-"""The largest height or width of a WebP image, in pixels."""
+MAX_WEBP_SIDE = (1 << 14) - 1
+"""The largest height or width, in pixels, of a WebP image that libwebp takes."""
 FEW_COLOURS, FEW_PIXELS, SOME_PIXELS = 256, 1 << 12, 1 << 14
 """Images of few colours and few pixels are tried with WebP's slowest settings as well, which take 20 times as long and
 help them only; others are if it is asked for, up to some pixels."""
-_FASTEST, _USUAL, _SLOWEST = (0, 0), (4, 75), (6, 100)  # method and effort ("quality") of libwebp
+_USUAL, _SLOWEST = (4, 75), (6, 100)  # method and effort ("quality") of libwebp
 _START = 5  # bytes: a signature, 14 bits of width - 1, 14 of height - 1, 1 of alpha, 3 of the version
 _SIGNATURE = 0x2F
 _RIFF = struct.Struct("<4sI4s4sI")
@@ -37,11 +37,6 @@ def encode_webp(image: Pixels, *, thorough: bool = False) -> bytes | None:
     colour = Image.fromarray(_as_colour(image))
     slow = h * w <= SOME_PIXELS if thorough else h * w <= FEW_PIXELS and colour.getcolors(FEW_COLOURS) is not None
     return min((_encode(colour, *how) for how in (_USUAL, _SLOWEST)[: 1 + slow]), key=len)
-
-
-def webp_estimate(image: Pixels) -> int:
-    """Return about how many bytes an image (`h w` or `h w c`) would take as WebP, in little time."""
-    return len(_encode(Image.fromarray(_as_colour(image)), *_FASTEST))
 
 
 def _encode(image: Image.Image, method: int, effort: int) -> bytes:

@@ -5,11 +5,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smalti.codec.block import Block, WithoutModel
-from smalti.codec.block_codec import encode_images, encode_without_model, way_without_model
+from smalti.codec.block_codec import block_without_model, encode_images, encode_without_model, way_without_model
 from smalti.codec.rdo import EFFORTS, FAST_EFFORT, Effort
 from smalti.entropy.frequencies import Ints
 from smalti.model.model import Model
-from smalti.rate.max_error import replace_without_model
+from smalti.rate.max_error import replace_without_model, unlike
 from smalti.rate.metrics import squared_errors
 from smalti.types import Pixels, shape_of
 from smalti.util.parallel import in_order
@@ -40,8 +40,9 @@ def block_of_least_psnr(x: Pixels, model: Model, psnr: float, effort: Effort) ->
         found.bisect(lowest, np.where(by_latents[lowest], highest, lowest - 1), effort)  # pixels are not optimised
     if every[-1].pixels:  # lossless coding may take the fewest bytes where images hold little
         found.consider(np.arange(n), len(every) - 1, EFFORTS[FAST_EFFORT])
-    ways = dict(enumerate(in_order(lambda image: way_without_model(image, effort, largest_mse=limit), x)))
-    return found.block({i: way for i, way in ways.items() if len(way.record) < found.rates[i]})
+    tried = np.flatnonzero(unlike(x, found.rates)).tolist()
+    ways = zip(tried, in_order(lambda i: way_without_model(x[i], effort, largest_mse=limit), tried), strict=True)
+    return found.block({i: way for i, way in ways if len(way.record) < found.rates[i]})
 
 
 class _Found:
@@ -82,8 +83,9 @@ class _Found:
         missing = [i for i, (block, _) in enumerate(self._places) if block == NONE]
         blocks, starts = list(self._blocks), np.cumsum([0, *map(len, self._blocks)])
         rows = [int(starts[block]) + place for block, place in self._places]
-        if missing:  # each of them has a record, which replaces this
+        if missing:  # no operating point suits them
             for place, i in enumerate(missing):
                 rows[i] = int(starts[-1]) + place
-            blocks.append(encode_without_model(self.x[missing], EFFORTS[FAST_EFFORT]))
+            ways = [without_model.pop(i) for i in missing]
+            blocks.append(block_without_model(ways, self.x.shape[1:]))
         return replace_without_model(Block.join(blocks).pick(np.array(rows)), without_model)
