@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""An independent reader of smalti files, version 1, written from docs/format.md alone. It decodes no latents."""
+"""An independent reader of smalti files, versions 1 and 2, written from docs/format.md alone. It runs no model."""
 
 import hashlib
 import io
@@ -14,8 +14,10 @@ from dataclasses import make_dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+from PIL import Image
 
-ORDER, NAMES, LABELS, METADATA, CARRIERS = range(1, 6)
+ORDER, NAMES, LABELS, METADATA, CARRIERS, SHAPES = range(1, 7)
+PROFILES = 128
 LIMIT = 1 << 24  # values of a block, bytes of a section
 MEMBERS = ("synthesis.onnx", "decoder.npz", "features.onnx", "local.npz", "pixels.npz", "dequantiser.onnx")
 BROKEN = (zipfile.BadZipFile, zlib.error, struct.error, LookupError, EOFError, RuntimeError, TypeError, ValueError)
@@ -24,16 +26,19 @@ Shape = tuple[int, int, int]  # height, width, mode
 Kind = NamedTuple("Kind", [("model", int), ("mode", int), ("height", int), ("width", int)])
 Entry = NamedTuple("Entry", [("offset", int), ("size", int), ("count", int), ("kind", int)])
 Section = NamedTuple("Section", [("code", int), ("offset", int), ("size", int), ("count", int)])
-Head = NamedTuple("Head", [("flags", int), ("latents", tuple | None), ("errors", tuple | None), ("plain", int)])
+Head = NamedTuple(
+    "Head", [("flags", int), ("latents", tuple | None), ("errors", tuple | None), ("plain", int), ("webp", int)]
+)
+Part = NamedTuple("Part", [("kind", Kind), ("rows", tuple[int, ...]), ("head", Head)])
 Block = NamedTuple("Block", [("entry", Entry), ("first", int), ("pixels", bytes), ("head", Any), ("payload", bytes)])
 Single = NamedTuple("Single", [("model", bytes), ("shape", Shape | None), ("head", Head), ("payload", bytes)])
 
-# What is known without a model. A carried block has no head; no order is that of the blocks; a carrier is (first block,
+# What is known without a model. A carried block has no head, that of a mixed one is a tuple of its parts; no order is that of the blocks; a carrier is (first block,
 # open blocks, carried blocks); a model is (id, bundle or None).
 File = make_dataclass("File", [
     ("models", tuple[tuple[bytes, bytes | None], ...], ()), ("kinds", tuple[Kind, ...], ()),
     ("blocks", tuple[Block, ...], ()), ("sections", tuple[Section, ...], ()), ("names", tuple[str, ...], ()),
-    ("labels", tuple, ()), ("order", tuple, ()), ("metadata", dict | None, None), ("carriers", tuple, ()),
+    ("labels", tuple, ()), ("profiles", tuple, ()), ("shapes", frozenset, frozenset()), ("order", tuple, ()), ("metadata", dict | None, None), ("carriers", tuple, ()),
     ("single", Single | None, None), ("count", int, 1)], frozen=True)  # fmt: skip
 
 
@@ -83,7 +88,7 @@ class _Cursor(io.BytesIO):
 
 
 def _fits(height: int, width: int, mode: int, count: int = 1) -> bool:
-    return mode in (1, 3, 4) and 0 < height * width * mode * count <= LIMIT
+    return mode in (1, 2, 3, 4) and 0 < height * width * mode * count <= LIMIT
 
 
 def _plain(cursor: _Cursor, shape: Shape) -> bytes:
@@ -95,22 +100,67 @@ def _plain(cursor: _Cursor, shape: Shape) -> bytes:
     return np.minimum(levels.astype(np.uint16) * (step + 1), 255).astype(np.uint8).tobytes()
 
 
+def _webp(cursor: _Cursor, shape: Shape) -> bytes:
+    height, width, mode = shape
+    alpha = mode in (2, 4)
+    bits = b"\x2f" + struct.pack("<I", width - 1 + (height - 1 << 14) + (alpha << 28)) + cursor.take(cursor.varint())
+    chunk = b"VP8L" + struct.pack("<I", len(bits)) + bits + bytes(len(bits) % 2)
+    try:
+        image = Image.open(io.BytesIO(b"RIFF" + struct.pack("<I", 4 + len(chunk)) + b"WEBP" + chunk), formats=["WEBP"])
+        pixels = np.asarray(image.convert("RGBA" if alpha else "RGB"))
+    except Exception as error:
+        raise SpecError("a bitstream that cannot be decoded") from error
+    return pixels[..., {1: [1], 2: [1, 3], 3: [0, 1, 2], 4: [0, 1, 2, 3]}[mode]].tobytes()
+
+
 def _decode(payload: bytes, shape: Shape | None, count: int = 1) -> tuple[Head, bytes | None]:
-    """Checks a payload as far as it goes without the model; also gives the pixels if they are raw or all are plain."""
+    """Checks a payload as far as it goes without the model; also gives the pixels if all images are kept in one way."""
     cursor = _Cursor(payload)
     flags = cursor.take(1)[0]
     if flags == 255:
         _need(shape is None or len(payload) == 1 + math.prod(shape) * count, "raw pixels of another number")
-        return Head(flags, None, None, 0), payload[1:]
-    _need(flags < 16 and flags & 11 > 0 and flags & 6 != 4, "flags that there are not")
+        return Head(flags, None, None, 0, 0), payload[1:]
+    _need(flags < 32 and flags & 27 > 0 and flags & 6 != 4, "flags that there are not")
     latents, errors = (tuple(cursor.fields("BB")) if flags & flag else None for flag in (1, 2))
     _need(all(not it or it[0] <= it[1] <= most for it, most in ((latents, 64), (errors, 126))), "a range out of place")
-    plain = cursor.fields("H")[0] if flags & 8 else 0
-    _need(plain <= count and (flags != 8 or plain == count), "another number of plain images")
+    plain, webp = (cursor.fields("H")[0] if flags & flag else 0 for flag in (8, 16))
+    _need(plain + webp <= count, "more images without model than there are")
+    _need(flags not in (8, 16, 24) or plain + webp == count, "another number of images without model")
     images = [_plain(cursor, shape) for _ in range(plain)] if shape else []
+    images += [_webp(cursor, shape) for _ in range(webp)] if shape else []
     stream = cursor.read() if shape else b""
-    _need(not stream or (flags != 8 and stream[-1] != 0), "a stream that is not empty, or ends in zero")
-    return Head(flags, latents, errors, plain), b"".join(images) if flags == 8 and shape else None
+    _need(not stream or (flags not in (8, 16) and stream[-1] != 0), "a stream that is not empty, or ends in zero")
+    return Head(flags, latents, errors, plain, webp), b"".join(images) if flags in (8, 16) and shape else None
+
+
+def _mixed(payload: bytes, count: int) -> tuple[tuple[Part, ...], bytes | None]:
+    """The parts of a mixed payload, and the hash of their hashes if all are decoded."""
+    cursor = _Cursor(payload)
+    table, numbers = _Cursor(cursor.inflate(cursor.varint(), 1 << 18)), list[int]()
+    while table.tell() < len(table.getvalue()):
+        numbers.append(table.varint())
+    n = numbers[0]
+    _need(0 < n <= count and len(numbers) == 1 + 5 * n + count, "a table of another length")
+    models, modes, heights, widths, sizes = (numbers[1 + i * n : 1 + (i + 1) * n] for i in range(5))
+    begun = list[list[int]]()
+    for row, age in enumerate(numbers[1 + 5 * n :]):
+        _need(age <= len(begun), "a part that has not begun")
+        if age:
+            begun[len(begun) - age].append(row)
+        else:
+            begun.append([row])
+    _need(len(begun) == n, "another number of parts")
+    kinds = [Kind(*told) for told in zip(models, modes, heights, widths, strict=True)]
+    samples = sum(k.height * k.width * k.mode * len(rows) for k, rows in zip(kinds, begun, strict=True))
+    _need(len(set(kinds)) == n and samples <= LIMIT, "two parts that are alike, or too large ones")
+    _need(all(max(k.height, k.width) < 65536 and _fits(k.height, k.width, k.mode) for k in kinds), "a part too large")
+    parts, hashes = list[Part](), list[bytes | None]()
+    for kind, size, rows in zip(kinds, sizes, begun, strict=True):
+        head, decoded = _decode(cursor.take(size), (kind.height, kind.width, kind.mode), len(rows))
+        parts.append(Part(kind, tuple(rows), head))
+        hashes.append(None if decoded is None else _hash(decoded))
+    _need(not cursor.read(), "bytes behind the parts")
+    return tuple(parts), None if None in hashes else _hash(*hashes)
 
 
 def _record(records: bytes, offset: int, size: int, mark: bytes, layout: str, place: int) -> tuple[list[Any], bytes]:
@@ -126,8 +176,12 @@ def _record(records: bytes, offset: int, size: int, mark: bytes, layout: str, pl
 def _block(records: bytes, block: Block, kind: Kind) -> Block:
     (*told, pixels), payload = _record(records, *block.entry[:2], b"\xb1SBK", "IHIHBBHH8s", 0)
     _need(told == [block.entry.count, block.first, block.entry.kind, *kind], "another block than the index says")
-    head, decoded = _decode(payload, (kind.height, kind.width, kind.mode), block.entry.count)
-    _need(decoded is None or _hash(decoded) == pixels, "a block of other pixels")
+    if kind.mode:
+        head, decoded = _decode(payload, (kind.height, kind.width, kind.mode), block.entry.count)
+        found = None if decoded is None else _hash(decoded)
+    else:
+        head, found = _mixed(payload, block.entry.count)
+    _need(found in (None, pixels), "a block of other pixels")
     return block._replace(pixels=pixels, head=head, payload=payload)
 
 
@@ -197,6 +251,17 @@ def _section(records: bytes, section: Section, first: int) -> list[Any]:
     elif code == CARRIERS:
         said = [(cursor.varint(), cursor.varint(), cursor.varint())]
         _need(count == 0, "carriers speak of images")
+    elif code == SHAPES:
+        n = cursor.varint()
+        _need(n <= 1 << 20 and count == 0, "too many shapes, or shapes that speak of images")
+        modes, heights, widths = ([cursor.varint() for _ in range(n)] for _ in range(3))
+        said = list(zip(heights, widths, modes, strict=True))
+        _need(all(0 < h < 65536 and 0 < w < 65536 and m in (1, 2, 3, 4) for h, w, m in said), "a shape that cannot be")
+    elif code == PROFILES:
+        n = cursor.varint()
+        _need(n <= count, "more profiles than images")
+        listed = [None, *(cursor.take(cursor.varint()) for _ in range(n))]
+        said = [listed[cursor.varint()] for _ in range(count)]
     _need(cursor.tell() == len(data), "a section says more than it should, or is of no known code")
     return said
 
@@ -217,7 +282,9 @@ def _check_carriers(carriers: list[tuple[int, int, int]], blocks: list[Block]) -
 def _archive(data: bytes) -> File:
     _, form, end, check, model = _Cursor(data).fields("4sB6s2s8s")
     size = int.from_bytes(end, "little") or len(data)
-    _need(form == 1 and check == _hash(end)[:2] and size <= len(data), "of an unknown version, damaged or truncated")
+    _need(
+        form in (1, 2) and check == _hash(end)[:2] and size <= len(data), "of an unknown version, damaged or truncated"
+    )
     length, check, magic = _Cursor(data[max(size - 16, 0) : size]).fields("I8s4s")
     start = size - 16 - length
     _need(magic == b"LMS\x89" and length >= 22 and start >= 21, "the end of the file is missing")
@@ -232,26 +299,39 @@ def _archive(data: bytes) -> File:
     _need(ids[0][0] == model and len({told for told, _ in ids}) == len(ids), "another model, or one twice")
     _need(len(set(kinds)) == len(kinds) and (entries or not kinds), "two kinds that are alike, or of no block")
     _need(all(it.count <= 65536 and 25 <= it.size <= 25 + 2 * LIMIT for it in sections), "a section that is too large")
-    _need(all(it.model < len(ids) and _fits(it.height, it.width, it.mode) for it in kinds), "a kind that cannot be")
+    real = [kind for kind in kinds if kind != (0, 0, 0, 0)]
+    _need(all(it.model < len(ids) and _fits(it.height, it.width, it.mode) for it in real), "a kind that cannot be")
     models = [(told, _bundle(records, at, i, told) if at else None) for i, (told, at) in enumerate(ids)]
     firsts, blocks = Counter[int](), list[Block]()
     for entry in entries:
         kind, block = kinds[entry.kind], Block(entry, firsts[entry.kind], b"", None, b"")
-        fits = 1 <= entry.count <= 4096 and _fits(kind.height, kind.width, kind.mode, entry.count)
+        fits = kind not in real or _fits(kind.height, kind.width, kind.mode, entry.count)
+        fits = fits and 1 <= entry.count <= 4096
         _need(fits and 38 <= entry.size <= 38 + 2 * LIMIT, "a block that cannot be")
         blocks.append(_block(records, block, kind) if entry.offset else block)
         firsts[entry.kind] += entry.count
-    said, spoken = {code: list[Any]() for code in range(1, 6)}, Counter[int]()
-    for section in (section for section in sections if section.code < 128):
+    parts = [
+        part
+        for block in blocks
+        if block.entry.kind < len(kinds) and not kinds[block.entry.kind].mode
+        for part in block.head or ()
+    ]
+    _need(all(part.kind.model < len(ids) for part in parts), "a part of a model that there is not")
+    said, spoken = {code: list[Any]() for code in (*range(1, 7), PROFILES)}, Counter[int]()
+    for section in (section for section in sections if section.code <= 128):
         said[section.code] += _section(records, section, spoken[section.code])
         spoken[section.code] += section.count
     _need(count == firsts.total() and all(spoken[code] == count for code in spoken if code < METADATA), "other counts")
+    _need(spoken[PROFILES] <= count, "profiles of more images than there are")
+    shapes = frozenset(said[SHAPES])
+    _need(all((k.height, k.width, k.mode) in shapes for k, _, _ in parts), "a shape that is not listed")
     _need((ORDER in spoken) == (len(kinds) > 1) and Counter(said[ORDER]) in (firsts, Counter()), "another order")
     _need(len({kind for kind, _ in said[LABELS]}) < 2, "labels of several kinds")
     _check_carriers(said[CARRIERS], blocks)
     labels, metadata = [label for _, label in said[LABELS]], (said[METADATA] or [None])[-1]
-    parts = map(tuple, (models, kinds, blocks, sections, said[NAMES], labels, said[ORDER]))
-    return File(*parts, metadata, tuple(said[CARRIERS]), None, count)
+    profiles = said[PROFILES] + [None] * (count - len(said[PROFILES])) if said[PROFILES] else []
+    columns = map(tuple, (models, kinds, blocks, sections, said[NAMES], labels, profiles))
+    return File(*columns, shapes, tuple(said[ORDER]), metadata, tuple(said[CARRIERS]), None, count)
 
 
 def single_check(data: bytes, pixels: bytes) -> bool:
@@ -260,22 +340,31 @@ def single_check(data: bytes, pixels: bytes) -> bool:
 
 
 def _single(data: bytes) -> File:
-    _need(len(data) <= 2 * LIMIT + 8192, "too large a file of one image")
+    _need(len(data) <= 2 * LIMIT + (1 << 21) + 8192, "too large a file of one image")
     cursor = _Cursor(data)
     form, _, model = cursor.fields("5s4s3s")
-    code = form[4] >> 5 & 3
-    shape = (*cursor.fields("HH"), (1, 3, 4)[code - 1]) if code else None
-    _need(shape is None or _fits(*shape), "sides that cannot be")
+    code, profiles = form[4] >> 5 & 3, ()
+    if form[4] & 15 == 2:
+        shape = None
+        if code & 1:
+            mode, height, width = cursor.take(1)[0], cursor.varint(), cursor.varint()
+            shape = height, width, mode
+        if code & 2:
+            profiles = (cursor.inflate(cursor.varint(), 1 << 20),)
+            _need(profiles[0] != b"", "a profile of no bytes")
+    else:
+        shape = (*cursor.fields("HH"), (1, 3, 4)[code - 1]) if code else None
+    _need(shape is None or (max(shape) < 65536 and _fits(*shape)), "sides that cannot be")
     names = (cursor.text(),) if form[4] >> 7 else ()
     payload = cursor.read()
     head, pixels = _decode(payload, shape)
     _need(pixels is None or single_check(data, pixels), "a file of other pixels, or damaged")
-    return File(names=names, single=Single(model, shape, head, payload))
+    return File(names=names, profiles=profiles, single=Single(model, shape, head, payload))
 
 
 def read(data: bytes) -> File:
     """Reads a file from its bytes."""
-    _need(data[:4] == b"\x89SML" and len(data) > 4 and data[4] & 15 == 1, "not a smalti file of version 1")
+    _need(data[:4] == b"\x89SML" and len(data) > 4 and data[4] & 15 in (1, 2), "not a smalti file of version 1 or 2")
     try:
         file = _single(data) if data[4] & 16 else _archive(data)
     except BROKEN as error:

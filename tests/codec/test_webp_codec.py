@@ -41,7 +41,7 @@ def test_what_was_encoded_comes_back(shape, kind, thorough):
 def test_slow_settings_never_take_more():
     image = drawn(90, 90, 4)
     image[::7, ::5] = RNG.integers(0, 256, 4, np.uint8)
-    assert len(encode_webp(image, thorough=True)) < len(encode_webp(image))
+    assert len(encode_webp(image, thorough=True)) <= len(encode_webp(image))
 
 
 def test_a_side_that_webp_does_not_know_is_left_to_the_fallback():

@@ -1,6 +1,7 @@
 """What 8-bit gray, RGB or RGBA cannot hold is refused with the way out, or converted by one rule, and said."""
 
 import io
+import struct
 
 import numpy as np
 import pytest
@@ -151,6 +152,26 @@ def test_16_bits_that_use_only_8_are_refused_and_not_made_black():
     with pytest.raises(SourceError, match=r'uses none above 255.*x\.astype\("uint8"\)'):
         decode_all(deep_png(np.full((2, 2, 1), 255, np.uint16)), "here", convert=True)
     assert (decode_all(deep_png(np.zeros((2, 2, 1), np.uint16)), "here", convert=True)[0].pixels == 0).all()
+    for c in (2, 3, 4):
+        x = np.full((2, 2, c), 255, np.uint16)
+        if c != 3:
+            x[..., -1] = 65535
+        with pytest.raises(SourceError, match=r"16 bits a sample and is black in the upper 8, .* 0 to 255"):
+            decode_all(deep_png(x), "here", convert=True)
+
+
+def test_a_tiff_file_of_12_bits_keeps_the_upper_8():
+    x = rng.integers(0, 1 << 12, (6, 4, 1), np.uint16)
+    data = bytearray(tiff(x, 1))
+    start, bits = 8, data.index(struct.pack("<HHIH", 258, 3, 1, 16)) + 8
+    struct.pack_into("<H", data, bits, 12)
+    counts = data.index(struct.pack("<HHII", 279, 4, 1, 48)) + 8
+    struct.pack_into("<I", data, counts, 36)
+    packed = b"".join(bytes([a >> 4, (a & 15) << 4 | b >> 8, b & 255]) for a, b in x.reshape(-1, 2).tolist())
+    data[start : start + len(packed)] = packed
+    pixels, said = converted(bytes(data))
+    assert (pixels == x[..., 0] >> 4).all()
+    assert said == ["image of 12 bits a sample to 8 bits"]
 
 
 @pytest.mark.parametrize("mode", ["YCbCr", "LAB"])

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageCms, ImageOps
 
 from smalti.errors import SourceError
 from smalti.exchange.formats.image_headers import deep_image, further_samples, is_negative, misread
@@ -78,6 +78,7 @@ def picture(image: Image.Image, where: str, *, convert: bool, bits: int = 0) -> 
         pixels = _deep_pixels(image, upright, where, bits)
     else:
         pixels = _pixels(image, upright, gray=gray)
+        _check_not_black(pixels, where, bits)
     if profile is not None and (large or image.mode == "LAB"):
         return Picture(pixels, None, reasons, (_LARGE if large else _UNUSED,))
     return Picture(pixels, profile, reasons, ())
@@ -103,7 +104,7 @@ def _refusal(image: Image.Image, where: str, bits: int) -> str:
         raise SourceError(f"{where} has {bits} bits a sample, which are misread in JPEG 2000; save 8")
     if image.mode not in _KEPT and image.mode not in (*_COLOURS, *_DEEP, "CMYK", "I", "F"):
         raise SourceError(f"{where} has mode {image.mode}, which is not read; save it as RGB")
-    if image.mode not in _KEPT and not (image.mode in _DEEP and bits):
+    if image.mode not in (*_KEPT, *_DEEP):
         return f"mode {image.mode}"
     return f"{bits} bits a sample, more than the 8 that are kept" if bits > 8 else further_samples(image)
 
@@ -143,8 +144,6 @@ def _from_cmyk(image: Image.Image, profile: bytes | None) -> tuple[NDArray[np.ui
     """Return the pixels in RGB, and whether the profile was used."""
     if profile is not None and len(profile) <= _MOST_USED:
         try:
-            from PIL import ImageCms
-
             srgb = ImageCms.createProfile("sRGB")
             own = ImageCms.ImageCmsProfile(io.BytesIO(profile))
             converted = ImageCms.profileToProfile(image, own, srgb, outputMode="RGB")
@@ -189,6 +188,19 @@ def _pixels(image: Image.Image, upright: Image.Image, *, gray: bool) -> NDArray[
     if gray and mode.startswith("RGB") and (pixels[..., :3] == pixels[..., :1]).all():
         return np.ascontiguousarray(pixels[..., 0] if mode == "RGB" else pixels[..., 2:])
     return pixels
+
+
+def _check_not_black(pixels: NDArray[np.uint8], where: str, bits: int) -> None:
+    """Refuse an image of more than 8 bits whose upper 8, which are all that Pillow gives of colours, are black.
+
+    Raises:
+        SourceError: nothing is left of the image.
+    """
+    if bits > 8 and pixels.ndim == 3 and not pixels[..., : 3 if pixels.shape[2] > 2 else 1].any():
+        raise SourceError(
+            f"{where} has {bits} bits a sample and is black in the upper 8, so that nothing would be left of it; if its"
+            " samples are 0 to 255, save them as 8 bits"
+        )
 
 
 def _deep_pixels(image: Image.Image, upright: Image.Image, where: str, bits: int) -> NDArray[np.uint8]:
