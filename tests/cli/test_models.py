@@ -24,6 +24,7 @@ def test_names_and_ids_of_models_are_not_cut_on_a_narrow_terminal(tmp_path, monk
         for shown in names:
             assert f" {shown} " in listed
             assert f" {smalti.load_model(shown).id.hex()} " in listed
+        assert all(f" {title} " in listed for title in ("images", "bundle"))
         monkeypatch.delenv("SMALTI_MODEL_PATH", raising=False)
 
 

@@ -37,8 +37,8 @@ def models() -> None:
     table = Table()
     table.add_column("name", no_wrap=True, min_width=max(len(path.stem) for path in paths))
     table.add_column("id", no_wrap=True, min_width=16)
-    for title in ("images", "bundle", "bytes an image, dB (quality 1, 50, 100)"):
-        table.add_column(title)
+    for title, least in (("images", 6), ("bundle", 6), ("bytes an image, dB (quality 1, 50, 100)", 14)):
+        table.add_column(title, min_width=least)  # beside a long name, too, they stay columns
     for path in paths:
         try:
             model = load_model(path)
