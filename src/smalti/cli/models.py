@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from smalti.model.model import Model
 
 SHOWN_QUALITIES = (1, *range(10, 101, 10))
+_WIDEST = 10_000  # columns: far more than the names of files need
 
 model_app = typer.Typer(name="model", help="Look at a model.", no_args_is_help=True)
 
@@ -61,7 +62,9 @@ def models() -> None:
             "; ".join(reached),
         )
     console = Console()
-    console.width = max(console.width, Measurement.get(console, console.options, table).minimum)
+    console.width = max(
+        console.width, Measurement.get(console, console.options.update(max_width=_WIDEST), table).minimum
+    )
     console.print(table, crop=False)
 
 
