@@ -96,10 +96,15 @@ class OperatingPoints:
             UsageError: the quality is not from 1 to 100.
         """
         check_quality(quality)
-        share = (quality - QUALITIES[0]) / (QUALITIES[1] - QUALITIES[0])
         if self._only_latents:
+            share = (quality - QUALITIES[0]) / (QUALITIES[1] - QUALITIES[0])
             return self.by_quality[round(share * (POINTS - 1))]
-        return self._cheapest(self._low * (self._high / self._low) ** share)
+        return self._cheapest(self.multiplier(quality))
+
+    def multiplier(self, quality: int) -> float:
+        """Return the multiplier that a quality, 1 to 100, stands for: the bits that a squared error of 1 is worth."""
+        share = (quality - QUALITIES[0]) / (QUALITIES[1] - QUALITIES[0])
+        return float(self._low * (self._high / self._low) ** share)
 
 
 def check_quality(quality: int) -> None:
