@@ -96,14 +96,20 @@ def bad_sources(folder: Path) -> dict[str, Path]:
     return {name: folder / name for name in ("folder", "x.zip", "x.tar", "x.parquet")}
 
 
-def deep_rgb_png() -> bytes:
-    """A PNG file of one RGB pixel with 16 bits a sample, which Pillow would cut to 8."""
+def png(width: int, height: int, bits: int, colour: int, rows: bytes, key: bytes = b"") -> bytes:
+    """A PNG file of rows that start with their filter; `key` is the transparent colour."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
-    head = struct.pack(">2I5B", 1, 1, 16, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(bytes(7))) + chunk(b"IEND", b"")
+    head = chunk(b"IHDR", struct.pack(">2I5B", width, height, bits, colour, 0, 0, 0))
+    clear = chunk(b"tRNS", key) if key else b""
+    return b"\x89PNG\r\n\x1a\n" + head + clear + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+def deep_rgb_png() -> bytes:
+    """A PNG file of one RGB pixel with 16 bits a sample, which Pillow would cut to 8."""
+    return png(1, 1, 16, 2, bytes(7))
 
 
 def frames(kind: str) -> bytes:

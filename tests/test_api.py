@@ -9,8 +9,8 @@ import pytest
 from helpers import write_idx
 
 import smalti
-from smalti.codec.block import Block
-from smalti.codec.block_codec import decode_block, decode_to_block, encode_block, fallback_block
+from smalti.codec.block import Block, Fallback
+from smalti.codec.block_codec import block_without_model, decode_block, decode_to_block, encode_block
 from smalti.codec.fallback_codec import encode_fallback
 from smalti.codec.head import RAW
 from smalti.codec.latent_codec import analyse, encode_latents
@@ -123,7 +123,7 @@ def mixed_block(digits, model) -> tuple[Block, np.ndarray]:
     noise = np.random.default_rng(0).integers(0, 256, (28, 28), dtype=np.uint8)
     by_latents = encode_latents(digits[:14], np.arange(14) * 4, model, EFFORTS[1])
     (by_pixels,) = encode_pixels([digits[14:17]], np.array([0, 9, 40]), 0, model, post_filter=True)
-    by_fallback = fallback_block([encode_fallback(noise)] * 3, noise.shape)
+    by_fallback = block_without_model([Fallback(encode_fallback(noise))] * 3, noise.shape)
     block = Block.join([by_latents, by_pixels, by_fallback]).pick(np.random.default_rng(1).permutation(20))
     return block, block.x_hat
 
@@ -133,7 +133,7 @@ def test_a_block_may_hold_images_coded_in_any_way(digits, model):
     payload = encode_block(block, model)
     assert (decode_block(payload, 20, model.image_shape, model) == expected).all()
     noise = np.random.default_rng(0).integers(0, 256, (28, 28), dtype=np.uint8)
-    all_fallback = fallback_block([encode_fallback(noise)] * 2, noise.shape)
+    all_fallback = block_without_model([Fallback(encode_fallback(noise))] * 2, noise.shape)
     assert (decode_block(encode_block(all_fallback, model), 2, model.image_shape, model) == noise).all()
     assert (decode_block(bytes([RAW]) + digits.tobytes(), 20, model.image_shape, model) == digits).all()
 

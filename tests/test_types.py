@@ -8,8 +8,8 @@ from smalti.errors import SourceError
 from smalti.types import ImageSet, check_name, raise_it
 
 
-@pytest.mark.parametrize("shape", [(2, 4, 5), (2, 4, 5, 3), (2, 4, 5, 4)])
-def test_gray_rgb_and_rgba_images_are_images(shape):
+@pytest.mark.parametrize("shape", [(2, 4, 5), (2, 4, 5, 2), (2, 4, 5, 3), (2, 4, 5, 4)])
+def test_images_of_all_colour_modes_are_images(shape):
     images = ImageSet(np.zeros(shape, np.uint8), ("a", "b"), (1, "x"))
     assert images.shape == (*shape[1:], 1)[:3]
     assert (len(images), images[1:].names, images[1:].labels) == (2, ("b",), ("x",))
@@ -19,7 +19,7 @@ def test_gray_rgb_and_rgba_images_are_images(shape):
     ("shape", "kind", "message"),
     [
         ((2, 4), np.uint8, "must be uint8 of shape"),
-        ((2, 4, 5, 2), np.uint8, "must be uint8 of shape"),
+        ((2, 4, 5, 5), np.uint8, "must be uint8 of shape"),
         ((2, 4, 5, 1), np.uint16, "must be uint8 of shape"),
         ((2, 4, 5, 1, 1), np.uint8, "must be uint8 of shape"),
         ((2, 4, 5), np.uint16, "must be uint8 of shape"),

@@ -13,7 +13,8 @@ import numpy as np
 from smalti.archive.archive import CACHE_BYTES, Archive
 from smalti.archive.batches import Intake, check_size
 from smalti.archive.reader import ModelName, Place, as_model
-from smalti.archive.writer import Overhead, Packed, Packing, write_packed
+from smalti.archive.writer import Packed, Packing, overhead, write_packed
+from smalti.codec.batching import Batch
 from smalti.codec.rdo import Effort
 from smalti.container.records import ArchiveWriter
 from smalti.container.single_image import pack_single
@@ -23,9 +24,9 @@ from smalti.exchange.labels import class_names
 from smalti.exchange.recognise import refuse_image_suffix
 from smalti.exchange.sources import Images, as_source, read_labels
 from smalti.exchange.targets import write_images
-from smalti.model.bundle import DEFAULT_MODEL, decoding_bytes
+from smalti.model.bundle import DEFAULT_MODEL
 from smalti.model.model import Model
-from smalti.rate.mean import encode_parts
+from smalti.rate.mean import encode_batches
 from smalti.rate.target import DEFAULT_EFFORT, Target, as_target, check_model, effort_of
 from smalti.types import ImageSet, Label, OnBad, Pixels, Progress, Source, check_name
 from smalti.util.atomic import as_path, atomic_write
@@ -59,6 +60,7 @@ def pack(
     effort: int = DEFAULT_EFFORT,
     packing: Packing = Packing(),  # noqa: B008 - frozen
     on_bad: OnBad | None = None,
+    convert: bool = False,
     force: bool = False,
     progress: Progress | None = None,
 ) -> Packed:
@@ -69,9 +71,9 @@ def pack(
     bytes_an_image) needs all of them at once.
 
     Args:
-        source: an array or array-like (uint8, `n h w`, `n h w 3` or `n h w 4`; also a tensor of torch), a list of
-            arrays or of Pillow's images of any sizes, or paths: folders, images, idx, npz, npy, tar, zip and parquet
-            files; or open binary files of these kinds.
+        source: an array or array-like (uint8, `n h w`, `n h w 2`, `n h w 3` or `n h w 4`; also a tensor of torch), a
+            list of arrays or of Pillow's images of any sizes, or paths: folders, images, idx, npz, npy, tar, zip and
+            parquet files; or open binary files of these kinds.
         path: the file to write, whole or not at all; or a binary stream.
         model: a name, the path of a bundle, or a loaded model.
         target: the target as one object, in the place of the five arguments that follow.
@@ -87,6 +89,8 @@ def pack(
         packing: how the file is made: images of a block, whether it holds its model, whether order is kept, metadata.
         on_bad: a function that is called with the error of an image that cannot be read; if it returns, the image is
             left out. Without it, the error is raised.
+        convert: whether images of other colours, more than 8 bits a sample, floats, animations, pages and icons of
+            several sizes are converted to 8-bit sRGB or gray, image by image; `passed_over.converted` tells which.
         force: whether `path` is replaced if it exists.
         progress: a function that is called with the number of images just done, and of all (None if not known).
 
@@ -99,7 +103,7 @@ def pack(
     asked = as_target(target, Target(quality, psnr, min_psnr, bytes_an_image, most))
     hard, loaded = effort_of(effort), as_model(model)
     check_model(loaded, asked)
-    images = _annotated(source, on_bad, names, labels)
+    images = _annotated(source, on_bad, names, labels, convert=convert)
     packing = _with_classes(packing, images.label_names)
     if not isinstance(path, str | os.PathLike):
         if not hasattr(path, "write"):
@@ -123,13 +127,13 @@ def _with_classes(packing: Packing, names: tuple[str, ...]) -> Packing:
     return replace(packing, metadata={**(packing.metadata or {}), LABEL_NAMES: list(names)})
 
 
-def _annotated(source: Images, on_bad: OnBad | None, names: object, labels: object) -> Source:
+def _annotated(source: Images, on_bad: OnBad | None, names: object, labels: object, *, convert: bool) -> Source:
     """Open a source, and give its images the names and labels that the caller has for them."""
     if on_bad is not None and (names is not None or labels not in (None, False)):
         raise UsageError("names and labels are for all images in their order, so none can be skipped; leave out on_bad")
     if isinstance(labels, str | os.PathLike):
-        return annotated(as_source(source, labelled=False), names, read_labels(Path(labels)))
-    images = as_source(source, on_bad, labelled=labels is not False)
+        return annotated(as_source(source, labelled=False, convert=convert), names, read_labels(Path(labels)))
+    images = as_source(source, on_bad, labelled=labels is not False, convert=convert)
     if labels is False:
         return annotated(images.without_labels(), names, None)
     return annotated(images, names, labels)
@@ -176,7 +180,7 @@ def load(path: Place, *, model: ModelName | None = None, progress: Progress | No
     with Archive(path, model) as archive:
         _ = archive.image_shape
         x = np.concatenate([part.pixels for part in archive.parts(progress)])
-        return ImageSet(x, archive.names, archive.labels)
+        return ImageSet(x, archive.names, archive.labels, archive.profiles)
 
 
 def encode(
@@ -190,7 +194,7 @@ def encode(
     lossless: bool = False,
     effort: int = DEFAULT_EFFORT,
 ) -> bytes:
-    """Encode one image (uint8, `h w`, `h w 3` or `h w 4`; or an image of Pillow) to the bytes of a smalti file.
+    """Encode one image (uint8, `h w` or `h w c`, c 2 to 4; or one of Pillow) to the bytes of a smalti file.
 
     For many images, `pack` takes far fewer bytes. Arguments and errors are those of `pack`.
 
@@ -199,7 +203,8 @@ def encode(
     (28, 28)
     """
     file = io.BytesIO()
-    x = ImageSet(one_image(image)[None])
+    one = one_image(image)
+    x = ImageSet(one.pixels[None], profiles=None if one.profile is None else (one.profile,))
     most = _largest_error(max_error, lossless=lossless)
     asked = as_target(target, Target(quality, min_psnr=min_psnr, max_error=most))
     pack(x, file, model=model, target=asked, effort=effort)
@@ -252,10 +257,9 @@ def _write(
         if progress:
             progress(1, 1)
         return Packed(1, len(data), images.passed_over)
-    writer = ArchiveWriter.start(file, model.id)
-    number = writer.model(model.id, decoding_bytes(model) if packing.embed else None)
-    intake = Intake(images, number, packing.block_images, writer)
-    write_packed(intake, model, target, effort, packing, progress)
+    writer = ArchiveWriter.start(file)
+    intake = Intake(images, model, packing.block_images, writer)
+    write_packed(intake, target, effort, packing, progress)
     if not intake.count:
         raise SourceError("there are no images to pack; nothing is written")
     return Packed(intake.count, writer.finish(), images.passed_over)
@@ -278,10 +282,12 @@ def _chained(seen: Sequence[ImageSet], rest: Iterable[ImageSet]) -> Iterable[Ima
 
 def _single(image: ImageSet, model: Model, target: Target, effort: Effort) -> bytes:
     check_size(image.shape)
-    (block,) = encode_parts([image.pixels], model, target, effort, Overhead(model.image_shape))
+    batches, thorough = [Batch(image.pixels, model)], replace(effort, thorough=True)
+    (block,) = encode_batches(batches, target, thorough, lambda batches: overhead(batches, [0]))
     h, w, c = image.shape
     name = None if image.names is None else image.names[0]
     if name is not None:
         check_name(name)
     mode, sides = (0, None) if image.shape == model.image_shape else (c, (h, w))
-    return pack_single(model.id, mode, sides, name, block.payload, block.pixels)
+    profile = None if image.profiles is None else image.profiles[0]
+    return pack_single(model.id, mode, sides, name, block.payload, block.pixels, profile)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from smalti.errors import SourceError
 from smalti.limits import MAX_NAME_BYTES
 
-COLOURS = {1: "gray", 3: "RGB", 4: "RGBA"}
+COLOURS = {1: "gray", 2: "gray with alpha", 3: "RGB", 4: "RGBA"}
 """The names of the colour modes, by the number of channels."""
 
 _MAX_SHOWN = 40  # characters of a name in a report
@@ -49,9 +49,10 @@ class ImageSet:
         SourceError: the pixels are no array of images, or there is not one name and one label for each image.
     """
 
-    pixels: NDArray[np.uint8]  # n h w if gray, n h w 3 if RGB, n h w 4 if RGBA
+    pixels: NDArray[np.uint8]  # n h w if gray, n h w 2 if gray with alpha, n h w 3 if RGB, n h w 4 if RGBA
     names: tuple[str, ...] | None = None  # one for each image, with "/" between folders
     labels: tuple[Label, ...] | None = None  # one for each image
+    profiles: tuple[bytes | None, ...] | None = None  # the ICC profile of each image; None if no image has one
 
     def __post_init__(self) -> None:
         for what in ("names", "labels"):  # arrays and lists are accepted, too
@@ -66,7 +67,7 @@ class ImageSet:
         object.__setattr__(self, "pixels", x)
         if not x.size:
             raise SourceError(f"there are no images: the array has shape {x.shape}")
-        for what, column in (("names", self.names), ("labels", self.labels)):
+        for what, column in (("names", self.names), ("labels", self.labels), ("profiles", self.profiles)):
             if column is not None and len(column) != len(x):
                 raise SourceError(f"there are {len(column)} {what} for {len(x)} images; give one to each, or none")
 
@@ -74,6 +75,10 @@ class ImageSet:
     def shape(self) -> Shape:
         """Return the shape of each image: h w c."""
         return shape_of(self.pixels)
+
+    def profile(self, i: int) -> bytes | None:
+        """Return the ICC profile of an image; None if it has none."""
+        return None if self.profiles is None else self.profiles[i]
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -88,6 +93,7 @@ class ImageSet:
             self.pixels[rows],
             None if self.names is None else self.names[rows],
             None if self.labels is None else self.labels[rows],
+            None if self.profiles is None else self.profiles[rows],
         )
 
 
@@ -128,7 +134,7 @@ def not_images(x: NDArray[Any], given: object, *, single: bool = False) -> Sourc
         given: what it was made of, whose type is named.
         single: whether one image is meant.
     """
-    shapes = "h w, h w 3 or h w 4" if single else "n h w, n h w 3 or n h w 4"
+    shapes = "h w, h w 2, h w 3 or h w 4" if single else "n h w, n h w 2, n h w 3 or n h w 4"
     kind = type(given)
     came = "" if kind is np.ndarray else f" (a {kind.__module__.partition('.')[0]}.{kind.__name__})"
     what = "an image" if single else "images"
@@ -172,39 +178,79 @@ def _as_column(column: Any, what: str) -> tuple[Any, ...]:
 
 
 class Reason(NamedTuple):
-    """Why a file is passed over: what it is, in words, one and many of them."""
+    """Why a file is passed over, or what of it was converted: in words, of one and of many."""
 
     one: str
     many: str
 
 
 @dataclass(eq=False)
-class PassedOver:
-    """What readers passed over, by reason, and what else they have to say; they fill it while images are taken."""
+class Tally:
+    """How many files or images something was done to, by reason, with an example of each reason."""
 
-    parts: tuple["PassedOver", ...] = ()  # of the sources that a source is made of
-    counts: dict[Reason, int] = field(default_factory=dict)  # without those of `parts`
+    counts: dict[Reason, int] = field(default_factory=dict)
     examples: dict[Reason, str] = field(default_factory=dict)  # the name of the first, by reason
-    notes: list[str] = field(default_factory=list)  # sentences
 
     def note(self, reason: Reason, name: str, n: int = 1) -> None:
-        """Count `n` files (or images) that are passed over; `name` is one of them."""
+        """Count `n` files or images; `name` is one of them."""
         self.counts[reason] = self.counts.get(reason, 0) + n
         self.examples.setdefault(reason, name)
 
+    def add(self, other: "Tally") -> None:
+        """Count what another tally counted."""
+        for reason, n in other.counts.items():
+            self.note(reason, other.examples[reason], n)
+
     def clear(self) -> None:
-        """Forget everything but `parts`, as a reader does that starts again."""
+        """Forget everything."""
         self.counts.clear()
         self.examples.clear()
+
+    def __str__(self) -> str:
+        """Return all reasons as one line; "" if there are none."""
+        words = (f"{n} {r.one if n == 1 else r.many} ({_few(self.examples[r], n)})" for r, n in self.counts.items())
+        return ", ".join(words)
+
+
+@dataclass(eq=False)
+class PassedOver:
+    """What readers passed over and what they converted, by reason, and what else they have to say.
+
+    They fill it while images are taken.
+    """
+
+    parts: tuple["PassedOver", ...] = ()  # of the sources that a source is made of
+    files: Tally = field(default_factory=Tally)  # what was passed over, without that of `parts`
+    notes: list[str] = field(default_factory=list)  # sentences
+    conversions: Tally = field(default_factory=Tally)  # what was converted, without that of `parts`
+
+    @property
+    def counts(self) -> dict[Reason, int]:
+        """Return how many files or images were passed over, by reason, without those of `parts`."""
+        return self.files.counts
+
+    @property
+    def examples(self) -> dict[Reason, str]:
+        """Return the name of the first file that was passed over, by reason."""
+        return self.files.examples
+
+    def note(self, reason: Reason, name: str, n: int = 1) -> None:
+        """Count `n` files (or images) that are passed over; `name` is one of them."""
+        self.files.note(reason, name, n)
+
+    def clear(self) -> None:
+        """Forget everything but `parts`, as a reader does that starts again."""
+        self.files.clear()
         self.notes.clear()
+        self.conversions.clear()
 
     def total(self) -> "PassedOver":
         """Return one report of this and all `parts`."""
         whole = PassedOver()
         for report in (*(part.total() for part in self.parts), self):
-            for reason, n in report.counts.items():
-                whole.note(reason, report.examples[reason], n)
+            whole.files.add(report.files)
             whole.notes += report.notes
+            whole.conversions.add(report.conversions)
         return whole
 
     def __str__(self) -> str:
@@ -216,9 +262,12 @@ class PassedOver:
         >>> print(report)
         1 file that is no image (notes.txt), 3 hidden files (.a.png, ...)
         """
-        whole = self.total()
-        words = (f"{n} {r.one if n == 1 else r.many} ({_few(whole.examples[r], n)})" for r, n in whole.counts.items())
-        return ", ".join(words)
+        return str(self.total().files)
+
+    @property
+    def converted(self) -> str:
+        """Return what was converted as one line; "" if that is nothing."""
+        return str(self.total().conversions)
 
 
 def _few(name: str, n: int) -> str:
@@ -235,17 +284,17 @@ class Source:
     total: int | None  # the number of images, if it is known before all are read
     named: bool
     labelled: bool
-    passed_over: PassedOver = field(default_factory=PassedOver)  # complete once all parts were taken
+    passed_over: PassedOver = field(default_factory=PassedOver)  # and converted; complete once all parts were taken
     label_names: tuple[str, ...] = ()  # the names of the classes that labels number, if the source has them
 
     def nameless(self) -> "Source":
         """Return the same images without their names."""
-        parts = (ImageSet(part.pixels, None, part.labels) for part in self.parts)
+        parts = (replace(part, names=None) for part in self.parts)
         return replace(self, parts=parts, named=False)
 
     def without_labels(self) -> "Source":
         """Return the same images without their labels."""
-        parts = (ImageSet(part.pixels, part.names) for part in self.parts)
+        parts = (replace(part, labels=None) for part in self.parts)
         return replace(self, parts=parts, labelled=False, label_names=())
 
 

@@ -61,6 +61,10 @@ def source(path: Path) -> object:
     return sum(len(part) for part in open_source(path).parts)
 
 
+def convert(path: Path) -> object:
+    return sum(len(part) for part in open_source(path, convert=True).parts)
+
+
 def attack(work: Callable[[Path], object], error: str, words: str = "", name: str = "x.smalti"):
     """Register what a function makes: bytes (to be a file of that name), or the path of what it has made itself."""
 

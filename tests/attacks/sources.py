@@ -9,7 +9,7 @@ import zlib
 
 import numpy as np
 from attacks import build
-from attacks.attack import attack, source
+from attacks.attack import attack, convert, source
 
 # Sources
 
@@ -184,12 +184,64 @@ def gif_of_many_frames():
     return file.getvalue()
 
 
-@attack(source, "SourceError", "in all sizes of an icon|damaged|too large", "x.ico")
+@attack(convert, "SourceError", "in all sizes of an icon", "x.ico")
 def icon_of_one_image_65535_times():
     """An icon whose 65535 sizes are one image of 256x256."""
     image = png_of(256, 256)
     at = 6 + 16 * 65535
     return struct.pack("<3H", 0, 1, 65535) + struct.pack("<4B2H2I", 0, 0, 0, 0, 1, 32, len(image), at) * 65535 + image
+
+
+@attack(convert, "SourceError", "in all frames of an animation", "x.png")
+def animation_of_frames_of_8_mib():
+    """An animation of 9 frames of 4096x2048, all of them black, in 80 kB."""
+    from PIL import Image
+
+    file = io.BytesIO()
+    frames = [Image.new("RGBA", (4096, 2048), (0, 0, 0, i)) for i in range(2)]
+    frames[0].save(file, "PNG", save_all=True, append_images=[frames[i % 2] for i in range(1, 9)])
+    return file.getvalue()
+
+
+@attack(convert, "", "", "x.gif")
+def animation_of_frames_of_1_mib():
+    """An animation of 32 frames of 1024x1024, the most pixels that are taken, of which one is not gray."""
+    from PIL import Image
+
+    file = io.BytesIO()
+    frames = [Image.new("RGB", (1024, 1024), (i, i, i)) for i in range(32)]
+    frames[7].putpixel((3, 3), (255, 0, 0))
+    frames[0].save(file, "GIF", save_all=True, append_images=frames[1:])
+    return file.getvalue()
+
+
+@attack(convert, "", "", "x.tif")
+def pages_in_a_circle():
+    """A TIFF file whose second page says that the first one follows."""
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.new("L", (4, 4)).save(file, "TIFF", save_all=True, append_images=[Image.new("L", (4, 4))])
+    data = bytearray(file.getvalue())
+    (first,) = struct.unpack_from("<I", data, 4)
+    (entries,) = struct.unpack_from("<H", data, first)
+    (second,) = struct.unpack_from("<I", data, first + 2 + 12 * entries)
+    (entries,) = struct.unpack_from("<H", data, second)
+    struct.pack_into("<I", data, second + 2 + 12 * entries, first)
+    return bytes(data)
+
+
+@attack(convert, "", "", "x.jpg")
+def profile_of_garbage():
+    """A CMYK image whose ICC profile is 8 MB of garbage behind a right header."""
+    from PIL import Image
+
+    from odd_images import cmyk_profile
+
+    file, profile = io.BytesIO(), cmyk_profile()
+    garbage = np.random.default_rng(0).bytes(8_000_000)
+    Image.new("CMYK", (9, 9)).save(file, "JPEG", icc_profile=profile[:500] + garbage)
+    return file.getvalue()
 
 
 @attack(source, "SourceError", "holds no images|damaged", "x.tar.xz")

@@ -25,6 +25,7 @@ from smalti.container.annotation_codec import (
 )
 from smalti.container.format import MAX_SECTION_IMAGES
 from smalti.container.recovery_scan import scan
+from smalti.errors import SourceError
 from smalti.exchange.formats.image_files import png_bytes
 from smalti.exchange.sources import open_source
 from smalti.model.bundle import parse_bundle
@@ -118,8 +119,10 @@ def sources(data: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "x" + SUFFIXES[data[0] % len(SUFFIXES)])
         path.write_bytes(data[1:])
-        for part in open_source(path, on_bad=lambda _: None).parts:
-            assert len(part)
+        for convert in (True, False):
+            with contextlib.suppress(SourceError) if convert else contextlib.nullcontext():
+                for part in open_source(path, on_bad=lambda _: None, convert=convert).parts:
+                    assert len(part)
 
 
 def guarded(work):

@@ -97,7 +97,7 @@ def resealed(change) -> bytes:
         (lambda i: {"models": (fmt.ModelEntry(ID, 1 << 62),)}, "outside of the file"),
         (lambda i: {"kinds": (i.kinds[0], i.kinds[0])}, "are the same"),
         (lambda i: {"kinds": (i.kinds[0], i.kinds[1]._replace(model=7))}, "a model that does not exist"),
-        (lambda i: {"kinds": (i.kinds[0], i.kinds[1]._replace(mode=2))}, "impossible image shape"),
+        (lambda i: {"kinds": (i.kinds[0], i.kinds[1]._replace(mode=5))}, "impossible image shape"),
         (lambda i: {"kinds": (i.kinds[0]._replace(height=65535, width=65535), i.kinds[1])}, "impossible image shape"),
         (lambda i: {"kinds": i.kinds[:1]}, "a kind that does not exist"),
         (lambda i: {"blocks": (i.blocks[0]._replace(images=0), *i.blocks[1:])}, "number of images"),

@@ -16,6 +16,7 @@ from PIL import Image
 from smalti.errors import UsageError
 from smalti.exchange.names import unsafe_name
 from smalti.exchange.parts import PART_IMAGES, PART_SAMPLES
+from smalti.exchange.recognise import is_hidden
 from smalti.exchange.sources import open_source, read_images
 from smalti.exchange.targets import png_bytes, write_images
 from smalti.types import About, ImageSet, Label
@@ -58,6 +59,7 @@ names = (
     st.lists(safe.filter(lambda part: not unsafe_name(part + ".png", strict=True)), min_size=1, max_size=3)
     .map(lambda parts: "/".join(parts) + ".png")
     .filter(lambda name: not unsafe_name(name, strict=True) and not unsafe_name(name[:-4], strict=True))
+    .filter(lambda name: not is_hidden(name))  # readers pass hidden files over
 )
 shapes = st.tuples(st.integers(1, 4), st.integers(1, 4), st.sampled_from([1, 3, 4]))
 

@@ -232,7 +232,7 @@ def test_a_report_is_one_short_line():
 
 def test_names_of_icons_unpack_as_they_are(tmp_path):
     Image.fromarray(np.zeros((32, 32, 4), np.uint8)).save(tmp_path / "a.ico", sizes=[(16, 16), (32, 32)])
-    smalti.pack(tmp_path / "a.ico", tmp_path / "a.smalti", max_error=0)
+    smalti.pack(tmp_path / "a.ico", tmp_path / "a.smalti", max_error=0, convert=True)
     smalti.unpack(tmp_path / "a.smalti", tmp_path / "out")
     assert sorted(path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.png")) == [
         "a.ico/16x16.png",

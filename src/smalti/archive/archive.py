@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Read a smalti file as a sequence of images that are decoded when they are asked for."""
 
+import itertools
 import operator
 import os
 import threading
@@ -13,7 +14,7 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from smalti.archive.reader import Contents, ModelName, Place
+from smalti.archive.reader import Contents, Images, ModelName, Place
 from smalti.entropy.frequencies import Ints, by_value
 from smalti.errors import UsageError
 from smalti.types import About, ImageSet, Label, Pixels, Progress, Shape, describe
@@ -31,7 +32,7 @@ class Archive:
     """The images of a smalti file, decoded on demand, a block at a time; blocks that were used last are kept.
 
     It behaves as a sequence. Threads may share it; it can be pickled, and used in forks. Images are uint8, `h w`,
-    `h w 3` or `h w 4`.
+    `h w 2`, `h w 3` or `h w 4`.
 
     >>> import smalti
     >>> from smalti.demo.samples import draw_digits
@@ -69,6 +70,11 @@ class Archive:
         return self._contents.labels()
 
     @once
+    def profiles(self) -> tuple[bytes | None, ...] | None:
+        """The ICC profile of each image (None: it has none); None if no image has one."""
+        return self._contents.profiles()
+
+    @once
     def metadata(self) -> dict[str, Any]:
         """The metadata of the file, as they were given when it was packed."""
         return self._contents.metadata()
@@ -87,10 +93,10 @@ class Archive:
             raise UsageError(f"{self._contents.storage.where} holds no image named {name!r}")
         return self._by_name[name]
 
-    @property
+    @once
     def shapes(self) -> frozenset[Shape]:
         """The shapes (h w c) that images of the file have."""
-        return frozenset(kind.shape for kind in self._contents.index.kinds)
+        return self._contents.shapes()
 
     @property
     def image_shape(self) -> Shape:
@@ -146,21 +152,18 @@ class Archive:
             start = rows.stop
             names = None if self.names is None else self.names[rows]
             labels = None if self.labels is None else self.labels[rows]
-            yield ImageSet(pixels, names, labels)
+            profiles = None if self.profiles is None else self.profiles[rows]
+            yield ImageSet(pixels, names, labels, profiles)
             if progress:
                 progress(len(pixels), len(self))
 
     def _every(self) -> Iterator[Pixels]:
         if self._places is None:
-            yield from (pixels for _, pixels in self._contents.decode(range(len(self._contents.index.blocks))))
+            for _, images in self._contents.decode(range(len(self._contents.index.blocks))):
+                yield from _runs(images) if isinstance(images, list) else [images]
             return
         for start in range(0, len(self), CHUNK_IMAGES):
-            images = self._gathered(np.arange(start, min(start + CHUNK_IMAGES, len(self))))
-            first = 0
-            for i in range(1, len(images) + 1):
-                if i == len(images) or images[i].shape != images[first].shape:
-                    yield np.stack(images[first:i])
-                    first = i
+            yield from _runs(self._gathered(np.arange(start, min(start + CHUNK_IMAGES, len(self)))))
 
     def rows(self, wanted: Sequence[Any] | NDArray[Any]) -> Ints:
         """Return numbers of images from 0 on, for numbers that may be negative (from the end) or for a mask.
@@ -191,7 +194,8 @@ class Archive:
         blocks, offsets = self.places(rows)
         found: Pixels | None = None
         where = dict(by_value(blocks))
-        for block, pixels in self._blocks(list(where)):
+        for block, images in self._blocks(list(where)):
+            pixels = np.stack(images) if isinstance(images, list) else images
             if found is None:
                 found = np.empty((len(rows), *pixels.shape[1:]), np.uint8)
             places = where[block]
@@ -239,10 +243,10 @@ class Archive:
         blocks, offsets = self.places(np.array([i]))
         return int(blocks[0]), int(offsets[0])
 
-    def _block(self, block: int) -> Pixels:
+    def _block(self, block: int) -> Images:
         return next(self._blocks([block]))[1]
 
-    def _blocks(self, blocks: Iterable[int]) -> Iterator[tuple[int, Pixels]]:
+    def _blocks(self, blocks: Iterable[int]) -> Iterator[tuple[int, Images]]:
         """Yield decoded blocks, not in order: first those that are kept."""
         missing = []
         for block in blocks:
@@ -285,10 +289,10 @@ class _Cache:
 
     def _clear(self) -> None:
         self._pid, self._lock = os.getpid(), threading.Lock()
-        self._kept: OrderedDict[int, Pixels] = OrderedDict()
+        self._kept: OrderedDict[int, Images] = OrderedDict()
         self._bytes = 0
 
-    def get(self, block: int) -> Pixels | None:
+    def get(self, block: int) -> Images | None:
         if self._pid != os.getpid():  # another thread may have held the lock when this process was forked
             self._clear()
         with self._lock:
@@ -296,11 +300,21 @@ class _Cache:
                 self._kept.move_to_end(block)
             return self._kept.get(block)
 
-    def put(self, block: int, pixels: Pixels) -> None:
+    def put(self, block: int, pixels: Images) -> None:
         with self._lock:
             if block not in self._kept:
                 self._kept[block] = pixels
-                self._bytes += pixels.nbytes
+                self._bytes += _bytes_of(pixels)
             while self._bytes > self.room and len(self._kept) > 1:
                 _, old = self._kept.popitem(last=False)
-                self._bytes -= old.nbytes
+                self._bytes -= _bytes_of(old)
+
+
+def _bytes_of(images: Images) -> int:
+    return sum(image.nbytes for image in images) if isinstance(images, list) else images.nbytes
+
+
+def _runs(images: Sequence[Pixels]) -> Iterator[Pixels]:
+    """Yield single images as arrays, neighbours of one shape together."""
+    for _, some in itertools.groupby(images, lambda image: image.shape):
+        yield np.stack(list(some))

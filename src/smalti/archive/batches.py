@@ -1,55 +1,73 @@
 # SPDX-License-Identifier: MIT
-"""Gather the images to pack into batches of one size, and keep their names and labels."""
+"""Gather the images to pack into batches of one size and model, and keep their names, labels and profiles.
 
+Images of one shape that fill a block, or a quarter of one, become a block of their own. What is left of all shapes goes
+into mixed blocks, in the order of the images.
+"""
+
+import itertools
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from smalti.codec.batching import alike, block_images
+from smalti.codec.batching import BLOCK_SAMPLES, Batch, alike, block_images
 from smalti.container.annotations import MOST_WEIGHT, check_label, weight, write_sections
-from smalti.container.format import MAX_BLOCK_SAMPLES, MAX_SECTION_IMAGES, Kind
+from smalti.container.format import MAX_SECTION_IMAGES
 from smalti.container.records import ArchiveWriter
 from smalti.errors import SourceError
-from smalti.limits import MAX_SIDE
+from smalti.limits import MAX_IMAGE_SAMPLES, MAX_SIDE
+from smalti.model.model import Model
 from smalti.types import ImageSet, Label, Pixels, Shape, Source, check_name, describe
 
 PENDING_SAMPLES = 1 << 24
 """The most samples of images that wait for others of their size."""
 PIECE_IMAGES = 4096
 """The most images of a part of the source that are taken at a time."""
+OWN_BLOCK = 4
+"""Images that are left over get a block of their own if they fill at least one part in OWN_BLOCK of it."""
+UNKNOWN = -1
+"""The value in the place of a kind that is not known yet."""
+
+Waiting = dict[Shape, list[tuple[Pixels, list[int]]]]
+"""Images that wait for others of their shape, with their places in the source."""
 
 
 @dataclass
 class Intake:
-    """The images of a source on their way into a file, in batches of one size; their annotations wait here.
+    """The images of a source on their way into a file, in batches; their annotations wait here.
 
-    Raises (while parts are taken):
+    Raises (while batches are taken):
         SourceError: a name is there twice, labels are of several kinds, or an image is too large.
     """
 
     source: Source
-    model: int  # number of the model in the file
+    model: Model
     most: int  # the most images of a block
     writer: ArchiveWriter
+    mixed: bool = True  # whether images of several shapes may share a block
     seen: set[str] = field(default_factory=set)  # names of images that are there already
     label_kind: type | None = None
     names: list[str] = field(default_factory=list)
     labels: list[Label] = field(default_factory=list)
-    kinds: list[int] = field(default_factory=list)
-    weight: int = 0  # of names and labels that wait to be written
+    profiles: list[bytes | None] = field(default_factory=list)
+    kinds: list[int] = field(default_factory=list)  # of all images whose annotations wait, or UNKNOWN
+    weight: int = 0  # of names, labels and profiles that wait to be written
     count: int = 0
     places: deque[list[int]] = field(
         default_factory=deque
-    )  # of each batch that `parts` gave: the places of its images in the source
+    )  # of each batch that `batches` gave: the places of its images in the source
+    shared: deque[int] = field(
+        default_factory=deque
+    )  # of each such batch: the batches of its mixed block from it on; 0: it is a block of its own
 
-    def parts(self) -> Iterator[Pixels]:
-        """Yield all images in batches, one for each block."""
-        pending: dict[Shape, list[tuple[Pixels, list[int]]]] = {}
+    def batches(self) -> Iterator[Batch]:
+        """Yield all images in batches: each is a block, or a part of a mixed one."""
+        pending: Waiting = {}
         waiting = 0  # samples
         for some in self._pieces():
-            self._take(some, Kind(self.model, some.shape[2], *some.shape[:2]))
+            self._take(some)
             alike_in_shape = pending.setdefault(some.shape, [])
             alike_in_shape.append((some.pixels, list(range(self.count - len(some), self.count))))
             waiting += some.pixels.size
@@ -65,10 +83,39 @@ class Intake:
                     pending[some.shape] = [(x[whole:], places[whole:])]
         yield from self._rest(pending)
 
-    def _rest(self, pending: dict[Shape, list[tuple[Pixels, list[int]]]]) -> Iterator[Pixels]:
+    def _rest(self, pending: Waiting) -> Iterator[Batch]:
         """Yield all that waits; batches that can be coded at the same time follow each other."""
-        for shape in sorted(pending, key=alike):
+        counts = {shape: sum(len(x) for x, _ in some) for shape, some in pending.items()}
+        few = {shape for shape, n in counts.items() if OWN_BLOCK * n < block_images(shape, self.most)}
+        if len(few) < 2 or not self.mixed:
+            few = set()
+        for shape in sorted(pending.keys() - few, key=alike):
             yield from self._cut(pending.pop(shape), shape)
+        left = [pair for shape in few for some, places in pending[shape] for pair in zip(places, some, strict=True)]
+        for block in self._blocks(sorted(left, key=lambda pair: pair[0])):
+            yield from self._parts(block)
+
+    def _blocks(self, singles: Sequence[tuple[int, Pixels]]) -> Iterator[list[tuple[int, Pixels]]]:
+        """Yield single images in the lists that mixed blocks hold."""
+        block, samples = list[tuple[int, Pixels]](), 0
+        for place, x in singles:
+            if block and (len(block) == self.most or samples + x.size > BLOCK_SAMPLES):
+                yield block
+                block, samples = [], 0
+            block.append((place, x))
+            samples += x.size
+        if block:
+            yield block
+
+    def _parts(self, block: Sequence[tuple[int, Pixels]]) -> Iterator[Batch]:
+        """Yield the parts of a mixed block."""
+        by_shape: dict[Shape, list[tuple[int, Pixels]]] = {}
+        for place, x in block:
+            by_shape.setdefault((*x.shape, 1)[:3], []).append((place, x))
+        for i, shape in enumerate(sorted(by_shape, key=alike)):
+            self.places.append([place for place, _ in by_shape[shape]])
+            self.shared.append(len(by_shape) - i)
+            yield Batch(np.stack([x for _, x in by_shape[shape]]), self.model)
 
     def _pieces(self) -> Iterator[ImageSet]:
         """Yield the parts of the source, large ones in pieces."""
@@ -82,17 +129,20 @@ class Intake:
             return some[0]
         return np.concatenate([x for x, _ in some]), [place for _, places in some for place in places]
 
-    def _cut(self, some: Sequence[tuple[Pixels, list[int]]], shape: Shape) -> Iterator[Pixels]:
+    def _cut(self, some: Sequence[tuple[Pixels, list[int]]], shape: Shape) -> Iterator[Batch]:
         """Yield images of one shape in batches."""
         (x, places), block = self._joined(some), block_images(shape, self.most)
         for i in range(0, len(x), block):
             self.places.append(places[i : i + block])
-            yield x[i : i + block]
+            self.shared.append(0)
+            yield Batch(x[i : i + block], self.model)
 
-    def _take(self, some: ImageSet, kind: Kind) -> None:
+    def _take(self, some: ImageSet) -> None:
         check_size(some.shape)
         self.count += len(some)
-        self.kinds += [self.writer.kind(kind)] * len(some)
+        self.kinds += [UNKNOWN] * len(some)
+        self.profiles += some.profiles or [None] * len(some)
+        self.weight += sum(len(profile) for profile, _ in itertools.groupby(some.profiles or ()) if profile)
         if self.source.named:
             for name in some.names or ():
                 if name in self.seen:
@@ -110,12 +160,22 @@ class Intake:
                 self.weight += weight(None, label)
             self.labels += some.labels or ()
 
+    def note(self, places: Sequence[int], kind: int) -> None:
+        """Note the kind (by its number) of the block in which the images at some places of the source are."""
+        written = self.count - len(self.kinds)
+        for place in places:
+            self.kinds[place - written] = kind
+
     def flush(self, *, end: bool = False) -> None:
         """Write the annotations that wait, if they fill sections, or if it is the end."""
-        if self.kinds and (end or len(self.kinds) >= MAX_SECTION_IMAGES or self.weight >= MOST_WEIGHT // 2):
-            names, labels = (self.names or None), (self.labels or None)
-            write_sections(self.writer, self.kinds, names, labels)
-            self.kinds, self.names, self.labels, self.weight = [], [], [], 0
+        if not end and len(self.kinds) < MAX_SECTION_IMAGES and self.weight < MOST_WEIGHT // 2:
+            return
+        ready = next((i for i, kind in enumerate(self.kinds) if kind == UNKNOWN), len(self.kinds))
+        if ready and (end or ready >= len(self.kinds) // 2):
+            names, labels = self.names[:ready] or None, self.labels[:ready] or None
+            write_sections(self.writer, self.kinds[:ready], names, labels, self.profiles[:ready])
+            del self.kinds[:ready], self.names[:ready], self.labels[:ready], self.profiles[:ready]
+            self.weight = self.weight if self.kinds else 0
 
 
 def check_size(shape: Shape) -> None:
@@ -125,5 +185,10 @@ def check_size(shape: Shape) -> None:
         SourceError: such images are too large.
     """
     h, w, c = shape
-    if max(h, w) > MAX_SIDE or h * w * c > MAX_BLOCK_SAMPLES:
-        raise SourceError(f"an image is {describe(shape)}, more than a file can hold; cut it into tiles")
+    if max(h, w) > MAX_SIDE:
+        raise SourceError(f"an image is {describe(shape)}, and no side may exceed {MAX_SIDE} pixels; cut it into tiles")
+    if h * w * c > MAX_IMAGE_SAMPLES:
+        raise SourceError(
+            f"an image is {describe(shape)}, more than a file can hold: {MAX_IMAGE_SAMPLES} samples (height x width x"
+            " channels, 4096x4096 gray); cut it into tiles"
+        )

@@ -16,22 +16,21 @@ from numpy.typing import NDArray
 
 from smalti.archive.archive import Archive
 from smalti.archive.batches import Intake
-from smalti.archive.reader import Contents, ModelName, Place, as_model
+from smalti.archive.reader import Contents, ModelName, Place, as_model, parts_of, pixels_hash
 from smalti.archive.writer import Packed, Packing, write_packed
 from smalti.codec.block_codec import encode_block
 from smalti.codec.rdo import Effort
 from smalti.container.annotations import write_metadata, write_sections
 from smalti.container.append import alone, grow
+from smalti.container.mixed_payload import Part, with_models
 from smalti.container.records import ArchiveWriter
 from smalti.entropy.frequencies import Ints, by_value
 from smalti.errors import ModelError, SourceError, UsageError
 from smalti.exchange.sources import Images, as_source
-from smalti.model.bundle import decoding_bytes
 from smalti.model.model import Model
 from smalti.rate.target import DEFAULT_EFFORT, Target, as_target, check_model, effort_of
 from smalti.types import Label, OnBad, Progress, Source
 from smalti.util.atomic import as_path, atomic_write
-from smalti.util.binary import hash64
 
 
 def append(
@@ -46,6 +45,7 @@ def append(
     effort: int = DEFAULT_EFFORT,
     packing: Packing = Packing(),  # noqa: B008 - frozen
     on_bad: OnBad | None = None,
+    convert: bool = False,
     progress: Progress | None = None,
 ) -> Packed:
     """Add images to the smalti file `path`, behind those that are there. Targets are given as in `pack`.
@@ -56,6 +56,7 @@ def append(
         model: the model to code with; the file's first one if none is given.
         target: the target as one object, in the place of quality, min_psnr and max_error.
         packing: as in `pack`; a new model is put into a file that holds its other models, too.
+        convert: as in `pack`.
 
     Raises:
         SourceError: the images cannot be read, or only they, or only those of the file, have names or labels.
@@ -74,7 +75,11 @@ def append(
         check_model(loaded, asked)
         whole = all(entry.offset for entry in archive.contents.index.models)  # a file that needs no other stays so
         packing = replace(packing, embed=packing.embed or whole)
-        images, named, labelled = as_source(source, on_bad), archive.names is not None, archive.labels is not None
+        images, named, labelled = (
+            as_source(source, on_bad, convert=convert),
+            archive.names is not None,
+            archive.labels is not None,
+        )
         for what, has, wanted in (("names", images.named, named), ("labels", images.labelled, labelled)):
             if has != wanted:
                 raise SourceError(
@@ -88,7 +93,7 @@ def append(
             return Packed(added, writer.at)
         with alone(place, reader.storage), atomic_write(place, force=True) as file:  # it has no room for more
             writer = ArchiveWriter.start(file, archive.contents.index.models[0].id)
-            write_sections(writer, _copy(writer, archive, range(1)), archive.names, None)
+            write_sections(writer, _copy(writer, archive, range(1)), archive.names, None, archive.profiles)
             added = _add(writer, archive, images, loaded, asked, hard, packing, progress)
             return Packed(added, writer.finish())
 
@@ -111,11 +116,10 @@ def _add(
     packing: Packing,
     progress: Progress | None,
 ) -> int:
-    number = writer.model(model.id, decoding_bytes(model) if packing.embed else None)
-    intake = Intake(images, number, packing.block_images, writer, seen=set(archive.names or ()))
+    intake = Intake(images, model, packing.block_images, writer, seen=set(archive.names or ()))
     if archive.labels:
         intake.label_kind = type(archive.labels[0])
-    write_packed(intake, model, target, effort, packing, progress)
+    write_packed(intake, target, effort, packing, progress)
     if not intake.count:
         raise SourceError("there are no images to append; the file is as it was")
     return intake.count
@@ -150,12 +154,13 @@ def merge(
         total = sum(map(len, archives))
         with atomic_write(as_path(output), force=force) as file:
             writer = ArchiveWriter.start(file, archives[0].contents.index.models[0].id)
-            kinds, metadata = list[int](), dict[str, Any]()
+            kinds, profiles, metadata = list[int](), list[bytes | None](), dict[str, Any]()
             for archive in archives:
                 kinds += _copy(writer, archive, range(len(archive)), lambda n: progress(n, total) if progress else None)
+                profiles += archive.profiles or [None] * len(archive)
                 metadata |= archive.metadata
             of_names, of_labels = _joined(archives, "names", names), _joined(archives, "labels", labels)
-            write_sections(writer, kinds, of_names, of_labels)
+            write_sections(writer, kinds, of_names, of_labels, profiles)
             write_metadata(writer, metadata or None)
             return Packed(total, writer.finish())
 
@@ -208,7 +213,8 @@ def select(
             kinds = _copy(writer, archive, wanted, lambda n: progress(n, len(wanted)) if progress else None)
             of_names = [archive.names[i] for i in wanted] if names and archive.names is not None else None
             of_labels = [archive.labels[i] for i in wanted] if labels and archive.labels is not None else None
-            write_sections(writer, kinds, of_names, of_labels)
+            of_profiles = None if archive.profiles is None else [archive.profiles[i] for i in wanted]
+            write_sections(writer, kinds, of_names, of_labels, of_profiles)
             write_metadata(writer, archive.metadata or None)
             return Packed(len(wanted), writer.finish())
 
@@ -253,19 +259,37 @@ def _copy(
     for block, mine in by_value(blocks):
         number = contents.index.blocks[block].kind
         kind = contents.index.kinds[number]
-        payload, pixels = _some(contents, block, np.sort(offsets[mine]))
-        kind = kind._replace(model=models[kind.model])
-        kinds[number] = writer.kind(kind)
-        writer.block(kind, len(mine), pixels, payload)
+        head, payload = contents.reader.block(block, contents.record(block))
+        inside, new_kind = np.sort(offsets[mine]), kind if kind.mixed else kind._replace(model=models[kind.model])
+        if len(inside) == head.images and head.pixels:
+            payload = with_models(payload, head.images, models.__getitem__) if kind.mixed else payload
+            writer.block(new_kind, len(inside), head.pixels, payload)
+            writer.note_shapes(part.kind.shape for part in parts_of(head, payload) if kind.mixed)
+        elif kind.mixed:
+            writer.mixed_block(
+                [
+                    (replace(part, kind=part.kind._replace(model=models[part.kind.model])), pixels)
+                    for part, pixels in _some(contents, block, inside)
+                ]
+            )
+        else:
+            ((part, pixels),) = _some(contents, block, inside)
+            writer.block(new_kind, len(inside), pixels, part.payload)
+        kinds[number] = writer.kind(new_kind)
         done(len(mine))
     return [kinds[contents.index.blocks[block].kind] for block in blocks.tolist()]
 
 
-def _some(contents: Contents, block: int, rows: Ints) -> tuple[bytes, bytes]:
-    """Return the payload of some images of a block, and the hash of their pixels."""
-    head, payload = contents.reader.block(block, contents.record(block))
-    if len(rows) == head.images and head.pixels:
-        return payload, head.pixels
-    found = contents.decode_to_block(block).pick(rows)
-    digest = hash64(np.ascontiguousarray(found.x_hat).data)
-    return payload if len(rows) == head.images else encode_block(found, contents.model(head.kind.model)), digest
+def _some(contents: Contents, block: int, rows: Ints) -> list[tuple[Part, bytes]]:
+    """Return some images of a block, as parts with the hashes of their pixels."""
+    found = []
+    for part, coded in contents.decode_to_blocks(block):
+        places = np.array(part.rows)
+        wanted = np.flatnonzero(np.isin(places, rows))
+        if len(wanted):
+            picked = coded.pick(wanted)
+            whole = len(wanted) == len(places)
+            payload = part.payload if whole else encode_block(picked, contents.model(part.kind.model))
+            now = tuple(np.searchsorted(rows, places[wanted]).tolist())
+            found.append((Part(part.kind, now, payload), pixels_hash(picked.x_hat)))
+    return found

@@ -3,7 +3,7 @@
 
 from typing import Any
 
-from smalti.archive.reader import Contents, Place
+from smalti.archive.reader import Contents, Place, parts_of
 from smalti.codec.head import describe_payload
 from smalti.container.format import LABELS, NAMES
 from smalti.errors import UnknownModelError
@@ -24,7 +24,7 @@ def describe_file(place: Place) -> dict[str, Any]:
     try:
         reader, index = contents.reader, contents.index
         count = reader.count
-        shapes = [describe(kind.shape) for kind in index.kinds]
+        shapes = [describe(shape) for shape in sorted(contents.shapes())]
         return {
             "images": count,
             "size": "; ".join(shapes[:SHOWN_KINDS]) + (f"; {len(shapes)} in all" if len(shapes) > SHOWN_KINDS else ""),
@@ -34,7 +34,7 @@ def describe_file(place: Place) -> dict[str, Any]:
             "models": [_model(entry.id, entry.offset > 0) for entry in index.models],
             "blocks": len(index.blocks),
             "images_a_block": max((block.images for block in index.blocks), default=0),
-            "first_block": describe_payload(contents.payload(0), index.blocks[0].images) if count else None,
+            "first_block": _first_block(contents) if count else None,
             "carried_blocks": sum(not block.offset for block in index.blocks),
             "named": reader.has(NAMES),
             "labelled": reader.has(LABELS),
@@ -43,6 +43,13 @@ def describe_file(place: Place) -> dict[str, Any]:
         }
     finally:
         contents.storage.close()
+
+
+def _first_block(contents: Contents) -> str:
+    """Say in words how the images of the first block are coded."""
+    parts = parts_of(*contents.reader.block(0, contents.record(0)))
+    ways = dict.fromkeys(describe_payload(part.payload, len(part.rows)) for part in parts)
+    return "; ".join(ways) + (f" ({len(parts)} parts)" if len(parts) > 1 else "")
 
 
 def _model(model_id: bytes, within: bool) -> str:  # noqa: FBT001 - private

@@ -12,7 +12,14 @@ import numpy as np
 from smalti.codec.batching import MOST_LOAD, alike, load
 from smalti.codec.block import Block
 from smalti.codec.block_codec import decode_block, decode_images, decode_to_block
-from smalti.container.annotation_codec import unpack_labels, unpack_names, unpack_numbers, unpack_text
+from smalti.container.annotation_codec import (
+    unpack_labels,
+    unpack_names,
+    unpack_numbers,
+    unpack_profiles,
+    unpack_shapes,
+    unpack_text,
+)
 from smalti.container.format import (
     CARRIERS,
     HEADER,
@@ -20,11 +27,14 @@ from smalti.container.format import (
     METADATA,
     NAMES,
     ORDER,
+    PROFILES,
+    SHAPES,
     SINGLE_FLAG,
     BlockHead,
     Kind,
     check_start,
 )
+from smalti.container.mixed_payload import Part, mixed_hash, unpack_mixed
 from smalti.container.permutation_code import decode_permutation
 from smalti.container.reader import Reader
 from smalti.container.records import ArchiveReader
@@ -34,13 +44,15 @@ from smalti.model.bundle import find_by_prefix, find_model, is_known, load_model
 from smalti.model.model import Model
 from smalti.types import Label, Pixels, Shape
 from smalti.util.binary import hash64
-from smalti.util.parallel import bundles, in_order
+from smalti.util.parallel import bundles, by_key, in_order
 from smalti.util.storage import Storage, storage_of
 
 Place = Path | str | bytes | bytearray | memoryview | Storage
 """The place of a file: a path, a URL, or its bytes."""
 ModelName = Model | Path | str
 """A model: loaded, by the path of its bundle, or by its name."""
+Images = Pixels | list[Pixels]
+"""The images of a block: an array, or a list if the block is mixed."""
 MAX_SET_IMAGES, BYTES_SPOKEN = 1 << 16, 2
 """The most images in the open blocks of a set, and the most bytes that the place of each can carry."""
 
@@ -84,7 +96,23 @@ def _decodes(single: SingleReader, model: Model) -> bool:
         pixels = decode_block(single.block(0)[1], 1, single.index.kinds[0].shape, model)
     except (CorruptError, ModelError):
         return False
-    return single.decodes_to(single.block(0)[0], hash64(np.ascontiguousarray(pixels).data))
+    return single.decodes_to(single.block(0)[0], pixels_hash(pixels))
+
+
+def pixels_hash(pixels: Pixels) -> bytes:
+    """Return the hash of images (`n h w` or `n h w c`) that a block keeps."""
+    return hash64(np.ascontiguousarray(pixels).data)
+
+
+def parts_of(head: BlockHead, payload: bytes) -> list[Part]:
+    """Return the parts of a block; a block that is not mixed is a part.
+
+    Raises:
+        CorruptError: the payload of a mixed block is damaged.
+    """
+    return (
+        unpack_mixed(payload, head.images) if head.kind.mixed else [Part(head.kind, tuple(range(head.images)), payload)]
+    )
 
 
 class Contents:
@@ -113,8 +141,10 @@ class Contents:
 
     def _check_models(self) -> None:
         """Refuse a file whose models are not known."""
-        for number in {kind.model for kind in self.reader.index.kinds}:
-            entry = self.reader.index.models[number]
+        index = self.reader.index
+        mixed = any(kind.mixed for kind in index.kinds)
+        for number in range(len(index.models)) if mixed else {kind.model for kind in index.kinds}:
+            entry = index.models[number]
             if self._given is not None and len(self.reader.index.models) == 1 and self._given.id != entry.id:
                 raise ModelError(
                     f"{self.storage.where} was packed with model {entry.id.hex()}, not with"
@@ -209,8 +239,10 @@ class Contents:
         ends = list(itertools.accumulate(sizes))
         return {n: message[end - size : end] for n, size, end in zip(numbers, sizes, ends, strict=True)}
 
-    def decode(self, blocks: Iterable[int]) -> Iterator[tuple[int, Pixels]]:
+    def decode(self, blocks: Iterable[int]) -> Iterator[tuple[int, Images]]:
         """Yield the number and the images of each of these blocks, in that order; several are decoded at a time.
+
+        Those of a mixed block are a list, which may hold images of several shapes.
 
         Raises:
             CorruptError: a block is damaged, or decodes to other pixels than it should.
@@ -218,20 +250,26 @@ class Contents:
         jobs = bundles(blocks, self._alike, self._load, MOST_LOAD)
         yield from itertools.chain.from_iterable(in_order(self._decode, jobs))
 
-    def decode_to_block(self, block: int) -> Block:
-        """Decode a block so that its images can be selected and encoded again.
+    def decode_to_blocks(self, block: int) -> list[tuple[Part, Block]]:
+        """Decode a block so that its images can be selected and encoded again: its parts, which are one if not mixed.
 
         Raises:
             CorruptError: the block is damaged, or decodes to other pixels than it should.
         """
         head, payload = self.reader.block(block, self.record(block))
         with within(f"{self.storage.where}: block {block}"):
-            found = decode_to_block(payload, head.images, head.kind.shape, self.model(head.kind.model))
-        self._check_pixels(block, head, found.x_hat)
+            parts = parts_of(head, payload)
+            found = [
+                (part, decode_to_block(part.payload, len(part.rows), part.kind.shape, self.model(part.kind.model)))
+                for part in parts
+            ]
+        self._check_pixels(block, head, [one.x_hat for _, one in found])
         return found
 
-    def _check_pixels(self, block: int, head: BlockHead, pixels: Pixels) -> None:
-        if not self.reader.decodes_to(head, hash64(np.ascontiguousarray(pixels).data)):
+    def _check_pixels(self, block: int, head: BlockHead, parts: Sequence[Pixels]) -> None:
+        """Check that a block decodes to the pixels (of each of its parts) that were packed."""
+        hashes = [pixels_hash(pixels) for pixels in parts]
+        if not self.reader.decodes_to(head, mixed_hash(hashes) if head.kind.mixed else hashes[0]):
             raise CorruptError(
                 f"{self.storage.where}: block {block} decodes to other pixels than were packed; it is damaged"
             )
@@ -240,20 +278,60 @@ class Contents:
         return self.index.kinds[self.index.blocks[block].kind]
 
     def _alike(self, block: int) -> tuple[int, Shape]:
-        return self._kind(block).model, alike(self._kind(block).shape)
+        """Return a key of blocks that are decoded together; a mixed one is decoded alone."""
+        kind = self._kind(block)
+        return (-1 - block, (0, 0, 0)) if kind.mixed else (kind.model, alike(kind.shape))
 
     def _load(self, blocks: Sequence[int]) -> int:
         return load([(self._kind(block).shape, self.index.blocks[block].images) for block in blocks])
 
-    def _decode(self, blocks: Sequence[int]) -> list[tuple[int, Pixels]]:
+    def _decode(self, blocks: Sequence[int]) -> list[tuple[int, Images]]:
+        if self._kind(blocks[0]).mixed:
+            return [(block, self._decode_mixed(block)) for block in blocks]
         found = [self.reader.block(block, self.record(block)) for block in blocks]
         which = f"block {blocks[0]}" if len(blocks) == 1 else f"one of the blocks {blocks[0]} to {blocks[-1]}"
         model = self.model(self._kind(blocks[0]).model)
         with within(f"{self.storage.where}: {which}"):
             decoded = decode_images([(payload, head.images, head.kind.shape) for head, payload in found], model)
         for block, (head, _), pixels in zip(blocks, found, decoded, strict=True):
-            self._check_pixels(block, head, pixels)
+            self._check_pixels(block, head, [pixels])
         return list(zip(blocks, decoded, strict=True))
+
+    def _decode_mixed(self, block: int) -> list[Pixels]:
+        """Return the images of a mixed block; parts that can be are decoded together."""
+        head, payload = self.reader.block(block, self.record(block))
+        with within(f"{self.storage.where}: block {block}"):
+            parts = parts_of(head, payload)
+            decoded: dict[Kind, Pixels] = {}
+            for (number, _), several in by_key(parts, lambda part: (part.kind.model, alike(part.kind.shape))):
+                jobs = [(part.payload, len(part.rows), part.kind.shape) for part in several]
+                found = decode_images(jobs, self.model(number))
+                decoded |= {part.kind: pixels for part, pixels in zip(several, found, strict=True)}
+        self._check_pixels(block, head, [decoded[part.kind] for part in parts])
+        images = [np.empty(0, np.uint8)] * head.images
+        for part in parts:
+            for row, image in zip(part.rows, decoded[part.kind], strict=True):
+                images[row] = image
+        return images
+
+    def shapes(self) -> frozenset[Shape]:
+        """Return the shapes (h w c) that images of the file have.
+
+        Raises:
+            CorruptError: they cannot be read.
+        """
+        with within(self.storage.where):
+            listed = [shape for _, data in self.reader.sections(SHAPES) for shape in unpack_shapes(data)]
+        return frozenset([*listed, *(kind.shape for kind in self.index.kinds if not kind.mixed)])
+
+    def profiles(self) -> tuple[bytes | None, ...] | None:
+        """Return the ICC profile of each image; None if no image has one.
+
+        Raises:
+            CorruptError: they cannot be read.
+        """
+        found = self._column(PROFILES, unpack_profiles)
+        return None if found is None else (*found, *[None] * (self.reader.count - len(found)))
 
     def order(self) -> list[int] | None:
         """Return the kind of each image; None if there is only one kind.

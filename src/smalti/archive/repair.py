@@ -9,10 +9,10 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from smalti.archive.reader import ModelName, as_model, parse_metadata
+from smalti.archive.reader import ModelName, as_model, parse_metadata, parts_of
 from smalti.archive.repair_models import needed_models
 from smalti.codec.block_codec import decode_block
-from smalti.container.annotation_codec import unpack_labels, unpack_names, unpack_numbers
+from smalti.container.annotation_codec import unpack_labels, unpack_names, unpack_numbers, unpack_profiles
 from smalti.container.annotations import write_metadata, write_sections
 from smalti.container.format import (
     HEADER,
@@ -21,12 +21,14 @@ from smalti.container.format import (
     METADATA,
     NAMES,
     ORDER,
+    PROFILES,
     SINGLE_FLAG,
     BlockHead,
     Index,
     check_start,
     unpack_block,
 )
+from smalti.container.mixed_payload import with_models
 from smalti.container.permutation_code import decode_permutation
 from smalti.container.records import ArchiveWriter, read_index
 from smalti.container.recovery_scan import Found, first_record, scan
@@ -223,22 +225,29 @@ class _Saved:
 
     def write(self, file: BinaryIO, progress: Progress | None) -> None:
         """Write all that is saved, as a new archive."""
-        numbers = sorted({head.kind.model for head, _ in self.blocks})
+        numbers = sorted({part.kind.model for block in self.blocks for part in parts_of(*block)})
         writer = ArchiveWriter.start(file, self.models[numbers[0]].id)
         models = {number: writer.model(self.models[number].id, self.models[number].bundle) for number in numbers}
         kinds = {}
         for head, payload in self.blocks:
-            kind = head.kind._replace(model=models[head.kind.model])
+            kind, coded = head.kind, payload
+            if kind.mixed:
+                coded = with_models(payload, head.images, models.__getitem__)
+                writer.note_shapes(part.kind.shape for part in parts_of(head, payload))
+            else:
+                kind = kind._replace(model=models[kind.model])
             kinds[head.number] = writer.kind(kind)
-            writer.block(kind, head.images, head.pixels, payload)
+            writer.block(kind, head.images, head.pixels, coded)
             if progress:
                 progress(head.images, len(self.numbers))
         names, labels = self._column(NAMES, unpack_names), self._column(LABELS, unpack_labels)
+        profiles = self._column(PROFILES, unpack_profiles) or {}
         write_sections(
             writer,
             [kinds[kind] for kind in self.kinds.tolist()],
             None if names is None else self._names(names),
             None if labels is None else self._labels(labels),
+            [profiles.get(i) for i in self.numbers.tolist()],
         )
         self._write_metadata(writer)
         absent = {"names": names is None, "labels": labels is None, "metadata": not self.found.metadata}

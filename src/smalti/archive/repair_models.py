@@ -10,6 +10,7 @@ import numpy as np
 from smalti.codec.block_codec import decode_block
 from smalti.codec.head import LATENTS, PIXELS, RAW
 from smalti.container.format import BlockHead, Index
+from smalti.container.mixed_payload import Part, unpack_mixed
 from smalti.container.recovery_scan import Found
 from smalti.errors import CorruptError, ModelError, UnknownModelError
 from smalti.model.bundle import find_by_prefix, find_model, parse_bundle
@@ -39,7 +40,11 @@ def needed_models(found: Found, index: Index | None, given: Model | None) -> dic
     """
     blocks = dict[int, list[tuple[BlockHead, bytes]]]()
     for head, payload in found.blocks:
-        blocks.setdefault(head.kind.model, []).append((head, payload))
+        if head.kind.mixed:  # its parts have no hashes of their own, so they do not tell a model
+            for part in _parts(head, payload):
+                blocks.setdefault(part.kind.model, [])
+        else:
+            blocks.setdefault(head.kind.model, []).append((head, payload))
     told = {} if found.model_id is None else {0: found.model_id}
     told |= {number: entry.id for number, entry in enumerate(index.models)} if index else {}
     brought = {number: _parsed(found.models.get(number)) for number in blocks}
@@ -63,6 +68,12 @@ def needed_models(found: Found, index: Index | None, given: Model | None) -> dic
         bundle = found.models[number] if mine is not None and mine.id == model_id else None
         needed[number] = Needed(model_id, model, bundle, note)
     return needed
+
+
+def _parts(head: BlockHead, payload: bytes) -> list[Part]:
+    with contextlib.suppress(CorruptError):
+        return unpack_mixed(payload, head.images)
+    return []
 
 
 def _parsed(bundle: bytes | None) -> Model | None:

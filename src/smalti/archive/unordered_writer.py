@@ -2,12 +2,12 @@
 """Write images whose order may be lost: by permutation coding, it carries some of their blocks."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from smalti.archive.batches import Intake
-from smalti.codec.batching import block_images
+from smalti.codec.batching import Batch, block_images
 from smalti.codec.block import Block
 from smalti.codec.rdo import Effort
 from smalti.container.annotation_codec import pack_numbers
@@ -16,7 +16,7 @@ from smalti.container.permutation_code import capacity, encode_permutation
 from smalti.errors import UsageError
 from smalti.model.model import Model
 from smalti.rate.target import Sealed, Target, code_blocks, seal_block
-from smalti.types import Pixels, Progress, shape_of
+from smalti.types import Pixels, Progress, Shape, shape_of
 
 SET_IMAGES = 1 << 14
 """The most images whose order carries blocks: to read a carried one, all the others must be decoded."""
@@ -26,8 +26,12 @@ STREAM_BYTES = 8
 """The bytes that a block takes besides its images, about: its head, and what the coder leaves over."""
 
 
-def write_sets(intake: Intake, model: Model, target: Target, effort: Effort, progress: Progress | None) -> None:
+def write_sets(
+    intake: Intake, target: Target, effort: Effort, number: Callable[[Model], int], progress: Progress | None
+) -> None:
     """Encode and write all images that `intake` takes; labels go with their images.
+
+    number: a function that returns the number of a model in the file.
 
     Raises:
         UsageError: the target is a mean, or the images have names.
@@ -38,26 +42,30 @@ def write_sets(intake: Intake, model: Model, target: Target, effort: Effort, pro
         )
     if intake.source.named:
         raise UsageError("names would cost more than the order of unordered images saves; leave out one of them")
-    waiting: dict[tuple[int, int, int], _Set] = {}
+    intake.mixed = False
+    waiting: dict[tuple[bytes, Shape], _Set] = {}
     order: list[int] = []
-    for x, block in code_blocks(intake.parts(), model, target, effort):
-        mine = waiting.setdefault(shape_of(x), _Set(intake, model))
-        mine.add(x, block, intake.places.popleft())
-        if len(mine.places) >= min(SET_IMAGES, SET_SAMPLES // x[0].size):
-            order += waiting.pop(shape_of(x)).write()
+    for batch, block in code_blocks(intake.batches(), target, effort):
+        key = batch.model.id, batch.shape
+        mine = waiting.setdefault(key, _Set(intake, batch.model, number(batch.model)))
+        mine.add(batch.x, block, intake.places.popleft())
+        if len(mine.places) >= min(SET_IMAGES, SET_SAMPLES // batch.x[0].size):
+            order += waiting.pop(key).write()
         if progress:
-            progress(len(x), intake.source.total)
+            progress(len(batch), intake.source.total)
     for mine in waiting.values():
         order += mine.write()
     intake.kinds = [intake.kinds[i] for i in order]
     intake.labels = [intake.labels[i] for i in order] if intake.labels else []
+    intake.profiles = [intake.profiles[i] for i in order]
 
 
 class _Set:
     """Images of one size, some of whose blocks the order of the others will carry."""
 
-    def __init__(self, intake: Intake, model: Model) -> None:
-        self._intake, self._model = intake, model
+    def __init__(self, intake: Intake, model: Model, number: int) -> None:
+        """number: that of the model in the file."""
+        self._intake, self._model, self._number = intake, model, number
         self._blocks: list[Block] = []
         self._x: list[Pixels] = []
         self.places: list[int] = []  # of the images in the source
@@ -73,13 +81,14 @@ class _Set:
         x, coded, n = np.concatenate(self._x), Block.join(self._blocks), len(self.places)
         self._x, self._blocks = [], []
         h, w, c = shape_of(x)
-        kind, writer = Kind(self._intake.model, c, h, w), self._intake.writer
+        kind, writer = Kind(self._number, c, h, w), self._intake.writer
+        self._intake.note(self.places, writer.kind(kind))
         each = block_images((h, w, c), self._intake.most)
         keys = [image.tobytes() for image in coded.x_hat]
 
         def sealed(rows: Sequence[int]) -> Sealed:
             places = np.array(rows)
-            return seal_block(x[places], coded.pick(places), self._model)
+            return seal_block(Batch(x[places], self._model), coded.pick(places))
 
         def records(first: int) -> list[bytes]:
             """Return the blocks of all images from that one on."""

@@ -4,7 +4,7 @@
 from collections.abc import Callable
 
 from smalti.archive.reader import Contents, ModelName, Place
-from smalti.container.format import MAGIC, VERSION
+from smalti.container.format import EXTENDED, MAGIC, VERSION
 from smalti.container.recovery_scan import has_block
 from smalti.errors import FormatError, ModelError, NotSmaltiError
 from smalti.types import Progress
@@ -46,7 +46,15 @@ def _wrong(contents: Contents, progress: Progress | None, *, deep: bool) -> list
         except (FormatError, ModelError) as exc:
             wrong.append(str(exc))
 
-    for what in (contents.names, contents.labels, contents.metadata, contents.order, contents.sets):
+    for what in (
+        contents.names,
+        contents.labels,
+        contents.profiles,
+        contents.metadata,
+        contents.order,
+        contents.shapes,
+        contents.sets,
+    ):
         note(what)
     for number in range(len(contents.index.models)):
         note(lambda number=number: contents.reader.model(number))  # type: ignore[misc]  # of the default
@@ -80,4 +88,8 @@ def repairable(path: Place) -> bool:
 def _disguised(storage: Storage) -> bool:
     """Return whether a damaged byte makes an archive look like a single file, or one of another version."""
     head = storage.read(0, len(MAGIC) + 1)
-    return head.startswith(MAGIC) and head[len(MAGIC) :] != bytes([VERSION]) and has_block(storage)
+    return (
+        head.startswith(MAGIC)
+        and head[len(MAGIC) :] not in (bytes([VERSION]), bytes([EXTENDED]))
+        and has_block(storage)
+    )

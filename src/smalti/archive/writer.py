@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Write an archive: code batches of images to meet a target, write blocks and annotations."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,26 +9,35 @@ import numpy as np
 
 from smalti.archive.batches import Intake
 from smalti.archive.unordered_writer import write_sets
-from smalti.codec.batching import BLOCK_IMAGES
+from smalti.codec.batching import BLOCK_IMAGES, Batch
 from smalti.codec.rdo import Effort
 from smalti.container.annotations import metadata_bytes, write_metadata
 from smalti.container.format import (
     BLOCK,
     BLOCK_ENTRY,
+    EMPTY_MODEL,
     HEADER,
     INDEX,
     KIND_ENTRY,
     MAX_BLOCK_IMAGES,
+    MIXED,
     MODEL_ENTRY,
+    SECTION,
+    SECTION_ENTRY,
     TRAILER,
     Kind,
 )
+from smalti.container.mixed_payload import Part
 from smalti.container.single_image import SIDES, SINGLE
 from smalti.errors import UsageError
+from smalti.model.bundle import decoding_bytes
 from smalti.model.model import Model
-from smalti.rate.mean import encode_parts
+from smalti.rate.mean import encode_batches
 from smalti.rate.target import Sealed, Target
-from smalti.types import PassedOver, Pixels, Progress, shape_of
+from smalti.types import PassedOver, Progress
+
+MIXED_PART = 12
+"""About the most bytes that the table of a mixed block takes for a part."""
 
 
 @dataclass(frozen=True)
@@ -66,48 +75,81 @@ class Packed:
         return self.bytes / self.images
 
 
-def write_packed(
-    intake: Intake, model: Model, target: Target, effort: Effort, packing: Packing, progress: Progress | None
-) -> None:
+def write_packed(intake: Intake, target: Target, effort: Effort, packing: Packing, progress: Progress | None) -> None:
     """Code and write all images of `intake`, their annotations and the metadata; the caller finishes the archive.
 
     Raises:
         SourceError, UsageError: the images cannot be read, or the target cannot be met.
     """
     if packing.unordered:
-        write_sets(intake, model, target, effort, progress)
+        write_sets(intake, target, effort, _numbers(intake, packing), progress)
     else:
-        blocks = encode_parts(intake.parts(), model, target, effort, Overhead(model.image_shape))
-        _write_blocks(intake, blocks, progress)
+        blocks = encode_batches(intake.batches(), target, effort, lambda batches: overhead(batches, intake.shared))
+        _write_blocks(intake, blocks, _numbers(intake, packing), progress)
     intake.flush(end=True)
     write_metadata(intake.writer, packing.metadata)
 
 
-def _write_blocks(intake: Intake, blocks: Iterable[Sealed], progress: Progress | None) -> None:
+def _numbers(intake: Intake, packing: Packing) -> Callable[[Model], int]:
+    """Return a function that gives the number of a model in the file, and that writes its bundle if that is asked."""
+    known: dict[bytes, int] = {}
+
+    def number(model: Model) -> int:
+        if model.id not in known:
+            bundle = decoding_bytes(model) if packing.embed and model.id != EMPTY_MODEL else None
+            known[model.id] = intake.writer.model(model.id, bundle)
+        return known[model.id]
+
+    return number
+
+
+def _write_blocks(
+    intake: Intake, blocks: Iterable[Sealed], number: Callable[[Model], int], progress: Progress | None
+) -> None:
+    waiting: list[tuple[Sealed, list[int]]] = []  # the parts of a mixed block, up to now
     for block in blocks:
-        write_sealed(intake, block)
-        intake.places.popleft()
+        places, h, w, c = intake.places.popleft(), *block.shape
+        kind = Kind(number(block.model), c, h, w)
+        if left := intake.shared.popleft():
+            waiting.append((block, places))
+            if left == 1:
+                _write_mixed(intake, waiting, number)
+                waiting = []
+        else:
+            intake.writer.block(kind, block.images, block.pixels, block.payload)
+            intake.note(places, intake.writer.kind(kind))
         intake.flush()
         if progress:
             progress(block.images, intake.source.total)
 
 
-def write_sealed(intake: Intake, block: Sealed) -> None:
-    """Write an encoded block."""
-    h, w, c = block.shape
-    intake.writer.block(Kind(intake.model, c, h, w), block.images, block.pixels, block.payload)
+def _write_mixed(intake: Intake, blocks: Sequence[tuple[Sealed, list[int]]], number: Callable[[Model], int]) -> None:
+    every = sorted(place for _, places in blocks for place in places)
+    row = {place: i for i, place in enumerate(every)}
+    parts = list[tuple[Part, bytes]]()
+    for block, places in blocks:
+        h, w, c = block.shape
+        rows = tuple(row[place] for place in places)
+        parts.append((Part(Kind(number(block.model), c, h, w), rows, block.payload), block.pixels))
+    intake.writer.mixed_block(parts)
+    intake.note(every, intake.writer.kind(MIXED))
 
 
-@dataclass(frozen=True)
-class Overhead:
-    """A function that returns the bytes of a file besides its payloads, names and labels."""
+def overhead(batches: Sequence[Batch], shared: Iterable[int]) -> int:
+    """Return the most bytes, besides payloads, names and labels, of a file of these batches.
 
-    single: tuple[int, int, int]  # the shape (h w c) of images whose single file holds no size
-
-    def __call__(self, parts: Sequence[Pixels]) -> int:
-        """Return the overhead, in bytes, of a file of these batches."""
-        if len(parts) == 1 and len(parts[0]) == 1:
-            return SINGLE.size + (0 if shape_of(parts[0]) == self.single else SIDES.size)
-        kinds = len({shape_of(part) for part in parts})
-        fixed = HEADER.size + INDEX.size + TRAILER.size + MODEL_ENTRY.size
-        return fixed + kinds * KIND_ENTRY.size + len(parts) * (BLOCK.size + BLOCK_ENTRY.size)
+    shared: as in `Intake`.
+    """
+    (first, *more), mixed = batches, list(shared)
+    if not more and len(first) == 1:
+        return SINGLE.size + (0 if first.shape == first.model.image_shape else SIDES.size)
+    own = [batch for batch, left in zip(batches, mixed, strict=True) if not left]
+    kinds = len({(batch.shape, batch.model.id) for batch in own})
+    models = len({batch.model.id for batch in batches})
+    fixed = HEADER.size + INDEX.size + TRAILER.size + models * MODEL_ENTRY.size
+    total = fixed + kinds * KIND_ENTRY.size + (len(own) + mixed.count(1)) * (BLOCK.size + BLOCK_ENTRY.size)
+    if len(own) == len(batches):
+        return total
+    each = [MIXED_PART + len(batch) for batch, left in zip(batches, mixed, strict=True) if left]
+    shapes = SECTION.size + SECTION_ENTRY.size + KIND_ENTRY.size + MIXED_PART * len({batch.shape for batch in batches})
+    return total + sum(each) + shapes

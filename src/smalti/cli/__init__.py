@@ -12,6 +12,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from smalti import __version__
+from smalti.cli.console import in_options
 from smalti.cli.download import data
 from smalti.cli.edit import append, merge, repair, select, verify
 from smalti.cli.models import model_app, models
@@ -56,7 +57,7 @@ def main() -> None:
         if sys.stdout:
             sys.stdout.flush()
     except SmaltiError as exc:
-        _fail(_in_options(str(exc)), exc.exit_code)
+        _fail(in_options(str(exc)), exc.exit_code)
     except MemoryError:
         _fail("out of memory; give fewer images at a time", 1)
     except OSError as exc:  # an error of standard output: errors of files were wrapped where they arose
@@ -67,20 +68,6 @@ def main() -> None:
             raise
         _fail(f"{_in_words(exc.format_message())} See: smalti --help", getattr(exc, "exit_code", 2))
     sys.exit(code if isinstance(code, int) else 0)
-
-
-_OPTIONS = {
-    "add force=True to": "add --force to",
-    "leave labels out: labels=False": "leave labels out: --no-labels",
-}
-"""What messages call arguments of functions, and what the command line calls them."""
-
-
-def _in_options(message: str) -> str:
-    """Return a message of the library with options of the command line in the place of arguments."""
-    for argument, option in _OPTIONS.items():
-        message = message.replace(argument, option)
-    return message
 
 
 _NO_NUMBER = re.compile(

@@ -8,6 +8,21 @@ Advance = Callable[[int, int | None], None]
 """A function that is called with the number of images just done, and of all images, if that is known."""
 
 
+_OPTIONS = {
+    "add force=True to": "add --force to",
+    "leave labels out: labels=False": "leave labels out: --no-labels",
+    "convert=True": "--convert",
+}
+"""What messages call arguments of functions, and what the command line calls them."""
+
+
+def in_options(message: str) -> str:
+    """Return a message of the library with options of the command line in the place of arguments."""
+    for argument, option in _OPTIONS.items():
+        message = message.replace(argument, option)
+    return message
+
+
 @contextlib.contextmanager
 def progress(what: str) -> Iterator[Advance]:
     """Show a progress bar over images on stderr while the block runs, if stderr is a terminal.

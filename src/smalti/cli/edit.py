@@ -11,6 +11,7 @@ from smalti.cli.options import (
     STANDARD,
     AskedQuality,
     BlockImages,
+    Convert,
     Effort,
     Embed,
     Force,
@@ -57,6 +58,7 @@ def append(
     embed: Embed = False,
     block_images: BlockImages = 256,
     on_error: OnError = "stop",
+    convert: Convert = False,
 ) -> None:
     """Add images to a smalti file. The images in it are not written again, and stay readable even if this is stopped.
 
@@ -70,7 +72,9 @@ def append(
 
     skipped = Skipped()
     packing = Packing(block_images, embed=embed, metadata=read_metadata(metadata))
-    source = read_sources(sources, labels, skipped.on_bad(on_error), no_names=no_names, no_labels=no_labels)
+    source = read_sources(
+        sources, labels, skipped.on_bad(on_error), no_names=no_names, no_labels=no_labels, convert=convert
+    )
     with progress("appending") as advance:
         done = append_images(
             file,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Literal, TextIO
 
 import typer
 
-from smalti.cli.console import images
+from smalti.cli.console import images, in_options
 
 if TYPE_CHECKING:
     from smalti.types import OnBad, PassedOver, Source
@@ -75,6 +75,14 @@ OnError = Annotated[
     Literal["stop", "skip"],
     typer.Option("--on-error", help="Whether to stop at an image that cannot be read, or to skip it."),
 ]
+Convert = Annotated[
+    bool,
+    typer.Option(
+        "--convert",
+        help="Convert what a file cannot hold to 8-bit sRGB or gray: CMYK, 16 bits, floats, each frame of an animation,"
+        " each size of an icon.",
+    ),
+]
 BlockImages = Annotated[
     int,
     typer.Option(
@@ -127,17 +135,19 @@ def read_metadata(path: Path | None) -> dict[str, Any] | None:
 
 
 def read_sources(
-    sources: list[str], labels: Path | None, on_bad: "OnBad", *, no_names: bool, no_labels: bool
+    sources: list[str], labels: Path | None, on_bad: "OnBad", *, no_names: bool, no_labels: bool, convert: bool
 ) -> "Source":
     """Open the images that are named on the command line."""
     from smalti.exchange.sources import open_source
 
-    source = open_source(*sources, labels=labels, on_bad=on_bad, labelled=not no_labels)
+    source = open_source(*sources, labels=labels, on_bad=on_bad, labelled=not no_labels, convert=convert)
     return source.nameless() if no_names else source
 
 
 def report_passed_over(passed: "PassedOver") -> None:
-    """Print to stderr what the readers passed over, in at most four lines."""
+    """Print to stderr what the readers converted and passed over, in at most five lines."""
+    if line := passed.converted:
+        typer.echo(f"converted: {line}", err=True)
     if line := str(passed):
         typer.echo(f"passed over: {line}", err=True)
     notes = passed.total().notes
@@ -162,7 +172,7 @@ class Skipped:
     def report(self) -> None:
         """Print the errors to stderr, and end with exit code 1 if there are any."""
         for line in self._errors:
-            typer.echo(f"smalti: skipped: {line}", err=True)
+            typer.echo(f"smalti: skipped: {in_options(line)}", err=True)
         if self._errors:
             typer.echo(f"smalti: {images(len(self._errors))} skipped", err=True)
             raise typer.Exit(1)

@@ -12,6 +12,7 @@ from smalti.cli.options import (
     STANDARD,
     AskedQuality,
     BlockImages,
+    Convert,
     Effort,
     Embed,
     Force,
@@ -72,6 +73,7 @@ def pack(
     ] = False,
     block_images: BlockImages = 256,
     on_error: OnError = "stop",
+    convert: Convert = False,
     force: Force = False,
 ) -> None:
     """Pack images into one smalti file. Sizes and colours may differ from image to image.
@@ -103,7 +105,9 @@ def pack(
     effort_of(effort)
     packing = Packing(block_images, embed=embed, unordered=unordered, metadata=read_metadata(metadata))
     loaded, skipped = load_model(model or DEFAULT_MODEL), Skipped()
-    source = read_sources(sources, labels, skipped.on_bad(on_error), no_names=no_names, no_labels=no_labels)
+    source = read_sources(
+        sources, labels, skipped.on_bad(on_error), no_names=no_names, no_labels=no_labels, convert=convert
+    )
     with progress("packing") as advance:
         packed = pack_images(
             source,

@@ -1,15 +1,33 @@
 # SPDX-License-Identifier: MIT
-"""How many images make a block, and which blocks are coded at the same time."""
+"""How many images make a block, which model codes them, and which blocks are coded at the same time."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from smalti.types import Shape
+from smalti.model.model import Model
+from smalti.types import Pixels, Shape, shape_of
 
 BLOCK_IMAGES, BLOCK_SAMPLES = 256, 1 << 20
 """The most images and the most samples of a block. In a larger block, one image is read more slowly; in a smaller one,
 the bytes that each block takes besides its images weigh more."""
 TOGETHER, MOST_LOAD = 4, 1 << 20
 """The most whole blocks that are coded by pixels at the same time, and the most samples of them, as `load` counts."""
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Images that become a block, or a part of a mixed one, and the model that codes them."""
+
+    x: Pixels  # n h w or n h w c
+    model: Model
+
+    @property
+    def shape(self) -> Shape:
+        """The shape (h w c) of each image."""
+        return shape_of(self.x)
+
+    def __len__(self) -> int:
+        return len(self.x)
 
 
 def block_images(shape: Shape, most: int = BLOCK_IMAGES) -> int:

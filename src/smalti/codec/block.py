@@ -40,8 +40,17 @@ class Fallback:
     record: bytes  # as `fallback_codec.py` writes it
 
 
-Way = ByLatents | ByPixels | Fallback
-"""The way in which an image is coded: one of three."""
+@dataclass(frozen=True)
+class ByWebP:
+    """The way of an image that is kept as a WebP lossless bitstream, without a model."""
+
+    record: bytes  # as `webp_codec.py` writes it
+
+
+WithoutModel = Fallback | ByWebP
+"""The way of an image that is coded without a model: one of two."""
+Way = ByLatents | ByPixels | WithoutModel
+"""The way in which an image is coded: one of four."""
 
 
 @dataclass(frozen=True, eq=False)

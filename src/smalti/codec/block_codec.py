@@ -1,16 +1,17 @@
 # SPDX-License-Identifier: MIT
 """The story: encode images to the payload of a block and decode it. Read this file first.
 
-    pack:    read -> batch -> by latents, by pixels or by fallback -> block: symbols -> entropy-code -> payload -> file
-    unpack:  file -> payload -> entropy-decode: symbols -> by latents, by pixels or by fallback      -> write
+    pack:    read -> batch -> by latents, by pixels, without model -> block: symbols -> entropy-code -> payload -> file
+    unpack:  file -> payload -> entropy-decode: symbols -> by latents, by pixels, without model      -> write
 
-An image is coded in one of three ways. At few bytes an image, latents are best (`latent_codec.py`); at more bytes, the
-pixels themselves (`pixel_codec.py`); images that no model suits are kept by the fallback (`fallback_codec.py`). A
-`Block` (`block.py`) holds images of one shape as they are coded, whatever their ways.
+An image is coded in one of four ways. At few bytes an image, latents are best (`latent_codec.py`); at more bytes, the
+pixels themselves (`pixel_codec.py`). Images that no model suits are kept as WebP lossless bitstreams (`webp_codec.py`)
+or by the fallback (`fallback_codec.py`), whichever takes fewer bytes. A `Block` (`block.py`) holds images of one shape
+as they are coded, whatever their ways.
 
-A payload is a head (`head.py`), the records of the fallback, and one entropy-coded stream. The stream holds first the
-choice of a way for each image, then the symbols of all images by latents (those of patches, then the spatial latents),
-then those of all images by pixels.
+A payload is a head (`head.py`), the records of images without model, and one entropy-coded stream. The stream holds
+first the choice of a way for each image, then the symbols of all images by latents (those of patches, then the spatial
+latents), then those of all images by pixels.
 
 Encoding has two steps: `encode_images` makes a block, and `encode_block` writes its payload. Decoding reverses them:
 `_OpenBlock` reads the head, the records and the choices, then `_decode` reads the symbols and makes the images of them.
@@ -19,6 +20,7 @@ Other wings do the rest: `exchange/` reads and writes images, `archive/` makes b
 how each image is coded.
 """
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -28,10 +30,12 @@ from smalti.codec.block import (
     Block,
     ByLatents,
     ByPixels,
+    ByWebP,
     Fallback,
     SampleSymbols,
     Symbols,
     Way,
+    WithoutModel,
     choice_intervals,
 )
 from smalti.codec.fallback_codec import decode_fallback, encode_fallback, raw_record
@@ -39,6 +43,7 @@ from smalti.codec.head import RAW, Head
 from smalti.codec.latent_codec import block_of, decode_latents, encode_latents
 from smalti.codec.pixel_codec import decode_pixels, encode_pixels, samples_bits
 from smalti.codec.rdo import Effort, LatentCode
+from smalti.codec.webp_codec import decode_webp, encode_webp
 from smalti.entropy.frequencies import Ints, uniform
 from smalti.entropy.rans import SymbolDecoder, encode_intervals
 from smalti.errors import CorruptError
@@ -46,6 +51,10 @@ from smalti.model.model import Model
 from smalti.model.operating_points import LMBDA, OperatingPoint
 from smalti.model.wavefront import table_sizes
 from smalti.types import Pixels, Shape
+from smalti.util.parallel import in_order
+
+LEAST_WEBP = 12
+"""The bytes of a fallback record up to which an image is not tried as WebP, whose smallest record takes as much."""
 
 
 def encode_images(parts: Sequence[Pixels], point: OperatingPoint, model: Model, effort: Effort) -> list[Block]:
@@ -61,19 +70,40 @@ def encode_exactly(parts: Sequence[Pixels], max_error: int, model: Model) -> lis
     return encode_pixels(parts, np.full(sum(map(len, parts)), max_error), 0, model, post_filter=False)
 
 
-def encode_without_model(x: Pixels, *, max_error: int = 0, largest_mse: float = 0.0) -> Block:
-    """Encode images (`n h w` or `n h w c`) by the fallback; the errors are those of `encode_fallback`."""
-    records = [encode_fallback(image, max_error=max_error, largest_mse=largest_mse) for image in x]
-    return fallback_block(records, x.shape[1:])
+def encode_without_model(x: Pixels, effort: Effort, *, max_error: int = 0, largest_mse: float = 0.0) -> Block:
+    """Encode images (`n h w` or `n h w c`) without a model; the errors are those of `way_without_model`."""
+    work = functools.partial(way_without_model, effort=effort, max_error=max_error, largest_mse=largest_mse)
+    return block_without_model(list(in_order(work, x)), x.shape[1:])
 
 
-def fallback_block(records: Sequence[bytes], shape: tuple[int, ...]) -> Block:
-    """Return the block of images of `shape` (`h w` or `h w c`) that have these fallback records."""
-    n = len(records)
-    x_hat = np.stack([decode_fallback(record, 0, shape)[0] for record in records])
-    bits = np.array([8.0 * len(record) for record in records])
-    ways = tuple(map(Fallback, records))
-    return Block(ways, x_hat, bits, None, Symbols.none(n), SampleSymbols.none(n), post_filtered=False)
+def way_without_model(image: Pixels, effort: Effort, *, max_error: int = 0, largest_mse: float = 0.0) -> WithoutModel:
+    """Return the way without model in which an image (`h w` or `h w c`) takes the fewest bytes.
+
+    No sample is off by more than `max_error`, or the mean squared error (on pixels in [0, 1]) is at most `largest_mse`.
+    """
+    record = encode_fallback(image, max_error=max_error, largest_mse=largest_mse)
+    ways: list[WithoutModel] = [Fallback(record)]
+    tried = [decode_fallback(record, 0, image.shape)[0]]
+    if (tried[0] != image).any():  # it may take fewer bytes to keep it exactly
+        ways.append(Fallback(encode_fallback(image)))
+        tried.append(image)
+    if min(len(way.record) for way in ways) > LEAST_WEBP:
+        found = (encode_webp(some, thorough=effort.thorough) for some in tried)
+        ways += [ByWebP(bitstream) for bitstream in found if bitstream is not None]
+    return min(ways, key=lambda way: len(way.record))
+
+
+def block_without_model(ways: Sequence[WithoutModel], shape: tuple[int, ...]) -> Block:
+    """Return the block of images of `shape` (`h w` or `h w c`) that are kept in these ways."""
+    n = len(ways)
+    x_hat = np.stack([_decode_record(way, shape) for way in ways])
+    bits = np.array([8.0 * len(way.record) for way in ways])
+    return Block(tuple(ways), x_hat, bits, None, Symbols.none(n), SampleSymbols.none(n), post_filtered=False)
+
+
+def _decode_record(way: WithoutModel, shape: tuple[int, ...]) -> Pixels:
+    decode = decode_fallback if isinstance(way, Fallback) else decode_webp
+    return decode(way.record, 0, shape)[0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,20 +226,22 @@ class _OpenBlock:
         self.post_filtered, self.least = head.post_filtered, head.errors.start
         self.x_hat = np.empty((n, *of_image), np.uint8)
         records, images, at = list[bytes](), list[Pixels](), head.size
-        for _ in range(head.fallbacks):
-            image, end = decode_fallback(payload, at, of_image)
+        decoders = [decode_fallback] * (head.fallbacks or 0) + [decode_webp] * (head.webps or 0)
+        for decode in decoders:
+            image, end = decode(payload, at, of_image)
             records.append(payload[at:end])
             images.append(image)
             at = end
         self.decoder = SymbolDecoder(payload[at:])
         self.ways = head.ways_of(self.decoder.take(uniform(n, head.ways)), records)
-        if images:
-            self.x_hat[[isinstance(way, Fallback) for way in self.ways]] = images
+        for kind, some in ((Fallback, images[: head.fallbacks or 0]), (ByWebP, images[head.fallbacks or 0 :])):
+            if some:
+                self.x_hat[[isinstance(way, kind) for way in self.ways]] = some
 
     @property
     def all_records(self) -> list[bytes]:
         """The record of each image: empty where it has none."""
-        return [way.record if isinstance(way, Fallback) else b"" for way in self.ways]
+        return [way.record if isinstance(way, Fallback | ByWebP) else b"" for way in self.ways]
 
     def decode_latents(self, model: Model) -> None:
         """Decode the images that are coded by latents."""

@@ -49,15 +49,16 @@ class LatentCode:
 
 @dataclass(frozen=True)
 class Effort:
-    """The work that the encoder spends on rate-distortion optimisation."""
+    """The work that the encoder spends to take fewer bytes."""
 
-    passes: int  # the most passes of `refine`
+    passes: int  # the most passes of `refine`, the rate-distortion optimisation of latents
+    thorough: bool = False  # whether images without model are tried in all ways, however slow
 
 
 FAST_EFFORT = 3
 """The highest effort without rate-distortion optimisation; lower ones are not faster as yet."""
 EFFORTS = {1: Effort(0), 2: Effort(0), 3: Effort(0), 4: Effort(1), 5: Effort(2), 6: Effort(3), 7: Effort(4)}
-EFFORTS |= {8: Effort(8), 9: Effort(16)}
+EFFORTS |= {8: Effort(8, thorough=True), 9: Effort(16, thorough=True)}
 """What each effort that users may give, 1 to 9, means."""
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Code names, labels, kinds and metadata as the data of sections. Standard library only.
+"""Code names, labels, kinds, shapes, profiles and metadata as the data of sections. Standard library only.
 
 Most names are a few texts with numbers that count: `train/7/00123.png`. They are split into a template (the texts, and
 the least number of digits of each number) and numbers, and each number is coded as its difference from an earlier one.
@@ -10,9 +10,9 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from smalti.container.format import MAX_SECTION_BYTES, MAX_SECTION_NUMBERS
+from smalti.container.format import MAX_SECTION_BYTES, MAX_SECTION_NUMBERS, MODES
 from smalti.errors import CorruptError
-from smalti.limits import MAX_NAME_BYTES
+from smalti.limits import MAX_NAME_BYTES, MAX_SIDE
 from smalti.util.binary import read_varint, varint
 
 TEXT, NUMBERED = 0, 1
@@ -22,6 +22,8 @@ AS_IT_IS, FROM_LAST, FROM_LIKE = 0, 1, 2
 the column; or their differences from the last number of the column in a name with the same numbers to the left."""
 NUMBERS, WORDS, LISTS = 0, 1, 2
 """The codes for the kinds of labels: ints, texts, lists of ints."""
+MAX_SHAPES = 1 << 20
+"""The most shapes that a section lists."""
 MAX_DIGITS = 18
 """The most digits of a run of digits in a name that is coded as a number."""
 _RUN = re.compile(r"([0-9]+)")
@@ -209,6 +211,47 @@ def unpack_numbers(data: bytes, count: int, most: int) -> list[int]:
     return found
 
 
+def pack_shapes(shapes: Sequence[tuple[int, int, int]]) -> bytes:
+    """Code shapes (h w c) of images as the data of a section: all modes, then all heights, then all widths."""
+    columns = ([shape[i] for shape in shapes] for i in (2, 0, 1))
+    return _deflate(b"".join(varint(n) for column in ([len(shapes)], *columns) for n in column))
+
+
+def unpack_shapes(data: bytes) -> list[tuple[int, int, int]]:
+    """Decode shapes (h w c).
+
+    Raises:
+        CorruptError: the data are damaged, or a shape is impossible.
+    """
+    reader = _SectionReader(_inflate(data))
+    count = reader.number(MAX_SHAPES)
+    modes, heights, widths = ([reader.number(MAX_SIDE) for _ in range(count)] for _ in range(3))
+    reader.finish()
+    if not all(mode in MODES and h and w for mode, h, w in zip(modes, heights, widths, strict=True)):
+        raise CorruptError("the shapes of the images are impossible; the file is damaged")
+    return list(zip(heights, widths, modes, strict=True))
+
+
+def pack_profiles(profiles: Sequence[bytes | None]) -> bytes:
+    """Code the ICC profiles of images (None: it has none) as the data of a section; each is written once."""
+    numbers = {profile: i for i, profile in enumerate(dict.fromkeys(p for p in profiles if p), 1)}
+    listed = b"".join(varint(len(profile)) + profile for profile in numbers)
+    return _deflate(varint(len(numbers)) + listed + b"".join(varint(numbers[p] if p else 0) for p in profiles))
+
+
+def unpack_profiles(data: bytes, count: int) -> tuple[bytes | None, ...]:
+    """Decode the ICC profiles of `count` images; None where an image has none.
+
+    Raises:
+        CorruptError: the data are damaged.
+    """
+    reader = _SectionReader(_inflate(data))
+    listed = [None, *(reader.raw() for _ in range(reader.number(count)))]
+    found = tuple(listed[reader.number(len(listed) - 1)] for _ in range(count))
+    reader.finish()
+    return found
+
+
 def pack_text(text: str) -> bytes:
     """Code metadata as the data of a section."""
     return _deflate(text.encode())
@@ -279,11 +322,14 @@ class _SectionReader:
             raise CorruptError(f"a section has the number {value} where {most} is the most; the file is damaged")
         return value
 
-    def text(self) -> str:
+    def raw(self) -> bytes:
         size = self.number(len(self._data) - self._at)
         self._at += size
+        return self._data[self._at - size : self._at]
+
+    def text(self) -> str:
         try:
-            return self._data[self._at - size : self._at].decode()
+            return self.raw().decode()
         except UnicodeDecodeError as exc:
             raise CorruptError("a section holds text that is not UTF-8; the file is damaged") from exc
 

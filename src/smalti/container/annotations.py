@@ -5,8 +5,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from smalti.container.annotation_codec import pack_labels, pack_names, pack_text
-from smalti.container.format import LABELS, MAX_SECTION_BYTES, MAX_SECTION_IMAGES, METADATA, NAMES
+from smalti.container.annotation_codec import pack_labels, pack_names, pack_profiles, pack_text
+from smalti.container.format import LABELS, MAX_SECTION_BYTES, MAX_SECTION_IMAGES, METADATA, NAMES, PROFILES
 from smalti.container.records import ArchiveWriter
 from smalti.errors import SourceError, UsageError
 from smalti.types import Label
@@ -51,9 +51,13 @@ def check_label(label: object, kind: type) -> None:
 
 
 def write_sections(
-    writer: ArchiveWriter, kinds: Sequence[int], names: Sequence[str] | None, labels: Sequence[Label] | None
+    writer: ArchiveWriter,
+    kinds: Sequence[int],
+    names: Sequence[str] | None,
+    labels: Sequence[Label] | None,
+    profiles: Sequence[bytes | None] | None = None,
 ) -> None:
-    """Write the kinds of the next images, and their names and labels if given, in as many sections as needed.
+    """Write the kinds of the next images, and their names, labels and profiles if given, in as many sections as needed.
 
     A section ends before it would have more than MAX_SECTION_IMAGES images or more than MOST_WEIGHT.
     """
@@ -62,8 +66,12 @@ def write_sections(
         added = 0
         if i < len(kinds):
             added = weight(None if names is None else names[i], None if labels is None else labels[i])
+            if profiles is not None and (profile := profiles[i]) and (i == start or profile != profiles[i - 1]):
+                added += len(profile)
         if i == len(kinds) or i - start == MAX_SECTION_IMAGES or (i > start and total + added > MOST_WEIGHT):
             rows = slice(start, i)
+            if profiles is not None:
+                _write_profiles(writer, profiles[rows])
             writer.order(kinds[rows])
             if names is not None and i > start:
                 writer.section(NAMES, i - start, pack_names(names[rows]))
@@ -71,6 +79,17 @@ def write_sections(
                 writer.section(LABELS, i - start, pack_labels(labels[rows]))
             start, total = i, 0
         total += added
+
+
+def _write_profiles(writer: ArchiveWriter, profiles: Sequence[bytes | None]) -> None:
+    """Write the ICC profiles of the next images, if any has one; those before them that have no section have none."""
+    if not any(profiles):
+        return
+    covered = sum(entry.images for entry in writer.sections if entry.code == PROFILES)
+    for start in range(covered, writer.listed, MAX_SECTION_IMAGES):
+        count = min(MAX_SECTION_IMAGES, writer.listed - start)
+        writer.section(PROFILES, count, pack_profiles([None] * count))
+    writer.section(PROFILES, len(profiles), pack_profiles(profiles))
 
 
 def metadata_bytes(metadata: Mapping[str, Any] | None) -> bytes | None:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from smalti.container.format import HEADER, pack_header
+from smalti.container.format import EXTENDED, HEADER, VERSION, pack_header
 from smalti.container.reader import Reader
 from smalti.container.records import ArchiveWriter
 from smalti.errors import OutputError
@@ -29,16 +29,16 @@ def grow(path: Path, reader: Reader) -> Iterator[ArchiveWriter]:
     Raises:
         OutputError: the file cannot be written, has changed, or another process is appending to it.
     """
-    old, model_id = reader.end, reader.model_id
+    old, model_id, extended = reader.end, reader.model_id, reader.extended
     try:
         with path.open("r+b") as file:
             _lock(file, path, reader.storage)
             header = file.read(HEADER.size)
-            _say_end(file, model_id, old)
+            _say_end(file, model_id, old, extended=extended)
             file.truncate(old)
             file.seek(old)
             try:
-                writer = ArchiveWriter.resume(file, reader.index, old)
+                writer = ArchiveWriter.resume(file, reader.index, old, extended=extended)
                 yield writer
                 new = writer.finish()
                 _sync(file)
@@ -51,14 +51,14 @@ def grow(path: Path, reader: Reader) -> Iterator[ArchiveWriter]:
                     file.seek(0)
                     file.write(header)
                 raise
-            _say_end(file, model_id, new)
+            _say_end(file, model_id, new, extended=writer.extended)
     except OSError as exc:
         raise output_error(path, exc) from exc
 
 
-def _say_end(file: BinaryIO, model_id: bytes, end: int) -> None:
+def _say_end(file: BinaryIO, model_id: bytes, end: int, *, extended: bool) -> None:
     file.seek(0)
-    file.write(pack_header(model_id, end))
+    file.write(pack_header(model_id, end, EXTENDED if extended else VERSION))
     _sync(file)
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""The layout of a smalti file, version 1: fields, limits, packing and unpacking of records.
+"""The layout of a smalti file: fields, limits, packing and unpacking of records.
 
-`docs/format.md` is the specification.
+`docs/format.md` is the specification. Version 2 is version 1 with additions; a file says version 2 if it uses them.
 
     archive: header | record, record, ... | index | trailer        record: a model, a block, or a section
     single:  header | payload of a block                           one image in the fewest bytes
@@ -20,14 +20,19 @@ from smalti.util.binary import HASH_BYTES, hash64
 
 MAGIC, END_MAGIC = b"\x89SML", b"LMS\x89"
 BLOCK_MARK, MODEL_MARK, SECTION_MARK, INDEX_MARK = b"\xb1SBK", b"\xb1SMO", b"\xb1SSE", b"\xb1SIX"
-VERSION = 1
+VERSION, EXTENDED = 1, 2
+"""The versions of the format: 1, and 2, which a file says that uses an addition."""
 SINGLE_FLAG = 0x10
 """The bit of the form that marks a single file; see `single_image.py`."""
-MODES = {1: "gray", 3: "RGB", 4: "RGBA"}
-"""The codes of colour modes, each the number of its channels."""
-ORDER, NAMES, LABELS, METADATA, CARRIERS = 1, 2, 3, 4, 5
-"""The codes of the sections."""
-SECTIONS = (ORDER, NAMES, LABELS, METADATA, CARRIERS)
+MODES = {1: "gray", 2: "gray with alpha", 3: "RGB", 4: "RGBA"}
+"""The codes of colour modes, each the number of its channels; 2 is an addition of version 2."""
+EMPTY_MODEL = bytes(8)
+"""The id that stands for no model, where no image needs one; an addition of version 2."""
+RAW, WEBP_FLAG = 255, 16
+"""The first byte of a payload that is raw, and the flag in that of others which is an addition of version 2."""
+ORDER, NAMES, LABELS, METADATA, CARRIERS, SHAPES, PROFILES = 1, 2, 3, 4, 5, 6, 128
+"""The codes of the sections; SHAPES is an addition of version 2, PROFILES one that readers of version 1 ignore."""
+SECTIONS = (ORDER, NAMES, LABELS, METADATA, CARRIERS, SHAPES, PROFILES)
 FREE_SECTIONS = 128
 """The first of the codes that are reserved for later releases; a reader ignores the sections that it does not know."""
 OF_IMAGES = (ORDER, NAMES, LABELS)
@@ -56,20 +61,31 @@ KIND_ENTRY = struct.Struct("<BBHH")
 BLOCK_ENTRY = struct.Struct("<QIHH")
 SECTION_ENTRY = struct.Struct("<BQII")
 TRAILER = struct.Struct("<I8s4s")
+SINGLE_BYTES = 12
+"""The bytes of the header of a single file that do not depend on its form."""
 
 
 class Kind(NamedTuple):
     """What the images of a block have in common."""
 
     model: int  # number of a model of the file
-    mode: int  # one of MODES
+    mode: int  # one of MODES; 0 if the block is mixed
     height: int  # pixels
     width: int  # pixels
+
+    @property
+    def mixed(self) -> bool:
+        """Whether images of a block may differ in model and shape, as the payload says; see `mixed_payload.py`."""
+        return not self.mode
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """Return the shape of an image: h w c."""
         return self.height, self.width, self.mode
+
+
+MIXED = Kind(0, 0, 0, 0)
+"""The kind of mixed blocks."""
 
 
 class BlockEntry(NamedTuple):
@@ -121,16 +137,28 @@ class Index:
         """Return the number of images in the file."""
         return sum(block.images for block in self.blocks)
 
+    @property
+    def extended(self) -> bool:
+        """Whether something in the index is an addition of version 2."""
+        kinds = any(kind.mode in (MIXED.mode, 2) for kind in self.kinds)
+        return kinds or any(model.id == EMPTY_MODEL for model in self.models)
 
-def pack_header(model_id: bytes, end: int = 0) -> bytes:
+
+def pack_header(model_id: bytes, end: int = 0, version: int = VERSION) -> bytes:
     """Return the header, the first 21 bytes of an archive.
 
     Args:
         model_id: the id of the first model, 8 bytes.
         end: the bytes of the archive, if other bytes may follow it; 0 if the archive is the whole file.
+        version: VERSION, or EXTENDED if the archive uses an addition.
     """
     size = end.to_bytes(6, "little")
-    return HEADER.pack(MAGIC, VERSION, size, hash64(size)[:2], model_id)
+    return HEADER.pack(MAGIC, version, size, hash64(size)[:2], model_id)
+
+
+def needs_extended(kind: Kind, payload: bytes) -> bool:
+    """Return whether a block of that kind and payload uses an addition of version 2."""
+    return kind.mode in (MIXED.mode, 2) or (payload[:1] != bytes([RAW]) and any(f & WEBP_FLAG for f in payload[:1]))
 
 
 def check_start(data: bytes) -> int:
@@ -144,9 +172,14 @@ def check_start(data: bytes) -> int:
     if len(data) <= len(MAGIC):
         raise TruncatedError(f"the file ends after {len(data)} bytes, within its header; copy or download it again")
     form = data[len(MAGIC)]
-    if form & 0x0F != VERSION:
-        what = "of an early draft of smalti" if form & 0x0F == 0 else f"of format version {form & 0x0F}"
-        raise VersionError(f"the file is {what}; this release reads version {VERSION}; install another smalti")
+    if form & 0x0F == 0:
+        raise VersionError("the file is of an early draft of smalti, which cannot be read any more")
+    if form & 0x0F > EXTENDED:
+        at = SINGLE_BYTES if form & SINGLE_FLAG else HEADER.size
+        needed = "a newer smalti" if len(data) < at + 2 else f"smalti {data[at]}.{data[at + 1]} or newer"
+        raise VersionError(
+            f"the file is of format version {form & 0x0F}, and this release reads up to {EXTENDED}; install {needed}"
+        )
     return form
 
 
@@ -161,7 +194,7 @@ def unpack_header(data: bytes, file_size: int) -> tuple[bytes, int]:
         raise TruncatedError(f"the file ends after {len(data)} bytes, within its header; copy or download it again")
     _, form, size, check, model_id = HEADER.unpack_from(data)
     end = int.from_bytes(size, "little")
-    if form != VERSION or hash64(size)[:2] != check:
+    if form not in (VERSION, EXTENDED) or hash64(size)[:2] != check:
         raise CorruptError("the header has an impossible field; the file is damaged")
     if end > file_size:
         raise TruncatedError(f"the file has {file_size} bytes of {end}; copy or download it again")
@@ -197,7 +230,8 @@ def check_kind(kind: Kind, count: int) -> None:
     Raises:
         CorruptError: the images are too many, too large, or of an unknown mode.
     """
-    possible = kind.mode in MODES and kind.height and kind.width and 1 <= count <= MAX_BLOCK_IMAGES
+    possible = kind == MIXED or (kind.mode in MODES and kind.height and kind.width)
+    possible = possible and 1 <= count <= MAX_BLOCK_IMAGES
     if not possible or kind.height * kind.width * kind.mode * count > MAX_BLOCK_SAMPLES:
         raise CorruptError("a block has an impossible image shape or number of images; the file is damaged")
 
@@ -354,7 +388,8 @@ def _check_sections(index: Index, count: int) -> None:
             raise CorruptError(f"the index names a section of the unknown code {section.code}; the file is damaged")
         if section.code in SECTIONS:
             counts[section.code] += section.images
-    if any(counts[code] not in (0, count) for code in OF_IMAGES) or counts[METADATA] or counts[CARRIERS]:
+    impossible = any(counts[code] not in (0, count) for code in OF_IMAGES) or counts[PROFILES] > count
+    if impossible or any(counts[code] for code in (METADATA, CARRIERS, SHAPES)):
         raise CorruptError(f"the names, labels or order do not fit the {count} images; the file is damaged")
     if counts[ORDER] != (count if len(index.kinds) > 1 else 0):
         raise CorruptError("the images are of several kinds and have no order, or the reverse; the file is damaged")

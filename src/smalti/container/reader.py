@@ -15,6 +15,7 @@ class Reader(Protocol):
     model_id: bytes  # of the first model
     count: int  # number of images
     end: int  # bytes of the smalti file, without what may follow it
+    extended: bool  # whether the file says version 2
     growable: bool  # whether the file has room for more images
     stored_checksums: bool  # whether blocks have checksums of their stored bytes, not of their pixels alone
 

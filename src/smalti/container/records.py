@@ -1,23 +1,30 @@
 # SPDX-License-Identifier: MIT
 """Write the records of an archive one after another, read any of them. Bytes, not images."""
 
-from collections.abc import Sequence
+import contextlib
+import os
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
-from smalti.container.annotation_codec import pack_numbers
+from smalti.container.annotation_codec import pack_numbers, pack_shapes
 from smalti.container.format import (
     BLOCK,
+    EXTENDED,
     HEADER,
+    MAGIC,
     MAX_KINDS,
     MAX_MODEL_BYTES,
     MAX_MODELS,
     MAX_SECTION_IMAGES,
     MAX_SECTIONS,
+    MIXED,
     MODEL,
     ORDER,
+    SHAPES,
     SINGLE_FLAG,
     TRAILER,
+    VERSION,
     BlockEntry,
     BlockHead,
     Index,
@@ -25,6 +32,7 @@ from smalti.container.format import (
     ModelEntry,
     SectionEntry,
     check_start,
+    needs_extended,
     pack_block,
     pack_header,
     pack_index,
@@ -37,6 +45,7 @@ from smalti.container.format import (
     unpack_section,
     unpack_trailer,
 )
+from smalti.container.mixed_payload import Part, mixed_hash, pack_mixed
 from smalti.errors import CorruptError, SourceError, within
 from smalti.util.storage import Storage
 
@@ -48,7 +57,8 @@ TAIL_BYTES = 1 << 16
 class ArchiveWriter:
     """A writer of records, one behind the other; `finish` completes the archive.
 
-    The id of the first model is written at once, so that a new file needs no seeking.
+    The header of a new archive is written with the first model. A file that cannot be sought in says version 2 at once;
+    any other file says it in the end, if it uses an addition.
     """
 
     file: BinaryIO
@@ -58,25 +68,30 @@ class ArchiveWriter:
     sections: list[SectionEntry] = field(default_factory=list)
     at: int = 0  # where the next record goes
     stored: dict[int, int] = field(default_factory=dict)  # images of each kind so far
+    start_at: int | None = None  # where the archive starts in a file that can be sought in; None: it cannot
+    extended: bool = False  # whether an addition of version 2 is used
+    shapes: dict[tuple[int, int, int], None] = field(default_factory=dict)  # of mixed blocks, that no section lists yet
 
     def __post_init__(self) -> None:
         self._numbers = {kind: i for i, kind in enumerate(self.kinds)}
-        self._ordered = sum(self.stored.values())
+        self.listed = sum(self.stored.values())  # images whose kinds, names and labels were written
 
     @classmethod
-    def start(cls, file: BinaryIO, model_id: bytes) -> "ArchiveWriter":
-        """Start a new archive in `file`."""
-        file.write(pack_header(model_id))
-        return cls(file, [ModelEntry(model_id, 0)], at=HEADER.size)
+    def start(cls, file: BinaryIO, model_id: bytes | None = None) -> "ArchiveWriter":
+        """Start a new archive in `file`; None: with the first model that `model` is asked for."""
+        writer = cls(file, [], start_at=_place(file))
+        if model_id is not None:
+            writer.model(model_id)
+        return writer
 
     @classmethod
-    def resume(cls, file: BinaryIO, index: Index, at: int) -> "ArchiveWriter":
-        """Continue an archive; `file` stands at byte `at`, behind all of it."""
+    def resume(cls, file: BinaryIO, index: Index, at: int, *, extended: bool = False) -> "ArchiveWriter":
+        """Continue an archive, which may use additions; `file` stands at byte `at`, behind all of it."""
         stored: dict[int, int] = {}
         for block in index.blocks:
             stored[block.kind] = stored.get(block.kind, 0) + block.images
         parts = (list(index.models), list(index.kinds), list(index.blocks), list(index.sections))
-        return cls(file, *parts, at=at, stored=stored)
+        return cls(file, *parts, at=at, stored=stored, extended=extended)
 
     def model(self, model_id: bytes, bundle: bytes | None = None) -> int:
         """Return the number of a model, which may be new; write its bundle if one is given and the file holds none.
@@ -88,6 +103,8 @@ class ArchiveWriter:
         number = known.index(model_id) if model_id in known else len(known)
         if number == MAX_MODELS:
             raise SourceError(f"the images are coded by more than {MAX_MODELS} models; make several files")
+        if not known:
+            self._write(pack_header(model_id, version=VERSION if self.start_at is not None else EXTENDED))
         if number == len(known):
             self.models.append(ModelEntry(model_id, 0))
         if bundle is not None and not self.models[number].offset:
@@ -111,21 +128,33 @@ class ArchiveWriter:
         """Record the kinds of the next images; nothing is written while there is one kind."""
         if len(self.kinds) > 1:
             covered = sum(entry.images for entry in self.sections if entry.code == ORDER)
-            for start in range(covered, self._ordered, MAX_SECTION_IMAGES):  # they came while there was one kind
-                count = min(MAX_SECTION_IMAGES, self._ordered - start)
+            for start in range(covered, self.listed, MAX_SECTION_IMAGES):  # they came while there was one kind
+                count = min(MAX_SECTION_IMAGES, self.listed - start)
                 self.section(ORDER, count, pack_numbers([0] * count))
             self.section(ORDER, len(kinds), pack_numbers(kinds))
-        self._ordered += len(kinds)
+        self.listed += len(kinds)
 
     def block_record(self, kind: Kind, count: int, pixels: bytes, payload: bytes, after: int = 0) -> bytes:
         """Return the record that `block` would write behind `after` more images of the kind."""
         number = self.kind(kind)
+        self.extended |= needs_extended(kind, payload)
         return pack_block(BlockHead(kind, number, count, self.stored.get(number, 0) + after, pixels), payload)
 
     def block(self, kind: Kind, count: int, pixels: bytes, payload: bytes) -> None:
         """Append a block. count: its images; pixels: the hash of the pixels that it decodes to."""
         record = self.block_record(kind, count, pixels, payload)
         self._list(kind, count, self._write(record), len(record))
+
+    def mixed_block(self, parts: Sequence[tuple[Part, bytes]]) -> None:
+        """Append a mixed block of parts, each with the hash of the pixels that it decodes to."""
+        parts = sorted(parts, key=lambda part: part[0].rows[0])
+        self.note_shapes(part.kind.shape for part, _ in parts)
+        count, pixels = sum(len(part.rows) for part, _ in parts), mixed_hash([pixels for _, pixels in parts])
+        self.block(MIXED, count, pixels, pack_mixed([part for part, _ in parts]))
+
+    def note_shapes(self, shapes: Iterable[tuple[int, int, int]]) -> None:
+        """List these shapes (h w c) of images in mixed blocks at the end."""
+        self.shapes |= dict.fromkeys(shapes)
 
     def carried(self, kind: Kind, count: int, size: int) -> None:
         """List a block, a record of `size` bytes, that the order of images carries."""
@@ -155,14 +184,39 @@ class ArchiveWriter:
 
     def finish(self) -> int:
         """Write the index and the trailer; return the byte at which the archive ends."""
-        data = pack_index(self.index())
+        if self.shapes:
+            self.section(SHAPES, 0, pack_shapes(list(self.shapes)))
+        index = self.index()
+        self.extended |= index.extended
+        data = pack_index(index)
         self.file.write(data)
         self.at += len(data)
+        if self.extended and self.start_at is not None:
+            self.file.seek(self.start_at + len(MAGIC))
+            self.file.write(bytes([EXTENDED]))
+            self.file.seek(self.start_at + self.at)
         return self.at
 
     def index(self) -> Index:
         """Return the index of all that was written."""
         return Index(tuple(self.models), tuple(self.kinds), tuple(self.blocks), tuple(self.sections))
+
+
+def _place(file: BinaryIO) -> int | None:
+    """Return where a file stands; None if nothing that is written can be written over."""
+    with contextlib.suppress(AttributeError, OSError):  # streams of strangers may lack what files have
+        if file.seekable() and not _only_appended_to(file):
+            return file.tell()
+    return None
+
+
+def _only_appended_to(file: BinaryIO) -> bool:
+    """Return whether all writes go to the end of a file, wherever it stands."""
+    with contextlib.suppress(ImportError, OSError, AttributeError):  # a stream in memory has no number
+        import fcntl
+
+        return bool(fcntl.fcntl(file.fileno(), fcntl.F_GETFL) & os.O_APPEND)
+    return "a" in str(getattr(file, "mode", ""))
 
 
 def read_index(storage: Storage, end: int, model_id: bytes | None = None) -> tuple[Index, int]:
@@ -198,7 +252,9 @@ class ArchiveReader:
 
     def _open(self, storage: Storage) -> None:
         head = storage.read(0, HEADER.size)
-        if check_start(head) & SINGLE_FLAG:
+        form = check_start(head)
+        self.extended = form & 0x0F == EXTENDED
+        if form & SINGLE_FLAG:
             raise CorruptError("this is a file of a single image")
         self.model_id, self.end = unpack_header(head, storage.size)
         self.index, self._index_at = read_index(storage, self.end, self.model_id)

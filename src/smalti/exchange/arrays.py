@@ -15,12 +15,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smalti.errors import SourceError, UsageError
-from smalti.exchange.formats.image_files import pixels_of
-from smalti.exchange.parts import Parts, Single, grouped
+from smalti.exchange.formats.image_files import Reading, single_of
+from smalti.exchange.parts import Parts, Single, grouped, part_length
+from smalti.exchange.samples import reason_of, scaled
 from smalti.limits import MAX_IMAGE_SAMPLES
-from smalti.types import COLOURS, ImageSet, Pixels, Shape, Source, describe, not_images, plain_array
+from smalti.types import (
+    COLOURS,
+    ImageSet,
+    PassedOver,
+    Shape,
+    Source,
+    describe,
+    not_images,
+    plain_array,
+    shape_of,
+)
 
 _LEAST_SIDE = 8  # pixels: n h 3 of smaller sides are gray images of width 3 rather than one image in colour
+_CONVERTED = "buif"  # the kinds of NumPy's types that can be converted
 _COPIED_IMAGES = 4096  # copied at a time, which bounds the memory that a memory map of many images takes
 
 
@@ -76,51 +88,96 @@ def check_samples(shape: Shape) -> None:
         )
 
 
-def source_of_array(x: Any) -> Source:
+def source_of_array(x: Any, *, convert: bool = False) -> Source:
     """Return an array of images, `n h w` or `n h w c`, as a source.
 
     Raises:
         SourceError: it holds something else, or looks like a single image `h w c`.
     """
     array = plain_array(x)
-    if array.ndim == 3 and array.shape[2] in (3, 4) and min(array.shape[:2]) >= _LEAST_SIDE and array.dtype == np.uint8:
+    if (
+        array.ndim == 3
+        and array.shape[2] in (2, 3, 4)
+        and min(array.shape[:2]) >= _LEAST_SIDE
+        and (array.dtype == np.uint8 or (convert and array.dtype.kind in _CONVERTED))
+    ):
         raise SourceError(
             f"an array of shape {array.shape} looks like one image h w c; give x[None], or smalti.encode(x), for that;"
             f" or smalti.ImageSet(x) for {array.shape[0]} gray images of {array.shape[1]}x{array.shape[2]}"
         )
+    if convert and array.dtype != np.uint8 and array.dtype.kind in _CONVERTED:
+        return _source_of_samples(array, x)
     return source_of_set(ImageSet(array if isinstance(x, np.ma.MaskedArray) else x))
 
 
-def source_of_images(images: Sequence[Any]) -> Source:
+def _source_of_samples(array: NDArray[Any], given: object) -> Source:
+    """Return an array of images of another type than uint8 as a source of images of 8 bits.
+
+    Raises:
+        SourceError: it holds something else than images.
+    """
+    x = array[..., 0] if array.ndim == 4 and array.shape[3] == 1 else array
+    if not (x.ndim == 3 or (x.ndim == 4 and x.shape[3] in COLOURS)) or not x.size:
+        raise not_images(x, given)
+    check_samples(shape_of(x))
+    passed = PassedOver()
+    return Source(Parts(lambda: _scaled(x, passed)), len(x), named=False, labelled=False, passed_over=passed)
+
+
+def _scaled(x: NDArray[Any], passed: PassedOver) -> Iterator[ImageSet]:
+    passed.clear()
+    step, reason = part_length(shape_of(x)), reason_of(x.dtype)
+    for start in range(0, len(x), step):
+        part = np.array(x[start : start + step])
+        yield ImageSet(scaled(part, "the array"))
+        if reason is not None:
+            passed.conversions.note(reason, "the array", len(part))
+
+
+def source_of_images(images: Sequence[Any], *, convert: bool = False) -> Source:
     """Return single images, each an array `h w` or `h w c` or an image of Pillow, as a source."""
-    return Source(Parts(lambda: grouped(_singles(images))), len(images), named=False, labelled=False)
+    reading = Reading(convert=convert)
+    parts = Parts(lambda: grouped(_singles(images, reading)))
+    return Source(parts, len(images), named=False, labelled=False, passed_over=reading.passed)
 
 
-def _singles(images: Sequence[Any]) -> Iterator[Single]:
+def _singles(images: Sequence[Any], reading: Reading) -> Iterator[Single]:
+    reading.passed.clear()
     for i, image in enumerate(images):
         try:
-            yield Single(one_image(image), None, None)
+            yield one_image(image, reading, f"image {i}")
         except SourceError as exc:
+            if str(exc).startswith(f"image {i}"):
+                raise
             raise SourceError(f"image {i}: {exc}") from exc
 
 
-def one_image(image: Any) -> Pixels:
-    """Return one image, an array-like or an image of Pillow, as a new array `h w`, `h w 3` or `h w 4`.
+def one_image(image: Any, reading: Reading | None = None, where: str = "the image") -> Single:
+    """Return one image, an array-like or an image of Pillow, as a new array `h w`, `h w 2`, `h w 3` or `h w 4`.
+
+    Args:
+        image: the image.
+        reading: whether it is converted, and what is told of that; it is not, if this is left out.
+        where: what it is called in messages.
 
     Raises:
         SourceError: it is something else.
     """
+    reading = Reading() if reading is None else reading
     if is_image(image):
-        return pixels_of(image, "the image")
+        return single_of(image, where, reading)
     x: NDArray[Any] = plain_array(image)
     if x.ndim == 3 and x.shape[2] == 1:
         x = x[..., 0]
-    if x.dtype != np.uint8 or not (x.ndim == 2 or (x.ndim == 3 and x.shape[2] in COLOURS)):
+    deep = reading.convert and x.dtype.kind in _CONVERTED
+    if (x.dtype != np.uint8 and not deep) or not (x.ndim == 2 or (x.ndim == 3 and x.shape[2] in COLOURS)):
         raise not_images(x, image, single=True)
     if not x.size:
         raise SourceError(f"there is no image: the array has shape {x.shape}")
     check_samples((*x.shape, 1)[:3])
-    return np.array(x, np.uint8, order="C", copy=True, subok=False)
+    if (reason := reason_of(x.dtype)) is not None:
+        reading.passed.conversions.note(reason, where)
+    return Single(np.array(scaled(x[None], where)[0], np.uint8, order="C", copy=True, subok=False), None, None)
 
 
 def spooled(file: Any, folder: Path, number: int) -> Path:
@@ -224,7 +281,7 @@ def _annotated(source: Source, columns: Mapping[str, Sequence[Any]]) -> Iterator
         for what, column in columns.items():
             if len(column) < done:
                 raise _miscounted(what, len(column), done)
-        yield ImageSet(part.pixels, given.get("names", part.names), given.get("labels", part.labels))
+        yield replace(part, names=given.get("names", part.names), labels=given.get("labels", part.labels))
     for what, column in columns.items():
         if len(column) != done:
             raise _miscounted(what, len(column), done)

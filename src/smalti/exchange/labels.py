@@ -86,6 +86,24 @@ def label_of(value: object) -> Label:
     raise SourceError(f"the label {str(value)[:40]!r} is neither an int, a word nor a list of ints; {WITHOUT_LABELS}")
 
 
+def json_label(data: bytes) -> Label | None:
+    """Return the label that a `.json` file of WebDataset holds; None if it holds none, or several.
+
+    It holds one as a whole number, or in an object under "label" or "cls".
+
+    >>> [json_label(text) for text in (b"7", b'{"label": "cat", "width": 9}', b'{"label": 1, "cls": 2}', b'"a"')]
+    [7, 'cat', None, None]
+    """
+    try:
+        value = json.loads(data)
+        if isinstance(value, dict):
+            found = {json.dumps(value[key]): value[key] for key in ("label", "cls") if value.get(key) is not None}
+            return label_of(*found.values()) if len(found) == 1 else None
+    except (ValueError, RecursionError, SourceError):
+        return None
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
 def class_names(names: object) -> tuple[str, ...]:
     """Return `names` as names of classes; none, if they are no list of different texts."""
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
@@ -93,9 +111,11 @@ def class_names(names: object) -> tuple[str, ...]:
     return tuple(names) if len(set(names)) == len(names) else ()
 
 
-def metadata_line(file: str, label: Label) -> str:
-    """Return the line of `metadata.jsonl` that gives a file its label."""
-    return json.dumps({"file_name": file, "label": label}) + "\n"
+def metadata_line(file: str, label: Label, classes: Sequence[str] = ()) -> str:
+    """Return the line of `metadata.jsonl` that gives a file its label, and the name of its class if that is known."""
+    known = isinstance(label, int) and 0 <= label < len(classes)
+    named = {"label_name": classes[int(label)]} if known and isinstance(label, int) else {}
+    return json.dumps({"file_name": file, "label": label, **named}) + "\n"
 
 
 class Table(NamedTuple):

@@ -35,9 +35,10 @@ _PIECE = 1 << 20  # the most bytes asked for at once, so that a false claim of a
 class Single(NamedTuple):
     """One image that was read and is not yet in a part."""
 
-    pixels: NDArray[np.uint8]  # h w, h w 3 or h w 4
+    pixels: NDArray[np.uint8]  # h w, h w 2, h w 3 or h w 4
     name: str | None
     label: Label | None
+    profile: bytes | None = None  # ICC
 
 
 class Readable(Protocol):
@@ -85,7 +86,9 @@ def _full(waiting: list[Single]) -> bool:
 def _part(singles: list[Single]) -> ImageSet:
     names = tuple(single.name for single in singles if single.name is not None)
     labels = tuple(single.label for single in singles if single.label is not None)
-    return ImageSet(np.stack([single.pixels for single in singles]), names or None, labels or None)
+    profiles = tuple(single.profile for single in singles)
+    with_profiles = profiles if any(profiles) else None
+    return ImageSet(np.stack([single.pixels for single in singles]), names or None, labels or None, with_profiles)
 
 
 def read_exactly(file: Readable, size: int) -> bytes:

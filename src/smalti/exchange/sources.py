@@ -27,7 +27,7 @@ from smalti.exchange.arrays import (
     spooled,
 )
 from smalti.exchange.formats.folder import open_folder
-from smalti.exchange.formats.idx import IDX_IMAGES, open_idx, read_idx_labels
+from smalti.exchange.formats.idx import is_idx, open_idx, read_idx_labels
 from smalti.exchange.formats.image_files import open_image_files
 from smalti.exchange.formats.npy_stream import NPY
 from smalti.exchange.formats.numpy_files import open_npy, open_npz, read_npy_labels
@@ -48,7 +48,7 @@ SMALTI = b"\x89SML"
 """The first bytes of a smalti file."""
 
 
-def as_source(source: Images, on_bad: OnBad | None = None, *, labelled: bool = True) -> Source:
+def as_source(source: Images, on_bad: OnBad | None = None, *, labelled: bool = True, convert: bool = False) -> Source:
     """Return `source` as a source that can be read part by part.
 
     Args:
@@ -56,6 +56,7 @@ def as_source(source: Images, on_bad: OnBad | None = None, *, labelled: bool = T
             already.
         on_bad: see `open_source`.
         labelled: whether labels are read, where they are in the files that are named.
+        convert: see `open_source`.
 
     Raises:
         SourceError: it is none of these, or cannot be opened; see `open_source`.
@@ -66,15 +67,15 @@ def as_source(source: Images, on_bad: OnBad | None = None, *, labelled: bool = T
         return source_of_set(source)
     every = _listed(source)
     if every is None:
-        return source_of_array(source)
+        return source_of_array(source, convert=convert)
     if every and all(is_array(image) or is_image(image) for image in every):
-        return source_of_images(every)
+        return source_of_images(every, convert=convert)
     for i, one in enumerate(every):
         if is_array(one) or is_image(one):
             raise SourceError("a list holds both images and paths; give images alone, or paths alone")
         if not is_path(one) and not is_file(one):
             raise no_source(one, f"image {i}")
-    return _open_paths(every, raise_it if on_bad is None else on_bad, labelled=labelled)
+    return _open_paths(every, raise_it if on_bad is None else on_bad, labelled=labelled, convert=convert)
 
 
 def _listed(source: Any) -> list[Any] | None:
@@ -96,21 +97,26 @@ def _listed(source: Any) -> list[Any] | None:
     return list(source)
 
 
-def _open_paths(every: Sequence[Any], on_bad: OnBad, *, labelled: bool) -> Source:
+def _open_paths(every: Sequence[Any], on_bad: OnBad, *, labelled: bool, convert: bool) -> Source:
     """Open paths and open binary files; the latter are copied to files first, so that their format can be told."""
     if not any(is_file(one) for one in every):
-        return open_source(*map(os.fsdecode, every), on_bad=on_bad, labelled=labelled)
+        return open_source(*map(os.fsdecode, every), on_bad=on_bad, labelled=labelled, convert=convert)
     folder = Path(tempfile.mkdtemp(prefix="smalti-"))
     try:
         paths = [spooled(one, folder, i) if is_file(one) else os.fsdecode(one) for i, one in enumerate(every)]
-        return kept_until_read(open_source(*paths, on_bad=on_bad, labelled=labelled), folder)
+        opened = open_source(*paths, on_bad=on_bad, labelled=labelled, convert=convert)
+        return kept_until_read(opened, folder)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
 
 
 def open_source(
-    *paths: Path | str, labels: Path | str | None = None, on_bad: OnBad = raise_it, labelled: bool = True
+    *paths: Path | str,
+    labels: Path | str | None = None,
+    on_bad: OnBad = raise_it,
+    labelled: bool = True,
+    convert: bool = False,
 ) -> Source:
     """Open the images of all `paths`, one after another, as one source.
 
@@ -121,6 +127,10 @@ def open_source(
 
     `on_bad` is called with the error of each image file that cannot be read, in a folder, in an archive or given by
     itself. If it returns, the image is left out, although `total` counts it. Damage to a whole archive always raises.
+
+    With `convert`, images of other colours, more than 8 bits a sample, floats, animations, pages and icons of several
+    sizes are converted to 8-bit sRGB or gray, image by image; docs/what-is-read.md says how. Without it, they cannot be
+    read. `passed_over` of the source says what was converted.
 
     Raises:
         SourceError: a source is missing, empty or damaged, or some sources have labels and others have none.
@@ -134,8 +144,8 @@ def open_source(
     if labels is not None and labelled:
         if on_bad is not raise_it:
             raise UsageError(f"{labels} labels all images in their order, so none can be skipped; stop at errors")
-        return _open_labelled(paths, Path(labels))
-    opened = _open_all([str(path) for path in paths], on_bad, labelled=labelled)
+        return _open_labelled(paths, Path(labels), convert=convert)
+    opened = _open_all([str(path) for path in paths], on_bad, labelled=labelled, convert=convert)
     if len({source.labelled for _, source in opened}) > 1:
         bare, full = (
             next(path for path, source in opened if source.labelled is labelled) for labelled in (False, True)
@@ -154,17 +164,17 @@ def open_source(
     return Source(Parts(lambda: _chained(opened, named=named)), total, named, labelled, passed, classes.pop())
 
 
-def _open_all(paths: Sequence[str], on_bad: OnBad, *, labelled: bool) -> list[tuple[str, Source]]:
+def _open_all(paths: Sequence[str], on_bad: OnBad, *, labelled: bool, convert: bool) -> list[tuple[str, Source]]:
     """Open each path, and return the sources with their paths; neighbours that are image files make one source."""
     opened: list[tuple[str, Source]] = []
     images: list[Path] = []
     for path in [*paths, None]:
-        source = None if path is None else _open(path, on_bad, labelled=labelled)
+        source = None if path is None else _open(path, on_bad, labelled=labelled, convert=convert)
         if source is None and path is not None:
             images.append(Path(path))
             continue
         if images:
-            opened.append((str(images[0]), open_image_files(images, on_bad)))
+            opened.append((str(images[0]), open_image_files(images, on_bad, convert=convert)))
             images = []
         if path is not None and source is not None:
             opened.append((path, source))
@@ -205,7 +215,7 @@ def _split(path: str) -> tuple[str, str]:
     return file, key
 
 
-def _open(path: str, on_bad: OnBad, *, labelled: bool) -> Source | None:
+def _open(path: str, on_bad: OnBad, *, labelled: bool, convert: bool) -> Source | None:
     """Open one source by its format; return None for a single image file, and for a file of no known format."""
     file, key = _split(path)
     where = Path(file)
@@ -215,9 +225,9 @@ def _open(path: str, on_bad: OnBad, *, labelled: bool) -> Source | None:
             where.stat()  # its error says why the path cannot be read
             raise SourceError(f"{where} is no regular file; give a file or a folder")
     if folder:
-        return open_folder(where, on_bad, labelled=labelled)
+        return open_folder(where, on_bad, labelled=labelled, convert=convert)
     with damage(where, "a source of images"), where.open("rb") as opened:
-        asked = _Asked(where, opened.read(512), key, on_bad, labelled)
+        asked = _Asked(where, opened.read(512), key, on_bad, labelled, convert)
     if asked.head.startswith(SMALTI):
         raise SourceError(f"{where} is a smalti file already; see smalti merge and select, or unpack it first")
     by_bytes = (format_ for format_ in _FORMATS if format_.recognises(asked))
@@ -235,6 +245,7 @@ class _Asked:
     key: str  # the array of an npz file that was asked for; "" if none was
     on_bad: OnBad
     labelled: bool
+    convert: bool
 
     @property
     def name(self) -> str:
@@ -264,27 +275,31 @@ def _is_npz(file: _Asked) -> bool:
 
 def _is_idx(file: _Asked) -> bool:
     """Return whether a file starts as an idx file of images does, or is gzipped and no tar file."""
-    return file.head.startswith(IDX_IMAGES[:3]) or (file.head.startswith(GZIP) and not is_tar(file.path, file.head))
+    return is_idx(file.head) or (file.head.startswith(GZIP) and not is_tar(file.path, file.head))
+
+
+def _npz(file: _Asked) -> Source:
+    return open_npz(file.path, file.key, labelled=file.labelled, convert=file.convert)
 
 
 _FORMATS = (
-    _Format((".npz",), _is_npz, lambda file: open_npz(file.path, file.key, labelled=file.labelled), keyed=True),
+    _Format((".npz",), _is_npz, _npz, keyed=True),
     _Format(
         (".zip",),
         lambda file: file.head.startswith(ZIP),
-        lambda file: open_zip(file.path, file.on_bad, labelled=file.labelled),
+        lambda file: open_zip(file.path, file.on_bad, labelled=file.labelled, convert=file.convert),
     ),
-    _Format((), _is_idx, lambda file: open_idx(file.path)),
-    _Format((".npy",), lambda file: file.head.startswith(NPY), lambda file: open_npy(file.path)),
+    _Format((), _is_idx, lambda file: open_idx(file.path, convert=file.convert)),
+    _Format((".npy",), lambda file: file.head.startswith(NPY), lambda file: open_npy(file.path, convert=file.convert)),
     _Format(
         (".parquet",),
         lambda file: file.head.startswith(PARQUET),
-        lambda file: open_parquet(file.path, file.on_bad, labelled=file.labelled),
+        lambda file: open_parquet(file.path, file.on_bad, labelled=file.labelled, convert=file.convert),
     ),
     _Format(
         TAR_SUFFIXES,
         lambda file: is_tar(file.path, file.head),
-        lambda file: open_tar(file.path, file.on_bad, labelled=file.labelled),
+        lambda file: open_tar(file.path, file.on_bad, labelled=file.labelled, convert=file.convert),
     ),
 )
 """The formats of files with images, in the order in which they are tried: by the bytes of a file first, and if no
@@ -292,12 +307,12 @@ format recognises these, by its name. A new format is one more entry here, and a
 says what else."""
 
 
-def _open_labelled(paths: Sequence[Path | str], labels: Path) -> Source:
+def _open_labelled(paths: Sequence[Path | str], labels: Path, *, convert: bool) -> Source:
     """Open one source whose labels are in a file of their own."""
     if len(paths) != 1:
         raise SourceError(f"{labels} can label one source, not {len(paths)}; pack their images from one source")
     path = str(paths[0])
-    source = open_source(path)
+    source = open_source(path, convert=convert)
     if source.labelled:
         raise SourceError(f"{path} has labels of its own; leave out {labels}")
     found = read_labels(labels)
@@ -363,7 +378,9 @@ def joined(source: Source) -> ImageSet:
         raise SourceError("there are no images in the source; give some")
     names = tuple(name for part in parts for name in part.names or ())
     labels = tuple(label for part in parts for label in part.labels or ())
-    return ImageSet(np.concatenate([part.pixels for part in parts]), names or None, labels or None)
+    profiles = tuple(part.profile(i) for part in parts for i in range(len(part)))
+    pixels = np.concatenate([part.pixels for part in parts])
+    return ImageSet(pixels, names or None, labels or None, profiles if any(profiles) else None)
 
 
 def _called(part: ImageSet, i: int) -> str:

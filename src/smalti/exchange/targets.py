@@ -31,19 +31,27 @@ class _Format:
     write: Callable[[Iterable[ImageSet], About, BinaryIO, Path], None]  # writes images to the open file of a path
     one_shape: bool = False  # whether all images must be of one size and colour
     pixels_alone: bool = False  # whether names and labels are left out
+    profiles: bool = True  # whether each image keeps its ICC profile
+    classes: bool = True  # whether the names of classes are kept
     files: bool = False  # whether each image is a file within, which is unpacked on systems of all kinds
     require: Callable[[], object] | None = None  # raises MissingExtraError if an optional library is missing
 
 
 _FORMATS = (
-    _Format((".npz",), lambda parts, about, file, target: write_npz(parts, about, file, target.parent), one_shape=True),
+    _Format(
+        (".npz",),
+        lambda parts, about, file, target: write_npz(parts, about, file, target.parent),
+        one_shape=True,
+        profiles=False,
+    ),
     _Format(
         (".npy",),
         lambda parts, about, file, _: write_npy(parts, about, file),
         one_shape=True,
         pixels_alone=True,
+        profiles=False,
     ),
-    _Format((".tar", ".tgz", ".tar.gz"), write_tar, files=True),
+    _Format((".tar", ".tgz", ".tar.gz"), write_tar, files=True, classes=False),
     _Format((".zip",), lambda parts, about, file, target: write_zip(parts, about, file, str(target)), files=True),
     _Format(
         (".parquet",), lambda parts, about, file, _: write_parquet(parts, file, about.label_names), require=load_pyarrow
@@ -111,16 +119,17 @@ def _left_out(kind: str, about: About, *, labels_kept: bool = False) -> list[str
     return [f"{' and '.join(lost)} are left out: {kind} files hold pixels alone"] if lost else []
 
 
-def _write_idx(parts: Iterable[ImageSet], about: About, target: Path, *, force: bool) -> str:
+def _write_idx(parts: Iterable[ImageSet], about: About, target: Path, *, force: bool) -> list[str]:
     """Write an idx file, and one of the labels where they can be kept; return what was left out, in words."""
     labels = write_idx(parts, about, target, force=force)
     place = labels_path(target) if about.labelled else None
     notes = _left_out("idx", about, labels_kept=place is not None)
     if labels is not None:
         notes.append(f"labels are in {labels.name}")
+        notes += [_without_classes("idx")] if about.label_names else []
     elif place is not None:
         notes.append("labels are left out: not all are 0 to 255, and idx files hold no others")
-    return "; ".join(notes)
+    return notes
 
 
 def write_images(parts: Iterable[ImageSet], about: About, target: Path, *, force: bool = False) -> str:
@@ -140,19 +149,37 @@ def write_images(parts: Iterable[ImageSet], about: About, target: Path, *, force
         SourceError: the images are not what `about` says.
     """
     check_target(target, about, force=force)
-    parts, renamed = _checked(parts, about), list[str]()
+    renamed, profiles = list[str](), list[int]()
+    parts = _checked(parts, about, profiles)
     if _is_idx(target):
-        return _write_idx(parts, about, target, force=force)
+        notes = _write_idx(parts, about, target, force=force)
+        return "; ".join([*notes, *_without_profiles(profiles, "idx")])
     if (format_ := _format_of(target)) is None:
         write_folder(_portable(parts, renamed) if os.name == "nt" else parts, about, target)
-        return _said(renamed)
+        return "; ".join(_said(renamed))
     if format_.files:
         parts = _portable(parts, renamed)
     with atomic_write(target, force=force) as file:
         format_.write(parts, about, file, target)
-    if format_.pixels_alone:
-        return "; ".join(_left_out(target.suffix.lower()[1:], about))
-    return _said(renamed)
+    kind = target.suffix.lower()[1:]
+    notes = _left_out(kind, about) if format_.pixels_alone else _said(renamed)
+    if about.label_names and not format_.classes:
+        notes.append(_without_classes("tar"))
+    return "; ".join([*notes, *([] if format_.profiles else _without_profiles(profiles, kind))])
+
+
+def _without_classes(kind: str) -> str:
+    return f"the names of the classes are left out: {kind} files hold none"
+
+
+def _without_profiles(profiles: list[int], kind: str) -> list[str]:
+    """Return in words that ICC profiles, so many in each part, are left out; nothing if there are none."""
+    if not (n := sum(profiles)):
+        return []
+    return [
+        f"the ICC profile{'s of' if n > 1 else ' of'} {n} image{'s' * (n > 1)} {'are' if n > 1 else 'is'} left out:"
+        f" {kind} files hold none"
+    ]
 
 
 def _portable(parts: Iterable[ImageSet], renamed: list[str]) -> Iterator[ImageSet]:
@@ -164,22 +191,23 @@ def _portable(parts: Iterable[ImageSet], renamed: list[str]) -> Iterator[ImageSe
         yield part if names == part.names else replace(part, names=names)
 
 
-def _said(renamed: list[str]) -> str:
-    """Return in words that files were named otherwise; "" if none was."""
+def _said(renamed: list[str]) -> list[str]:
+    """Return in words that files were named otherwise; nothing if none was."""
     if not renamed:
-        return ""
+        return []
     what = "1 name is" if len(renamed) == 1 else f"{len(renamed)} names are"
-    return f"{what} written otherwise, for not every system takes it: {renamed[0]}" + ", ..." * (len(renamed) > 1)
+    return [f"{what} written otherwise, for not every system takes it: {renamed[0]}" + ", ..." * (len(renamed) > 1)]
 
 
-def _checked(parts: Iterable[ImageSet], about: About) -> Iterator[ImageSet]:
-    """Yield the parts as long as they are what `about` says."""
+def _checked(parts: Iterable[ImageSet], about: About, profiles: list[int]) -> Iterator[ImageSet]:
+    """Yield the parts as long as they are what `about` says, and add to `profiles` how many each part has."""
     count = 0
     for part in parts:
         count += len(part)
         what = (part.shape in about.shapes, (part.names is not None) == about.named)
         if not all(what) or (part.labels is not None) != about.labelled or count > about.count:
             raise SourceError("the images are not as announced: their shapes, number, names or labels differ")
+        profiles.append(sum(profile is not None for profile in part.profiles or ()))
         yield part
     if count != about.count:
         raise SourceError(f"there are {count} images, but {about.count} were announced")

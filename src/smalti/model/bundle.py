@@ -38,11 +38,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from smalti.entropy.logistic_mixture import CDF_RANGE, CDF_STEPS, SCALES, WEIGHT_RANGE, Logistics
+from smalti.entropy.logistic_mixture import Logistics
 from smalti.errors import ModelError, SourceError, UnknownModelError, UsageError
 from smalti.limits import MAX_SIDE
+from smalti.model.empty_model import EMPTY_ID, EMPTY_NAME, empty_model, no_latents
 from smalti.model.latent_prior import LATENT_MAX, Grid, LatentPrior
-from smalti.model.masked_mlp import ACTIVATION_MAX, POINTS, QUALITY_EMBEDDINGS, MaskedMLP
+from smalti.model.masked_mlp import ACTIVATION_MAX, POINTS, MaskedMLP
 from smalti.model.model import ANALYSIS, FEATURES, NETWORKS, POST_FILTER, SPATIAL_ANALYSIS, SYNTHESIS, Model
 from smalti.model.npz import npz_bytes, read_npz, unzip, zip_bytes
 from smalti.model.operating_points import OperatingPoint
@@ -160,6 +161,8 @@ def load_model(name: str | Path = DEFAULT_MODEL, threads: int = 0) -> Model:
     if isinstance(name, Path) or name.endswith(SUFFIX) or "/" in name or os.sep in name:
         return _load(Path(name), threads)
     known = {path.stem: path for path in reversed(model_paths())}
+    if name == EMPTY_NAME:
+        return empty_model()
     if name not in known:
         raise UnknownModelError(f"no model named {name!r}; there are: {', '.join(known)}; or give a path")
     return _load(known[name], threads)
@@ -171,6 +174,8 @@ def find_model(model_id: bytes, threads: int = 0) -> Model:
     Raises:
         UnknownModelError: the model is neither built in nor on `SMALTI_MODEL_PATH`.
     """
+    if model_id == EMPTY_ID:
+        return empty_model()
     if is_known(model_id):
         return _load(_BUILT_IN / f"{BUILT_IN_IDS[model_id]}{SUFFIX}", threads)
     found = find_by_prefix(model_id, threads)
@@ -185,6 +190,7 @@ def find_model(model_id: bytes, threads: int = 0) -> Model:
 def find_by_prefix(start: bytes, threads: int = 0) -> list[Model]:
     """Return all models, built in or on the search path, whose id begins with `start`."""
     found = [_load(_BUILT_IN / f"{name}{SUFFIX}", threads) for i, name in BUILT_IN_IDS.items() if i.startswith(start)]
+    found += [empty_model()] if EMPTY_ID.startswith(start) else []
     for path in model_paths():
         if path.parent != _BUILT_IN:
             with contextlib.suppress(ModelError, SourceError):  # another bundle's damage is not our concern
@@ -196,7 +202,7 @@ def find_by_prefix(start: bytes, threads: int = 0) -> list[Model]:
 
 def is_known(model_id: bytes) -> bool:
     """Say whether a model is built in, without loading any."""
-    return model_id in BUILT_IN_IDS
+    return model_id in BUILT_IN_IDS or model_id == EMPTY_ID
 
 
 def model_paths() -> list[Path]:
@@ -348,22 +354,6 @@ def _latents(arrays: Mapping[str, NDArray[Any]]) -> tuple[Grid, LatentPrior]:
         raise ValueError(f"a patch has {latents} latents; {MAX_LATENTS} are allowed")
     grid = Grid(**{name: arrays[name].astype(np.int64) for name in GRID})
     return grid, LatentPrior(_mlp(arrays, latents, LATENT_MAX), Logistics(**{name: arrays[name] for name in TABLES}))
-
-
-def no_latents() -> tuple[Grid, LatentPrior]:
-    """Return the grid and the prior of a model without latents: they have one latent, which is always 0."""
-    outputs = {"1": 1, "2": 1, "3": 8}
-    arrays: dict[str, NDArray[Any]] = {f"w{i}": np.zeros((n, 1), np.int8) for i, n in outputs.items()}
-    arrays |= {f"b{i}": np.zeros(n, np.int32) for i, n in outputs.items()}
-    arrays |= {f"s{i}": np.zeros(n, np.uint8) for i, n in outputs.items()}
-    arrays |= {f"q{i}": np.zeros((QUALITY_EMBEDDINGS, n), np.int32) for i, n in outputs.items()}
-    tables = Logistics(
-        np.zeros(2 * CDF_RANGE * CDF_STEPS + 1, np.int32),
-        np.zeros(2 * WEIGHT_RANGE + 1, np.int32),
-        np.ones(SCALES, np.int32),
-    )
-    nothing = np.zeros((POINTS, 1), np.int64)
-    return Grid(nothing + 1, nothing, nothing), LatentPrior(_mlp(arrays, 1, LATENT_MAX), tables)
 
 
 def _mlp(arrays: Mapping[str, NDArray[Any]], latents: int, largest: int) -> MaskedMLP:

@@ -11,35 +11,35 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from smalti.codec.batching import Batch
 from smalti.codec.block import Block
 from smalti.codec.block_codec import encode_block
 from smalti.codec.rdo import Effort
 from smalti.errors import UsageError
-from smalti.model.model import Model
 from smalti.rate.metrics import squared_errors
 from smalti.rate.target import Sealed, Target, code_at, code_blocks, seal_block
-from smalti.types import Pixels, Shape, shape_of
+from smalti.types import Pixels, Shape
 
 SAMPLE_IMAGES, OPTIMISED_SAMPLE_IMAGES = 256, 64
 """The number of images in the sample that gives the first guess, without rate-distortion optimisation and with it."""
 
 
-def encode_parts(
-    parts: Iterable[Pixels], model: Model, target: Target, effort: Effort, overhead: Callable[[Sequence[Pixels]], int]
+def encode_batches(
+    batches: Iterable[Batch], target: Target, effort: Effort, overhead: Callable[[Sequence[Batch]], int]
 ) -> Iterator[Sealed]:
-    """Yield an encoded block for each of `parts` (images, `n h w` or `n h w c`, of any shapes), to meet the target.
+    """Yield an encoded block for each batch, to meet the target.
 
-    Parts are taken as they are needed; for a mean, all at once.
+    Batches are taken as they are needed; for a mean, all at once.
 
-    overhead: a function that returns the bytes of the file besides the payloads of its parts, for a target in bytes.
+    overhead: a function that returns the bytes of the file besides the payloads of its batches, for a target in bytes.
 
     Raises:
         UsageError: the target cannot be met.
     """
     if not target.is_mean:
-        return (seal_block(x, block, model) for x, block in code_blocks(parts, model, target, effort))
-    every = list(parts)
-    return _Mean(every, model, target, effort, overhead(every)).blocks()
+        return (seal_block(batch, block) for batch, block in code_blocks(batches, target, effort))
+    every = list(batches)
+    return _Mean(every, target, effort, overhead(every)).blocks() if every else iter(())
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,14 +54,14 @@ class _Coded:
 class _Mean:
     """The search for the step of the scale that is just enough, and the blocks that it has coded so far."""
 
-    parts: list[Pixels]
-    model: Model
+    parts: list[Batch]
     target: Target
     effort: Effort
     overhead: int  # bytes
     _known: dict[tuple[int, int], _Coded] = field(default_factory=dict)  # by operating point and block
 
     def __post_init__(self) -> None:
+        self.model = self.parts[0].model
         self.n, self.points = sum(map(len, self.parts)), self.model.operating_points.all
         self._last = (len(self.points) - 1) * len(self.parts)
 
@@ -100,14 +100,17 @@ class _Mean:
             if (point, block) not in self._known:
                 missing.setdefault(point, []).append(block)
         for point, blocks in missing.items():
-            several = code_at([self.parts[block] for block in blocks], self.points[point], self.model, self.effort)
-            for block, (x, coded) in zip(blocks, several, strict=True):
-                self._known[point, block] = self._coded(x, coded)
+            for block, (batch, coded) in zip(blocks, self._at(point, [self.parts[i] for i in blocks]), strict=True):
+                self._known[point, block] = self._coded(batch, coded)
         return [self._known[place].value for place in places]
 
-    def _coded(self, x: Pixels, block: Block) -> _Coded:
-        sealed = seal_block(x, block, self.model)
-        value = len(sealed.payload) if self.target.psnr is None else squared_errors(x, block.x_hat).sum()
+    def _at(self, point: int, batches: Sequence[Batch]) -> Iterator[tuple[Batch, Block]]:
+        """Yield batches as they are coded at an operating point, by its number."""
+        return code_at(batches, lambda _: self.points[point], self.effort)
+
+    def _coded(self, batch: Batch, block: Block) -> _Coded:
+        sealed = seal_block(batch, block)
+        value = len(sealed.payload) if self.target.psnr is None else squared_errors(batch.x, block.x_hat).sum()
         return _Coded(sealed, float(value))
 
     def _first_enough(self) -> int | None:
@@ -159,8 +162,7 @@ class _Mean:
 
         def value(point: int) -> float:
             if point not in values:
-                coded = code_at(sample, self.points[point], self.model, self.effort)
-                values[point] = sum(self._estimate(x, block) for x, block in coded)
+                values[point] = sum(self._estimate(batch.x, block) for batch, block in self._at(point, sample))
             return values[point]
 
         low, high = 0, len(self.points) - 1
@@ -181,13 +183,13 @@ class _Mean:
         share = (self._limit() * n / self.n - below) / (above - below) if above != below else 1.0
         return (low - 1) * len(self.parts) + round(min(1.0, max(0.0, share)) * len(self.parts))
 
-    def _sample(self) -> list[Pixels]:
+    def _sample(self) -> list[Batch]:
         most = OPTIMISED_SAMPLE_IMAGES if self.effort.passes else SAMPLE_IMAGES
         every = max(1, -(-self.n // most))
         by_shape: dict[Shape, list[Pixels]] = {}
         for part in self.parts:
-            by_shape.setdefault(shape_of(part), []).append(part[::every])
-        return [np.concatenate(some) for some in by_shape.values()]
+            by_shape.setdefault(part.shape, []).append(part.x[::every])
+        return [Batch(np.concatenate(some), self.model) for some in by_shape.values()]
 
     def _estimate(self, x: Pixels, block: Block) -> float:
         """Return an estimate of the value of a block of the sample; nothing is entropy-coded."""
@@ -215,8 +217,8 @@ class _Mean:
 
         others: the value of all other blocks.
         """
-        x, n = self.parts[block], len(self.parts[block])
-        both = Block.join([next(code_at([x], self.points[p], self.model, self.effort))[1] for p in (point, point - 1)])
+        batch, x, n = self.parts[block], self.parts[block].x, len(self.parts[block])
+        both = Block.join([next(self._at(p, [batch]))[1] for p in (point, point - 1)])
         errors = squared_errors(np.concatenate([x, x]), both.x_hat)
 
         def mixed(first: int) -> Block:
@@ -234,8 +236,8 @@ class _Mean:
             else:
                 low = first
         if self.target.psnr is not None:
-            return self._known[point, block].sealed if high == n else seal_block(x, mixed(high), self.model)
-        return self._known[point - 1, block].sealed if low == 0 else seal_block(x, mixed(low), self.model)
+            return self._known[point, block].sealed if high == n else seal_block(batch, mixed(high))
+        return self._known[point - 1, block].sealed if low == 0 else seal_block(batch, mixed(low))
 
     def _check_psnr(self) -> None:
         if self.target.psnr is not None:

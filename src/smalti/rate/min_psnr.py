@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: MIT
-"""Meet a least PSNR of every image, each at its lowest operating point or by the fallback."""
+"""Meet a least PSNR of every image, each at its lowest operating point or without a model."""
 
 import numpy as np
 from numpy.typing import NDArray
 
-from smalti.codec.block import Block
-from smalti.codec.block_codec import encode_images, encode_without_model
-from smalti.codec.fallback_codec import encode_fallback
+from smalti.codec.block import Block, WithoutModel
+from smalti.codec.block_codec import block_without_model, encode_images, encode_without_model, way_without_model
 from smalti.codec.rdo import EFFORTS, FAST_EFFORT, Effort
 from smalti.entropy.frequencies import Ints
 from smalti.model.model import Model
-from smalti.rate.max_error import replace_by_fallback
+from smalti.rate.max_error import replace_without_model, unlike
 from smalti.rate.metrics import squared_errors
 from smalti.types import Pixels, shape_of
+from smalti.util.parallel import in_order
 
 RDO_GAIN = 14
 """The most operating points by which rate-distortion optimisation can lower an image at the same PSNR."""
@@ -30,7 +30,7 @@ def block_of_least_psnr(x: Pixels, model: Model, psnr: float, effort: Effort) ->
     latents = model.has_latents and shape_of(x) == model.image_shape
     first = 0 if latents else model.operating_points.first_by_pixels
     if first is None or (not latents and model.pixels_for(shape_of(x)[2]) is None):
-        return encode_without_model(x, largest_mse=limit)
+        return encode_without_model(x, effort, largest_mse=limit)
     found, highest = _Found(x, model, limit), np.full(n, len(every) - 1)
     found.bisect(np.full(n, first), highest.copy(), EFFORTS[FAST_EFFORT])
     if effort.passes and latents:
@@ -40,8 +40,9 @@ def block_of_least_psnr(x: Pixels, model: Model, psnr: float, effort: Effort) ->
         found.bisect(lowest, np.where(by_latents[lowest], highest, lowest - 1), effort)  # pixels are not optimised
     if every[-1].pixels:  # lossless coding may take the fewest bytes where images hold little
         found.consider(np.arange(n), len(every) - 1, EFFORTS[FAST_EFFORT])
-    records = {i: encode_fallback(x[i], largest_mse=limit) for i in range(n)}
-    return found.block({i: record for i, record in records.items() if len(record) < found.rates[i]})
+    tried = np.flatnonzero(unlike(x, found.rates)).tolist()
+    ways = zip(tried, in_order(lambda i: way_without_model(x[i], effort, largest_mse=limit), tried), strict=True)
+    return found.block({i: way for i, way in ways if len(way.record) < found.rates[i]})
 
 
 class _Found:
@@ -77,13 +78,14 @@ class _Found:
             self._blocks.append(block.pick(better))
         return kept
 
-    def block(self, records: dict[int, bytes]) -> Block:
-        """Return the block of all images, some of them coded by the fallback as these records."""
+    def block(self, without_model: dict[int, WithoutModel]) -> Block:
+        """Return the block of all images, some of them coded in these ways without a model."""
         missing = [i for i, (block, _) in enumerate(self._places) if block == NONE]
         blocks, starts = list(self._blocks), np.cumsum([0, *map(len, self._blocks)])
         rows = [int(starts[block]) + place for block, place in self._places]
-        if missing:  # each of them has a record, which replaces this
+        if missing:  # no operating point suits them
             for place, i in enumerate(missing):
                 rows[i] = int(starts[-1]) + place
-            blocks.append(encode_without_model(self.x[missing]))
-        return replace_by_fallback(Block.join(blocks).pick(np.array(rows)), records)
+            ways = [without_model.pop(i) for i in missing]
+            blocks.append(block_without_model(ways, self.x.shape[1:]))
+        return replace_without_model(Block.join(blocks).pick(np.array(rows)), without_model)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from smalti.codec.batching import MOST_LOAD, alike, load
+from smalti.codec.batching import MOST_LOAD, Batch, alike, load
 from smalti.codec.block import Block
 from smalti.codec.block_codec import encode_images, seal
 from smalti.codec.rdo import EFFORTS, Effort
@@ -21,6 +21,7 @@ from smalti.model.model import Model
 from smalti.model.operating_points import OperatingPoint, check_quality
 from smalti.model.pixel_prior import MAX_ERROR
 from smalti.rate.max_error import exactly_where_cheaper, near_lossless
+from smalti.rate.metrics import squared_errors
 from smalti.rate.min_psnr import block_of_least_psnr
 from smalti.types import Pixels, Shape, shape_of
 from smalti.util.binary import hash64
@@ -118,7 +119,7 @@ def check_model(model: Model, target: Target) -> None:
     Raises:
         UsageError: the model has no part for it.
     """
-    if target.max_error is not None and model.pixels is None:
+    if target.max_error is not None and model.pixels is None and model.measured:
         raise UsageError(
             f"model {model.name} cannot code by pixels; take another, or train one: smalti train --lossless"
         )
@@ -132,54 +133,69 @@ class Sealed:
     images: int
     payload: bytes
     pixels: bytes  # hash of the decoded pixels
+    model: Model
+    squared_error: float  # of all images together: the sum of their MSEs on pixels in [0, 1]
 
 
-def seal_block(x: Pixels, block: Block, model: Model) -> Sealed:
-    """Encode a block of images `x` to its payload, with the hash of its decoded pixels."""
-    payload = seal(block, x, model)
-    return Sealed(shape_of(x), len(x), payload.data, hash64(np.ascontiguousarray(payload.x_hat).data))
+def seal_block(batch: Batch, block: Block) -> Sealed:
+    """Encode the block of a batch to its payload, with the hash of its decoded pixels."""
+    payload = seal(block, batch.x, batch.model)
+    error = float(squared_errors(batch.x, payload.x_hat).sum())
+    pixels = hash64(np.ascontiguousarray(payload.x_hat).data)
+    return Sealed(batch.shape, len(batch), payload.data, pixels, batch.model, error)
 
 
-def code_blocks(
-    parts: Iterable[Pixels], model: Model, target: Target, effort: Effort
-) -> Iterator[tuple[Pixels, Block]]:
-    """Yield each of `parts` (images, `n h w` or `n h w c`) and the block that meets the target, which is no mean."""
+def code_blocks(batches: Iterable[Batch], target: Target, effort: Effort) -> Iterator[tuple[Batch, Block]]:
+    """Yield each batch and the block that meets the target, which is no mean."""
     if target.max_error is not None:
         max_error = operator.index(target.max_error)
-        return _several(lambda some: near_lossless(some, max_error, model), parts, model)
+        return _several(lambda some, model: near_lossless(some, max_error, model, effort), batches)
     if target.min_psnr is not None:
         least = target.min_psnr
-        return ((part, block_of_least_psnr(part, model, least, effort)) for part in parts)
+        return ((batch, block_of_least_psnr(batch.x, batch.model, least, effort)) for batch in batches)
     quality = DEFAULT_QUALITY if target.quality is None else target.quality
-    return code_at(parts, model.operating_points.of_quality(quality), model, effort)
+    return code_at(batches, lambda model: model.operating_points.of_quality(quality), effort)
 
 
 def code_at(
-    parts: Iterable[Pixels], point: OperatingPoint, model: Model, effort: Effort
-) -> Iterator[tuple[Pixels, Block]]:
-    """Yield each of `parts` and its block at an operating point; images that are smaller so are lossless."""
+    batches: Iterable[Batch], point_of: Callable[[Model], OperatingPoint], effort: Effort
+) -> Iterator[tuple[Batch, Block]]:
+    """Yield each batch and its block at an operating point of its model; images that are smaller so are lossless."""
 
-    def work(some: Sequence[Pixels]) -> list[Block]:
-        fitting = model.fitting(point, shape_of(some[0]))
+    def work(some: Sequence[Pixels], model: Model) -> list[Block]:
+        fitting = model.fitting(point_of(model), shape_of(some[0])) if model.measured else None
         if fitting is None:
-            return near_lossless(some, 0, model)
+            return near_lossless(some, 0, model, effort)
         coded = encode_images(some, fitting, model, effort)
-        return [exactly_where_cheaper(part, block, model) for part, block in zip(some, coded, strict=True)]
+        return [exactly_where_cheaper(part, block, model, effort) for part, block in zip(some, coded, strict=True)]
 
-    if not point.pixels and effort.passes:  # rate-distortion optimisation has threads of its own
-        return ((part, block) for part in parts for block in work([part]))
-    return _several(work, parts, model)
+    def optimised(batch: Batch) -> bool:
+        """Return whether a batch takes rate-distortion optimisation, which has threads of its own."""
+        return bool(effort.passes and batch.model.measured and not point_of(batch.model).pixels)
+
+    for alone, some in itertools.groupby(batches, optimised):
+        if alone:
+            yield from ((batch, block) for batch in some for block in work([batch.x], batch.model))
+        else:
+            yield from _several(work, some)
 
 
 def _several(
-    work: Callable[[Sequence[Pixels]], list[Block]], parts: Iterable[Pixels], model: Model
-) -> Iterator[tuple[Pixels, Block]]:
-    """Do `work` for a few of `parts` at a time, on all cores."""
+    work: Callable[[Sequence[Pixels], Model], list[Block]], batches: Iterable[Batch]
+) -> Iterator[tuple[Batch, Block]]:
+    """Do `work` for a few batches of one model at a time, on all cores or as many as the first model is loaded for."""
 
-    def kind(x: Pixels) -> Shape:
+    def kind(batch: Batch) -> tuple[bytes, Shape]:
         """Return a key of images that are coded together; latents take images of one shape alone."""
-        return model.image_shape if shape_of(x) == model.image_shape else alike(shape_of(x))
+        fits = batch.shape == batch.model.image_shape
+        return batch.model.id, batch.shape if fits else alike(batch.shape)
 
-    some = bundles(parts, kind, lambda some: load([(shape_of(x), len(x)) for x in some]), MOST_LOAD, model.threads)
-    done = in_order(lambda some: list(zip(some, work(some), strict=True)), some, model.threads)
-    return itertools.chain.from_iterable(done)
+    def both(some: Sequence[Batch]) -> list[tuple[Batch, Block]]:
+        return list(zip(some, work([batch.x for batch in some], some[0].model), strict=True))
+
+    every = iter(batches)
+    first = list(itertools.islice(every, 1))
+    threads = first[0].model.threads if first else 0
+    size = lambda some: load([(batch.shape, len(batch)) for batch in some])  # noqa: E731 - it is used once
+    some = bundles(itertools.chain(first, every), kind, size, MOST_LOAD, threads)
+    return itertools.chain.from_iterable(in_order(both, some, threads))

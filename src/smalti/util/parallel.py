@@ -14,6 +14,7 @@ from typing import Any, Generic, TypeVar, overload
 
 S = TypeVar("S")
 T = TypeVar("T")
+K = TypeVar("K")
 
 
 class once(Generic[T]):  # noqa: N801 - a decorator
@@ -93,6 +94,18 @@ class _Alone:
 _ALONE = _Alone()
 if hasattr(os, "register_at_fork"):  # another thread may be inside when the process is forked
     os.register_at_fork(after_in_child=lambda: _ALONE.__init__())  # type: ignore[misc]  # the child starts afresh
+
+
+def by_key(items: Iterable[S], key: Callable[[S], K]) -> Iterator[tuple[K, list[S]]]:
+    """Yield each key of the items, in the order in which they first occur, with all items of that key.
+
+    >>> list(by_key("abca", str.upper))
+    [('A', ['a', 'a']), ('B', ['b']), ('C', ['c'])]
+    """
+    found: dict[K, list[S]] = {}
+    for item in items:
+        found.setdefault(key(item), []).append(item)
+    yield from found.items()
 
 
 def bundles(

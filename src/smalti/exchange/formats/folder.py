@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from smalti.errors import OutputError, OutputExistsError, SourceError
-from smalti.exchange.formats.image_files import ICONS, png_bytes, read_singles
+from smalti.exchange.formats.image_files import Reading, png_bytes, read_singles
 from smalti.exchange.labels import (
     METADATA,
     Table,
@@ -37,7 +37,7 @@ _NAME_PROBLEMS = {
 """The reasons why a folder cannot hold a name that another target could hold, by the number of the error."""
 
 
-def open_folder(folder: Path, on_bad: OnBad, *, labelled: bool) -> Source:
+def open_folder(folder: Path, on_bad: OnBad, *, labelled: bool, convert: bool) -> Source:
     """Open the images of a folder in the order of their paths.
 
     Links to folders are followed, each real folder is read once, and hidden files and folders are passed over.
@@ -45,16 +45,15 @@ def open_folder(folder: Path, on_bad: OnBad, *, labelled: bool) -> Source:
     Raises:
         SourceError: the folder cannot be read, holds no images, or labels only some of them.
     """
-    found, reading = PassedOver(), PassedOver()
+    found, reading = PassedOver(), Reading(on_bad, PassedOver(), convert)
     with damage(folder, "a folder that can be read"):
         names, files = _find(folder, found)
     if not names:
         raise SourceError(no_images(f"{folder} holds no images; give a folder of", found))
     tables = [Table(*table, _opener(folder, *table)) for table in tables_of(files)]
     labels = metadata_labels(tables, folder, names, found) if labelled and tables else None
-    parts = Parts(lambda: grouped(_singles(folder, names, labels, on_bad, reading)))
-    total = None if any(name.lower().endswith(ICONS) for name in names) else len(names)
-    passed = PassedOver((found, reading))
+    parts = Parts(lambda: grouped(_singles(folder, names, labels, reading)))
+    total, passed = reading.count(len(names)), PassedOver((found, reading.passed))
     return Source(parts, total, named=True, labelled=labels is not None, passed_over=passed)
 
 
@@ -126,13 +125,11 @@ def _head(path: Path) -> bytes:
         return file.read(HEAD_BYTES)
 
 
-def _singles(
-    folder: Path, names: Sequence[str], labels: Sequence[Label] | None, on_bad: OnBad, passed: PassedOver
-) -> Iterator[Single]:
-    passed.clear()
+def _singles(folder: Path, names: Sequence[str], labels: Sequence[Label] | None, reading: Reading) -> Iterator[Single]:
+    reading.passed.clear()
     for i, name in enumerate(names):
         path = folder / name
-        yield from read_singles(path, name, str(path), on_bad, passed, None if labels is None else labels[i])
+        yield from read_singles(path, name, str(path), reading, None if labels is None else labels[i])
 
 
 def check_folder(folder: Path, *, force: bool) -> None:
@@ -190,10 +187,10 @@ def _write_files(parts: Iterable[ImageSet], about: About, temporary: Path, folde
         for i, image in enumerate(part.pixels):
             name = file_name(part.names[i] if part.names else f"{len(names):0{digits}d}", str(folder))
             with _created(temporary / name, name, folder) as file:
-                file.write(png_bytes(image))
+                file.write(png_bytes(image, part.profile(i)))
             names.append(name)
             if part.labels is not None:
-                lines.append(metadata_line(name, part.labels[i]))
+                lines.append(metadata_line(name, part.labels[i], about.label_names))
     return names, lines
 
 

@@ -11,13 +11,14 @@ import re
 import struct
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 
 from smalti.errors import SourceError
 from smalti.exchange.parts import GZIP, MAX_BYTES, MAX_MEMBER_BYTES, Parts, damage, part_length, read_exactly
-from smalti.types import About, ImageSet, Label, Source
+from smalti.exchange.samples import CONVERT, reason_of, scaled
+from smalti.types import About, ImageSet, Label, PassedOver, Source
 from smalti.util.atomic import atomic_write
 
 IDX = re.compile(r"[.-]idx(3-ubyte)?(\.gz)?$", re.IGNORECASE)
@@ -26,19 +27,24 @@ IDX_IMAGES, IDX_LABELS = b"\0\0\x08\x03", b"\0\0\x08\x01"
 """The first bytes of an idx file of images, and of one of labels."""
 _INTS = {b"\x08": ">u1", b"\x09": ">i1", b"\x0b": ">i2", b"\x0c": ">i4"}
 """The ints that labels may be, by the third byte of an idx file."""
+_KINDS = _INTS | {b"\x0d": ">f4", b"\x0e": ">f8"}
+"""The numbers that images may be; all but bytes need a conversion."""
 _MAX_NUMBERS = 1 << 16  # of the label of one image
 _IMAGES = re.compile("images-idx3", re.IGNORECASE)
 
 
-def open_idx(path: Path) -> Source:
+def open_idx(path: Path, *, convert: bool) -> Source:
     """Open the images of an idx file, gzipped or not.
 
     Raises:
         SourceError: the file is no idx file of images, or does not hold what it claims.
     """
     with _opened(path) as (file, size):
-        n, _, _ = _shape(path, file, size)
-    return Source(Parts(lambda: _parts(path)), n, named=False, labelled=False)
+        (n, _, _), kind = _shape(path, file, size)
+    if kind != np.uint8 and not convert:
+        raise SourceError(f"{path} holds images of {kind.name}, not of unsigned bytes; {CONVERT}")
+    passed = PassedOver()
+    return Source(Parts(lambda: _parts(path, passed)), n, named=False, labelled=False, passed_over=passed)
 
 
 @contextlib.contextmanager
@@ -54,40 +60,51 @@ def _opened(path: Path) -> Iterator[tuple[BinaryIO, int | None]]:
         yield cast("BinaryIO", file), size
 
 
-def _shape(path: Path, file: BinaryIO, size: int | None) -> tuple[int, int, int]:
-    """Read the header, and return the shape `n h w`."""
+def is_idx(head: bytes) -> bool:
+    """Return whether a file starts as an idx file of images, or one of bytes does."""
+    return head.startswith(IDX_IMAGES[:3]) or (
+        head[:2] == IDX_IMAGES[:2] and head[2:3] in _KINDS and head[3:4] == b"\3"
+    )
+
+
+def _shape(path: Path, file: BinaryIO, size: int | None) -> tuple[tuple[int, int, int], np.dtype[Any]]:
+    """Read the header, and return the shape `n h w` and the type of the samples."""
     with damage(path, "an idx file"):
         head = read_exactly(file, 16)
-    if len(head) < 16 or not head.startswith(IDX_IMAGES):
+    if len(head) < 16 or not is_idx(head) or head[3] != IDX_IMAGES[3]:
         if size is None and head[:2] != IDX_IMAGES[:2]:
             raise SourceError(f"{path} is a gzip file of something else than a tar or idx file; unpack it with gunzip")
         raise SourceError(f"{path} is not an idx file of images (unsigned bytes in three dimensions)")
     n, h, w = struct.unpack(">3I", head[4:])
-    if n * h * w > MAX_BYTES or h * w > MAX_MEMBER_BYTES:
+    kind = np.dtype(_KINDS[head[2:3]])
+    if n * h * w * kind.itemsize > MAX_BYTES or h * w > MAX_MEMBER_BYTES:
         raise SourceError(f"{path} claims {n} images of {h}x{w}, more than fits; it is damaged")
     if not n * h * w:
         raise SourceError(f"there are no images: {path} claims {n} of {h}x{w}")
-    if size is not None and size != 16 + n * h * w:
+    if size is not None and size != 16 + n * h * w * kind.itemsize:
         raise _wrong_size(path, n, h, w)
-    return n, h, w
+    return (n, h, w), kind
 
 
 def _wrong_size(path: Path, n: int, h: int, w: int) -> SourceError:
     return SourceError(f"{path} does not hold the {n} images of {h}x{w} that it claims; copy it again")
 
 
-def _parts(path: Path) -> Iterator[ImageSet]:
+def _parts(path: Path, passed: PassedOver) -> Iterator[ImageSet]:
+    passed.clear()
     with _opened(path) as (file, size):
-        n, h, w = _shape(path, file, size)
+        (n, h, w), kind = _shape(path, file, size)
         step = part_length((h, w, 1))
         for start in range(0, n, step):
             k = min(step, n - start)
             with damage(path, "an idx file"):
-                data = read_exactly(file, k * h * w)
+                data = read_exactly(file, k * h * w * kind.itemsize)
                 more = start + k == n and file.read(1)
-            if len(data) != k * h * w or more:
+            if len(data) != k * h * w * kind.itemsize or more:
                 raise _wrong_size(path, n, h, w)
-            yield ImageSet(np.frombuffer(data, np.uint8).reshape(k, h, w))
+            if (reason := reason_of(kind)) is not None:
+                passed.conversions.note(reason, path.name, k)
+            yield ImageSet(scaled(np.frombuffer(data, kind).reshape(k, h, w), str(path)))
 
 
 def read_idx_labels(path: Path) -> tuple[Label, ...]:

@@ -5,111 +5,132 @@ import io
 import stat
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from smalti.errors import SourceError
-from smalti.exchange.formats.image_headers import deep_file, deep_image, lost_samples
+from smalti.exchange.convert import picture
+from smalti.exchange.formats.image_headers import deep_file, jp2_profile
 from smalti.exchange.parts import MAX_PIXELS, Parts, Single, grouped
 from smalti.exchange.recognise import FURTHER, formats
-from smalti.types import Label, OnBad, PassedOver, Source, check_name
+from smalti.exchange.samples import EACH
+from smalti.types import Label, OnBad, PassedOver, Reason, Source, check_name, raise_it
 
-_MODES = {"1": "L", "L": "L", "P": "RGB", "LA": "RGBA", "PA": "RGBA", "RGB": "RGB", "RGBA": "RGBA"}
-"""Pillow's modes that are taken, and those that keep all of their samples; with a transparent colour, RGBA does."""
-ICONS = (".ico", ".icns")
-"""The suffixes of files that may hold several images; how many files are is then not how many images are."""
-_CONVERT = "convert it to 8-bit gray, RGB or RGBA first"
-OnFurther = Callable[[int], object]
-"""A function that is told how many images of a file are passed over."""
+MAX_ANIMATION_PIXELS = 1 << 25
+"""The most pixels of all frames of an animation, or pages of a file."""
+_FRAME = Reason("frame of an animation", "frames of animations")
+_PAGE = Reason("page of a file of several", "pages of files of several")
+_SIZE = Reason("size of an icon", "sizes of icons")
 
 
-def open_image_files(paths: Sequence[Path], on_bad: OnBad) -> Source:
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """How image files are read."""
+
+    on_bad: OnBad = raise_it  # called with the error of an image that cannot be read
+    passed: PassedOver = field(default_factory=PassedOver)  # told what is passed over and converted
+    convert: bool = False  # whether images that 8-bit gray, RGB or RGBA cannot hold are converted
+
+    def count(self, files: int) -> int | None:
+        """Return how many images so many files hold, if that is known before they are read."""
+        return None if self.convert else files
+
+
+class Decoded(NamedTuple):
+    """An image of a file."""
+
+    added: str  # to the name of the file; "" unless the file holds several images
+    pixels: NDArray[np.uint8]  # h w, h w 2, h w 3 or h w 4
+    profile: bytes | None  # ICC
+    converted: tuple[Reason, ...] = ()
+    dropped: tuple[Reason, ...] = ()
+
+
+def open_image_files(paths: Sequence[Path], on_bad: OnBad, *, convert: bool) -> Source:
     """Open image files as a source; each image has the name of its file, without the folder."""
-    passed = PassedOver()
-    total = None if any(path.suffix.lower() in ICONS for path in paths) else len(paths)
-    parts = Parts(lambda: grouped(_singles(paths, on_bad, passed)))
-    return Source(parts, total, named=True, labelled=False, passed_over=passed)
+    reading = Reading(on_bad, PassedOver(), convert)
+    parts = Parts(lambda: grouped(_singles(paths, reading)))
+    return Source(parts, reading.count(len(paths)), named=True, labelled=False, passed_over=reading.passed)
 
 
-def _singles(paths: Sequence[Path], on_bad: OnBad, passed: PassedOver) -> Iterator[Single]:
-    passed.clear()
+def _singles(paths: Sequence[Path], reading: Reading) -> Iterator[Single]:
+    reading.passed.clear()
     for path in paths:
-        yield from read_singles(path, path.name, str(path), on_bad, passed)
+        yield from read_singles(path, path.name, str(path), reading)
 
 
 def read_singles(
-    data: Path | bytes, name: str, where: str, on_bad: OnBad, passed: PassedOver, label: Label | None = None
+    data: Path | bytes, name: str, where: str, reading: Reading, label: Label | None = None, *, named: bool = True
 ) -> list[Single]:
-    """Return the images of the file `name`, each with the label of the file: one, or all sizes of an icon.
+    """Return the images of the file `name`, each with the label of the file; they are several only if converted.
 
-    The images are none if the file cannot be read and `on_bad`, called with the error, returns.
+    The images are none if the file cannot be read and `on_bad`, called with the error, returns. They have no names
+    unless they are `named`.
     """
     try:
         check_name(name)
-        further: list[int] = []
-        images = decode_all(data, where, further.append)
-        for added, _ in images:
-            check_name(name + added)
+        images = decode_all(data, where, convert=reading.convert)
+        for image in images:
+            check_name(name + image.added)
     except SourceError as exc:
-        on_bad(exc)
+        reading.on_bad(exc)
         return []
-    for n in further:
-        passed.note(FURTHER, name, n)
-    return [Single(pixels, name + added, label) for added, pixels in images]
-
-
-def read_image(data: Path | bytes, name: str, where: str, on_bad: OnBad) -> NDArray[np.uint8] | None:
-    """Return the pixels of the image `name`; None if it cannot be read and `on_bad`, called with the error, returns."""
-    try:
-        check_name(name)
-        return decode(data, where)
-    except SourceError as exc:
-        on_bad(exc)
-        return None
+    for image in images:
+        for reason in image.converted:
+            reading.passed.conversions.note(reason, name + image.added)
+        for reason in image.dropped:
+            reading.passed.note(reason, name + image.added)
+    return [Single(image.pixels, name + image.added if named else None, label, image.profile) for image in images]
 
 
 def decode(data: Path | bytes, where: str) -> NDArray[np.uint8]:
-    """Decode an image file to `h w`, `h w 3` or `h w 4`, turned as its EXIF data says, so as viewers show it.
+    """Decode an image file to `h w`, `h w 2`, `h w 3` or `h w 4`, turned as its EXIF data says, as viewers show it.
 
     Raises:
         SourceError: the file cannot be read, or its pixels do not fit 8-bit gray, RGB or RGBA.
     """
-    images = decode_all(data, where)
-    if len(images) > 1:
-        raise SourceError(f"{where} holds {len(images)} images of an icon; save each in a file of its own")
-    return images[0][1]
+    (image,) = decode_all(data, where)
+    return image.pixels
 
 
-def decode_all(data: Path | bytes, where: str, further: OnFurther = int) -> list[tuple[str, NDArray[np.uint8]]]:
-    """Decode an image file to its images, each with what is added to the name of the file.
+def decode_all(data: Path | bytes, where: str, *, convert: bool = False) -> list[Decoded]:
+    """Decode an image file to its image; if it is converted, to all of its frames, pages or sizes.
 
-    Nothing is added where there is one image. An icon gives an image for each of its sizes: "/64x64.png", ...
+    What is added to the names of several images is "/0000.png", ... for frames and pages, "/64x64.png", ... for the
+    sizes of an icon.
 
     Args:
         data: the path or the content of the file.
         where: the file, in words, for messages.
-        further: a function that is called with the number of images beside a photo (MPO), which are not read.
+        convert: whether images that 8-bit gray, RGB or RGBA cannot hold are converted.
 
     Raises:
-        SourceError: the file cannot be read, or its pixels do not fit 8-bit gray, RGB or RGBA.
+        SourceError: the file cannot be read, or is not taken, or not without `convert`.
     """
+    bits = 0
     try:
         if isinstance(data, Path) and not stat.S_ISREG(data.stat().st_mode):
             raise SourceError(f"{where} is no regular file; give an image file")
         with io.BytesIO(data) if isinstance(data, bytes) else data.open("rb") as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            _check_depth(deep_file(file), where)
+            bits, profile = deep_file(file), jp2_profile(file)
             with Image.open(file, formats=formats()) as image:
-                if image.format == "MPO" and (frames := getattr(image, "n_frames", 1)) > 1:
-                    further(frames - 1)
-                return _images(image, where)
+                if profile is not None:
+                    image.info.setdefault("icc_profile", profile)
+                if image.format == "ICNS" and bits > 8:
+                    raise SourceError(f"{where} has {bits} bits a sample, which are misread in JPEG 2000; save 8")
+                return _images(image, where, bits, convert=convert)
     except SourceError:
         raise
     except UnidentifiedImageError as exc:
+        if bits > 8:  # of JPEG
+            raise SourceError(f"{where} has {bits} bits a sample, which are not read in its format; save 8") from exc
         raise SourceError(f"{where} is no image or other source that smalti knows; leave it out") from exc
     except OSError as exc:
         raise SourceError(f"cannot read {where}: {exc.strerror or exc}; check the file") from exc
@@ -117,37 +138,60 @@ def decode_all(data: Path | bytes, where: str, further: OnFurther = int) -> list
         raise SourceError(f"{where} is a damaged or too large image ({exc}); leave it out or copy it again") from exc
 
 
-def pixels_of(image: Image.Image, where: str) -> NDArray[np.uint8]:
-    """Return the pixels of an image of Pillow as `h w`, `h w 3` or `h w 4`, turned as its EXIF data says.
+def single_of(image: Image.Image, where: str, reading: Reading) -> Single:
+    """Return an image of Pillow, turned as its EXIF data says, without a name.
 
     Raises:
-        SourceError: the image cannot be read, or its pixels do not fit 8-bit gray, RGB or RGBA.
+        SourceError: the image cannot be read, or is not taken, or not without `convert`.
     """
     try:
-        return _pixels(image, where)
+        made = picture(image, where, convert=reading.convert)
     except SourceError:
         raise
     except Exception as exc:
         raise SourceError(f"{where} cannot be read ({exc}); load it again") from exc
+    for reason in made.converted:
+        reading.passed.conversions.note(reason, where)
+    for reason in made.dropped:
+        reading.passed.note(reason, where)
+    return Single(made.pixels, None, None, made.profile)
 
 
-def _images(image: Image.Image, where: str) -> list[tuple[str, NDArray[np.uint8]]]:
-    """Return the image of an opened file, or those of an icon, from the largest to the smallest."""
-    images: list[tuple[str, NDArray[np.uint8]]] = []
+def _images(image: Image.Image, where: str, bits: int, *, convert: bool) -> list[Decoded]:
+    """Return the image of an opened file, or all that it holds if they are converted."""
+    frames, what, reason = _several(image)
+    if frames == 1 or image.format == "MPO":
+        made = picture(next(_opened(image))[1], where, convert=convert, bits=bits)
+        return [Decoded("", *made[:3], (*made.dropped, *(FURTHER,) * (frames - 1)))]
+    if not convert:
+        raise SourceError(f"{where} holds {frames} {what}, not one image; {EACH}")
+    images: list[Decoded] = []
     seen: Counter[str] = Counter()
-    pixels = 0
-    for size, frame in _frames(image):
-        pixels += frame.width * frame.height
-        if pixels > MAX_PIXELS and images:
-            raise SourceError(f"{where} claims more than {MAX_PIXELS} pixels in all sizes of an icon; it is damaged")
-        seen[size] += 1  # an icon may hold a size several times, with fewer colours
-        again = f"-{seen[size]}" if seen[size] > 1 else ""
-        images.append((f"/{size}{again}.png", _pixels(frame, f"{where}, size {size}" if size else where)))
-    return images if len(images) > 1 else [("", array) for _, array in images]
+    most = MAX_PIXELS if reason is _SIZE else MAX_ANIMATION_PIXELS
+    pixels = frames * image.width * image.height if reason is _FRAME else 0
+    for name, frame in _opened(image):
+        pixels += 0 if reason is _FRAME else frame.width * frame.height
+        if pixels > most:
+            raise SourceError(f"{where} claims more than {most} pixels in all {what}; cut it into several files")
+        seen[name] += 1  # an icon may hold a size several times, with fewer colours
+        added = f"/{name}-{seen[name]}.png" if seen[name] > 1 else f"/{name}.png"
+        made = picture(frame, f"{where}{added}", convert=True, bits=bits)
+        images.append(Decoded(added, *made[:2], (reason, *made.converted), made.dropped))
+    return _alike(images) if reason is _FRAME else images
 
 
-def _frames(image: Image.Image) -> Iterator[tuple[str, Image.Image]]:
-    """Yield an opened file that is no icon, or each image of an icon, each with its size in words."""
+def _several(image: Image.Image) -> tuple[int, str, Reason]:
+    """Return how many images an opened file holds, what they are in words, and the reason if they are converted."""
+    if image.format == "ICO":
+        return len(image.ico.entry), "sizes of an icon", _SIZE  # type: ignore[attr-defined]
+    if image.format == "ICNS":
+        return len(image.info["sizes"]), "sizes of an icon", _SIZE
+    frames = getattr(image, "n_frames", 1)
+    return (frames, "pages", _PAGE) if image.format == "TIFF" else (frames, "frames of an animation", _FRAME)
+
+
+def _opened(image: Image.Image) -> Iterator[tuple[str, Image.Image]]:
+    """Yield each image that an opened file holds, icons from the largest to the smallest, and what it is called."""
     if image.format == "ICO":
         icon = image.ico  # type: ignore[attr-defined]
         for i in range(len(icon.entry)):
@@ -158,48 +202,26 @@ def _frames(image: Image.Image) -> Iterator[tuple[str, Image.Image]]:
             w, h, scale = size
             yield f"{w}x{h}" + (f"@{scale}x" if scale > 1 else ""), image.icns.getimage(size)  # type: ignore[attr-defined]
     else:
-        yield "", image
+        frames = getattr(image, "n_frames", 1)
+        for i in range(frames):
+            if i:
+                image.seek(i)
+            yield f"{i:0{max(4, len(str(frames - 1)))}d}", image
 
 
-def _pixels(image: Image.Image, where: str) -> NDArray[np.uint8]:
-    if image.width * image.height > MAX_PIXELS:
-        size = f"{image.height}x{image.width}"
-        raise SourceError(
-            f"{where} is an image of {size}, more than a file can hold: {MAX_PIXELS} samples (4096x4096 gray);"
-            " cut it into tiles"
-        )
-    if image.format != "MPO" and (frames := getattr(image, "n_frames", 1)) > 1:
-        what = "pages" if image.format == "TIFF" else "frames of an animation"
-        raise SourceError(f"{where} holds {frames} {what}, not one image; save each in a file of its own")
-    clear = "transparency" in image.info or image.has_transparency_data
-    mode = "RGBA" if clear else _MODES.get(image.mode)
-    if mode is None or image.mode not in _MODES:
-        raise SourceError(f"{where} has mode {image.mode}; {_CONVERT}")
-    _check_depth(deep_image(image), where)
-    if lost := lost_samples(image):
-        raise SourceError(f"{where} has {lost}; {_CONVERT}")
-    pixels = np.asarray(_upright(image).convert(mode), np.uint8)
-    if image.mode == "P" and mode == "RGB" and (pixels == pixels[..., :1]).all():
-        return np.ascontiguousarray(pixels[..., 0])  # all colours of the palette are grays
-    return pixels
+def _alike(images: list[Decoded]) -> list[Decoded]:
+    """Give all frames of an animation the colour and alpha that some of them have; no pixel looks otherwise."""
+    channels = {image.pixels.shape[2] if image.pixels.ndim == 3 else 1 for image in images}
+    if len(channels) == 1:
+        return images
+    mode = ("RGB" if max(channels) > 2 else "L") + "A" * (not channels.isdisjoint((2, 4)))
+    for i, image in enumerate(images):  # one by one, which bounds the memory that is taken
+        images[i] = image._replace(pixels=np.asarray(Image.fromarray(image.pixels).convert(mode)))
+    return images
 
 
-def _check_depth(bits: int, where: str) -> None:
-    if bits > 8:
-        raise SourceError(f"{where} has {bits} bits a sample, more than the 8 that are kept; {_CONVERT}")
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    """Turn an image as its EXIF data says; damaged EXIF data is ignored, as viewers do."""
-    image.load()
-    try:
-        return ImageOps.exif_transpose(image)
-    except Exception:  # noqa: BLE001 - Pillow raises many kinds of errors here
-        return image
-
-
-def png_bytes(pixels: NDArray[np.uint8]) -> bytes:
-    """Encode an image (`h w`, `h w 3` or `h w 4`) as a PNG file."""
+def png_bytes(pixels: NDArray[np.uint8], profile: bytes | None = None) -> bytes:
+    """Encode an image (`h w`, `h w 2`, `h w 3` or `h w 4`) as a PNG file, with its ICC profile if it has one."""
     file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG")
+    Image.fromarray(pixels).save(file, "PNG", icc_profile=profile)
     return file.getvalue()

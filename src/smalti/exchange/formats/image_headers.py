@@ -12,8 +12,12 @@ _MAX_HEADER = 1 << 24  # bytes that are searched for the properties of an AVIF f
 _JPEG_ENDS = (0xD9, 0xDA)  # the end of the image, and the start of its data
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _J2K = b"\xff\x4f\xff\x51"
-_BITS, _EXTRA, _SAMPLES, _COLOURS, _FORMAT = 258, 338, 277, 320, 339  # tags of TIFF
-_BANDS = {"1": 1, "L": 1, "P": 1, "LA": 2, "PA": 2, "RGB": 3, "YCbCr": 3, "RGBA": 4, "CMYK": 4}
+_BITS, _MEANING, _SAMPLES, _PLANES, _COLOURS, _FORMAT = 258, 262, 277, 284, 320, 339  # tags of TIFF
+_MODES = (
+    *((1, ("1", "L", "P", "I", "F", "I;16", "I;16L", "I;16B", "I;16N")), (2, ("LA", "PA"))),
+    *((3, ("RGB", "YCbCr", "LAB")), (4, ("RGBA", "CMYK"))),
+)
+_BANDS = {mode: bands for bands, modes in _MODES for mode in modes}
 
 
 def deep_file(file: BinaryIO) -> int:
@@ -100,6 +104,22 @@ def _boxes_bits(file: BinaryIO) -> Iterator[int]:
             yield from _av1_bits(file.read(min(stop - start, _MAX_HEADER)))
 
 
+def jp2_profile(file: BinaryIO) -> bytes | None:
+    """Return the ICC profile in a JP2 file (ISO/IEC 15444-1, I.5.3.3); None without any. Pillow does not read it.
+
+    The file is left at its start.
+    """
+    file.seek(0)
+    profile, end = None, file.seek(0, os.SEEK_END) if file.read(8)[4:] == b"jP  " else 0
+    for kind, start, stop in _boxes(file, 0, end):
+        for inner, content, after in _boxes(file, start, stop) if kind == b"jp2h" else ():
+            file.seek(content)
+            if inner == b"colr" and profile is None and file.read(3)[:1] in (b"\2", b"\3"):
+                profile = file.read(min(after - content - 3, _MAX_HEADER)) or None
+    file.seek(0)
+    return profile
+
+
 def _palette_bits(file: BinaryIO, start: int, end: int) -> Iterator[int]:
     for kind, content, _ in _boxes(file, start, end):
         if kind == b"pclr":
@@ -135,11 +155,27 @@ def _tiff_bits(tags: dict[int, tuple[int, ...]]) -> int:
     return max(bits, 16)
 
 
-def lost_samples(image: Image.Image) -> str:
-    """Return what samples of an opened TIFF file Pillow would leave out or misread, in words; "" if it takes all."""
+def misread(image: Image.Image) -> str:
+    """Return what of an opened TIFF file Pillow takes for something else, and what to do, in words; "" if nothing."""
     if (tags := getattr(image, "tag_v2", None)) is None:
         return ""
-    if (signs := tags.get(_FORMAT, (1,))) and not {1, 4}.issuperset(signs):
-        return "samples that are no unsigned integers"
+    if image.mode not in ("I", "F") and not {1, 4}.issuperset(tags.get(_FORMAT, (1,))):
+        return "samples that are no unsigned integers; save it with unsigned ones"
+    bits = max(tags.get(_BITS, (1,)))
+    if bits > 8 and tags.get(_SAMPLES, 1) > 1 and tags.get(_PLANES, 1) != 1:
+        return f"{bits} bits a sample in planes; save it with the samples of a pixel together"
+    return ""
+
+
+def is_negative(image: Image.Image) -> bool:
+    """Return whether 0 is white in an opened TIFF file."""
+    tags = getattr(image, "tag_v2", None)
+    return tags is not None and tags.get(_MEANING, 1) == 0
+
+
+def further_samples(image: Image.Image) -> str:
+    """Return what samples of an opened TIFF file Pillow leaves out, in words; "" if it takes all."""
+    if (tags := getattr(image, "tag_v2", None)) is None:
+        return ""
     there, kept = tags.get(_SAMPLES, 1), _BANDS.get(image.mode, 4)
     return f"{there} samples a pixel, of which only {kept} are colour or alpha" if there > kept else ""

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from smalti.errors import SourceError
 from smalti.exchange.labels import WITHOUT_LABELS
 from smalti.exchange.parts import MAX_BYTES, MAX_MEMBER_BYTES, Readable, read_exactly
+from smalti.exchange.samples import CONVERT, reason_of, scaled
 from smalti.limits import MAX_NAME_BYTES
-from smalti.types import Label
+from smalti.types import Label, Reason
 
 NPY = npy_format.MAGIC_PREFIX
 """The first bytes of an npy file."""
@@ -62,17 +63,27 @@ class NpyStream:
         self._whole: NDArray[np.generic] | None = None  # of an array in Fortran order, which has no rows in a row
         self._done = 0  # rows of it
 
-    def images(self) -> tuple[int, ...]:
-        """Return the shape `n h w`, `n h w 3` or `n h w 4` of an array of images.
+    @property
+    def reason(self) -> Reason | None:
+        """Return why the images of the array are converted; None if they are not."""
+        return reason_of(self._dtype)
+
+    def images(self, *, convert: bool = False) -> tuple[int, ...]:
+        """Return the shape `n h w`, `n h w 2`, `n h w 3` or `n h w 4` of an array of images.
+
+        Args:
+            convert: whether samples of other types than uint8 and bool are taken.
 
         Raises:
             SourceError: the array holds something else, or nothing.
         """
         shape = self.shape[:3] if len(self.shape) == 4 and self.shape[3] == 1 else self.shape
-        if self._dtype not in (np.uint8, np.bool_) or not (len(shape) == 3 or (len(shape) == 4 and shape[3] in (3, 4))):
+        shaped = len(shape) == 3 or (len(shape) == 4 and shape[3] in (2, 3, 4))
+        if not shaped or not (self._dtype in (np.uint8, np.bool_) or (convert and self.reason is not None)):
+            way = f"; {CONVERT}" if shaped and self.reason is not None else ""
             raise SourceError(
-                f"{self._where}: images must be uint8 of shape n h w, n h w 3 or n h w 4,"
-                f" not {self._dtype} of shape {self.shape}"
+                f"{self._where}: images must be uint8 of shape n h w, n h w 2, n h w 3 or n h w 4,"
+                f" not {self._dtype} of shape {self.shape}{way}"
             )
         if not math.prod(shape):
             raise SourceError(f"there are no images: {self._where} has shape {self.shape}")
@@ -109,11 +120,12 @@ class NpyStream:
         return self.shape[0]
 
     def pixels(self, k: int) -> NDArray[np.uint8]:
-        """Read the next `k` images; those of bools become 0 and 255."""
-        rows = self._take(k)
-        if rows.dtype == np.bool_:
-            rows = (rows.view(np.uint8) != 0) * np.uint8(255)
-        return rows.astype(np.uint8, copy=False).reshape(k, *self.images()[1:])
+        """Read the next `k` images, as uint8.
+
+        Raises:
+            SourceError: the samples do not lie in the range of their type; see `scaled`.
+        """
+        return scaled(self._take(k), self._where).reshape(k, *self.images(convert=True)[1:])
 
     def names(self, k: int) -> tuple[str, ...]:
         """Read the next `k` names."""

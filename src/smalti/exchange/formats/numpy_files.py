@@ -16,11 +16,14 @@ import numpy as np
 
 from smalti.errors import SourceError, UsageError
 from smalti.exchange.formats.npy_stream import NpyStream, npy_header
-from smalti.exchange.labels import WITHOUT_LABELS, int_array
+from smalti.exchange.labels import WITHOUT_LABELS, class_names, int_array
 from smalti.exchange.parts import Parts, damage, part_length, read_exactly
-from smalti.types import About, ImageSet, Label, Source
+from smalti.types import About, ImageSet, Label, PassedOver, Source
 
 SPLITS = ("train", "val", "test")
+CLASSES = "label_names"
+"""The array with the names of the classes that labels number."""
+_MAX_CLASSES = 1 << 16
 _SPLIT_NAME = re.compile(r"(train|val|test)/(0|[1-9][0-9]*)")
 _ROLES = {
     "images": frozenset(("images", "image", "imgs", "img", "data", "x")),
@@ -32,27 +35,36 @@ _WORDS_AT_ONCE = 4096  # how many words are converted together, to bound the mem
 _DATE = (1980, 1, 1, 0, 0, 0)  # the earliest date of zip, always the same, so that equal images make equal files
 
 
-def open_npy(path: Path) -> Source:
+def open_npy(path: Path, *, convert: bool) -> Source:
     """Open the images of an npy file.
 
     Raises:
         SourceError: the file is damaged, or holds something else.
     """
     with damage(path, "an npy file"), path.open("rb") as file:
-        n = NpyStream(file, path.stat().st_size, str(path)).images()[0]
-    return Source(Parts(lambda: _npy_parts(path)), n, named=False, labelled=False)
+        n = NpyStream(file, path.stat().st_size, str(path)).images(convert=convert)[0]
+    passed = PassedOver()
+    parts = Parts(lambda: _npy_parts(path, passed, convert=convert))
+    return Source(parts, n, named=False, labelled=False, passed_over=passed)
 
 
-def _npy_parts(path: Path) -> Iterator[ImageSet]:
+def _npy_parts(path: Path, passed: PassedOver, *, convert: bool) -> Iterator[ImageSet]:
+    passed.clear()
     with contextlib.ExitStack() as stack:
         with damage(path, "an npy file"):
             file = stack.enter_context(path.open("rb"))
             rows = NpyStream(file, path.stat().st_size, str(path))
-            shape = rows.images()
+            shape = rows.images(convert=convert)
         for k in _steps(shape):
             with damage(path, "an npy file"):
                 pixels = rows.pixels(k)
+            _note(rows, path.name, k, passed)
             yield ImageSet(pixels)
+
+
+def _note(rows: NpyStream, name: str, n: int, passed: PassedOver) -> None:
+    if (reason := rows.reason) is not None:
+        passed.conversions.note(reason, name, n)
 
 
 def _steps(shape: tuple[int, ...]) -> Iterator[int]:
@@ -83,7 +95,7 @@ class _Group:
     prefix: str | None = None  # the start of the names that the images of a split get if they have none
 
 
-def open_npz(path: Path, key: str, *, labelled: bool) -> Source:
+def open_npz(path: Path, key: str, *, labelled: bool, convert: bool) -> Source:
     """Open the images of an npz file.
 
     They are those of the array `key`, if it is given; else of "images", else of MedMNIST's splits, else of the only
@@ -96,12 +108,26 @@ def open_npz(path: Path, key: str, *, labelled: bool) -> Source:
     """
     with damage(path, "an npz file"), zipfile.ZipFile(path) as file:
         groups = _groups(file, path, key, labelled=labelled)
-        total = sum(_check(file, group, path) for group in groups)
+        total = sum(_check(file, group, path, convert=convert) for group in groups)
+        classes = _class_names(file, path) if groups[0].labels is not None else ()
     if len({group.labels is None for group in groups}) > 1:
         raise SourceError(f"{path} labels only some of its splits; pick one: {path}#KEY")
     named = any(group.names or group.prefix for group in groups)
-    parts = Parts(lambda: _npz_parts(path, groups))
-    return Source(parts, total, named=named, labelled=groups[0].labels is not None)
+    passed = PassedOver()
+    parts = Parts(lambda: _npz_parts(path, groups, passed, convert=convert))
+    return Source(parts, total, named, groups[0].labels is not None, passed, classes)
+
+
+def _class_names(file: zipfile.ZipFile, path: Path) -> tuple[str, ...]:
+    """Return the names of the classes, in an array of texts; none, if it is not there or holds something else."""
+    if f"{CLASSES}.npy" not in file.NameToInfo:
+        return ()
+    try:
+        with _rows(file, CLASSES, path) as rows:
+            n = rows.check_names()
+            return class_names(list(rows.names(n))) if n <= _MAX_CLASSES else ()
+    except SourceError:
+        return ()
 
 
 def _groups(file: zipfile.ZipFile, path: Path, key: str, *, labelled: bool) -> list[_Group]:
@@ -175,10 +201,10 @@ def _length(file: zipfile.ZipFile, key: str, path: Path) -> int:
         return rows.shape[0] if rows.shape else 0
 
 
-def _check(file: zipfile.ZipFile, group: _Group, path: Path) -> int:
+def _check(file: zipfile.ZipFile, group: _Group, path: Path, *, convert: bool) -> int:
     """Return the number of images of a group, after checking that its arrays fit each other."""
     with _rows(file, group.images, path) as rows:
-        n = rows.images()[0]
+        n = rows.images(convert=convert)[0]
     for key in (group.names, group.labels):
         if key is None:
             continue
@@ -189,31 +215,35 @@ def _check(file: zipfile.ZipFile, group: _Group, path: Path) -> int:
     return n
 
 
-def _npz_parts(path: Path, groups: Sequence[_Group]) -> Iterator[ImageSet]:
+def _npz_parts(path: Path, groups: Sequence[_Group], passed: PassedOver, *, convert: bool) -> Iterator[ImageSet]:
+    passed.clear()
     with contextlib.ExitStack() as stack:
         with damage(path, "an npz file"):
             file = stack.enter_context(zipfile.ZipFile(path))
         for group in groups:
-            yield from _group_parts(file, group, path)
+            yield from _group_parts(file, group, path, passed, convert=convert)
 
 
-def _group_parts(file: zipfile.ZipFile, group: _Group, path: Path) -> Iterator[ImageSet]:
+def _group_parts(
+    file: zipfile.ZipFile, group: _Group, path: Path, passed: PassedOver, *, convert: bool
+) -> Iterator[ImageSet]:
     """Read the arrays of a group side by side, so that none is ever whole in memory."""
     with contextlib.ExitStack() as stack:
         with damage(path, "an npz file"):
-            _check(file, group, path)
+            _check(file, group, path, convert=convert)
             images, names, labels = (
                 stack.enter_context(_rows(file, key, path)) if key else None
                 for key in (group.images, group.names, group.labels)
             )
             assert images is not None
-            shape = images.images()
+            shape = images.images(convert=convert)
         done = 0
         for k in _steps(shape):
             with damage(path, "an npz file"):
                 given = tuple(f"{group.prefix}{i}" for i in range(done, done + k)) if group.prefix else None
                 pixels, classes = images.pixels(k), labels.labels(k) if labels else None
                 part = ImageSet(pixels, names.names(k) if names else given, classes)
+            _note(images, group.images, k, passed)
             yield part
             done += k
 
@@ -227,7 +257,7 @@ def write_npy(parts: Iterable[ImageSet], about: About, file: BinaryIO) -> None:
 
 
 def write_npz(parts: Iterable[ImageSet], about: About, file: BinaryIO, folder: Path) -> None:
-    """Write images of one size as the arrays "images", "names" and "labels", or as the arrays of MedMNIST.
+    """Write images of one size as the arrays "images", "names", "labels" and "label_names", or as those of MedMNIST.
 
     The latter is done if the names are those that `open_npz` gives to the splits of MedMNIST, which is known only after
     the last name: until then the pixels wait in a temporary file in `folder`.
@@ -255,6 +285,8 @@ def write_npz(parts: Iterable[ImageSet], about: About, file: BinaryIO, folder: P
                 if labels:
                     _write_column(archive, f"{prefix}labels", labels[start : start + n])
                 start += n
+            if about.label_names:
+                _write_column(archive, CLASSES, about.label_names)
 
 
 def _splits(names: Sequence[str]) -> list[tuple[str, int]]:

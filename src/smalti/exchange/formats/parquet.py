@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import Any, BinaryIO, NamedTuple
 
 from smalti.errors import MissingExtraError, SourceError, UsageError
-from smalti.exchange.formats.image_files import png_bytes, read_image
+from smalti.exchange.formats.image_files import Reading, png_bytes, read_singles
 from smalti.exchange.labels import class_names, label_of
 from smalti.exchange.parts import MAX_MEMBER_BYTES, PART_IMAGES, Parts, Single, damage, grouped
 from smalti.types import ImageSet, Label, OnBad, PassedOver, Source
@@ -50,7 +50,7 @@ def load_pyarrow() -> ModuleType:
     return module
 
 
-def open_parquet(path: Path, on_bad: OnBad, *, labelled: bool) -> Source:
+def open_parquet(path: Path, on_bad: OnBad, *, labelled: bool, convert: bool) -> Source:
     """Open the images of a parquet file, in the column `image` or `img`; labels are in `label` or `labels`, if there.
 
     Raises:
@@ -66,10 +66,12 @@ def open_parquet(path: Path, on_bad: OnBad, *, labelled: bool) -> Source:
         bare, example = _without_path(path, file, image)
         classes = _class_names(file.schema_arrow.metadata, label)
     named, labelled, passed = bare < total, label is not None, PassedOver()
+    reading = Reading(on_bad, PassedOver(), convert)
     if named and bare:
         passed.notes.append(f"{path}: {bare} of {total} images have no path; they are named like {example}")
-    parts = Parts(lambda: grouped(_singles(path, on_bad, named=named, labelled=labelled)))
-    return Source(parts, total, named=named, labelled=labelled, passed_over=passed, label_names=classes)
+    parts = Parts(lambda: grouped(_singles(path, reading, named=named, labelled=labelled)))
+    passed = PassedOver((passed, reading.passed))
+    return Source(parts, reading.count(total), named, labelled, passed, classes)
 
 
 def _class_names(metadata: dict[bytes, bytes] | None, label: str | None) -> tuple[str, ...]:
@@ -142,19 +144,18 @@ def _image_of(value: object) -> tuple[bytes | None, str | None]:
     return data, name
 
 
-def _singles(path: Path, on_bad: OnBad, *, named: bool, labelled: bool) -> Iterator[Single]:
+def _singles(path: Path, reading: Reading, *, named: bool, labelled: bool) -> Iterator[Single]:
     row = -1
+    reading.passed.clear()
     with _opened(path, labelled=labelled) as (file, image, label_column):
         for batch in _rows(path, file, image, label_column):
             for data, name, value in batch:
                 row += 1
                 where = f"{path}: row {row}"
                 label = _label(value, where) if label_column else None
-                if (data := _bounded(data, where, on_bad)) is None:
-                    continue
-                called = (name or _made_name(path, row)) if named else None
-                if (pixels := read_image(data, called or str(row), where, on_bad)) is not None:
-                    yield Single(pixels, called, label)
+                if (data := _bounded(data, where, reading.on_bad)) is not None:
+                    called = (name or _made_name(path, row)) if named else f"row {row}"
+                    yield from read_singles(data, called, where, reading, label, named=named)
 
 
 def _bounded(data: bytes | None, where: str, on_bad: OnBad) -> bytes | None:
@@ -202,7 +203,7 @@ def _batches(parts: Iterable[ImageSet]) -> Iterator[list[_Encoded]]:
     for part in parts:
         for i, image in enumerate(part.pixels):
             label = None if part.labels is None else part.labels[i]
-            waiting.append(_Encoded(png_bytes(image), part.names[i] if part.names else None, label))
+            waiting.append(_Encoded(png_bytes(image, part.profile(i)), part.names[i] if part.names else None, label))
             if len(waiting) == PART_IMAGES:
                 yield waiting
                 waiting = []

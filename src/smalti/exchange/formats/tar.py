@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""tar files of image files, compressed or not; labels as WebDataset has them (`7.png`, `7.cls`)."""
+"""tar files of image files, compressed or not; labels as WebDataset has them (`7.png`, `7.cls` or `7.json`)."""
 
 import contextlib
 import gzip
@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import IO, BinaryIO, cast
 
 from smalti.errors import SourceError
-from smalti.exchange.formats.image_files import png_bytes, read_singles
+from smalti.exchange.formats.image_files import Reading, png_bytes, read_singles
 from smalti.exchange.formats.tar_stream import Member, walk
-from smalti.exchange.labels import METADATA, label_text, parse_label
+from smalti.exchange.labels import METADATA, json_label, label_text, parse_label
 from smalti.exchange.names import add_once, file_name
 from smalti.exchange.parts import MAX_MEMBER_BYTES, Parts, Single, grouped
-from smalti.exchange.recognise import is_hidden, is_image, no_images
+from smalti.exchange.recognise import NO_IMAGE, is_hidden, is_image, no_images
 from smalti.types import About, ImageSet, Label, OnBad, PassedOver, Reason, Source
 
-_LABEL = ".cls"
+_LABEL, _JSON = ".cls", ".json"
 _TABLE = Reason(
     "metadata file, which is read in folders and zip files only", "metadata files, read in folders and zip only"
 )
@@ -28,15 +28,15 @@ _MAX_WAITING = 256  # images of one sample that may wait for their label
 _MAX_PEEK = 256  # files of the first sample that are searched for a label
 
 
-def open_tar(path: Path, on_bad: OnBad, *, labelled: bool) -> Source:
+def open_tar(path: Path, on_bad: OnBad, *, labelled: bool, convert: bool) -> Source:
     """Open the images of a tar file, in its order; their number is known only at its end.
 
     Raises:
         SourceError: the file is damaged, or holds no images.
     """
-    has, passed = _peek(path), PassedOver()
-    parts = Parts(lambda: grouped(_singles(path, on_bad, passed, labelled=labelled and has, checked=labelled)))
-    return Source(parts, None, named=True, labelled=labelled and has, passed_over=passed)
+    kind, reading = _peek(path), Reading(on_bad, PassedOver(), convert)
+    parts = Parts(lambda: grouped(_singles(path, reading, kind if labelled else "", checked=labelled)))
+    return Source(parts, None, named=True, labelled=labelled and kind != "", passed_over=reading.passed)
 
 
 @dataclass
@@ -89,35 +89,42 @@ def _split(name: str) -> tuple[str, str, str]:
     return before + base.partition(".")[0], before + (stem if dot else base), dot + suffix.lower() if dot else ""
 
 
-def _peek(path: Path) -> bool:
-    """Return whether the first image has a label.
+def _peek(path: Path) -> str:
+    """Return the suffix of the file of the label that the first image has: ".cls", else ".json"; "" if it has none.
 
     Raises:
         SourceError: there are no images.
     """
-    key, images, label, seen = "", 0, False, 0
+    key, images, found, seen = "", 0, set[str](), 0
     passed = PassedOver()
     for member in walk(path, passed):
         mine, _, suffix = _split(member.name)
-        if not _wanted(member, suffix, passed):
+        in_json = _is_label(member, suffix, _JSON) and _json_label(member) is not None
+        if not in_json and not _wanted(member, suffix, passed):
             continue
         if mine != key and images:
             break
         if mine != key:
-            key, label = mine, False
-        images += suffix != _LABEL and member.has_content
-        label |= suffix == _LABEL
+            key, found = mine, set()
+        if in_json or suffix == _LABEL:
+            found.add(suffix)
+        else:
+            images += member.has_content
         seen += 1
-        if images and (label or seen > _MAX_PEEK):
+        if images and (_LABEL in found or seen > _MAX_PEEK):
             break
     if not images:
         raise SourceError(no_images(f"{path} holds no images; give a tar file of", passed))
-    return label
+    return min(found, default="")
+
+
+def _is_label(member: Member, suffix: str, kind: str) -> bool:
+    return member.is_file and suffix == kind and not is_hidden(member.name)
 
 
 def _wanted(member: Member, suffix: str, passed: PassedOver) -> bool:
-    """Return whether a member is an image or a label; if not, note the reason in `passed`."""
-    if not member.is_file or (suffix == _LABEL and not is_hidden(member.name)):
+    """Return whether a member is an image or a label in a `.cls` file; if not, note the reason in `passed`."""
+    if not member.is_file or _is_label(member, suffix, _LABEL):
         return member.is_file
     if member.name.rpartition("/")[2] in METADATA and not is_hidden(member.name):
         passed.note(_TABLE, member.name)
@@ -125,36 +132,43 @@ def _wanted(member: Member, suffix: str, passed: PassedOver) -> bool:
     return is_image(member.name, member.head, passed, link=member.is_link)
 
 
-def _singles(path: Path, on_bad: OnBad, passed: PassedOver, *, labelled: bool, checked: bool) -> Iterator[Single]:
-    """Yield the images, with their labels if they are `labelled`.
+def _singles(path: Path, reading: Reading, kind: str, *, checked: bool) -> Iterator[Single]:
+    """Yield the images, with their labels, which are in files of a `kind`; "" if there are none.
 
     Raises:
-        SourceError: the images are not `labelled`, this is `checked`, and there is a label.
+        SourceError: the images have no labels in `.cls` files, this is `checked`, and there is one.
     """
-    sample = _Sample("", path, labelled)
-    passed.clear()
-    for member in walk(path, passed):
+    sample = _Sample("", path, kind != "")
+    reading.passed.clear()
+    for member in walk(path, reading.passed):
         key, stem, suffix = _split(member.name)
-        if not _wanted(member, suffix, passed):
+        in_json = _is_label(member, suffix, kind) and kind == _JSON
+        if not in_json and not _wanted(member, suffix, reading.passed):
             continue
         if key != sample.key:
             yield from sample.ready(ended=True)
-            sample = _Sample(key, path, labelled)
-        if suffix == _LABEL and not labelled and not checked:
-            continue
-        if suffix == _LABEL and not labelled:
+            sample = _Sample(key, path, kind != "")
+        if in_json:
+            if (label := _json_label(member)) is None:
+                reading.passed.note(NO_IMAGE, member.name)
+                continue
+            sample.add_label(stem, label)
+        elif suffix == _LABEL and kind == _LABEL:
+            sample.add_label(stem, _label(member, path))
+        elif suffix == _LABEL and checked:
             raise SourceError(
-                f"{path}: {member.name} is a label, but the first image has none beside it; label all or none,"
+                f"{path}: {member.name} is a label, but the first image has none such beside it; label all or none,"
                 " each label next to its image: tar --sort=name"
             )
-        if suffix == _LABEL:
-            sample.add_label(stem, _label(member, path))
-            yield from sample.ready()
-        else:
-            for image in _images(member, on_bad, passed):
+        elif suffix != _LABEL:
+            for image in _images(member, reading):
                 sample.add_image(stem, image)
-            yield from sample.ready()
+        yield from sample.ready()
     yield from sample.ready(ended=True)
+
+
+def _json_label(member: Member) -> Label | None:
+    return None if member.problem(_MAX_LABEL_BYTES) else json_label(member.data(_MAX_LABEL_BYTES))
 
 
 def _label(member: Member, path: Path) -> Label:
@@ -164,11 +178,11 @@ def _label(member: Member, path: Path) -> Label:
         raise SourceError(f"{path}: {member.name} is no label ({exc}); write it again") from exc
 
 
-def _images(member: Member, on_bad: OnBad, passed: PassedOver) -> list[Single]:
+def _images(member: Member, reading: Reading) -> list[Single]:
     if problem := member.problem(MAX_MEMBER_BYTES):
-        on_bad(SourceError(f"{member.where!r} {problem}; leave it out"))
+        reading.on_bad(SourceError(f"{member.where!r} {problem}; leave it out"))
         return []
-    return read_singles(member.data(MAX_MEMBER_BYTES), member.name, member.where, on_bad, passed)
+    return read_singles(member.data(MAX_MEMBER_BYTES), member.name, member.where, reading)
 
 
 def write_tar(parts: Iterable[ImageSet], about: About, file: BinaryIO, target: Path) -> None:
@@ -193,7 +207,7 @@ def write_tar(parts: Iterable[ImageSet], about: About, file: BinaryIO, target: P
                 add_once(name, seen, str(target))
                 if part.labels is not None:
                     _add(tar, name[: -len(".png")] + _LABEL, label_text(part.labels[i]).encode())
-                _add(tar, name, png_bytes(image))
+                _add(tar, name, png_bytes(image, part.profile(i)))
 
 
 def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from smalti.errors import SourceError
-from smalti.exchange.formats.image_files import ICONS, png_bytes, read_singles
+from smalti.exchange.formats.image_files import Reading, png_bytes, read_singles
 from smalti.exchange.labels import METADATA, Table, metadata_labels, metadata_line, tables_of
 from smalti.exchange.names import add_once, file_name, plain_name, unsafe_name
 from smalti.exchange.parts import (
@@ -30,13 +30,13 @@ ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 _DATE = (1980, 1, 1, 0, 0, 0)  # the earliest date of zip, always the same, so that equal images make equal files
 
 
-def open_zip(path: Path, on_bad: OnBad, *, labelled: bool) -> Source:
+def open_zip(path: Path, on_bad: OnBad, *, labelled: bool, convert: bool) -> Source:
     """Open the images of a zip file, in its order.
 
     Raises:
         SourceError: the file is damaged, holds no images, or labels only some of them.
     """
-    found, reading = PassedOver(), PassedOver()
+    found, reading = PassedOver(), Reading(on_bad, PassedOver(), convert)
     with damage(path, "a zip file"), zipfile.ZipFile(path) as file:
         _check_start(file, path)
         members = _images(file, found)
@@ -45,9 +45,8 @@ def open_zip(path: Path, on_bad: OnBad, *, labelled: bool) -> Source:
         names = [_name(member) for member in members]
         tables = _tables(file, path) if labelled else []
         labels = metadata_labels(tables, path, names, found) if tables else None
-    parts = Parts(lambda: grouped(_singles(path, labels, on_bad, reading)))
-    total = None if any(name.lower().endswith(ICONS) for name in names) else len(members)
-    passed = PassedOver((found, reading))
+    parts = Parts(lambda: grouped(_singles(path, labels, reading)))
+    total, passed = reading.count(len(members)), PassedOver((found, reading.passed))
     return Source(parts, total, named=True, labelled=labels is not None, passed_over=passed)
 
 
@@ -111,8 +110,8 @@ def _name(member: zipfile.ZipInfo) -> str:
     return plain_name(member.filename.replace("\\", "/"))
 
 
-def _singles(path: Path, labels: Sequence[Label] | None, on_bad: OnBad, passed: PassedOver) -> Iterator[Single]:
-    passed.clear()
+def _singles(path: Path, labels: Sequence[Label] | None, reading: Reading) -> Iterator[Single]:
+    reading.passed.clear()
     with damage(path, "a zip file"):
         file = zipfile.ZipFile(path)
     with file:
@@ -122,12 +121,10 @@ def _singles(path: Path, labels: Sequence[Label] | None, on_bad: OnBad, passed: 
             try:
                 data = _read(file, member, f"{path}: {_name(member)}")
             except SourceError as exc:
-                on_bad(exc)
+                reading.on_bad(exc)
                 continue
             name = _name(member)
-            yield from read_singles(
-                data, name, f"{path}: {name}", on_bad, passed, None if labels is None else labels[i]
-            )
+            yield from read_singles(data, name, f"{path}: {name}", reading, None if labels is None else labels[i])
 
 
 def _read(file: zipfile.ZipFile, member: zipfile.ZipInfo, where: str) -> bytes:
@@ -163,9 +160,9 @@ def write_zip(parts: Iterable[ImageSet], about: About, file: BinaryIO, where: st
                 name = part.names[i] if part.names else f"{len(seen):0{digits}d}"
                 name = file_name(name, where, strict=True)
                 add_once(name, seen, where)
-                archive.writestr(_member(name), png_bytes(image))
+                archive.writestr(_member(name), png_bytes(image, part.profile(i)))
                 if part.labels is not None:
-                    lines.append(metadata_line(name, part.labels[i]))
+                    lines.append(metadata_line(name, part.labels[i], about.label_names))
         if lines:
             archive.writestr(_member(METADATA[0]), "".join(lines), zipfile.ZIP_DEFLATED)
 

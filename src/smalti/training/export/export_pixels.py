@@ -20,7 +20,7 @@ from smalti.codec.batching import block_images
 from smalti.codec.block_codec import encode_images
 from smalti.codec.rdo import EFFORTS, FAST_EFFORT
 from smalti.errors import TrainingError
-from smalti.model.bundle import no_latents
+from smalti.model.empty_model import no_latents
 from smalti.model.masked_mlp import ACTIVATION_MAX, POINTS, QUALITY_EMBEDDINGS
 from smalti.model.model import POST_FILTER, Model
 from smalti.model.operating_points import OperatingPoint
