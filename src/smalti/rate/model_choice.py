@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: MIT
-"""Choose the model that codes each image: the best one for what is asked, or none where no model suits.
+"""Choose the model that codes each image: the best one for what is asked, or the empty one where no model suits.
 
 A sample of the images is estimated with each model that may suit them. Where one model is best for nearly all of the
 sample, it codes all images. Where several are, every image is estimated with those. What is compared is bits +
 multiplier * squared error, with one multiplier for all models; where no image may be off, it is the bits alone.
 """
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +16,7 @@ import numpy as np
 from smalti.codec.batching import alike
 from smalti.entropy.frequencies import Ints
 from smalti.model.candidates import Candidate, candidates
+from smalti.model.empty_model import empty_model
 from smalti.model.model import POST_FILTER, Model
 from smalti.model.operating_points import QUALITIES, OperatingPoint
 from smalti.rate.estimate import Floats, at_point, by_pixels, deflated
@@ -40,6 +42,10 @@ GAIN = 0.01
 """A further model is used if it saves this share of the cost."""
 OPENING_BYTES = 100
 """The bytes that a file takes for a further model, its kind of images and its last block."""
+CLEARLY = 2.0
+"""At a quality of latents, a model codes by pixels instead where latents cost so many times as much."""
+SEARCHED = 32
+"""The images with which the quality of a target is found."""
 VAIN = 64
 """After so many images of a size that no model is made for, of which none was suited, no more are tried."""
 
@@ -50,7 +56,12 @@ class _Way:
 
     model: Model
     point: OperatingPoint | None  # None: up to the largest error that the target allows
-    opening: float  # bytes
+    embedded: int  # bytes
+    factor: float = 1.0  # by which costs are multiplied
+
+
+Company = dict[bytes, float]
+"""By the ids of models: how far the images for which each is best are from being unsuited; negative if they are not."""
 
 
 class ModelChoice:
@@ -59,52 +70,56 @@ class ModelChoice:
     def __init__(self, target: Target, total: int | None = None, there: Sequence[Model] = ()) -> None:
         """target: what is asked. total: the number of all images, if it is known. there: models of the file so far."""
         self._target, self._total = target, total
-        self._there = {model.id: model for model in there}
-        self._used = set(self._there)  # ids of models that the file holds or names
+        self._there = [model for model in there if model.can_encode and model.measured]
+        self._before = tuple(there)
+        self._used = {model.id for model in there}  # ids of models that the file holds or names
         self._seen, self._vain = Counter[Shape](), Counter[Shape]()
         self._models: dict[Candidate, Model | None] = {}
         self._pixels_alone: dict[bytes, Model] = {}
         self._quality = DEFAULT_QUALITY if target.quality is None else target.quality
         self._searched = target.is_mean or target.min_psnr is not None  # whether the quality is still to be found
+        self._promised = self._searched or target.max_error is not None  # whether the target itself bounds what is lost
 
-    def groups(self, x: Pixels) -> list[tuple[Model | None, Ints]]:
-        """Divide images `x` (`n h w` or `n h w c`) by the models that code them; None stands for no model.
+    def groups(self, x: Pixels) -> list[tuple[Model, Ints]]:
+        """Divide images `x` (`n h w` or `n h w c`) by the models that code them; the empty model keeps them without.
 
         Returns:
             Models, and for each the numbers of its images, rising. A model may come twice: the second time without its
             latents, for images that it codes by pixels although the quality asks for latents.
         """
-        shape, every = shape_of(x), np.arange(len(x))
-        self._seen[shape] += len(x)
+        shape, n = shape_of(x), len(x)
+        self._seen[shape] += n
         models = self._suitable(shape)
         own = any(shape == model.image_shape for model, _ in models)
         if not models or (not own and self._vain[alike(shape)] >= VAIN):
-            return [(None, every)]
-        sample = _spread(len(x))
+            return [(empty_model(), np.arange(n))]
+        sample = x[_spread(n)]
         if self._searched:
-            self._find_quality(x[sample], models)
-        ways, multiplier = self._ways(models, shape, self._quality), self._multiplier(models)
-        costs = self._costs(x[sample], ways, multiplier)
+            self._find_quality(sample[_spread(len(sample), least=SEARCHED)], models)
+        ways, multiplier = self._ways(models, shape), self._multiplier(models)
+        costs, company = self._costs(sample, ways, multiplier, {})
         used = self._worth_using(costs, ways, shape)
-        if len(used) > 1 and len(sample) < len(x):
-            ways, used = [ways[i] for i in used if i < len(ways)], [i for i in used if i == len(ways)]
-            costs = self._costs(x, ways, multiplier)
-            used = [*range(len(ways)), *([len(ways)] if used else [])]
-        elif len(used) == 1:
-            costs = np.zeros((len(x), len(ways) + 1))
-        best = np.array(used)[costs[:, used].argmin(1)]
-        found = [(i, np.flatnonzero(best == i)) for i in sorted(used)]
-        groups = [(ways[i].model if i < len(ways) else None, rows) for i, rows in found if len(rows)]
-        self._remember([model for model, _ in groups], shape, len(x))
+        if len(used) > 1:
+            without = len(ways) in used
+            ways = [way for i, way in enumerate(ways) if i in used]
+            costs, _ = self._costs(x, ways, multiplier, company)
+            best = costs[:, : len(ways) + without].argmin(1)
+        else:
+            best = np.full(n, used[0])
+        found = [way.model for way in ways] + [empty_model()]
+        groups = [(model, np.flatnonzero(best == i)) for i, model in enumerate(found) if (best == i).any()]
+        self._used |= {model.id for model, _ in groups}
+        vain = all(not model.measured for model, _ in groups)
+        self._vain[alike(shape)] = self._vain[alike(shape)] + n if vain else 0
         return groups
 
-    def _remember(self, models: Sequence[Model | None], shape: Shape, n: int) -> None:
-        self._used |= {model.id for model in models if model is not None}
-        self._vain[alike(shape)] = self._vain[alike(shape)] + n if models == [None] else 0
+    def has(self, model: Model) -> bool:
+        """Return whether a model was in the file before."""
+        return any(model.id == known.id for known in self._before)
 
     def _suitable(self, shape: Shape) -> list[tuple[Model, int]]:
         """Return the models that may suit images of a shape, and the bytes that each adds to the file."""
-        found = {model.id: (model, 0) for model in self._there.values()}
+        found = {model.id: (model, 0) for model in self._there}
         for candidate in candidates(shape):
             if candidate not in self._models:
                 self._models[candidate] = candidate.load()
@@ -125,20 +140,20 @@ class ModelChoice:
         """
         return max(model.operating_points.multiplier(self._quality) for model, _ in models)
 
-    def _ways(self, models: Sequence[tuple[Model, int]], shape: Shape, quality: int) -> list[_Way]:
+    def _ways(self, models: Sequence[tuple[Model, int]], shape: Shape) -> list[_Way]:
         ways = list[_Way]()
         for model, embedded in models:
-            opening = float(embedded + OPENING_BYTES * (model.id not in self._used))
             if self._target.max_error is not None:
-                ways.append(_Way(model, None, opening))
+                ways.append(_Way(model, None, embedded))
                 continue
-            asked = model.operating_points.of_quality(quality)
-            point = model.fitting(asked, shape)
+            point = model.fitting(model.operating_points.of_quality(self._quality), shape)
             if point is not None:
-                ways.append(_Way(model, point, opening))
+                ways.append(_Way(model, point, embedded))
             first = model.operating_points.first_by_pixels
-            if point is not None and not point.pixels and first is not None and _has_pixels(model, shape):
-                ways.append(_Way(self._without_latents(model), model.operating_points.all[first], opening))
+            latents = point is not None and not point.pixels
+            if latents and first is not None and _has_pixels(model, shape) and not self._promised:
+                by_pixels_alone = self._without_latents(model)
+                ways.append(_Way(by_pixels_alone, model.operating_points.all[first], embedded, CLEARLY))
         return ways
 
     def _without_latents(self, model: Model) -> Model:
@@ -148,59 +163,56 @@ class ModelChoice:
             self._pixels_alone[model.id] = replace(model, networks=kept)
         return self._pixels_alone[model.id]
 
-    def _costs(self, x: Pixels, ways: Sequence[_Way], multiplier: float) -> Floats:
-        """Return what each of the images `x` costs in each way (`n ways`), and in the last column without a model."""
+    def _costs(self, x: Pixels, ways: Sequence[_Way], multiplier: float, company: Company) -> tuple[Floats, Company]:
+        """Return what each of the images `x` costs in each way (`n ways`), and in the last column without a model.
+
+        company: that of a sample; if it is empty, that of the images themselves is taken, and returned.
+        """
         each = max(1, min(MOST_EACH, x.size // LOOKED_AT))
         plain = deflated(x).astype(np.float64)
         if (most := self._target.max_error) is not None:
             coded = [by_pixels(x, int(most), way.model, each) for way in ways]
-            without = np.minimum(plain, deflated(x, int(most)))
-            return np.stack([*coded, EXACTLY * without], 1)
+            return np.stack([*coded, EXACTLY * np.minimum(plain, deflated(x, int(most)))], 1), {}
         taken = [at_point(x, way.point, way.model, each) for way in ways if way.point is not None]
-        costs = np.stack([bits + multiplier * error for bits, error in taken], 1)
+        costs = np.stack([way.factor * (b + multiplier * e) for way, (b, e) in zip(ways, taken, strict=True)], 1)
         without = EXACTLY * plain
-        if self._target.quality is not None or self._target == Target():
-            errors = np.stack([error for _, error in taken], 1)
-            unsuited = self._unsuited(x, ways, costs, errors, plain, each)
+        if not self._promised and (not company or max(company.values()) > -math.inf):
+            excess = self._excess(x, ways, [error for _, error in taken], plain, each)
+            company = company or _company(ways, costs, excess)
+            unsuited = excess + [company.get(way.model.id, 0.0) for way in ways] > 0
             costs = np.where(unsuited, np.maximum(costs, UNSUITED * without[:, None]), costs)
-        return np.concatenate([costs, without[:, None]], 1)
+            if not unsuited[np.arange(len(x)), costs.argmin(1)].any() and (excess.max(1) <= 0).all():
+                company = dict.fromkeys(company, -math.inf)
+        return np.concatenate([costs, without[:, None]], 1), company
 
-    def _unsuited(
-        self, x: Pixels, ways: Sequence[_Way], costs: Floats, errors: Floats, plain: Floats, each: int
-    ) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
-        """Return which of the images `x` each way does not suit (`n ways`).
-
-        Images for which the same model is the best are judged with each other, since single ones vary.
-        """
-        ids = [way.model.id for way in ways]
-        best = np.array([ids.index(i) for i in ids])[costs.argmin(1)]  # the first way of the best model
-        unsuited = np.zeros(costs.shape, bool)
-        exactly = dict[bytes, Floats]()
-        for i, way in enumerate(ways):
-            mine = best == ids.index(way.model.id)
+    @staticmethod
+    def _excess(x: Pixels, ways: Sequence[_Way], errors: Sequence[Floats], plain: Floats, each: int) -> Floats:
+        """Return by how much images `x` are beyond what is suited in each way (`n ways`); negative where they suit."""
+        found, known = list[Floats](), dict[bytes, Floats]()
+        for way, error in zip(ways, errors, strict=True):
             if _has_pixels(way.model, shape_of(x)):
-                if way.model.id not in exactly:
-                    exactly[way.model.id] = by_pixels(x, 0, way.model, each)
-                taken, allowed = exactly[way.model.id], SUITED * plain
+                if way.model.id not in known:
+                    known[way.model.id] = by_pixels(x, 0, way.model, each) - SUITED * plain
+                found.append(known[way.model.id])
             else:
                 assert way.point is not None
-                taken, allowed = errors[:, i], np.full(len(x), WORSE * way.point.error * x[0].size)
-            company = COMPANY * (taken - allowed)[mine].mean() if mine.any() else 0.0
-            unsuited[:, i] = taken - allowed + company > 0
-        return unsuited
+                found.append(error - WORSE * way.point.error * x[0].size)
+        return np.stack(found, 1)
 
     def _worth_using(self, costs: Floats, ways: Sequence[_Way], shape: Shape) -> list[int]:
         """Return the columns of `costs` that are worth using: the best, and others that save enough beside it."""
-        opening = 8 * np.array([*(way.opening for way in ways), 0.0])
         scale = self._expected(shape) / len(costs)
-        used = [int((costs.sum(0) * scale + opening).argmin())]
-        if used[0] < len(ways):
-            opening[-1] = 8 * OPENING_BYTES
+        embedded = 8 * np.array([*(way.embedded for way in ways), 0])
+        used = [int((costs.sum(0) * scale + embedded).argmin())]
+        new = [way.model.id not in self._used for way in ways]
+        opening = embedded + 8 * OPENING_BYTES * np.array([*new, True])
         while len(used) <= len(ways):
             now = costs[:, used].min(1)
             saved = now.sum() - np.minimum(now[:, None], costs).sum(0)
             worth = np.where(saved >= GAIN * now.sum(), saved * scale - opening, -np.inf)
             worth[used] = -np.inf
+            if self._target.max_error is not None:  # a model's block takes images without it where that is cheaper
+                worth[-1] = -np.inf
             if worth.max() <= 0:
                 break
             used.append(int(worth.argmax()))
@@ -219,7 +231,7 @@ class ModelChoice:
         without = EXACTLY * deflated(x).astype(np.float64)
         while high - low > 1:
             self._quality = (low + high) // 2
-            ways, multiplier = self._ways(models, shape_of(x), self._quality), self._multiplier(models)
+            ways, multiplier = self._ways(models, shape_of(x)), self._multiplier(models)
             taken = [at_point(x, way.point, way.model, each) for way in ways if way.point is not None]
             bits = np.stack([*(bits for bits, _ in taken), without], 1)
             errors = np.stack([*(error for _, error in taken), np.zeros(len(x))], 1)
@@ -236,7 +248,18 @@ class ModelChoice:
             return bits >= 8 * self._target.bytes_an_image
         decibel = self._target.psnr if self._target.psnr is not None else self._target.min_psnr
         assert decibel is not None
-        return error <= 10 ** (-decibel / 10)
+        return bool(error <= 10 ** (-decibel / 10))
+
+
+def _company(ways: Sequence[_Way], costs: Floats, excess: Floats) -> Company:
+    """Return the company of a sample with these costs and this excess (`n ways` each)."""
+    ids = [way.model.id for way in ways]
+    best = np.array([ids.index(i) for i in ids])[costs.argmin(1)]  # the first way of the best model
+    company = dict[bytes, float]()
+    for i, model in enumerate(ids):
+        mine = best == ids.index(model)
+        company.setdefault(model, COMPANY * float(excess[mine, i].mean()) if mine.any() else 0.0)
+    return company
 
 
 def _has_pixels(model: Model, shape: Shape) -> bool:
@@ -244,7 +267,8 @@ def _has_pixels(model: Model, shape: Shape) -> bool:
     return model.pixels is not None and model.pixels.window.channels == shape[2]
 
 
-def _spread(n: int) -> Ints:
+def _spread(n: int, least: int = SAMPLE_LEAST) -> Ints:
     """Return the numbers of the images in the sample of `n` images."""
-    k = min(n, max(SAMPLE_LEAST, -(-n // SAMPLE_EACH)))
-    return np.arange(k) * n // k
+    k = min(n, max(least, -(-n // SAMPLE_EACH)))
+    found: Ints = np.arange(k) * n // k
+    return found
