@@ -23,6 +23,8 @@ from smalti.rate.estimate import Floats, at_point, by_pixels, deflated
 from smalti.rate.target import DEFAULT_QUALITY, Target
 from smalti.types import Pixels, Shape, shape_of
 
+AUTO = "auto"
+"""The name that asks for the best model for each image."""
 SAMPLE_EACH, SAMPLE_LEAST = 16, 8
 """One of so many images is in the sample, and at least so many are."""
 LOOKED_AT, MOST_EACH = 1 << 12, 8
