@@ -114,7 +114,7 @@ class Intake:
             for (shape, model), n in counts.items()
             if OWN_BLOCK * n < block_images(shape, self.most) and kinds[shape, model.id] == 1
         ]
-        if len(few) < 2 or not self.mixed:
+        if len({shape for shape, _ in few}) < 2 or not self.mixed:
             few = []
         for key in sorted(pending.keys() - set(few), key=lambda key: (alike(key[0]), key[1].id, pending[key][0][1])):
             yield from self._cut(pending.pop(key), key)
