@@ -88,7 +88,8 @@ def test_images_that_no_model_suits_are_soon_tried_no_more(monkeypatch):
     choice.groups(x)
     monkeypatch.setattr(ModelChoice, "_costs", None)
     ((model, rows),) = choice.groups(x)
-    assert model.name == "none" and len(rows) == 40
+    assert model.name == "none"
+    assert len(rows) == 40
 
 
 def test_each_image_is_in_one_group(model):

@@ -25,7 +25,7 @@ from smalti.types import Pixels, Shape, shape_of
 
 AUTO = "auto"
 """The name that asks for the best model for each image."""
-SAMPLE_EACH, SAMPLE_LEAST = 16, 8
+SAMPLE_EACH, SAMPLE_LEAST = 16, 32
 """One of so many images is in the sample, and at least so many are."""
 LOOKED_AT, MOST_EACH = 1 << 12, 8
 """About so many samples of a sample's images are looked at; but never fewer than one in MOST_EACH."""
