@@ -49,6 +49,7 @@ def write_sets(
         key = batch.model.id, batch.shape
         mine = waiting.setdefault(key, _Set(intake, batch.model, number(batch.model)))
         mine.add(batch.x, block, intake.places.popleft())
+        intake.coded_by[batch.model.name] += len(batch)
         if len(mine.places) >= min(SET_IMAGES, SET_SAMPLES // batch.x[0].size):
             order += waiting.pop(key).write()
         if progress:

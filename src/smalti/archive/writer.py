@@ -30,9 +30,10 @@ from smalti.container.format import (
 from smalti.container.mixed_payload import Part
 from smalti.container.single_image import SIDES, SINGLE
 from smalti.errors import UsageError
-from smalti.model.bundle import decoding_bytes
+from smalti.model.bundle import decoding_bytes, is_known
 from smalti.model.model import Model
 from smalti.rate.mean import encode_batches
+from smalti.rate.model_choice import ModelChoice
 from smalti.rate.target import Sealed, Target
 from smalti.types import PassedOver, Progress
 
@@ -68,6 +69,7 @@ class Packed:
     images: int
     bytes: int  # of the whole file
     passed_over: PassedOver = field(default_factory=PassedOver, compare=False)  # what was not taken, and why
+    models: Mapping[str, int] = field(default_factory=dict)  # how many images are coded by which, if any were coded
 
     @property
     def rate(self) -> float:
@@ -91,13 +93,17 @@ def write_packed(intake: Intake, target: Target, effort: Effort, packing: Packin
 
 
 def _numbers(intake: Intake, packing: Packing) -> Callable[[Model], int]:
-    """Return a function that gives the number of a model in the file, and that writes its bundle if that is asked."""
+    """Return a function that gives the number of a model in the file, and that writes its bundle if that is asked.
+
+    A model that was chosen from the search path is written too, since others may not have it.
+    """
     known: dict[bytes, int] = {}
 
     def number(model: Model) -> int:
         if model.id not in known:
-            bundle = decoding_bytes(model) if packing.embed and model.id != EMPTY_MODEL else None
-            known[model.id] = intake.writer.model(model.id, bundle)
+            chosen = isinstance(intake.model, ModelChoice) and not is_known(model.id) and not intake.model.has(model)
+            embedded = (packing.embed or chosen) and model.id != EMPTY_MODEL
+            known[model.id] = intake.writer.model(model.id, decoding_bytes(model) if embedded else None)
         return known[model.id]
 
     return number
@@ -118,6 +124,7 @@ def _write_blocks(
         else:
             intake.writer.block(kind, block.images, block.pixels, block.payload)
             intake.note(places, intake.writer.kind(kind))
+        intake.coded_by[block.model.name] += block.images
         intake.flush()
         if progress:
             progress(block.images, intake.source.total)

@@ -11,6 +11,7 @@ from smalti.cli.options import (
     STANDARD,
     AskedQuality,
     BlockImages,
+    CodingModel,
     Convert,
     Effort,
     Embed,
@@ -32,6 +33,7 @@ from smalti.cli.options import (
     read_metadata,
     read_sources,
     report_passed_over,
+    report_unsuited,
 )
 
 Output = Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The smalti file to write.")]
@@ -69,6 +71,7 @@ def append(
     """
     from smalti.archive.edit import append as append_images
     from smalti.archive.writer import Packing
+    from smalti.rate.model_choice import AUTO
 
     skipped = Skipped()
     packing = Packing(block_images, embed=embed, metadata=read_metadata(metadata))
@@ -88,6 +91,9 @@ def append(
             progress=advance,
         )
     typer.echo(f"{file}: {images(done.images)} more, {size(done.bytes)} in all")
+    if model == AUTO:
+        exact = min_psnr is None and max_error is None
+        report_unsuited(done.models, lossless=lossless or max_error == 0, exact=exact)
     report_passed_over(source.passed_over)
     skipped.report()
 
@@ -95,7 +101,7 @@ def append(
 def merge(
     files: Annotated[list[str], typer.Argument(metavar="FILE", help="Smalti files: paths or URLs.")],
     output: Output,
-    model: ModelOption = None,
+    model: CodingModel = "auto",
     no_names: NoNames = False,
     no_labels: NoLabels = False,
     force: Force = False,

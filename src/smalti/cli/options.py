@@ -10,6 +10,8 @@ import typer
 from smalti.cli.console import images, in_options
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from smalti.types import OnBad, PassedOver, Source
     from smalti.util.storage import Storage
 
@@ -21,6 +23,15 @@ Force = Annotated[bool, typer.Option("--force", "-f", help="Replace an output th
 ModelOption = Annotated[
     str | None,
     typer.Option("--model", "-m", help="The name of a model, or the path of a model bundle.", show_default=False),
+]
+CodingModel = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        "-m",
+        help="The name of a model, or the path of a model bundle; auto takes the best one for each image: of those that"
+        " are built in, and those in folders named by SMALTI_MODEL_PATH.",
+    ),
 ]
 Quality = Annotated[int, typer.Option("--quality", "-q", help="The quality: 1 (fewest bytes) to 100 (best).")]
 AskedQuality = Annotated[
@@ -155,6 +166,24 @@ def report_passed_over(passed: "PassedOver") -> None:
         typer.echo(f"smalti: {note}", err=True)
     if len(notes) > _MAX_NOTES:
         typer.echo(f"smalti: {len(notes) - _MAX_NOTES} more of these", err=True)
+
+
+def report_unsuited(models: "Mapping[str, int]", *, lossless: bool, exact: bool) -> None:
+    """Print one line to stderr if lossy packing found no model that suits some images.
+
+    models: how many images are coded by which model. exact: whether images without a model are kept exactly.
+    """
+    from smalti.model.empty_model import EMPTY_NAME
+
+    n, total = models.get(EMPTY_NAME, 0), sum(models.values())
+    if lossless or not n:
+        return
+    which = "these images" if n == total else f"{n:,} of {images(total)}"
+    kept = "they are kept exactly" if exact else "they are coded without one"
+    typer.echo(
+        f"smalti: no model here suits {which}; {kept}. For fewer bytes, train a model: smalti train SRC -o my.model",
+        err=True,
+    )
 
 
 class Skipped:

@@ -12,6 +12,7 @@ from smalti.cli.options import (
     STANDARD,
     AskedQuality,
     BlockImages,
+    CodingModel,
     Convert,
     Effort,
     Embed,
@@ -33,6 +34,7 @@ from smalti.cli.options import (
     read_metadata,
     read_sources,
     report_passed_over,
+    report_unsuited,
     standard,
 )
 
@@ -42,7 +44,7 @@ def pack(
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="FILE", help="The smalti file to write; - for standard output.")
     ],
-    model: ModelOption = None,
+    model: CodingModel = "auto",
     quality: AskedQuality = None,
     psnr: Annotated[
         float | None,
@@ -92,7 +94,8 @@ def pack(
     from smalti.api import pack as pack_images
     from smalti.archive.writer import Packing
     from smalti.exchange.recognise import refuse_image_suffix
-    from smalti.model.bundle import DEFAULT_MODEL, load_model
+    from smalti.model.bundle import load_model
+    from smalti.rate.model_choice import AUTO
     from smalti.rate.target import Target, effort_of
     from smalti.util.atomic import refuse_existing
 
@@ -104,7 +107,7 @@ def pack(
     target = Target(quality, psnr, min_psnr, bytes_an_image, max_error)  # a wrong one is refused before any reading
     effort_of(effort)
     packing = Packing(block_images, embed=embed, unordered=unordered, metadata=read_metadata(metadata))
-    loaded, skipped = load_model(model or DEFAULT_MODEL), Skipped()
+    loaded, skipped = AUTO if model == AUTO else load_model(model), Skipped()  # a wrong name is refused early, too
     source = read_sources(
         sources, labels, skipped.on_bad(on_error), no_names=no_names, no_labels=no_labels, convert=convert
     )
@@ -123,6 +126,8 @@ def pack(
     typer.echo(line, err=piped)
     if bytes_an_image is not None and packed.rate > bytes_an_image:
         typer.echo(f"smalti: names, labels and metadata come on top of the {bytes_an_image:g} bytes an image", err=True)
+    if model == AUTO:
+        report_unsuited(packed.models, lossless=max_error == 0, exact=min_psnr is None and max_error is None)
     report_passed_over(packed.passed_over)
     skipped.report()
 
