@@ -33,12 +33,13 @@ Part = NamedTuple("Part", [("kind", Kind), ("rows", tuple[int, ...]), ("head", H
 Block = NamedTuple("Block", [("entry", Entry), ("first", int), ("pixels", bytes), ("head", Any), ("payload", bytes)])
 Single = NamedTuple("Single", [("model", bytes), ("shape", Shape | None), ("head", Head), ("payload", bytes)])
 
-# What is known without a model. A carried block has no head, that of a mixed one is a tuple of its parts; no order is that of the blocks; a carrier is (first block,
-# open blocks, carried blocks); a model is (id, bundle or None).
+# What is known without a model. A carried block has no head, a mixed one has its parts for it; no order is that of the
+# blocks; a carrier is (first block, open blocks, carried blocks); a model is (id, bundle or None).
 File = make_dataclass("File", [
     ("models", tuple[tuple[bytes, bytes | None], ...], ()), ("kinds", tuple[Kind, ...], ()),
     ("blocks", tuple[Block, ...], ()), ("sections", tuple[Section, ...], ()), ("names", tuple[str, ...], ()),
-    ("labels", tuple, ()), ("profiles", tuple, ()), ("shapes", frozenset, frozenset()), ("order", tuple, ()), ("metadata", dict | None, None), ("carriers", tuple, ()),
+    ("labels", tuple, ()), ("profiles", tuple, ()), ("shapes", frozenset, frozenset()),
+    ("order", tuple, ()), ("metadata", dict | None, None), ("carriers", tuple, ()),
     ("single", Single | None, None), ("count", int, 1)], frozen=True)  # fmt: skip
 
 

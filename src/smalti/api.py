@@ -24,9 +24,10 @@ from smalti.exchange.labels import class_names
 from smalti.exchange.recognise import refuse_image_suffix
 from smalti.exchange.sources import Images, as_source, read_labels
 from smalti.exchange.targets import write_images
-from smalti.model.bundle import DEFAULT_MODEL
+from smalti.model.bundle import is_known
 from smalti.model.model import Model
 from smalti.rate.mean import encode_batches
+from smalti.rate.model_choice import AUTO, ModelChoice
 from smalti.rate.target import DEFAULT_EFFORT, Target, as_target, check_model, effort_of
 from smalti.types import ImageSet, Label, OnBad, Pixels, Progress, Source, check_name, check_size
 from smalti.util.atomic import as_path, atomic_write
@@ -47,7 +48,7 @@ def pack(
     source: Images,
     path: Path | str | BinaryIO,
     *,
-    model: ModelName = DEFAULT_MODEL,
+    model: ModelName = AUTO,
     target: Target | None = None,
     quality: int | None = None,
     psnr: float | None = None,
@@ -66,16 +67,18 @@ def pack(
 ) -> Packed:
     """Pack images into the smalti file `path`.
 
-    At most one of target, quality, psnr, min_psnr, bytes_an_image and max_error may be given. Images that the model's
-    latents do not suit are coded by pixels or without the model. Images are taken as they are needed; a mean (psnr,
-    bytes_an_image) needs all of them at once.
+    At most one of target, quality, psnr, min_psnr, bytes_an_image and max_error may be given. Images that the latents
+    of a model which is named do not suit are coded by pixels or without the model. Images are taken as they are needed;
+    a mean (psnr, bytes_an_image) needs all of them at once.
 
     Args:
         source: an array or array-like (uint8, `n h w`, `n h w 2`, `n h w 3` or `n h w 4`; also a tensor of torch), a
             list of arrays or of Pillow's images of any sizes, or paths: folders, images, idx, npz, npy, tar, zip and
             parquet files; or open binary files of these kinds.
         path: the file to write, whole or not at all; or a binary stream.
-        model: a name, the path of a bundle, or a loaded model.
+        model: "auto", a name, the path of a bundle, or a loaded model. "auto" tries the built-in models, and those on
+            `SMALTI_MODEL_PATH`, on a sample of each kind of images, and takes for each image the one that is best for
+            what is asked; images that no model suits are kept exactly. The file holds models that are not built in.
         target: the target as one object, in the place of the five arguments that follow.
         quality: 1 (fewest bytes) to 100 (best); 50 if no target is given.
         psnr: the PSNR in dB of the squared error averaged over all images.
@@ -101,8 +104,9 @@ def pack(
     """
     most = _largest_error(max_error, lossless=lossless)
     asked = as_target(target, Target(quality, psnr, min_psnr, bytes_an_image, most))
-    hard, loaded = effort_of(effort), as_model(model)
-    check_model(loaded, asked)
+    hard, loaded = effort_of(effort), None if model == AUTO else as_model(model)
+    if loaded is not None:
+        check_model(loaded, asked)
     images = _annotated(source, on_bad, names, labels, convert=convert)
     packing = _with_classes(packing, images.label_names)
     if not isinstance(path, str | os.PathLike):
@@ -187,7 +191,7 @@ def load(path: Place, *, model: ModelName | None = None, progress: Progress | No
 def encode(
     image: Any,
     *,
-    model: ModelName = DEFAULT_MODEL,
+    model: ModelName = AUTO,
     target: Target | None = None,
     quality: int | None = None,
     min_psnr: float | None = None,
@@ -244,26 +248,36 @@ def open_archive(path: Place, *, model: ModelName | None = None, cache_bytes: in
 def _write(
     images: Source,
     file: BinaryIO,
-    model: Model,
+    model: Model | None,
     target: Target,
     effort: Effort,
     packing: Packing,
     progress: Progress | None,
 ) -> Packed:
     first, images = _peeked(images)
+    choice = model or ModelChoice(target, images.total)
     lonely = first is not None and not images.labelled and not packing.embed and packing.metadata is None
     if lonely and first is not None:
-        data, coded = _single(first, model, target, effort)
-        file.write(data)
-        if progress:
-            progress(1, 1)
-        return packed(images, coded, len(data))
+        chosen = model or _without_embedding(choice, first)
+        if chosen is not None:
+            data, coded = _single(first, chosen, target, effort)
+            file.write(data)
+            if progress:
+                progress(1, 1)
+            return packed(images, coded, len(data))
     writer = ArchiveWriter.start(file)
-    intake = Intake(images, model, packing.block_images, writer)
+    intake = Intake(images, choice, packing.block_images, writer)
     write_packed(intake, target, effort, packing, progress)
     if not intake.count:
         raise SourceError("there are no images to pack; nothing is written")
     return packed(images, intake.coded, writer.finish())
+
+
+def _without_embedding(choice: Model | ModelChoice, image: ImageSet) -> Model | None:
+    """Return the model that is chosen for a single image; None if a file must hold it, for a single file cannot."""
+    check_size(image.shape)
+    ((model, _),) = choice.groups(image.pixels) if isinstance(choice, ModelChoice) else [(choice, None)]
+    return model if is_known(model.id) or not model.measured else None
 
 
 def _peeked(images: Source) -> tuple[ImageSet | None, Source]:

@@ -233,10 +233,28 @@ def test_a_pipe_gives_and_takes_a_file(mixed, digits):
     assert storage.read(0, 4) == b"\x89SML"
     storage.close()
     out = io.BytesIO()
-    out.seek = out.tell = None  # nothing may look back
+    out.seekable, out.seek, out.tell = (lambda: False), None, None  # nothing may look back
     packed = smalti.pack(digits, out, quality=20, effort=1)
     assert packed.bytes == len(out.getvalue())
+    assert out.getvalue()[4] == 2  # for it is not known yet what the file will use
     assert len(smalti.open(out.getvalue())) == 20
+
+
+def test_a_file_says_version_2_if_it_must_wherever_it_starts(digits, tmp_path):
+    for images, version in ((digits, 1), ([*digits[:3], MIXED[1], MIXED[3]], 2)):
+        whole = io.BytesIO()
+        smalti.pack(images, whole, max_error=0)
+        behind = io.BytesIO(b"before")
+        behind.seek(6)
+        smalti.pack(images, behind, max_error=0)
+        assert behind.getvalue() == b"before" + whole.getvalue()
+        assert behind.tell() == len(behind.getvalue())
+        assert whole.getvalue()[4] == version
+        with (tmp_path / "x.smalti").open("ab") as file:  # what is written there goes to the end, so 2 is said at once
+            smalti.pack(images, file, max_error=0)
+        data = (tmp_path / "x.smalti").read_bytes()
+        assert (data[4], data[:4] + data[5:]) == (2, whole.getvalue()[:4] + whole.getvalue()[5:])
+        (tmp_path / "x.smalti").unlink()
 
 
 def test_a_file_of_one_image_takes_16_bytes_more_than_its_payload_at_most(digits):

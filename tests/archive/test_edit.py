@@ -156,7 +156,7 @@ def test_merging_copies_blocks(tmp_path, path, digits, toy):
     other, both = tmp_path / "y.smalti", tmp_path / "both.smalti"
     parts = [named(digits[12:], 12), smalti.ImageSet(RGB, ("r", "s", "t"), (1, 2, 3))]
     source = smalti.Source(parts, 11, named=True, labelled=True)
-    smalti.pack(source, other, model=toy, quality=80, packing=smalti.Packing(embed=True, metadata={"a": 2, "b": 3}))
+    smalti.pack(source, other, model=toy, quality=80, packing=smalti.Packing(8, embed=True, metadata={"a": 2, "b": 3}))
     expected = read(path) + read(other)
     smalti.merge([path, other], both)
     assert same(read(both), expected)

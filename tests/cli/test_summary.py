@@ -120,24 +120,24 @@ def test_the_psnr_is_that_of_what_comes_back(tmp_path, digits, lossless, target,
         assert done.psnr == pytest.approx(psnr(mse(x, x_hat)), abs=1e-4)
     assert (done.psnr == math.inf) == (target == {"max_error": 0})
     assert done.shapes == (((28, 28, 1), 60),)
-    assert sum(n for _, n in done.models) + done.without_model == 60
+    assert sum(done.models.values()) + done.without_model == 60
 
 
 def test_a_mean_psnr_is_reported_as_asked(tmp_path, digits):
     done = smalti.pack(digits, tmp_path / "x.smalti", psnr=30, effort=1)
     assert done.psnr == pytest.approx(psnr(mse(digits, smalti.load(tmp_path / "x.smalti").pixels)), abs=1e-4)
     assert done.psnr >= 30
-    assert done.models == (("mnist", 20),)
+    assert done.models == {"mnist": 20}
 
 
 def test_images_that_no_model_codes_are_not_said_to_be_coded_by_one(tmp_path, digits):
     mixed = [*digits[:5], *rng.integers(0, 256, (3, 28, 28), np.uint8)]
     done = smalti.pack(mixed, tmp_path / "x.smalti", max_error=0)
-    assert (done.models, done.without_model) == ((("mnist", 5),), 3)
+    assert (done.models, done.without_model) == ({"mnist": 5}, 3)
     noise = smalti.pack(rng.integers(0, 256, (4, 9, 9), np.uint8), tmp_path / "y.smalti", max_error=0)
-    assert (noise.models, noise.without_model, noise.psnr) == ((), 4, math.inf)
+    assert (noise.models, noise.without_model, noise.unsuited, noise.psnr) == ({}, 4, 4, math.inf)
     single = smalti.pack(digits[:1], tmp_path / "z.smalti", quality=50)
-    assert (single.images, single.models, single.shapes) == (1, (("mnist", 1),), (((28, 28, 1), 1),))
+    assert (single.images, single.models, single.shapes) == (1, {"mnist": 1}, (((28, 28, 1), 1),))
 
 
 def test_labels_are_said_to_come_from_where_they_are(tmp_path, icons, digits):
@@ -175,10 +175,10 @@ def test_labels_are_said_to_come_from_where_they_are(tmp_path, icons, digits):
 def test_no_report_has_a_sixth_line_or_a_long_one(name, models):
     sizes = tuple(((1000 - i, 1000, 4), 10000 - i) for i in range(40))
     n = sum(count for _, count in sizes)
-    coded = tuple((f"{name[:60]}-{i}", n // 10) for i in range(models))
+    coded = {f"{name[:60]}-{i}": n // 10 for i in range(models)}
     for width, before, passed, converted in itertools.product((80, 100, 200), (0, 12345), range(5), range(4)):
         over = tally(passed, converted, name)
-        report = Packed(n, 987654321, over, sizes, True, 9, name, coded, 28.314, before)
+        report = Packed(n, 987654321, over, sizes, True, 9, name, coded, 0, 28.314, before)
         lines = lines_of(name, report, width)
         assert len(lines) <= 5
         assert max(map(columns, lines)) <= width

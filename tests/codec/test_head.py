@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smalti.codec.block import ByLatents, ByPixels, Fallback
+from smalti.codec.block import ByLatents, ByPixels, ByWebP, Fallback
 from smalti.codec.head import RAW, Head, describe_payload
 from smalti.errors import CorruptError
 from smalti.model.masked_mlp import POINTS
@@ -15,6 +15,7 @@ any_way = st.one_of(
     st.builds(ByLatents, st.integers(0, POINTS - 1)),
     st.builds(ByPixels, st.integers(0, MAX_ERROR)),
     st.builds(Fallback, st.binary(max_size=4)),
+    st.builds(ByWebP, st.binary(max_size=4)),
 )
 
 
@@ -31,9 +32,9 @@ def test_the_ways_of_images_come_back(ways, post_filtered):
 def test_records_that_no_image_takes_are_refused():
     choices, head, _ = Head.of([Fallback(b"a"), ByPixels(3)])
     for records in ([], [b"a", b"b"]):
-        with pytest.raises(CorruptError, match="fallback"):
+        with pytest.raises(CorruptError, match="without model"):
             head.ways_of(choices, records)
-    with pytest.raises(CorruptError, match="fallback"):
+    with pytest.raises(CorruptError, match="without model"):
         head.ways_of(np.array([1, 1]), [b"a"])
 
 
@@ -45,6 +46,7 @@ def test_records_that_no_image_takes_are_refused():
         ([ByPixels(0), ByPixels(2)], False, "by pixels, no pixel off by more than 2"),
         ([ByPixels(4)], True, "by pixels, in steps of 9"),
         ([ByPixels(4), ByPixels(6)], True, "by pixels, in steps of 9 to 13"),
+        ([ByWebP(b"a"), Fallback(b"b")], True, "by the fallback; as WebP lossless bitstreams"),
         ([Fallback(b"a"), ByLatents(1)], True, "by latents, operating points 1 to 1 of 64; by the fallback"),
     ],
 )

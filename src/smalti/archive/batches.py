@@ -17,9 +17,11 @@ from smalti.container.annotations import MOST_WEIGHT, check_label, weight, write
 from smalti.container.format import MAX_SECTION_IMAGES
 from smalti.container.records import ArchiveWriter
 from smalti.errors import SourceError
+from smalti.model.empty_model import EMPTY_ID
 from smalti.model.model import Model
+from smalti.rate.model_choice import ModelChoice
 from smalti.rate.target import Sealed
-from smalti.types import ImageSet, Label, Pixels, Shape, Source, check_name, check_size
+from smalti.types import ImageSet, Label, Pixels, Shape, Source, check_name, check_size, shape_of
 
 PENDING_SAMPLES = 1 << 24
 """The most samples of images that wait for others of their size."""
@@ -30,8 +32,12 @@ OWN_BLOCK = 4
 UNKNOWN = -1
 """The value in the place of a kind that is not known yet."""
 
-Waiting = dict[Shape, list[tuple[Pixels, list[int]]]]
-"""Images that wait for others of their shape, with their places in the source."""
+Key = tuple[Shape, Model]
+"""What images of a block have in common, unless it is a mixed one: shape and model."""
+Waiting = dict[Key, list[tuple[Pixels, list[int]]]]
+"""Images that wait for others of their shape and model, with their places in the source."""
+Single = tuple[int, Pixels, Model]
+"""One image, with its place in the source and its model."""
 
 
 @dataclass(eq=False)
@@ -40,7 +46,8 @@ class Coded:
 
     shapes: Counter[Shape] = field(default_factory=Counter)
     labels: set[Label] = field(default_factory=set)
-    models: dict[bytes, tuple[str, int]] = field(default_factory=dict)  # by id: the name, the images that it codes
+    models: Counter[str] = field(default_factory=Counter)  # the images that each model codes, by its name, in order
+    unsuited: int = 0  # the images for which no model was chosen
     squared_error: float = 0.0  # of all images together: the sum of their MSEs on pixels in [0, 1]
 
     def add(self, block: Sealed) -> None:
@@ -48,8 +55,9 @@ class Coded:
         self.shapes[block.shape] += block.images
         self.squared_error += block.squared_error
         if block.by_model:
-            name, n = self.models.get(block.model.id, (block.model.name, 0))
-            self.models[block.model.id] = name, n + block.by_model
+            self.models[block.model.name] += block.by_model
+        if block.model.id == EMPTY_ID:
+            self.unsuited += block.images
 
 
 @dataclass
@@ -61,7 +69,7 @@ class Intake:
     """
 
     source: Source
-    model: Model
+    model: Model | ModelChoice  # of all images, or the choice of one for each
     most: int  # the most images of a block
     writer: ArchiveWriter
     mixed: bool = True  # whether images of several shapes may share a block
@@ -87,54 +95,80 @@ class Intake:
         waiting = 0  # samples
         for some in self._pieces():
             self._take(some)
-            alike_in_shape = pending.setdefault(some.shape, [])
-            alike_in_shape.append((some.pixels, list(range(self.count - len(some), self.count))))
             waiting += some.pixels.size
+            keys = [self._wait(pending, x, places, model) for x, places, model in self._by_model(some)]
             if waiting > PENDING_SAMPLES:  # small blocks are better than all images in memory
                 yield from self._rest(pending)
                 pending, waiting = {}, 0
-            elif sum(len(x) for x, _ in alike_in_shape) >= (block := block_images(some.shape, self.most)):
-                x, places = self._joined(pending.pop(some.shape))
-                whole = len(x) // block * block
-                waiting -= x[:whole].size
-                yield from self._cut([(x[:whole], places[:whole])], some.shape)
-                if whole < len(x):
-                    pending[some.shape] = [(x[whole:], places[whole:])]
+                continue
+            for key in keys:
+                if sum(len(x) for x, _ in pending[key]) >= (block := block_images(some.shape, self.most)):
+                    x, places = self._joined(pending.pop(key))
+                    whole = len(x) // block * block
+                    waiting -= x[:whole].size
+                    yield from self._cut([(x[:whole], places[:whole])], key)
+                    if whole < len(x):
+                        pending[key] = [(x[whole:], places[whole:])]
         yield from self._rest(pending)
+
+    def _by_model(self, some: ImageSet) -> Iterator[tuple[Pixels, list[int], Model]]:
+        """Yield images of one shape by their models, with their places in the source."""
+        x, first = some.pixels, self.count - len(some)
+        if isinstance(self.model, Model):
+            yield x, list(range(first, self.count)), self.model
+            return
+        for model, rows in self.model.groups(x):
+            yield x if len(rows) == len(x) else x[rows], (first + rows).tolist(), model
+
+    @staticmethod
+    def _wait(pending: Waiting, x: Pixels, places: list[int], model: Model) -> Key:
+        key = shape_of(x), model
+        pending.setdefault(key, []).append((x, places))
+        return key
 
     def _rest(self, pending: Waiting) -> Iterator[Batch]:
         """Yield all that waits; batches that can be coded at the same time follow each other."""
-        counts = {shape: sum(len(x) for x, _ in some) for shape, some in pending.items()}
-        few = {shape for shape, n in counts.items() if OWN_BLOCK * n < block_images(shape, self.most)}
-        if len(few) < 2 or not self.mixed:
-            few = set()
-        for shape in sorted(pending.keys() - few, key=alike):
-            yield from self._cut(pending.pop(shape), shape)
-        left = [pair for shape in few for some, places in pending[shape] for pair in zip(places, some, strict=True)]
-        for block in self._blocks(sorted(left, key=lambda pair: pair[0])):
+        counts = {key: sum(len(x) for x, _ in some) for key, some in pending.items()}
+        kinds = Counter((shape, model.id) for shape, model in pending)  # a mixed block has one part of a kind
+        few = [
+            (shape, model)
+            for (shape, model), n in counts.items()
+            if OWN_BLOCK * n < block_images(shape, self.most) and kinds[shape, model.id] == 1
+        ]
+        if len({shape for shape, _ in few}) < 2 or not self.mixed:
+            few = []
+        for key in sorted(pending.keys() - set(few), key=lambda key: (alike(key[0]), key[1].id, pending[key][0][1])):
+            yield from self._cut(pending.pop(key), key)
+        left = [
+            (place, x, key[1])
+            for key in few
+            for some, places in pending[key]
+            for place, x in zip(places, some, strict=True)
+        ]
+        for block in self._blocks(sorted(left, key=lambda single: single[0])):
             yield from self._parts(block)
 
-    def _blocks(self, singles: Sequence[tuple[int, Pixels]]) -> Iterator[list[tuple[int, Pixels]]]:
+    def _blocks(self, singles: Sequence[Single]) -> Iterator[list[Single]]:
         """Yield single images in the lists that mixed blocks hold."""
-        block, samples = list[tuple[int, Pixels]](), 0
-        for place, x in singles:
+        block, samples = list[Single](), 0
+        for place, x, model in singles:
             if block and (len(block) == self.most or samples + x.size > BLOCK_SAMPLES):
                 yield block
                 block, samples = [], 0
-            block.append((place, x))
+            block.append((place, x, model))
             samples += x.size
         if block:
             yield block
 
-    def _parts(self, block: Sequence[tuple[int, Pixels]]) -> Iterator[Batch]:
+    def _parts(self, block: Sequence[Single]) -> Iterator[Batch]:
         """Yield the parts of a mixed block."""
-        by_shape: dict[Shape, list[tuple[int, Pixels]]] = {}
-        for place, x in block:
-            by_shape.setdefault((*x.shape, 1)[:3], []).append((place, x))
-        for i, shape in enumerate(sorted(by_shape, key=alike)):
-            self.places.append([place for place, _ in by_shape[shape]])
-            self.shared.append(len(by_shape) - i)
-            yield Batch(np.stack([x for _, x in by_shape[shape]]), self.model)
+        by_key: dict[Key, list[tuple[int, Pixels]]] = {}
+        for place, x, model in block:
+            by_key.setdefault(((*x.shape, 1)[:3], model), []).append((place, x))
+        for i, key in enumerate(sorted(by_key, key=lambda key: (alike(key[0]), key[1].id))):
+            self.places.append([place for place, _ in by_key[key]])
+            self.shared.append(len(by_key) - i)
+            yield Batch(np.stack([x for _, x in by_key[key]]), key[1])
 
     def _pieces(self) -> Iterator[ImageSet]:
         """Yield the parts of the source, large ones in pieces."""
@@ -148,13 +182,14 @@ class Intake:
             return some[0]
         return np.concatenate([x for x, _ in some]), [place for _, places in some for place in places]
 
-    def _cut(self, some: Sequence[tuple[Pixels, list[int]]], shape: Shape) -> Iterator[Batch]:
-        """Yield images of one shape in batches."""
-        (x, places), block = self._joined(some), block_images(shape, self.most)
+    def _cut(self, some: Sequence[tuple[Pixels, list[int]]], key: Key) -> Iterator[Batch]:
+        """Yield images of one shape and model in batches."""
+        (shape, model), (x, places) = key, self._joined(some)
+        block = block_images(shape, self.most)
         for i in range(0, len(x), block):
             self.places.append(places[i : i + block])
             self.shared.append(0)
-            yield Batch(x[i : i + block], self.model)
+            yield Batch(x[i : i + block], model)
 
     def _take(self, some: ImageSet) -> None:
         check_size(some.shape)

@@ -25,9 +25,10 @@ from smalti.container.append import alone, grow
 from smalti.container.mixed_payload import Part, with_models
 from smalti.container.records import ArchiveWriter
 from smalti.entropy.frequencies import Ints, by_value
-from smalti.errors import ModelError, SourceError, UsageError
+from smalti.errors import ModelError, SourceError, UnknownModelError, UsageError
 from smalti.exchange.sources import Images, as_source
 from smalti.model.model import Model
+from smalti.rate.model_choice import AUTO, ModelChoice
 from smalti.rate.target import DEFAULT_EFFORT, Target, as_target, check_model, effort_of
 from smalti.types import Label, OnBad, Progress, Source
 from smalti.util.atomic import as_path, atomic_write
@@ -53,7 +54,7 @@ def append(
     The images that were there stay readable at every moment, whatever happens. New metadata replace the old.
 
     Args:
-        model: the model to code with; the file's first one if none is given.
+        model: the model to code with; if none is given, or "auto", the best of the file's and those that `pack` tries.
         target: the target as one object, in the place of quality, min_psnr and max_error.
         packing: as in `pack`; a new model is put into a file that holds its other models, too.
         convert: as in `pack`.
@@ -67,12 +68,12 @@ def append(
     hard = effort_of(effort)
     if asked.is_mean:
         raise UsageError("images are appended at a quality, a least PSNR or a largest error; give one of those")
-    place, given = as_path(path), None if model is None else as_model(model)
+    place, given = as_path(path), None if model in (None, AUTO) else as_model(model)
     if "://" in str(path):
         raise UsageError(f"{path} is a URL; what is appended to must be a file of this machine")
     with _opened(place, given) as archive:
-        loaded = archive.contents.model(0) if given is None else given
-        check_model(loaded, asked)
+        if given is not None:
+            check_model(given, asked)
         whole = all(entry.offset for entry in archive.contents.index.models)  # a file that needs no other stays so
         packing = replace(packing, embed=packing.embed or whole)
         images, named, labelled = (
@@ -86,16 +87,26 @@ def append(
                     f"the images to append have {what if has else f'no {what}'}, those of {place} have"
                     f" {what if wanted else f'no {what}'}; append images that have the same"
                 )
+        choice = given or ModelChoice(asked, images.total, _known_models(archive))
         reader = archive.contents.reader
         if reader.growable:
             with grow(place, reader) as writer:
-                added = _add(writer, archive, images, loaded, asked, hard, packing, progress)
+                added = _add(writer, archive, images, choice, asked, hard, packing, progress)
             return packed(images, added, writer.at, reader.end)
         with alone(place, reader.storage), atomic_write(place, force=True) as file:  # it has no room for more
             writer = ArchiveWriter.start(file, archive.contents.index.models[0].id)
             write_sections(writer, _copy(writer, archive, range(1)), archive.names, None, archive.profiles)
-            added = _add(writer, archive, images, loaded, asked, hard, packing, progress)
+            added = _add(writer, archive, images, choice, asked, hard, packing, progress)
             return packed(images, added, writer.finish(), reader.end)
+
+
+def _known_models(archive: Archive) -> list[Model]:
+    """Return the models of a file that are known here, or that it holds."""
+    found = []
+    for number in range(len(archive.contents.index.models)):
+        with contextlib.suppress(UnknownModelError):
+            found.append(archive.contents.model(number))
+    return found
 
 
 def _opened(path: Path, given: Model | None) -> Archive:
@@ -110,12 +121,13 @@ def _add(
     writer: ArchiveWriter,
     archive: Archive,
     images: Source,
-    model: Model,
+    model: Model | ModelChoice,
     target: Target,
     effort: Effort,
     packing: Packing,
     progress: Progress | None,
 ) -> Coded:
+    """Write the images to append; return what is known of them."""
     intake = Intake(images, model, packing.block_images, writer, seen=set(archive.names or ()))
     if archive.labels:
         intake.label_kind = type(archive.labels[0])
@@ -262,7 +274,7 @@ def _copy(
         head, payload = contents.reader.block(block, contents.record(block))
         inside, new_kind = np.sort(offsets[mine]), kind if kind.mixed else kind._replace(model=models[kind.model])
         if len(inside) == head.images and head.pixels:
-            payload = with_models(payload, head.images, models.__getitem__) if kind.mixed else payload
+            payload = with_models(payload, head.images, models) if kind.mixed else payload
             writer.block(new_kind, len(inside), head.pixels, payload)
             writer.note_shapes(part.kind.shape for part in parts_of(head, payload) if kind.mixed)
         elif kind.mixed:

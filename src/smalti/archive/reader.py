@@ -161,6 +161,10 @@ class Contents:
             ModelError, CorruptError: the model that the file holds is damaged or another one.
         """
         if number not in self._models:
+            if number >= len(self.index.models):
+                raise CorruptError(
+                    f"{self.storage.where}: a part names a model that does not exist; the file is damaged"
+                )
             self._models[number] = self._find(number)
         return self._models[number]
 

@@ -232,7 +232,7 @@ class _Saved:
         for head, payload in self.blocks:
             kind, coded = head.kind, payload
             if kind.mixed:
-                coded = with_models(payload, head.images, models.__getitem__)
+                coded = with_models(payload, head.images, models)
                 writer.note_shapes(part.kind.shape for part in parts_of(head, payload))
             else:
                 kind = kind._replace(model=models[kind.model])

@@ -30,10 +30,11 @@ from smalti.container.format import (
 from smalti.container.mixed_payload import Part
 from smalti.container.single_image import SIDES, SINGLE
 from smalti.errors import UsageError
-from smalti.model.bundle import decoding_bytes
+from smalti.model.bundle import decoding_bytes, is_known
 from smalti.model.model import Model
 from smalti.rate.mean import encode_batches
 from smalti.rate.metrics import psnr
+from smalti.rate.model_choice import ModelChoice
 from smalti.rate.target import Sealed, Target
 from smalti.types import PassedOver, Progress, Shape, Source
 
@@ -76,7 +77,8 @@ class Packed:
     named: bool = False  # whether names are kept
     labels: int = 0  # how many different labels the images have; 0 if they have none
     labels_from: str = ""  # where labels come from, in words that follow "from"; "" if there are none
-    models: tuple[tuple[str, int], ...] = ()  # in the order of the file, with the images that each codes, if any
+    models: Mapping[str, int] = field(default_factory=dict)  # how many images each codes, by name, in order
+    unsuited: int = 0  # images for which no model was chosen; others may be kept without it, where that is cheaper
     psnr: float | None = None  # dB, of the squared error averaged over all images; infinite if no pixel changed
     before: int = 0  # the bytes of the file before images were appended
 
@@ -88,7 +90,7 @@ class Packed:
     @property
     def without_model(self) -> int:
         """The number of images that no model codes."""
-        return self.images - sum(n for _, n in self.models)
+        return self.images - sum(self.models.values())
 
 
 def packed(source: Source, coded: Coded, size: int, before: int = 0) -> Packed:
@@ -102,7 +104,8 @@ def packed(source: Source, coded: Coded, size: int, before: int = 0) -> Packed:
         source.named,
         len(coded.labels),
         (source.labels_from or "the source") if source.labelled else "",
-        tuple(coded.models.values()),
+        dict(coded.models),
+        coded.unsuited,
         psnr(coded.squared_error / n),
         before,
     )
@@ -124,13 +127,17 @@ def write_packed(intake: Intake, target: Target, effort: Effort, packing: Packin
 
 
 def _numbers(intake: Intake, packing: Packing) -> Callable[[Model], int]:
-    """Return a function that gives the number of a model in the file, and that writes its bundle if that is asked."""
+    """Return a function that gives the number of a model in the file, and that writes its bundle if that is asked.
+
+    A model that was chosen from the search path is written too, since others may not have it.
+    """
     known: dict[bytes, int] = {}
 
     def number(model: Model) -> int:
         if model.id not in known:
-            bundle = decoding_bytes(model) if packing.embed and model.id != EMPTY_MODEL else None
-            known[model.id] = intake.writer.model(model.id, bundle)
+            chosen = isinstance(intake.model, ModelChoice) and not is_known(model.id) and not intake.model.has(model)
+            embedded = (packing.embed or chosen) and model.id != EMPTY_MODEL
+            known[model.id] = intake.writer.model(model.id, decoding_bytes(model) if embedded else None)
         return known[model.id]
 
     return number

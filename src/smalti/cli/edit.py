@@ -12,6 +12,7 @@ from smalti.cli.options import (
     AsJson,
     AskedQuality,
     BlockImages,
+    CodingModel,
     Convert,
     Effort,
     Embed,
@@ -32,6 +33,7 @@ from smalti.cli.options import (
     place_of,
     read_metadata,
     read_sources,
+    report_unsuited,
 )
 from smalti.cli.summary import report
 
@@ -71,6 +73,7 @@ def append(
     """
     from smalti.archive.edit import append as append_images
     from smalti.archive.writer import Packing
+    from smalti.rate.model_choice import AUTO
 
     skipped = Skipped()
     packing = Packing(block_images, embed=embed, metadata=read_metadata(metadata))
@@ -90,13 +93,16 @@ def append(
             progress=advance,
         )
     report(file, done, as_json=as_json)
+    if model == AUTO:
+        exact = min_psnr is None and max_error is None
+        report_unsuited(done, lossless=lossless or max_error == 0, exact=exact)
     skipped.report()
 
 
 def merge(
     files: Annotated[list[str], typer.Argument(metavar="FILE", help="Smalti files: paths or URLs.")],
     output: Output,
-    model: ModelOption = None,
+    model: CodingModel = "auto",
     no_names: NoNames = False,
     no_labels: NoLabels = False,
     force: Force = False,

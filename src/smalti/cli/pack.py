@@ -13,6 +13,7 @@ from smalti.cli.options import (
     AsJson,
     AskedQuality,
     BlockImages,
+    CodingModel,
     Convert,
     Effort,
     Embed,
@@ -33,6 +34,7 @@ from smalti.cli.options import (
     place_of,
     read_metadata,
     read_sources,
+    report_unsuited,
     standard,
 )
 from smalti.cli.summary import report
@@ -43,7 +45,7 @@ def pack(
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="FILE", help="The smalti file to write; - for standard output.")
     ],
-    model: ModelOption = None,
+    model: CodingModel = "auto",
     quality: AskedQuality = None,
     psnr: Annotated[
         float | None,
@@ -95,7 +97,8 @@ def pack(
     from smalti.archive.writer import Packing
     from smalti.errors import UsageError
     from smalti.exchange.recognise import refuse_image_suffix
-    from smalti.model.bundle import DEFAULT_MODEL, load_model
+    from smalti.model.bundle import load_model
+    from smalti.rate.model_choice import AUTO
     from smalti.rate.target import Target, effort_of
     from smalti.util.atomic import refuse_existing
 
@@ -109,7 +112,7 @@ def pack(
     target = Target(quality, psnr, min_psnr, bytes_an_image, max_error)  # a wrong one is refused before any reading
     effort_of(effort)
     packing = Packing(block_images, embed=embed, unordered=unordered, metadata=read_metadata(metadata))
-    loaded, skipped = load_model(model or DEFAULT_MODEL), Skipped()
+    loaded, skipped = AUTO if model == AUTO else load_model(model), Skipped()  # a wrong name is refused early, too
     source = read_sources(
         sources, labels, skipped.on_bad(on_error), no_names=no_names, no_labels=no_labels, convert=convert
     )
@@ -127,6 +130,8 @@ def pack(
     report("standard output" if piped else output, packed, as_json=as_json, piped=piped)
     if bytes_an_image is not None and packed.rate > bytes_an_image:
         typer.echo(f"smalti: names, labels and metadata come on top of the {bytes_an_image:g} bytes an image", err=True)
+    if model == AUTO:
+        report_unsuited(packed, lossless=max_error == 0, exact=min_psnr is None and max_error is None)
     skipped.report()
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from smalti.cli.console import progress
-from smalti.cli.options import Force, ModelOption, Quality
+from smalti.cli.options import CodingModel, Force, Quality
 
 if TYPE_CHECKING:
     from smalti.model.model import Model
@@ -21,7 +21,7 @@ FIGURE_IMAGES = 20
 def figure(
     sources: Annotated[list[str], typer.Argument(metavar="SRC", help="Folders, image files, idx or npz files.")],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="PNG", help="The PNG file to write.")],
-    model: ModelOption = None,
+    model: CodingModel = "auto",
     quality: Quality = 50,
     images: Annotated[int, typer.Option(min=1, max=400, help="How many images to show, from the first on.")] = (
         FIGURE_IMAGES
@@ -37,16 +37,17 @@ def figure(
     """
     from smalti.errors import UsageError
     from smalti.exchange.sources import read_images
-    from smalti.model.bundle import DEFAULT_MODEL, load_model
+    from smalti.model.bundle import load_model
+    from smalti.rate.model_choice import AUTO
     from smalti.types import describe
     from smalti.util.atomic import refuse_existing
 
     if output.suffix.lower() != ".png":
         raise UsageError(f"{output}: give the picture a name that ends in .png")
     refuse_existing(output, force=force)
-    loaded = load_model(model or DEFAULT_MODEL)
+    loaded = None if model == AUTO else load_model(model)
     source = read_images(*sources, labelled=False)
-    if source.shape != loaded.image_shape:
+    if loaded is not None and source.shape != loaded.image_shape:
         raise UsageError(
             f"the images are {describe(source.shape)}, model {loaded.name} takes {describe(loaded.image_shape)}"
         )
@@ -120,19 +121,32 @@ def _compare(x: "Pixels", model: "Model", quality: int, path: Path) -> None:
     Console().print(table)
 
 
-def _figure(x: "Pixels", model: "Model", quality: int, path: Path, *, force: bool) -> str:
-    """Draw `x` and its reconstruction to `path`; return a line that says so, with bytes and PSNR."""
-    from smalti.codec.block_codec import encode_images
+def _figure(x: "Pixels", model: "Model | None", quality: int, path: Path, *, force: bool) -> str:
+    """Draw `x` and its reconstruction to `path`; return a line that says so, with bytes and PSNR.
+
+    model: the model of all images; None chooses one for each.
+    """
+    import numpy as np
+
+    from smalti.codec.batching import Batch
     from smalti.codec.rdo import EFFORTS
     from smalti.demo.figure import draw_pairs
     from smalti.rate.metrics import mse, psnr
+    from smalti.rate.model_choice import ModelChoice
+    from smalti.rate.target import Target, code_blocks
     from smalti.util.atomic import atomic_write
 
+    target = Target(quality)
+    groups = ModelChoice(target).groups(x) if model is None else [(model, np.arange(len(x)))]
+    image_sizes, x_hat, names = np.zeros(len(x)), x.copy(), dict[str, None]()  # bytes; n h w; names in order
     with progress("coding") as advance:
-        (block,) = encode_images([x], model.operating_points.of_quality(quality), model, EFFORTS[DEMO_EFFORT])
-        advance(len(x), len(x))
-    image_sizes, x_hat = block.rate, block.x_hat  # bytes; n h w
+        batches = [Batch(x[rows], chosen) for chosen, rows in groups]
+        for (chosen, rows), (_, block) in zip(groups, code_blocks(batches, target, EFFORTS[DEMO_EFFORT]), strict=True):
+            image_sizes[rows], x_hat[rows], names[chosen.name] = block.rate, block.x_hat, None
+            advance(len(rows), len(x))
     measured = f"{image_sizes.mean():.1f} bytes an image (payload), {psnr(mse(x, x_hat)):.2f} dB"
     with atomic_write(path, force=force) as file:
-        draw_pairs(x, x_hat, image_sizes.tolist(), f"{model.name}, quality {quality}: {measured}").save(file, "PNG")
+        draw_pairs(x, x_hat, image_sizes.tolist(), f"{' + '.join(names)}, quality {quality}: {measured}").save(
+            file, "PNG"
+        )
     return f"{path}: {len(x)} images, {measured}"

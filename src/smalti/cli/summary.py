@@ -58,7 +58,7 @@ def facts_of(output: Path | str, packed: "Packed") -> dict[str, Any]:
         "labels": labels,
         "passed_over": _tally_facts(whole.files),
         "converted": _tally_facts(whole.conversions),
-        "models": [{"name": name, "images": n} for name, n in packed.models],
+        "models": [{"name": name, "images": n} for name, n in packed.models.items()],
         "images_without_model": packed.without_model,
         "bytes": packed.bytes,
         "bytes_before": packed.before,
@@ -140,7 +140,7 @@ def _example(name: str, n: int, room: int) -> str:
 
 def _models(before: str, packed: "Packed", width: int) -> str:
     """Return the line that says which models code the images, behind what comes `before` in it."""
-    models, without = packed.models, packed.without_model
+    models, without = list(packed.models.items()), packed.without_model
     if not models:
         how = "kept exactly," if packed.psnr == math.inf else "coded"
         return f"{before}model: none" + ("" if before else f"; every image is {how} without a model")

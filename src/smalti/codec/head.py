@@ -77,7 +77,7 @@ class Head:
                 kind, of_kind = without_model[choice - len(offered)]
                 found.append(kind(next(of_kind, b"")))
         counts = sum(isinstance(way, Fallback) for way in found), sum(isinstance(way, ByWebP) for way in found)
-        if counts != (n, self.webps or 0):
+        if counts != (n, self.webps or 0) or len(records) != sum(counts):
             raise CorruptError("a block does not hold the images without model that it claims; the file is damaged")
         return found
 
@@ -96,6 +96,9 @@ class Head:
         Raises:
             CorruptError: it ends too soon, or has an impossible field.
         """
+        known = LATENTS | PIXELS | POST_FILTERED | FALLBACK | WEBP
+        if any(flags & ~known for flags in payload[:1]):
+            raise CorruptError("the head of a block has an impossible field; the file is damaged")
         try:
             flags, at, spans = payload[0], 1, []
             counts: list[int | None] = []
@@ -111,8 +114,7 @@ class Head:
         except (IndexError, struct.error) as exc:
             raise CorruptError("a block ends within its head; the file is damaged") from exc
         head = Head(spans[0], spans[1], counts[0], counts[1], bool(flags & POST_FILTERED), at)
-        possible = not flags & ~(LATENTS | PIXELS | POST_FILTERED | FALLBACK | WEBP) and sum(filter(None, counts)) <= n
-        possible = possible and head.points.stop <= POINTS and head.errors.stop <= MAX_ERROR + 1
+        possible = sum(filter(None, counts)) <= n and head.points.stop <= POINTS and head.errors.stop <= MAX_ERROR + 1
         if not possible or not head.ways or (head.post_filtered and not head.errors):
             raise CorruptError("the head of a block has an impossible field; the file is damaged")
         return head

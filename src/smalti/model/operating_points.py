@@ -71,12 +71,17 @@ class OperatingPoints:
         ]
         self._low, self._high = float(min(ends, default=1.0)), float(max(ends, default=1.0))
         tried = np.geomspace(self._low, self._high, MULTIPLIERS)
-        self.by_quality = tuple(dict.fromkeys(self._cheapest(multiplier) for multiplier in tried)) if self._ways else ()
+        first = {self._cheapest(multiplier): float(multiplier) for multiplier in tried[::-1]} if self._ways else {}
+        self.by_quality = tuple(reversed(first))
         if self._only_latents:
             self.by_quality = tuple(by_latents)
+            first = dict(zip(by_latents, multipliers.tolist(), strict=False))
         top = self.by_quality[-1] if by_pixels else None
         self.all = self.by_quality if top is None else (*self.by_quality, *(replace(top, setting=e) for e in FINEST))
         """The points of `by_quality`, and finer ones than any quality asks for; the last is lossless."""
+        finer = [multiplier_of(0) * 4.0 ** (i + 1) for i in range(len(self.all) - len(self.by_quality))]
+        self.from_multiplier = (*(first[point] for point in self.by_quality), *finer)
+        """The least multiplier at which each point of `all` is the cheapest; finer points come at ever larger ones."""
 
     @property
     def first_by_pixels(self) -> int | None:
@@ -96,10 +101,15 @@ class OperatingPoints:
             UsageError: the quality is not from 1 to 100.
         """
         check_quality(quality)
-        share = (quality - QUALITIES[0]) / (QUALITIES[1] - QUALITIES[0])
         if self._only_latents:
+            share = (quality - QUALITIES[0]) / (QUALITIES[1] - QUALITIES[0])
             return self.by_quality[round(share * (POINTS - 1))]
-        return self._cheapest(self._low * (self._high / self._low) ** share)
+        return self._cheapest(self.multiplier(quality))
+
+    def multiplier(self, quality: int) -> float:
+        """Return the multiplier that a quality, 1 to 100, stands for: the bits that a squared error of 1 is worth."""
+        share = (quality - QUALITIES[0]) / (QUALITIES[1] - QUALITIES[0])
+        return float(self._low * (self._high / self._low) ** share)
 
 
 def check_quality(quality: int) -> None:

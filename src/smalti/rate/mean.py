@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: MIT
-"""Meet a mean over all images: blocks at two neighbouring operating points, in the right proportion.
+"""Meet a mean over all images: blocks at two neighbouring levels of quality, in the right proportion.
 
-There is one scale of steps, on which the squared error falls and the bytes rise: it starts with all blocks at the
-lowest point; a step moves the next block one point higher; it ends with all blocks at the highest point. A sample of
-the images gives a first guess of the step that is just enough. Then only those blocks are coded that the guesses need.
+A level gives each model an operating point. Where all blocks have one model, the levels are its points; where there are
+several, a level is a multiplier at which one of the models moves to its next point. There is one scale of steps, on
+which the squared error falls and the bytes rise: it starts with all blocks at the lowest level; a step moves the next
+block one level higher; it ends with all blocks at the highest level. A sample of the images gives a first guess of the
+step that is just enough. Then only those blocks are coded that the guesses need, and those that no model codes once.
 """
 
+import bisect
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -16,6 +19,8 @@ from smalti.codec.block import Block
 from smalti.codec.block_codec import encode_block
 from smalti.codec.rdo import Effort
 from smalti.errors import UsageError
+from smalti.model.model import Model
+from smalti.model.operating_points import OperatingPoint
 from smalti.rate.metrics import squared_errors
 from smalti.rate.target import Sealed, Target, code_at, code_blocks, seal_block
 from smalti.types import Pixels, Shape
@@ -42,6 +47,10 @@ def encode_batches(
     return _Mean(every, target, effort, overhead(every)).blocks() if every else iter(())
 
 
+_Place = tuple[OperatingPoint | None, int]
+"""An operating point, or None where images are kept exactly, and the number of a block that is coded at it."""
+
+
 @dataclass(frozen=True, eq=False)
 class _Coded:
     """A block at an operating point."""
@@ -58,12 +67,16 @@ class _Mean:
     target: Target
     effort: Effort
     overhead: int  # bytes
-    _known: dict[tuple[int, int], _Coded] = field(default_factory=dict)  # by operating point and block
+    _known: dict[_Place, _Coded] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.model = self.parts[0].model
-        self.n, self.points = sum(map(len, self.parts)), self.model.operating_points.all
-        self._last = (len(self.points) - 1) * len(self.parts)
+        self.n = sum(map(len, self.parts))
+        models = dict.fromkeys(part.model for part in self.parts)
+        moves = sorted({start for model in models for start in model.operating_points.from_multiplier[1:]})
+        starts = {model: model.operating_points.from_multiplier[1:] for model in models}
+        self._points = {model: [bisect.bisect_right(starts[model], move) for move in [0.0, *moves]] for model in models}
+        self._levels = len(moves) + 1
+        self._last = (self._levels - 1) * len(self.parts)
 
     def blocks(self) -> Iterator[Sealed]:
         """Yield all blocks, such that the mean is met."""
@@ -85,17 +98,25 @@ class _Mean:
         assert self.target.bytes_an_image is not None
         return bool(total + self.overhead * n / self.n > self.target.bytes_an_image * n)
 
-    def _places(self, step: int) -> list[tuple[int, int]]:
+    def _point(self, level: int, model: Model, shape: Shape) -> OperatingPoint | None:
+        """Return the operating point of images of a shape at a level; None if they are kept exactly."""
+        points = model.operating_points.all
+        return model.fitting(points[self._points[model][level]], shape) if points else None
+
+    def _place(self, level: int, block: int) -> _Place:
+        return self._point(level, self.parts[block].model, self.parts[block].shape), block
+
+    def _places(self, step: int) -> list[_Place]:
         """Return the operating point and the number of each block at a step of the scale."""
-        point, higher = divmod(step, len(self.parts))
-        return [(point + (block < higher), block) for block in range(len(self.parts))]
+        level, higher = divmod(step, len(self.parts))
+        return [self._place(level + (block < higher), block) for block in range(len(self.parts))]
 
     def _total(self, step: int) -> float:
         return sum(self._value(self._places(step)))
 
-    def _value(self, places: Sequence[tuple[int, int]]) -> list[float]:
+    def _value(self, places: Sequence[_Place]) -> list[float]:
         """Return the values of blocks at operating points; those that are not known yet are coded."""
-        missing: dict[int, list[int]] = {}
+        missing: dict[OperatingPoint | None, list[int]] = {}
         for point, block in places:
             if (point, block) not in self._known:
                 missing.setdefault(point, []).append(block)
@@ -104,9 +125,9 @@ class _Mean:
                 self._known[point, block] = self._coded(batch, coded)
         return [self._known[place].value for place in places]
 
-    def _at(self, point: int, batches: Sequence[Batch]) -> Iterator[tuple[Batch, Block]]:
-        """Yield batches as they are coded at an operating point, by its number."""
-        return code_at(batches, lambda _: self.points[point], self.effort)
+    def _at(self, point: OperatingPoint | None, batches: Sequence[Batch]) -> Iterator[tuple[Batch, Block]]:
+        """Yield batches as they are coded at an operating point; None keeps them exactly."""
+        return code_at(batches, lambda model: point or model.operating_points.all[0], self.effort)
 
     def _coded(self, batch: Batch, block: Block) -> _Coded:
         sealed = seal_block(batch, block)
@@ -135,16 +156,19 @@ class _Mean:
     def _next(self, step: int, total: float) -> int:
         """Return the step that is likely to be just enough, by the values of the blocks at the points around `step`."""
         limit = self._limit()
-        point, higher = divmod(step, len(self.parts))
+        level, higher = divmod(step, len(self.parts))
         down = self._enough(total, self.n)
-        point = max(0, point - (down and higher == 0)) if down else min(point, len(self.points) - 2)
-        known = [b for b in range(len(self.parts)) if {(point, b), (point + 1, b)} <= self._known.keys()]
+        level = max(0, level - (down and higher == 0)) if down else max(0, min(level, self._levels - 2))
+        ends = [
+            (self._place(level, b), self._place(min(level + 1, self._levels - 1), b)) for b in range(len(self.parts))
+        ]
+        known = [(low, high) for low, high in ends if {low, high} <= self._known.keys()]
         if not known:
             return step - 1 if down else step + 1
-        gaps = [self._known[point + 1, b].value - self._known[point, b].value for b in known]
+        gaps = [self._known[high].value - self._known[low].value for low, high in known]
         each = sum(gaps) / len(gaps)
-        if not each:
-            return step - 1 if down else step + 1
+        if not each:  # all these blocks are coded alike at both levels
+            return step - len(self.parts) if down else step + len(self.parts)
         moved = round((limit - total) / each)
         return min(step - 1, step + moved) if down else max(step + 1, step + moved)
 
@@ -158,14 +182,21 @@ class _Mean:
     def _guess(self) -> int:
         """Return the step of the scale that is just enough on a sample."""
         sample = self._sample()
-        n, values = sum(map(len, sample)), dict[int, float]()
+        n, values, parts = sum(map(len, sample)), dict[int, float](), dict[tuple[OperatingPoint | None, int], float]()
 
-        def value(point: int) -> float:
-            if point not in values:
-                values[point] = sum(self._estimate(batch.x, block) for batch, block in self._at(point, sample))
-            return values[point]
+        def value(level: int) -> float:
+            if level not in values:
+                values[level] = sum(map(of_part, sample, [level] * len(sample)))
+            return values[level]
 
-        low, high = 0, len(self.points) - 1
+        def of_part(batch: Batch, level: int) -> float:
+            key = self._point(level, batch.model, batch.shape), id(batch)
+            if key not in parts:
+                ((_, block),) = self._at(key[0], [batch])
+                parts[key] = self._estimate(batch.x, block)
+            return parts[key]
+
+        low, high = 0, self._levels - 1
         point, width = max(0, min(self._expected(), high - 1)), 1
         while low < high:  # steps from the expected point, each twice as long, then a bisection
             if self._enough(value(point), n):
@@ -186,22 +217,25 @@ class _Mean:
     def _sample(self) -> list[Batch]:
         most = OPTIMISED_SAMPLE_IMAGES if self.effort.passes else SAMPLE_IMAGES
         every = max(1, -(-self.n // most))
-        by_shape: dict[Shape, list[Pixels]] = {}
+        by_kind: dict[tuple[Shape, Model], list[Pixels]] = {}
         for part in self.parts:
-            by_shape.setdefault(part.shape, []).append(part.x[::every])
-        return [Batch(np.concatenate(some), self.model) for some in by_shape.values()]
+            by_kind.setdefault((part.shape, part.model), []).append(part.x[::every])
+        return [Batch(np.concatenate(some), model) for (_, model), some in by_kind.items()]
 
     def _estimate(self, x: Pixels, block: Block) -> float:
         """Return an estimate of the value of a block of the sample; nothing is entropy-coded."""
         return float(block.rate.sum() if self.target.psnr is None else squared_errors(x, block.x_hat).sum())
 
     def _expected(self) -> int:
-        """Return the index of the first operating point that is enough by the measurements in the model."""
-        for i, point in enumerate(self.points):
-            value = point.bytes if self.target.psnr is None else point.error
-            if self._enough(value * self.n, self.n):
-                return i
-        return len(self.points) - 1
+        """Return the first level that is enough by the measurements in the models."""
+        n = {model: sum(len(part) for part in self.parts if part.model is model) for model in self._points}
+        measured = {model: model.operating_points.all for model in n if model.measured}
+        for level in range(self._levels):
+            points = [(points[self._points[model][level]], n[model]) for model, points in measured.items()]
+            value = sum(k * (point.bytes if self.target.psnr is None else point.error) for point, k in points)
+            if self._enough(value * self.n / max(1, sum(k for _, k in points)), self.n):
+                return level
+        return self._levels - 1
 
     def _split_at(self, step: int) -> Iterator[Sealed]:
         """Yield all blocks, where `step` is the first that is enough: the block that moves there is split."""
@@ -209,41 +243,43 @@ class _Mean:
         split = next(i for i, (now, then) in enumerate(zip(places, before, strict=True)) if now != then)
         others = sum(self._known[where].value for i, where in enumerate(places) if i != split)
         yield from (self._known[where].sealed for where in places[:split])
-        yield self._between(places[split][0], split, others)
+        yield self._between(places[split], before[split], others)
         yield from (self._known[where].sealed for where in places[split + 1 :])
 
-    def _between(self, point: int, block: int, others: float) -> Sealed:
-        """Return a block whose first images are at `point`, the others one lower: as many as meet the mean.
+    def _between(self, higher: _Place, lower: _Place, others: float) -> Sealed:
+        """Return a block whose first images are as in `higher`, the others as in `lower`: as many as meet the mean.
 
         others: the value of all other blocks.
         """
-        batch, x, n = self.parts[block], self.parts[block].x, len(self.parts[block])
-        both = Block.join([next(self._at(p, [batch]))[1] for p in (point, point - 1)])
+        batch = self.parts[higher[1]]
+        x, n = batch.x, len(batch)
+        both = Block.join([next(self._at(point, [batch]))[1] for point, _ in (higher, lower)])
         errors = squared_errors(np.concatenate([x, x]), both.x_hat)
 
         def mixed(first: int) -> Block:
             return both.pick(np.concatenate([np.arange(first), np.arange(n + first, 2 * n)]))
 
-        low, high = 0, n  # `high` images at `point` are enough, `low` are not
+        low, high = 0, n  # `high` images at the higher point are enough, `low` are not
         while high - low > 1:
             first = (low + high) // 2
             if self.target.psnr is not None:
                 value = float(errors[:first].sum() + errors[n + first :].sum())
             else:
-                value = float(len(encode_block(mixed(first), self.model)))
+                value = float(len(encode_block(mixed(first), batch.model)))
             if self._enough(others + value, self.n):
                 high = first
             else:
                 low = first
         if self.target.psnr is not None:
-            return self._known[point, block].sealed if high == n else seal_block(batch, mixed(high))
-        return self._known[point - 1, block].sealed if low == 0 else seal_block(batch, mixed(low))
+            return self._known[higher].sealed if high == n else seal_block(batch, mixed(high))
+        return self._known[lower].sealed if low == 0 else seal_block(batch, mixed(low))
 
     def _check_psnr(self) -> None:
         if self.target.psnr is not None:
             best = -10 * np.log10(self._total(self._last) / self.n)
+            names = " and ".join(sorted({model.name for model in self._points}))
             raise UsageError(
-                f"model {self.model.name} reaches {best:.2f} dB on these images, not {self.target.psnr:g}; ask for"
+                f"model {names} reaches {best:.2f} dB on these images, not {self.target.psnr:g}; ask for"
                 " less, for a largest error, or for min_psnr, which codes without the model where it must"
             )
 

@@ -175,7 +175,9 @@ def code_at(
 
     def optimised(batch: Batch) -> bool:
         """Return whether a batch takes rate-distortion optimisation, which has threads of its own."""
-        return bool(effort.passes and batch.model.measured and not point_of(batch.model).pixels)
+        return bool(
+            effort.passes and batch.model.measured and batch.model.has_latents and not point_of(batch.model).pixels
+        )
 
     for alone, some in itertools.groupby(batches, optimised):
         if alone:
@@ -189,10 +191,10 @@ def _several(
 ) -> Iterator[tuple[Batch, Block]]:
     """Do `work` for a few batches of one model at a time, on all cores or as many as the first model is loaded for."""
 
-    def kind(batch: Batch) -> tuple[bytes, Shape]:
+    def kind(batch: Batch) -> tuple[bytes, bool, Shape]:
         """Return a key of images that are coded together; latents take images of one shape alone."""
         fits = batch.shape == batch.model.image_shape
-        return batch.model.id, batch.shape if fits else alike(batch.shape)
+        return batch.model.id, batch.model.has_latents, batch.shape if fits else alike(batch.shape)
 
     def both(some: Sequence[Batch]) -> list[tuple[Batch, Block]]:
         return list(zip(some, work([batch.x for batch in some], some[0].model), strict=True))

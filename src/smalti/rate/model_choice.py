@@ -1,0 +1,276 @@
+# SPDX-License-Identifier: MIT
+"""Choose the model that codes each image: the best one for what is asked, or the empty one where no model suits.
+
+A sample of the images is estimated with each model that may suit them. Where one model is best for nearly all of the
+sample, it codes all images. Where several are, every image is estimated with those. What is compared is bits +
+multiplier * squared error, with one multiplier for all models; where no image may be off, it is the bits alone.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from smalti.codec.batching import alike
+from smalti.entropy.frequencies import Ints
+from smalti.model.candidates import Candidate, candidates
+from smalti.model.empty_model import empty_model
+from smalti.model.model import POST_FILTER, Model
+from smalti.model.operating_points import QUALITIES, OperatingPoint
+from smalti.rate.estimate import Floats, at_point, by_pixels, deflated
+from smalti.rate.target import DEFAULT_QUALITY, Target
+from smalti.types import Pixels, Shape, shape_of
+
+AUTO = "auto"
+"""The name that asks for the best model for each image."""
+SAMPLE_EACH, SAMPLE_LEAST = 16, 32
+"""One of so many images is in the sample, and at least so many are."""
+LOOKED_AT, MOST_EACH = 1 << 12, 8
+"""About so many samples of a sample's images are looked at; but never fewer than one in MOST_EACH."""
+EXACTLY = 0.85
+"""The bytes of the best lossless coder without a model, as a share of those that `deflated` estimates."""
+SUITED = 0.75
+"""A model suits images if it would take at most this share of `deflated` to keep them exactly. It would take 0.5 to
+0.65 for images of its own kind, 0.8 to 2.5 for others; 0012 of the design notes has the table."""
+COMPANY = 3
+"""How many images of the same choice count beside an image, when it is asked whether a model suits it."""
+WORSE = 2
+"""A model without a pixel prior suits images whose squared error is at most so many times what was measured."""
+UNSUITED = 2
+"""An image that a model does not suit costs at least so many times what it costs without one."""
+GAIN = 0.01
+"""A further model is used if it saves this share of the cost."""
+OPENING_BYTES = 100
+"""The bytes that a file takes for a further model, its kind of images and its last block."""
+CLEARLY = 2.0
+"""At a quality of latents, a model codes by pixels instead where latents cost so many times as much."""
+SEARCHED = 32
+"""The images with which the quality of a target is found."""
+VAIN = 64
+"""After so many images of a size that no model is made for, of which none was suited, no more are tried."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Way:
+    """A way to code images: a model, at an operating point or exactly, and the bytes that it adds to the file."""
+
+    model: Model
+    point: OperatingPoint | None  # None: up to the largest error that the target allows
+    embedded: int  # bytes
+    factor: float = 1.0  # by which costs are multiplied
+
+
+Company = dict[bytes, float]
+"""By the ids of models: how far the images for which each is best are from being unsuited; negative if they are not."""
+
+
+class ModelChoice:
+    """The choice of models for the images of one file; what was learned is kept from batch to batch."""
+
+    def __init__(self, target: Target, total: int | None = None, there: Sequence[Model] = ()) -> None:
+        """target: what is asked. total: the number of all images, if it is known. there: models of the file so far."""
+        self._target, self._total = target, total
+        self._there = [model for model in there if model.can_encode and model.measured]
+        self._before = tuple(there)
+        self._used = {model.id for model in there}  # ids of models that the file holds or names
+        self._seen, self._vain = Counter[Shape](), Counter[Shape]()
+        self._models: dict[Candidate, Model | None] = {}
+        self._pixels_alone: dict[bytes, Model] = {}
+        self._quality = DEFAULT_QUALITY if target.quality is None else target.quality
+        self._searched = target.is_mean or target.min_psnr is not None  # whether the quality is still to be found
+        self._promised = self._searched or target.max_error is not None  # whether the target itself bounds what is lost
+
+    def groups(self, x: Pixels) -> list[tuple[Model, Ints]]:
+        """Divide images `x` (`n h w` or `n h w c`) by the models that code them; the empty model keeps them without.
+
+        Returns:
+            Models, and for each the numbers of its images, rising. A model may come twice: the second time without its
+            latents, for images that it codes by pixels although the quality asks for latents.
+        """
+        shape, n = shape_of(x), len(x)
+        self._seen[shape] += n
+        models = self._suitable(shape)
+        own = any(shape == model.image_shape for model, _ in models)
+        if not models or (not own and self._vain[alike(shape)] >= VAIN):
+            return [(empty_model(), np.arange(n))]
+        sample = x[_spread(n)]
+        if self._searched:
+            self._find_quality(sample[_spread(len(sample), least=SEARCHED)], models)
+        ways, multiplier = self._ways(models, shape), self._multiplier(models)
+        costs, company = self._costs(sample, ways, multiplier, {})
+        used = self._worth_using(costs, ways, shape)
+        if len(used) > 1:
+            without = len(ways) in used
+            ways = [way for i, way in enumerate(ways) if i in used]
+            costs, _ = self._costs(x, ways, multiplier, company)
+            best = costs[:, : len(ways) + without].argmin(1)
+        else:
+            best = np.full(n, used[0])
+        found = [way.model for way in ways] + [empty_model()]
+        groups = [(model, np.flatnonzero(best == i)) for i, model in enumerate(found) if (best == i).any()]
+        self._used |= {model.id for model, _ in groups}
+        vain = all(not model.measured for model, _ in groups)
+        self._vain[alike(shape)] = self._vain[alike(shape)] + n if vain else 0
+        return groups
+
+    def has(self, model: Model) -> bool:
+        """Return whether a model was in the file before."""
+        return any(model.id == known.id for known in self._before)
+
+    def _suitable(self, shape: Shape) -> list[tuple[Model, int]]:
+        """Return the models that may suit images of a shape, and the bytes that each adds to the file."""
+        found = {model.id: (model, 0) for model in self._there}
+        for candidate in candidates(shape):
+            if candidate not in self._models:
+                self._models[candidate] = candidate.load()
+            model = self._models[candidate]
+            if model is not None and model.id not in found:
+                found[model.id] = model, 0 if model.id in self._used else candidate.embedded
+        return [(model, embedded) for model, embedded in found.values() if self._can(model, shape)]
+
+    def _can(self, model: Model, shape: Shape) -> bool:
+        """Return whether a model can do what is asked with images of a shape; one for gray is not tried on colours."""
+        by_latents = model.has_latents and shape == model.image_shape and self._target.max_error is None
+        return by_latents or _has_pixels(model, shape)
+
+    def _multiplier(self, models: Sequence[tuple[Model, int]]) -> float:
+        """Return the multiplier by which all models are compared: the largest that the quality means to one of them.
+
+        No image gets worse by a model that takes the same quality to mean less.
+        """
+        return max(model.operating_points.multiplier(self._quality) for model, _ in models)
+
+    def _ways(self, models: Sequence[tuple[Model, int]], shape: Shape) -> list[_Way]:
+        ways = list[_Way]()
+        for model, embedded in models:
+            if self._target.max_error is not None:
+                ways.append(_Way(model, None, embedded))
+                continue
+            point = model.fitting(model.operating_points.of_quality(self._quality), shape)
+            if point is not None:
+                ways.append(_Way(model, point, embedded))
+            first = model.operating_points.first_by_pixels
+            latents = point is not None and not point.pixels
+            if latents and first is not None and _has_pixels(model, shape) and not self._promised:
+                by_pixels_alone = self._without_latents(model)
+                ways.append(_Way(by_pixels_alone, model.operating_points.all[first], embedded, CLEARLY))
+        return ways
+
+    def _without_latents(self, model: Model) -> Model:
+        """Return the same model, with the same id, such that it codes by pixels at every quality."""
+        if model.id not in self._pixels_alone:
+            kept = {name: data for name, data in model.networks.items() if name == POST_FILTER}
+            self._pixels_alone[model.id] = replace(model, networks=kept)
+        return self._pixels_alone[model.id]
+
+    def _costs(self, x: Pixels, ways: Sequence[_Way], multiplier: float, company: Company) -> tuple[Floats, Company]:
+        """Return what each of the images `x` costs in each way (`n ways`), and in the last column without a model.
+
+        company: that of a sample; if it is empty, that of the images themselves is taken, and returned.
+        """
+        each = max(1, min(MOST_EACH, x.size // LOOKED_AT))
+        plain = deflated(x).astype(np.float64)
+        if (most := self._target.max_error) is not None:
+            coded = [by_pixels(x, int(most), way.model, each) for way in ways]
+            return np.stack([*coded, EXACTLY * np.minimum(plain, deflated(x, int(most)))], 1), {}
+        taken = [at_point(x, way.point, way.model, each) for way in ways if way.point is not None]
+        costs = np.stack([way.factor * (b + multiplier * e) for way, (b, e) in zip(ways, taken, strict=True)], 1)
+        without = EXACTLY * plain
+        if not self._promised and (not company or max(company.values()) > -math.inf):
+            excess = self._excess(x, ways, [error for _, error in taken], plain, each)
+            company = company or _company(ways, costs, excess)
+            unsuited = excess + [company.get(way.model.id, 0.0) for way in ways] > 0
+            costs = np.where(unsuited, np.maximum(costs, UNSUITED * without[:, None]), costs)
+            if not unsuited[np.arange(len(x)), costs.argmin(1)].any() and (excess.max(1) <= 0).all():
+                company = dict.fromkeys(company, -math.inf)
+        return np.concatenate([costs, without[:, None]], 1), company
+
+    @staticmethod
+    def _excess(x: Pixels, ways: Sequence[_Way], errors: Sequence[Floats], plain: Floats, each: int) -> Floats:
+        """Return by how much images `x` are beyond what is suited in each way (`n ways`); negative where they suit."""
+        found, known = list[Floats](), dict[bytes, Floats]()
+        for way, error in zip(ways, errors, strict=True):
+            if _has_pixels(way.model, shape_of(x)):
+                if way.model.id not in known:
+                    known[way.model.id] = by_pixels(x, 0, way.model, each) - SUITED * plain
+                found.append(known[way.model.id])
+            else:
+                assert way.point is not None
+                found.append(error - WORSE * way.point.error * x[0].size)
+        return np.stack(found, 1)
+
+    def _worth_using(self, costs: Floats, ways: Sequence[_Way], shape: Shape) -> list[int]:
+        """Return the columns of `costs` that are worth using: the best, and others that save enough beside it."""
+        scale = self._expected(shape) / len(costs)
+        embedded = 8 * np.array([*(way.embedded for way in ways), 0])
+        used = [int((costs.sum(0) * scale + embedded).argmin())]
+        new = [way.model.id not in self._used for way in ways]
+        opening = embedded + 8 * OPENING_BYTES * np.array([*new, True])
+        while len(used) <= len(ways):
+            now = costs[:, used].min(1)
+            saved = now.sum() - np.minimum(now[:, None], costs).sum(0)
+            worth = np.where(saved >= GAIN * now.sum(), saved * scale - opening, -np.inf)
+            worth[used] = -np.inf
+            if self._target.max_error is not None:  # a model's block takes images without it where that is cheaper
+                worth[-1] = -np.inf
+            if worth.max() <= 0:
+                break
+            used.append(int(worth.argmax()))
+        return used
+
+    def _expected(self, shape: Shape) -> float:
+        """Return how many images of a shape the file is likely to hold, by its share so far."""
+        seen = self._seen[shape]
+        return seen if self._total is None else max(seen, self._total * seen / self._seen.total())
+
+    def _find_quality(self, x: Pixels, models: Sequence[tuple[Model, int]]) -> None:
+        """Find the quality at which the sample `x` meets the target, if each image is coded in its cheapest way."""
+        self._searched = False
+        low, high = QUALITIES[0] - 1, QUALITIES[1]
+        each = max(1, min(MOST_EACH, x.size // LOOKED_AT))
+        without = EXACTLY * deflated(x).astype(np.float64)
+        while high - low > 1:
+            self._quality = (low + high) // 2
+            ways, multiplier = self._ways(models, shape_of(x)), self._multiplier(models)
+            taken = [at_point(x, way.point, way.model, each) for way in ways if way.point is not None]
+            bits = np.stack([*(bits for bits, _ in taken), without], 1)
+            errors = np.stack([*(error for _, error in taken), np.zeros(len(x))], 1)
+            rows, best = np.arange(len(x)), (bits + multiplier * errors).argmin(1)
+            if self._is_enough(bits[rows, best].mean(), errors[rows, best].mean() / x[0].size):
+                high = self._quality
+            else:
+                low = self._quality
+        self._quality = high
+
+    def _is_enough(self, bits: float, error: float) -> bool:
+        """Return whether a mean of bits and of squared errors reaches the PSNR, or the bytes, that the target asks."""
+        if self._target.bytes_an_image is not None:
+            return bits >= 8 * self._target.bytes_an_image
+        decibel = self._target.psnr if self._target.psnr is not None else self._target.min_psnr
+        assert decibel is not None
+        return bool(error <= 10 ** (-decibel / 10))
+
+
+def _company(ways: Sequence[_Way], costs: Floats, excess: Floats) -> Company:
+    """Return the company of a sample with these costs and this excess (`n ways` each)."""
+    ids = [way.model.id for way in ways]
+    best = np.array([ids.index(i) for i in ids])[costs.argmin(1)]  # the first way of the best model
+    company = dict[bytes, float]()
+    for i, model in enumerate(ids):
+        mine = best == ids.index(model)
+        company.setdefault(model, COMPANY * float(excess[mine, i].mean()) if mine.any() else 0.0)
+    return company
+
+
+def _has_pixels(model: Model, shape: Shape) -> bool:
+    """Return whether a model codes all channels of images of a shape together by pixels."""
+    return model.pixels is not None and model.pixels.window.channels == shape[2]
+
+
+def _spread(n: int, least: int = SAMPLE_LEAST) -> Ints:
+    """Return the numbers of the images in the sample of `n` images."""
+    k = min(n, max(least, -(-n // SAMPLE_EACH)))
+    found: Ints = np.arange(k) * n // k
+    return found
