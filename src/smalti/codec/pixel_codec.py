@@ -56,7 +56,7 @@ def quantise(
     planes, of_plane, least = layout.stacked(parts), errors.repeat(layout.each), int(errors.min())
     if (packed := prior.packed()) is not None:
         walk = PixelWalk(packed, layout.sides, of_plane, layout.each, least)
-        symbols = SampleSymbols(*walk.quantise(planes, lmbda, LOG2.table))
+        symbols = SampleSymbols(*walk.quantise(planes, lmbda, LOG2))
         return layout.images(walk.samples), symbols
     wavefront = Wavefront(prior, layout.sides, of_plane)
     for place, mixture in wavefront.steps():

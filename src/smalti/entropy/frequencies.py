@@ -7,8 +7,6 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from smalti.util.parallel import once
-
 PRECISION = 24
 """The bits of a probability: the frequencies of a table sum to 2^24, the precision of the entropy coder."""
 TOTAL = 1 << PRECISION
@@ -19,16 +17,8 @@ MASS_BITS, LOG2_STEPS, FRACTION_BITS = 28, 4096, 32
 Ints = NDArray[np.int64]
 
 
-class _Log2:
-    @once
-    def table(self) -> Ints:
-        """Return log2 of 1 to 2 (`LOG2_STEPS + 1`)."""
-        logarithms = np.log2(1 + np.arange(LOG2_STEPS + 1) / LOG2_STEPS)
-        table: Ints = np.rint(logarithms * (1 << FRACTION_BITS)).astype(np.int64)
-        return table
-
-
-LOG2 = _Log2()
+LOG2: Ints = np.rint(np.log2(1 + np.arange(LOG2_STEPS + 1) / LOG2_STEPS) * (1 << FRACTION_BITS)).astype(np.int64)
+"""The table of log2, from 1 to 2."""
 
 
 def mass_bits(mass: Ints) -> Ints:
@@ -42,7 +32,7 @@ def mass_bits(mass: Ints) -> Ints:
     shift = MASS_BITS + 1 - np.frexp(mass.astype(np.float64))[1].astype(np.int64)
     whole = mass << shift  # 2^28 to 2^29
     step, rest = (whole >> 16) & LOG2_STEPS - 1, whole & 65535
-    low, high = LOG2.table[step], LOG2.table[step + 1]
+    low, high = LOG2[step], LOG2[step + 1]
     result: Ints = (shift << FRACTION_BITS) - (low + ((high - low) * rest >> 16))
     return result
 
