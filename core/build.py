@@ -32,7 +32,7 @@ def compiler() -> list[str] | None:
         if shutil.which(words[0]) and sys.platform != "win32":  # there, cc may be of another ABI; zig is known to work
             return words
     if importlib.util.find_spec("ziglang") is not None:
-        return [sys.executable, "-m", "ziglang", "cc"]
+        return [sys.executable, "-m", "ziglang", "cc", "-mcpu=baseline"]  # else it compiles for this processor alone
     return None
 
 

@@ -16,7 +16,7 @@ from smalti.entropy.rans import SymbolDecoder, encode_intervals
 from smalti.errors import CorruptError
 from smalti.exchange.sources import read_images
 from smalti.model.pixel_prior import MAX_ERROR
-from smalti.model.wavefront import table_sizes
+from smalti.model.wavefront import SampleTables, Wavefront, table_sizes
 
 GOLDEN = sorted((ROOT / "tests" / "golden").glob("*.smalti"))
 
@@ -158,3 +158,25 @@ def test_a_prior_is_packed_once_for_each_kernel_and_pickled_without(lossless):
     again = pickle.loads(pickle.dumps(prior))
     assert "_packed" not in again.__dict__
     assert (again.rows == prior.rows).all()
+
+
+@pytest.mark.parametrize(("level", "good"), [(1, True), (0, False), (2, False), (15, False), (16, False), (255, False)])
+def test_a_level_that_does_not_exist_is_refused(level, good):
+    """An image of the largest error has two levels; the tables have room for 256, for others may be exact."""
+    prior, errors = toy_pixels(1), np.array([MAX_ERROR])
+    _, mixture = next(Wavefront(prior, np.array([[1, 1]]), errors).steps())
+    tables = SampleTables(prior.logistics, mixture, errors, 0)
+    columns = [tables.of_zeros(), tables.of_nibbles(), tables.of_rest(np.array([level // 16]))]
+    symbols = [1, level // 16, level % 16]
+    starts = np.array([table[0, :symbol].sum() for table, symbol in zip(columns, symbols, strict=True)])
+    frequencies = np.array([table[0, symbol] for table, symbol in zip(columns, symbols, strict=True)])
+    data = encode_intervals([(np.arange(3), starts, frequencies)])
+    for name in ENGINES:
+        with engine(name):
+            decoder = SymbolDecoder(data)
+            if good:
+                assert decode_pixels([decoder], [(1, 1, 1)], errors, 0, _Model(prior))[0][0] == 253 * level
+                decoder.finish()
+                continue
+            with pytest.raises(CorruptError, match="level that does not exist"):
+                decode_pixels([decoder], [(1, 1, 1)], errors, 0, _Model(prior))
