@@ -29,7 +29,7 @@ int32_t smalti_kernels(void) {
         return found;
     if (has(c, 9) && has(c, 19)) /* SSSE3, SSE4.1 */
         found |= 1 << SMALTI_SSE4;
-    if (!has(c, 27)) /* the system does not save wide registers */
+    if (!has(c, 27) || !has(c, 23)) /* the system does not save wide registers; POPCNT */
         return found;
     uint32_t saved, high;
     __asm__ volatile("xgetbv" : "=a"(saved), "=d"(high) : "c"(0));
@@ -67,53 +67,61 @@ const kernel *find_kernel(int32_t name) {
 }
 #endif
 
-static bool copy(const uint8_t *samples, int64_t width, int16_t *x) {
+static bool copy_row(const uint8_t *samples, int64_t width, int16_t *x) {
     int32_t any = 0;
     for (int64_t i = 0; i < width; i++)
         any |= x[i] = samples[i];
-    for (int64_t i = width; i % 16; i++)
-        x[i] = 0;
+    if (width % 2)
+        x[width] = 0;
     return any != 0;
 }
 
-static bool mask(const int16_t *x, int64_t pairs, uint64_t *masks) {
-    uint64_t any = 0;
-    for (int64_t p = 0; p < pairs; p++) {
-        if (p % WORD_PAIRS == 0)
-            masks[p / WORD_PAIRS] = 0;
-        masks[p / WORD_PAIRS] |= (uint64_t)(pair_at(x, p) != 0) << p % WORD_PAIRS;
-        any |= masks[p / WORD_PAIRS];
+static bool copy(const window *from, int16_t *x) {
+    const uint8_t *row = from->samples;
+    bool any = false;
+    for (int64_t r = 0; r < from->above; r++, row += from->stride, x += 2 * from->reach + 2)
+        any |= copy_row(row - from->reach, 2 * from->reach + 1, x);
+    return any | copy_row(row - from->left, from->left, x);
+}
+
+static void list(const inputs *in, int64_t i, int64_t pairs) {
+    int32_t *values = in->values + i * in->stride, *indices = in->indices + i * in->stride, count = 0;
+    for (int32_t p = 0; p < pairs; p++) {
+        __builtin_memcpy(values + count, in->x + 2 * (i * in->stride + p), sizeof *values);
+        indices[count] = p;
+        count += values[count] != 0;
     }
-    return any != 0;
+    values[count] = indices[count] = 0;
+    in->counts[i] = count;
 }
 
 static void layer(const smalti_layer *l, enum layer_kind kind, const inputs *in, const int32_t *const *biases,
-                  inputs *y, int32_t *out) {
+                  const inputs *to, int32_t *outs) {
     for (int64_t first = 0; first < l->outputs; first += SMALTI_SMALL) {
         const int16_t *block = l->weights + first * l->pairs * 2;
         for (int64_t i = 0; i < in->n; i++) {
-            const int16_t *x = in->x + i * in->stride;
+            const int16_t *x = in->x + 2 * i * in->stride;
+            const int32_t *indices = in->indices + i * in->stride;
             int32_t sums[SMALTI_SMALL];
             for (int o = 0; o < SMALTI_SMALL; o++)
                 sums[o] = biases[i][first + o];
-            for (int64_t word = 0; word < in->words; word++)
-                for (uint64_t left = in->masks[i * in->words + word]; left; left &= left - 1) {
-                    int64_t p = word * WORD_PAIRS + __builtin_ctzll(left);
-                    const int16_t *w = block + p * SMALTI_SMALL * 2;
-                    for (int o = 0; o < SMALTI_SMALL; o++)
-                        sums[o] += w[2 * o] * x[2 * p] + w[2 * o + 1] * x[2 * p + 1];
-                }
+            for (int32_t c = 0; c < in->counts[i]; c++) {
+                const int16_t *w = block + indices[c] * SMALTI_SMALL * 2, *pair = x + 2 * indices[c];
+                for (int o = 0; o < SMALTI_SMALL; o++)
+                    sums[o] += w[2 * o] * pair[0] + w[2 * o + 1] * pair[1];
+            }
             for (int o = 0; o < SMALTI_SMALL; o++) {
                 int32_t value = sums[o] >> l->shifts[first + o];
                 if (kind == LAST) {
-                    out[i * l->outputs + first + o] = value;
+                    outs[i * l->outputs + first + o] = value;
                     continue;
                 }
                 value += kind == MIDDLE ? x[first + o] : 0;
-                y->x[i * y->stride + first + o] = (int16_t)(value < 0 ? 0 : value > ACTIVATION_MAX ? ACTIVATION_MAX : value);
+                value = value < 0 ? 0 : value > ACTIVATION_MAX ? ACTIVATION_MAX : value;
+                to->x[2 * i * to->stride + first + o] = (int16_t)value;
             }
         }
     }
 }
 
-const kernel scalar_kernel = {SMALTI_SMALL, copy, mask, layer};
+const kernel scalar_kernel = {SMALTI_SMALL, copy, list, layer};

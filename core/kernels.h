@@ -7,28 +7,34 @@
 #include "smalti.h"
 
 enum { ACTIVATION_MAX = 1023 };
-enum { WORD_PAIRS = 64 }; /* pairs of inputs that a word of a mask tells of */
 enum layer_kind { FIRST, MIDDLE, LAST };
 
-/* The inputs of some samples. Sample i has its pairs at x + i * stride, zeros from the last pair to a multiple of 16
- * pairs, and its mask at masks + i * words: bit p says that one of pair p is not zero. */
+/* The inputs of some samples. Sample i has them at x + 2 * i * stride, zeros from the last one to a multiple of 16 pairs.
+ * At values and at indices + i * stride are the pairs of which one is not zero, counts[i] of them: both inputs as one
+ * number of 32 bits, and which pair it is. If that is an odd number, a pair of zeros follows. */
 typedef struct {
-    int64_t n, stride, words;
+    int64_t n, stride;
     int16_t *x;
-    uint64_t *masks;
+    int32_t *values, *indices, *counts;
 } inputs;
+
+/* Where a causal window is: `above` rows of 2 * reach + 1 samples, then `left` samples of the row itself. */
+typedef struct {
+    const uint8_t *samples; /* above the sample, in the first row */
+    int64_t stride, above, reach, left;
+} window;
 
 typedef struct {
     int32_t big; /* outputs of a large block */
-    /* Copy `width` samples to 16-bit numbers, and zeros from there to the next multiple of 16. Return whether any is
-     * not zero. Reads and writes up to 15 samples behind. */
-    bool (*copy)(const uint8_t *samples, int64_t width, int16_t *x);
-    /* Tell which of the pairs are not zero. Returns whether there is any. */
-    bool (*mask)(const int16_t *x, int64_t pairs, uint64_t *mask);
-    /* Run a layer. biases: those of each sample. The first layer gives clip(sum >> shift) as inputs `y` of the next one;
+    /* Copy a window to 16-bit numbers, each row filled up with zeros to whole pairs; tell whether any is not zero. Up to
+     * 15 samples behind each row are read, and up to 15 zeros are written behind the last one. */
+    bool (*copy)(const window *from, int16_t *x);
+    /* List the pairs of sample i that are not zero. Up to 15 entries behind are written. */
+    void (*list)(const inputs *in, int64_t i, int64_t pairs);
+    /* Run a layer. biases: those of each sample. The first layer gives clip(sum >> shift) as the inputs of the next one;
      * a middle layer adds its own inputs before it clips; the last one writes sum >> shift to `out` (n outputs). */
     void (*layer)(const smalti_layer *layer, enum layer_kind kind, const inputs *in, const int32_t *const *biases,
-                  inputs *y, int32_t *out);
+                  const inputs *to, int32_t *outs);
 } kernel;
 
 const kernel *find_kernel(int32_t name); /* the scalar one if there is no such kernel here */
@@ -41,11 +47,5 @@ extern const kernel sse4_kernel, avx2_kernel, avx_vnni_kernel, avx512_kernel;
 /* Where to find a mask that keeps the first n of 16 bytes. */
 extern const uint8_t smalti_keep[32];
 static inline const uint8_t *keep(int64_t n) { return smalti_keep + (n < 16 ? 16 - n : 0); }
-
-static inline int32_t pair_at(const int16_t *x, int64_t pair) {
-    int32_t both;
-    __builtin_memcpy(&both, x + 2 * pair, sizeof both);
-    return both;
-}
 
 #endif

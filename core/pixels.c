@@ -35,7 +35,7 @@ typedef struct {
     const smalti_planes *planes;
     const kernel *run;
     int64_t side, stride_row, stride_plane, lag;   /* samples */
-    int64_t of_row, pairs_of_row, width, mixture;  /* samples and pairs of a row of the window; units; logistics + 1 */
+    int64_t reach, left, width, mixture;           /* samples of the window; units of a layer; logistics + 1 */
     place *places;                                 /* of the step */
     pending *rest;
     logistic *mixtures;                            /* the first of each sample has its Z as `share` */
@@ -64,9 +64,11 @@ static void *grab(uint8_t *work, int64_t *used, int64_t size) {
 }
 
 static inputs grab_inputs(uint8_t *work, int64_t *used, int64_t pairs) {
-    inputs in = {0, ((pairs + 15) / 16 * 16 + 16) * 2, (pairs + WORD_PAIRS - 1) / WORD_PAIRS, 0, 0};
-    in.x = grab(work, used, SLOTS * in.stride * (int64_t)sizeof *in.x);
-    in.masks = grab(work, used, SLOTS * in.words * (int64_t)sizeof *in.masks);
+    inputs in = {0, (pairs + 15) / 16 * 16 + 16, 0, 0, 0, 0};
+    in.x = grab(work, used, SLOTS * in.stride * 2 * (int64_t)sizeof *in.x);
+    in.values = grab(work, used, SLOTS * in.stride * (int64_t)sizeof *in.values);
+    in.indices = grab(work, used, SLOTS * in.stride * (int64_t)sizeof *in.indices);
+    in.counts = grab(work, used, SLOTS * (int64_t)sizeof *in.counts);
     return in;
 }
 
@@ -78,8 +80,7 @@ static int64_t lay_out(walk *w, const smalti_prior *prior, const smalti_planes *
     w->stride_row = planes->m + 2 * w->side;
     w->stride_plane = (prior->above + planes->h) * w->stride_row;
     w->lag = (int64_t)prior->reach * prior->channels + 1;
-    w->of_row = 2 * (int64_t)prior->reach * prior->channels + 1;
-    w->pairs_of_row = (w->of_row + 1) / 2;
+    w->reach = (int64_t)prior->reach * prior->channels, w->left = (int64_t)prior->left * prior->channels;
     w->width = prior->layer[0].outputs;
     w->mixture = prior->components + 1;
     int64_t rows = (planes->m - 1) / w->lag + 1, most = planes->n * (rows < planes->h ? rows : planes->h);
@@ -160,13 +161,14 @@ static void run_network(walk *w, int64_t first, int64_t n) {
     inputs in = w->x, to = w->a, other = w->b;
     const int32_t *biases[SLOTS];
     in.n = to.n = other.n = n;
-    in.x += first * in.stride, in.masks += first * in.words;
+    in.x += 2 * first * in.stride, in.counts += first;
+    in.values += first * in.stride, in.indices += first * in.stride;
     w->run->layer(&prior->layer[0], FIRST, &in, w->biases + first, &to, 0);
     for (int32_t i = 1; i < prior->layers; i++) {
         const smalti_layer *layer = &prior->layer[i];
         for (int64_t k = 0; k < n; k++) {
             biases[k] = layer->biases;
-            w->run->mask(to.x + k * to.stride, layer->pairs, to.masks + k * to.words);
+            w->run->list(&to, k, layer->pairs);
         }
         w->run->layer(layer, i + 1 < prior->layers ? MIDDLE : LAST, &to, biases, &other, w->outputs);
         inputs swap = to;
@@ -194,17 +196,12 @@ static void set_biases(walk *w, int64_t slot, const place *at, const place *befo
 /* Copy the causal window of a sample to a slot; say whether any sample of it is not zero. */
 static bool take_window(walk *w, int64_t slot, const place *at) {
     const smalti_prior *prior = w->prior;
-    int16_t *x = w->x.x + slot * w->x.stride;
-    int64_t reach = (int64_t)prior->reach * prior->channels, left = (int64_t)prior->left * prior->channels;
-    const uint8_t *from = w->planes->padded + at->plane * w->stride_plane + at->row * w->stride_row;
-    from += at->column + w->side;
-    bool any = false;
-    for (int32_t r = 0; r < prior->above; r++, from += w->stride_row, x += 2 * w->pairs_of_row)
-        any |= w->run->copy(from - reach, w->of_row, x);
-    any |= w->run->copy(from - left, left, x);
-    if (any)
-        w->run->mask(w->x.x + slot * w->x.stride, prior->layer[0].pairs, w->x.masks + slot * w->x.words);
-    return any;
+    const uint8_t *samples = w->planes->padded + at->plane * w->stride_plane + at->row * w->stride_row;
+    window from = {samples + at->column + w->side, w->stride_row, prior->above, w->reach, w->left};
+    if (!w->run->copy(&from, w->x.x + 2 * slot * w->x.stride))
+        return false;
+    w->run->list(&w->x, slot, prior->layer[0].pairs);
+    return true;
 }
 
 static void finish_chunk(walk *w, int64_t n) {
@@ -223,7 +220,7 @@ static void take_empty(walk *w, const place *at, int64_t now, logistic *mixture)
     logistic *known = w->empty + at->error * w->mixture;
     if (w->empty_at[at->error] != now) {
         int64_t slot = SMALTI_CHUNK;
-        __builtin_memset(w->x.masks + slot * w->x.words, 0, (size_t)w->x.words * sizeof *w->x.masks);
+        w->x.counts[slot] = 0;
         set_biases(w, slot, at, 0);
         run_network(w, slot, 1);
         make_mixture(w, w->outputs, at->error, known);

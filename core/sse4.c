@@ -25,13 +25,38 @@
 #define COPY16(from, to, n) copy16(from, to, n)
 #define JOIN(a, b) _mm_or_si128(a, b)
 #define IS_ZERO(v) _mm_testz_si128(v, v)
-#define BITS(x) (_mm_movemask_ps(_mm_castsi128_ps(_mm_cmpeq_epi32(LOAD(x), _mm_setzero_si128()))) ^ 15)
+#define HOLD(v) __asm__ volatile("" : "+x"(v));
+#define TWO_SUMS 0
+#define DOT2 DOT
+#define LIST(x, i, values, indices) list4(x, i, values, indices)
 
 TARGET static inline __m128i copy16(const uint8_t *from, int16_t *to, int64_t n) {
     __m128i bytes = _mm_and_si128(LOAD(from), LOAD(keep(n)));
     STORE(to, _mm_cvtepu8_epi16(bytes));
     STORE(to + 8, _mm_unpackhi_epi8(bytes, _mm_setzero_si128()));
     return bytes;
+}
+
+/* For each of 16 sets of pairs that are not zero: their bytes, moved to the front. */
+#define PAIR(k) 4 * k, 4 * k + 1, 4 * k + 2, 4 * k + 3
+#define NONE 128, 128, 128, 128
+static const uint8_t TO_FRONT[16][16] = {
+    {NONE, NONE, NONE, NONE},          {PAIR(0), NONE, NONE, NONE},
+    {PAIR(1), NONE, NONE, NONE},       {PAIR(0), PAIR(1), NONE, NONE},
+    {PAIR(2), NONE, NONE, NONE},       {PAIR(0), PAIR(2), NONE, NONE},
+    {PAIR(1), PAIR(2), NONE, NONE},    {PAIR(0), PAIR(1), PAIR(2), NONE},
+    {PAIR(3), NONE, NONE, NONE},       {PAIR(0), PAIR(3), NONE, NONE},
+    {PAIR(1), PAIR(3), NONE, NONE},    {PAIR(0), PAIR(1), PAIR(3), NONE},
+    {PAIR(2), PAIR(3), NONE, NONE},    {PAIR(0), PAIR(2), PAIR(3), NONE},
+    {PAIR(1), PAIR(2), PAIR(3), NONE}, {PAIR(0), PAIR(1), PAIR(2), PAIR(3)},
+};
+
+TARGET static inline int32_t list4(const int16_t *x, int32_t i, int32_t *values, int32_t *indices) {
+    __m128i pairs = LOAD(x), places = _mm_add_epi32(SPREAD(i), _mm_setr_epi32(0, 1, 2, 3));
+    int set = _mm_movemask_ps(_mm_castsi128_ps(_mm_cmpeq_epi32(pairs, _mm_setzero_si128()))) ^ 15;
+    STORE(values, _mm_shuffle_epi8(pairs, LOAD(TO_FRONT[set])));
+    STORE(indices, _mm_shuffle_epi8(places, LOAD(TO_FRONT[set])));
+    return (set & 1) + (set >> 1 & 1) + (set >> 2 & 1) + (set >> 3);
 }
 #include "simd.inc"
 #endif
