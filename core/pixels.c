@@ -6,11 +6,11 @@
  * for windows that are not empty, from a small table for those that are. Then it decodes the levels, or chooses them and
  * records their symbols. */
 #include "kernels.h"
+#include "mixture.h"
 #include "rans.h"
 
 enum { ROWS = 64, COLUMNS = 64, MAX_ERROR = 126, SAMPLE_MAX = 255, NIBBLE = 16, KIND = 16, LEVEL_UNITS = 16 };
-enum { SCALES = 112, WEIGHT_RANGE = 192, WEIGHT_BITS = 12, CDF_MIDDLE = 12 * 512, INVERSE_BITS = 17, WHOLE_BITS = 28 };
-enum { WHOLE = 1 << WHOLE_BITS, LEAST_MASS = 1 << (WHOLE_BITS - 23) };
+enum { LEAST_MASS = 1 << (WHOLE_BITS - 23) };
 enum { SLOTS = SMALTI_CHUNK + 1 }; /* samples that the network takes at a time, and one empty window */
 
 /* A sample of the step, with its level. Its mixture is the row of the same number in `mixtures`. */
@@ -24,11 +24,6 @@ typedef struct {
     int64_t sample;
     int32_t low, high;
 } pending;
-
-/* A component of a mixture of logistics. */
-typedef struct {
-    int32_t twice_centre, inverse, limit, share;
-} logistic;
 
 typedef struct {
     const smalti_prior *prior;
@@ -111,45 +106,23 @@ static void begin(walk *w, const smalti_prior *prior, const smalti_planes *plane
 
 /* ---- mixtures ---- */
 
-/* The cumulative distribution of a mixture at half of `edge`, 0 to 2^28. */
-static inline int32_t cdf_at(const walk *w, const logistic *mixture, int32_t edge) {
-    int32_t total = 0;
-    for (int32_t k = 1; k <= w->prior->components; k++) {
-        const logistic *c = mixture + k;
-        int32_t z = edge - c->twice_centre;
-        z = z > c->limit ? c->limit : z;
-        z = z < -c->limit ? -c->limit : z;
-        total += w->prior->cdf[(z * c->inverse >> INVERSE_BITS) + CDF_MIDDLE] * c->share;
-    }
-    return total;
-}
-
 static inline int32_t level_count(int32_t error) { return (SAMPLE_MAX + error) / (2 * error + 1) + 1; }
 
 /* The distribution below a level of at least 1; 2^28 beyond the last. */
 static inline int32_t below(const walk *w, const logistic *mixture, int32_t error, int32_t level) {
     if (level >= level_count(error))
         return WHOLE;
-    return cdf_at(w, mixture, (2 * (level * (2 * error + 1) - error) - 1) * LEVEL_UNITS);
-}
-
-static inline int32_t clip(int32_t value, int32_t low, int32_t high) {
-    return value < low ? low : value > high ? high : value;
+    int32_t edge = (2 * (level * (2 * error + 1) - error) - 1) * LEVEL_UNITS;
+    return cdf_at(&w->prior->logistics, mixture + 1, w->prior->components, edge);
 }
 
 /* Make the mixture that the outputs of the network tell; its first entry gets Z, the distribution below level 1. */
 static void make_mixture(const walk *w, const int32_t *outputs, int32_t error, logistic *mixture) {
     const smalti_prior *prior = w->prior;
     int32_t count = prior->components, left = 1 << WEIGHT_BITS;
-    for (int32_t k = 0; k < count; k++) {
-        int32_t width = clip(outputs[count + k], 0, SCALES - 1), share = left;
-        if (k + 1 < count) {
-            int32_t logit = clip(outputs[2 * count + k], -WEIGHT_RANGE, WEIGHT_RANGE);
-            share = left * prior->weights[logit + WEIGHT_RANGE] >> WEIGHT_BITS;
-        }
-        left -= share;
-        mixture[k + 1] = (logistic){2 * outputs[k], prior->inverse[width], prior->limits[width], share};
-    }
+    for (int32_t k = 0; k < count; k++)
+        mixture[k + 1] = make_logistic(&prior->logistics, k, count, outputs[k], outputs[count + k],
+                                       k + 1 < count ? outputs[2 * count + k] : 0, &left);
     mixture[0].share = below(w, mixture, error, 1);
 }
 

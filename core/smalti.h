@@ -22,7 +22,7 @@
 #define SMALTI_VERSION 1 /* of this interface; src/smalti/core/library.py takes no other */
 
 enum { SMALTI_SCALAR, SMALTI_SSE4, SMALTI_AVX2, SMALTI_AVX_VNNI, SMALTI_AVX512, SMALTI_KERNELS };
-enum { SMALTI_LAYERS = 8, SMALTI_SMALL = 16, SMALTI_CHUNK = 32, SMALTI_SLACK = 64 };
+enum { SMALTI_LAYERS = 8, SMALTI_SMALL = 16, SMALTI_CHUNK = 32, SMALTI_SLACK = 64, SMALTI_COMPONENTS = 32 };
 enum { SMALTI_OK = 0, SMALTI_NO_SUCH_LEVEL = 1, SMALTI_FULL = 2 };
 
 SMALTI_API int32_t smalti_version(void);
@@ -47,6 +47,23 @@ SMALTI_API void smalti_take(smalti_stream *stream, const int64_t *frequencies, i
 SMALTI_API int64_t smalti_put(uint64_t *state, const int64_t *starts, const int64_t *frequencies, int64_t n,
                               uint32_t *words, int64_t count);
 
+/* The tables of logistics (entropy/logistic_mixture.py). limits: twice the distance at which a logistic ends. */
+typedef struct {
+    const int32_t *cdf, *weights, *inverse, *limits;
+} smalti_logistics;
+
+/* The distributions of one latent, for n rows. Outputs of the network: centres, widths and logits of each row, `stride`
+ * after those of the row before; steps: one for each row; low, high: the lowest and the highest symbol. */
+typedef struct {
+    int64_t n, stride, low, high;
+    const int64_t *outputs, *steps;
+    int32_t components, reserved;
+} smalti_column;
+
+/* Decode a symbol for each row of a column. */
+SMALTI_API int32_t smalti_take_mixtures(smalti_stream *stream, const smalti_logistics *tables,
+                                        const smalti_column *column, int64_t *symbols);
+
 /* A layer of a network. Weights come in blocks of `big` outputs (the kernel's number) as far as they go, then in blocks
  * of 16. In a block there are, for each pair of inputs and there for each output, the two weights. */
 typedef struct {
@@ -60,8 +77,8 @@ typedef struct {
 typedef struct {
     int32_t channels, above, reach, left, layers, components, kernel, reserved;
     smalti_layer layer[SMALTI_LAYERS];
-    const int32_t *rows, *columns, *errors;          /* biases of the first layer: 64, 64 * channels, 127 by outputs */
-    const int32_t *cdf, *weights, *inverse, *limits; /* limits: twice the distance at which a logistic ends */
+    const int32_t *rows, *columns, *errors; /* biases of the first layer: 64, 64 * channels, 127 by outputs */
+    smalti_logistics logistics;
 } smalti_prior;
 
 /* Planes of samples that are walked over in the order of coding. */

@@ -30,6 +30,7 @@ _FUNCTIONS = {
     "smalti_open": (None, (c_void_p,)),
     "smalti_take": (None, (c_void_p, c_void_p, c_int64, c_int64, c_int64, c_void_p)),
     "smalti_put": (c_int64, (c_void_p, c_void_p, c_void_p, c_int64, c_void_p, c_int64)),
+    "smalti_take_mixtures": (c_int32, (c_void_p, c_void_p, c_void_p, c_void_p)),
     "smalti_work": (c_int64, (c_void_p, c_void_p)),
     "smalti_decode": (c_int32, (c_void_p, c_void_p, c_void_p, c_void_p, c_void_p, c_void_p)),
     "smalti_quantise": (c_int32, (c_void_p, c_void_p, c_double, c_void_p, c_void_p, c_void_p)),

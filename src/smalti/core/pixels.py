@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from smalti.core.library import Core
 from smalti.core.memory import address, aligned
-from smalti.core.streams import StreamDecoder, StreamState
+from smalti.core.streams import LogisticTables, StreamDecoder, StreamState
 
 MOST_LAYERS, SMALL, SLACK = 8, 16, 64
 """SMALTI_LAYERS, SMALTI_SMALL and SMALTI_SLACK of `core/smalti.h`."""
@@ -35,7 +35,8 @@ class _Prior(ctypes.Structure):
         *((name, c_int32) for name in ("channels", "above", "reach", "left")),
         *((name, c_int32) for name in ("layers", "components", "kernel", "reserved")),
         ("layer", _Layer * MOST_LAYERS),
-        *((name, c_void_p) for name in ("rows", "columns", "errors", "cdf", "weights", "inverse", "limits")),
+        *((name, c_void_p) for name in ("rows", "columns", "errors")),
+        ("logistics", LogisticTables),
     )
 
 
@@ -80,7 +81,7 @@ class PackedPrior:
         for name, array in zip(("rows", "columns", "errors"), places, strict=True):
             setattr(self.struct, name, self._keep(_filled(array, 1), np.int32))
         for name, array in zip(("cdf", "weights", "inverse", "limits"), logistics, strict=True):
-            setattr(self.struct, name, self._keep(array, np.int32))
+            setattr(self.struct.logistics, name, self._keep(array, np.int32))
 
     @property
     def side(self) -> int:

@@ -19,6 +19,20 @@ class StreamState(ctypes.Structure):
     _fields_ = (("state", ctypes.c_uint64), ("left", ctypes.c_int64), ("words", ctypes.c_void_p))
 
 
+class LogisticTables(ctypes.Structure):
+    """`smalti_logistics` of `core/smalti.h`."""
+
+    _fields_ = tuple((name, ctypes.c_void_p) for name in ("cdf", "weights", "inverse", "limits"))
+
+
+class _Column(ctypes.Structure):
+    _fields_ = (
+        *((name, ctypes.c_int64) for name in ("n", "stride", "low", "high")),
+        *((name, ctypes.c_void_p) for name in ("outputs", "steps")),
+        *((name, ctypes.c_int32) for name in ("components", "reserved")),
+    )
+
+
 class StreamDecoder:
     """A decoder of columns of symbols, one after another, each by its frequencies."""
 
@@ -40,6 +54,23 @@ class StreamDecoder:
         tables, symbols = np.ascontiguousarray(frequencies, np.int64), np.empty(n, np.int64)
         at, to = address(tables, np.int64), address(symbols, np.int64)
         self._core.library.smalti_take(ctypes.byref(self.state), at, n, k, stride, to)
+        return symbols
+
+    def take_mixtures(
+        self, logistics: Sequence[NDArray[np.int32]], outputs: Ints, steps: Ints, low: int, high: int
+    ) -> Ints:
+        """Decode a symbol from `low` to `high` for each mixture; `n` of them, each in steps of its own.
+
+        logistics: `cdf`, `weights`, `inverse` and limits. outputs: of the network (`n 3 * components - 1`).
+        """
+        n, entries = outputs.shape
+        rows, each, symbols = np.ascontiguousarray(outputs), np.ascontiguousarray(steps), np.empty(n, np.int64)
+        places = address(rows, np.int64), address(each, np.int64)
+        column = _Column(n, entries, low, high, *places, (entries + 1) // 3, 0)
+        tables = LogisticTables(*(address(table, np.int32) for table in logistics))
+        arguments = (ctypes.byref(argument) for argument in (self.state, tables, column))
+        code = self._core.library.smalti_take_mixtures(*arguments, address(symbols, np.int64))
+        assert code == 0
         return symbols
 
     @property

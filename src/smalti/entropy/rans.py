@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from smalti.core.library import core
 from smalti.core.streams import StreamDecoder, encode_streams
 from smalti.entropy.frequencies import TOTAL, Ints
+from smalti.entropy.logistic_mixture import Column
 from smalti.errors import CorruptError
 
 WORD = 4
@@ -110,6 +111,14 @@ class SymbolDecoder:
             return self.in_core.take(frequencies)
         symbols: NDArray[np.int32] = self._coder.decode(_model(), _weights(frequencies))
         return symbols.astype(np.int64)
+
+    def take_column(self, column: Column) -> Ints:
+        """Decode a symbol for each row (`n`) of a column."""
+        if self.in_core is None:
+            return self.take(column.frequencies) + column.low
+        cdf, inverse, limit = column.logistics.lookup
+        tables = cdf, column.logistics.weights, inverse, limit
+        return self.in_core.take_mixtures(tables, column.outputs, column.steps, column.low, column.high)
 
     def take_alike(self, n: int, frequencies: Ints) -> Ints:
         """Decode the next column of `n` symbols, all of the same frequencies (`k`)."""
