@@ -18,6 +18,7 @@ from smalti.exchange.sources import read_images
 from smalti.model.pixel_prior import MAX_ERROR
 from smalti.model.wavefront import SampleTables, Wavefront, table_sizes
 
+pytestmark = pytest.mark.skipif(not KERNELS, reason="the core was not built; run scripts/core")
 GOLDEN = sorted((ROOT / "tests" / "golden").glob("*.smalti"))
 
 
