@@ -425,7 +425,30 @@ int32_t smalti_quantise(const smalti_prior *prior, const smalti_planes *planes, 
     return SMALTI_OK;
 }
 
-/* ---- sorting ---- */
+/* ---- symbols that were recorded ---- */
+
+/* The start of a symbol in a table that leaves `room`, without the 1 of each symbol before it. */
+static inline int64_t scaled(uint32_t bound, uint32_t whole, int64_t room) {
+    return whole == WHOLE ? bound * room >> WHOLE_BITS : bound * room / (whole ? whole : 1);
+}
+
+void smalti_sum_bits(const smalti_symbols *symbols, const int64_t *counts, int64_t n, const int64_t *sizes,
+                     const int64_t *bits, int64_t *sums) {
+    int64_t at = 0;
+    for (int64_t i = 0; i < n; i++) {
+        int64_t sum = 0;
+        for (int64_t end = at + counts[i]; at < end; at++) {
+            int64_t kind = symbols->kinds[at] / KIND, symbol = symbols->kinds[at] % KIND;
+            int64_t size = sizes[kind < 3 ? kind : 2], room = TOTAL - size;
+            uint32_t whole = symbols->whole[at];
+            int64_t low = scaled(symbols->below[at], whole, room), high = scaled(symbols->up_to[at], whole, room);
+            if (whole == 0 && symbol == size - 1)
+                high = room;
+            sum += bits_of(bits, (int32_t)(high - low + 1)) - ((int64_t)(WHOLE_BITS - PRECISION) << 32);
+        }
+        sums[i] = sum;
+    }
+}
 
 static void set_key(void *keys, int32_t size, int64_t i, uint64_t key) {
     switch (size) {

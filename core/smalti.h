@@ -110,6 +110,10 @@ SMALTI_API int32_t smalti_decode(const smalti_prior *prior, const smalti_planes 
  * the nearest levels. bits: log2 of 1 to 2 in 4096 steps, times 2^32 (4097). */
 SMALTI_API int32_t smalti_quantise(const smalti_prior *prior, const smalti_planes *planes, double lmbda,
                                    const int64_t *bits, smalti_symbols *symbols, uint8_t *work);
+/* Sum the bits that the symbols of each of n images take of an ideal coder, in 2^-32 bits. The symbols are sorted by
+ * images, counts[i] of image i. sizes: of the tables of each of the three kinds of symbol; bits: as above. */
+SMALTI_API void smalti_sum_bits(const smalti_symbols *symbols, const int64_t *counts, int64_t n, const int64_t *sizes,
+                                const int64_t *bits, int64_t *sums);
 /* Sort symbols by their images. counts: the symbols of each of n images, as they are; keys: of key_size bytes. */
 SMALTI_API void smalti_sort(const smalti_symbols *from, int64_t n, int64_t *counts, smalti_symbols *to, void *keys,
                             int32_t key_size);

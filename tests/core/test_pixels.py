@@ -10,7 +10,7 @@ from engines import ENGINES, KERNELS, engine, random_prior
 from helpers import ROOT, some_images, toy_pixels
 
 import smalti
-from smalti.codec.pixel_codec import decode_pixels, quantise
+from smalti.codec.pixel_codec import decode_pixels, quantise, samples_bits
 from smalti.demo.samples import draw_digits
 from smalti.entropy.rans import SymbolDecoder, encode_intervals
 from smalti.errors import CorruptError
@@ -42,6 +42,7 @@ def check(parts, errors, lmbda, prior, engines=ENGINES):
     least, n = int(errors.min()), [len(part) for part in parts]
     with engine("numpy"):
         images, symbols = quantise(parts, errors, prior, lmbda)
+        bits = samples_bits(symbols, least)
     ends = np.cumsum(n)
     rows = [np.arange(end - count, end) for end, count in zip(ends, n, strict=True)]
     streams = [encode_intervals([symbols.pick(some).intervals(table_sizes(least)).stream()]) for some in rows]
@@ -50,6 +51,7 @@ def check(parts, errors, lmbda, prior, engines=ENGINES):
             mine, found = quantise(parts, errors, prior, lmbda)
             assert all((a == b).all() for a, b in zip(mine, images, strict=True)), name
             assert same(found, symbols), name
+            assert (samples_bits(found, least) == bits).all(), name
             decoders = [SymbolDecoder(data) for data in streams]
             shapes = [part.shape for part in parts]
             back, again = decode_pixels(decoders, shapes, errors, least, _Model(prior), record=True)

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smalti.codec.block import Block, ByPixels, SampleSymbols, Symbols, smallest_type
-from smalti.core.pixels import PixelWalk
+from smalti.core.library import core
+from smalti.core.pixels import PixelWalk, sum_bits
 from smalti.entropy.frequencies import FRACTION_BITS, LOG2, MASS_BITS, PRECISION, Ints, by_value, mass_bits
 from smalti.entropy.rans import SymbolDecoder
 from smalti.errors import CorruptError
@@ -130,11 +131,16 @@ def pixel_prior(shape: Shape, model: Model) -> PixelPrior:
 
 def samples_bits(symbols: SampleSymbols, least: int) -> NDArray[np.float64]:
     """Return the bits that the samples of each image (`n`) take of an ideal coder; `least` is as in `decode_pixels`."""
-    intervals = symbols.intervals(table_sizes(least))
-    cost = PRECISION - np.log2(intervals.frequencies.astype(np.float64))
-    images = np.repeat(np.arange(len(symbols.counts)), symbols.counts)
-    bits: NDArray[np.float64] = np.bincount(images, cost, minlength=len(symbols.counts)).astype(np.float64)
-    return bits
+    if (found := core()) is not None:
+        recorded = symbols.counts, symbols.keys, symbols.below, symbols.up_to, symbols.whole, symbols.kinds
+        sums = sum_bits(found, recorded, table_sizes(least), LOG2)
+    else:
+        frequencies = symbols.intervals(table_sizes(least)).frequencies.astype(np.int64)
+        costs = mass_bits(frequencies) - (MASS_BITS - PRECISION << FRACTION_BITS)
+        ends = np.cumsum(symbols.counts)
+        before = np.concatenate([np.zeros(1, np.int64), np.cumsum(costs)])
+        sums = before[ends] - before[ends - symbols.counts]
+    return sums / (1 << FRACTION_BITS)
 
 
 LEAST_MASS = 1 << MASS_BITS - 23

@@ -34,6 +34,7 @@ _FUNCTIONS = {
     "smalti_work": (c_int64, (c_void_p, c_void_p)),
     "smalti_decode": (c_int32, (c_void_p, c_void_p, c_void_p, c_void_p, c_void_p, c_void_p)),
     "smalti_quantise": (c_int32, (c_void_p, c_void_p, c_double, c_void_p, c_void_p, c_void_p)),
+    "smalti_sum_bits": (None, (c_void_p, c_void_p, c_int64, c_void_p, c_void_p, c_void_p)),
     "smalti_sort": (None, (c_void_p, c_int64, c_void_p, c_void_p, c_void_p, c_int32)),
     "smalti_sources": (c_char_p, ()),
 }

@@ -4,7 +4,7 @@
 import ctypes
 from collections.abc import Sequence
 from ctypes import c_int32, c_int64, c_void_p
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -186,15 +186,28 @@ class PixelWalk:
         return record.sorted(self.prior.core, self._images)
 
 
+def sum_bits(core: Core, symbols: Recorded, table_sizes: tuple[int, int, int], log2s: Ints) -> Ints:
+    """Return the bits that the symbols of each image take of an ideal coder (`n`), in units of 2^-32 bits."""
+    counts, _, *rest = symbols
+    arrays = [np.ascontiguousarray(array) for array in rest]
+    places = (address(array, dtype) for array, dtype in zip(arrays, _Record.TYPES[2:], strict=True))
+    struct = _Symbols(len(arrays[0]), len(arrays[0]), None, None, *places)
+    of_images, sizes = np.ascontiguousarray(counts, np.int64), np.array(table_sizes, np.int64)
+    table, sums = np.ascontiguousarray(log2s), np.empty(len(counts), np.int64)
+    places = (address(array, np.int64) for array in (sizes, table, sums))
+    core.library.smalti_sum_bits(ctypes.byref(struct), address(of_images, np.int64), len(counts), *places)
+    return sums
+
+
 class _Record:
     """The symbols of samples, in the order of coding."""
 
-    _TYPES: tuple[type[np.generic], ...] = (np.uint32, np.uint64, np.uint32, np.uint32, np.uint32, np.uint8)
+    TYPES: ClassVar[tuple[type[np.generic], ...]] = (np.uint32, np.uint64, np.uint32, np.uint32, np.uint32, np.uint8)
 
     def __init__(self, samples: int) -> None:
         """samples: how many are coded, with up to three symbols each; memory that is not used costs nothing."""
-        self._arrays = [np.empty(3 * samples, dtype) for dtype in self._TYPES]
-        places = (address(array, dtype) for array, dtype in zip(self._arrays, self._TYPES, strict=True))
+        self._arrays = [np.empty(3 * samples, dtype) for dtype in self.TYPES]
+        places = (address(array, dtype) for array, dtype in zip(self._arrays, self.TYPES, strict=True))
         self.struct = _Symbols(3 * samples, 0, *places)
 
     def sorted(self, core: Core, n: int) -> Recorded:
@@ -203,7 +216,7 @@ class _Record:
         images, keys = self._arrays[0][:count], self._arrays[1][:count]
         counts = np.bincount(images, minlength=n).astype(np.int64)
         small = np.empty(count, np.min_scalar_type(int(keys.max(initial=0))))
-        rest = [np.empty(count, dtype) for dtype in self._TYPES[2:]]
+        rest = [np.empty(count, dtype) for dtype in self.TYPES[2:]]
         to = _Symbols(count, 0, None, None, *(array.ctypes.data for array in rest))
         places = counts.copy()
         core.library.smalti_sort(
