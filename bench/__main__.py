@@ -43,6 +43,20 @@ def rd(
 
 
 @app.command()
+def engines(
+    data: Annotated[
+        Literal["mnist", "fashion-mnist", "drawn"], typer.Option(help="The data set of the test images.")
+    ] = "mnist",
+    output: Output = Path("bench-out"),
+    images: Annotated[int | None, typer.Option(min=4, help="Take only so many images, from the first on.")] = None,
+) -> None:
+    """Measure the processor time of numpy and of each kernel of the compiled core."""
+    from bench.engines import run
+
+    run(test_images(data)[:images], output, data)
+
+
+@app.command()
 def target(
     data: Annotated[
         Literal["mnist", "fashion-mnist", "drawn"], typer.Option(help="The data set of the test images.")

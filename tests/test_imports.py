@@ -13,6 +13,7 @@ FLOORS = [
     ["errors", "limits"],
     ["util"],
     ["types"],
+    ["core"],
     ["entropy", "container", "exchange"],
     ["model"],
     ["codec"],

@@ -13,6 +13,7 @@ from helpers import ROOT, fails, run, write_idx
 from PIL import Image
 
 import smalti
+from smalti.core.library import describe_engine
 from smalti.demo.samples import draw_digits
 from smalti.exchange.formats.image_files import png_bytes
 from smalti.exchange.sources import read_images
@@ -36,7 +37,7 @@ def test_every_command_has_help_with_examples(command):
 def test_help_and_version_and_no_command():
     shown = run("--help").stdout
     assert all(command.split()[0] in shown for command in COMMANDS)
-    assert run("--version").stdout == f"smalti {smalti.__version__}\n"
+    assert run("--version").stdout == f"smalti {smalti.__version__} (engine: {describe_engine()})\n"
     done = run()
     assert (done.returncode, "Commands" in done.stdout + done.stderr) == (2, True)
 

@@ -1,11 +1,19 @@
 import numpy as np
 import pytest
+from engines import KERNELS, engine
 from hypothesis import given
 from hypothesis import strategies as st
 
 from smalti.entropy.frequencies import PRECISION, TOTAL, bits, uniform
 from smalti.entropy.rans import SymbolDecoder, encode_intervals
 from smalti.errors import CorruptError
+
+
+@pytest.fixture(scope="module", autouse=True, params=["numpy", *KERNELS[:1]])
+def of_engine(request):
+    """All of this holds for constriction and for the core."""
+    with engine(request.param):
+        yield
 
 
 @st.composite

@@ -19,6 +19,7 @@ from smalti.cli.models import model_app, models
 from smalti.cli.pack import info, pack, unpack
 from smalti.cli.show import demo, figure
 from smalti.cli.train import train
+from smalti.core.library import describe_engine
 from smalti.errors import SmaltiError
 
 app = typer.Typer(
@@ -36,11 +37,13 @@ app.add_typer(model_app)
 @app.callback(invoke_without_command=True)
 def _options(
     context: typer.Context,
-    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and the engine that computes, and exit.")
+    ] = False,
 ) -> None:
     """Learned compression for collections of small images."""
     if version:
-        typer.echo(f"smalti {__version__}")
+        typer.echo(f"smalti {__version__} (engine: {describe_engine()})")
         raise typer.Exit
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())

@@ -106,7 +106,7 @@ def _decode_patches(decoder: SymbolDecoder, points: Ints, model: Model) -> Ints:
     walk = LatentWalk(model.prior, model.grid, points.repeat(model.patches))
     found = []
     for group in walk.groups():
-        symbols = np.stack([decoder.take(column.frequencies) + column.low for column in group], 1)
+        symbols = np.stack([decoder.take_column(column) for column in group], 1)
         walk.take(group, symbols)
         found.append(symbols)
     return np.concatenate(found, 1).reshape(len(points), model.patches, model.latents)

@@ -5,6 +5,8 @@
     decode:  images <- planes of samples <- wavefront: levels                <- symbols of the stream
 
 The encoder chooses the levels: the nearest ones keep the largest error, others may take fewer bits.
+
+The compiled core does all of this at once where there is one; what stands here in numpy gives the same integers.
 """
 
 from collections.abc import Sequence
@@ -13,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smalti.codec.block import Block, ByPixels, SampleSymbols, Symbols, smallest_type
-from smalti.entropy.frequencies import PRECISION, Ints, by_value
-from smalti.entropy.logistic_mixture import WHOLE_BITS
+from smalti.core.library import core
+from smalti.core.pixels import PixelWalk, sum_bits
+from smalti.entropy.frequencies import FRACTION_BITS, LOG2, MASS_BITS, PRECISION, Ints, by_value, mass_bits
 from smalti.entropy.rans import SymbolDecoder
 from smalti.errors import CorruptError
 from smalti.model.model import Model
@@ -23,6 +26,7 @@ from smalti.model.wavefront import KIND, NIBBLE, Place, SampleTables, Wavefront,
 from smalti.types import Pixels
 
 Shape = tuple[int, ...]
+NO_SUCH_LEVEL = "a sample has a level that does not exist; the file is damaged"
 
 
 def encode_pixels(
@@ -51,6 +55,10 @@ def quantise(
     """Quantise images near-losslessly; return them and the symbols of all. The arguments are as in `encode_pixels`."""
     layout, recorder = _Layout([x.shape for x in parts], prior), _Recorder(len(errors))
     planes, of_plane, least = layout.stacked(parts), errors.repeat(layout.each), int(errors.min())
+    if (packed := prior.packed()) is not None:
+        walk = PixelWalk(packed, layout.sides, of_plane, layout.each, least)
+        symbols = SampleSymbols(*walk.quantise(planes, lmbda, LOG2))
+        return layout.images(walk.samples), symbols
     wavefront = Wavefront(prior, layout.sides, of_plane)
     for place, mixture in wavefront.steps():
         values, of_sample = planes[place], of_plane[place[0]]
@@ -83,6 +91,13 @@ def decode_pixels(
     prior = pixel_prior(shapes[0], model)
     layout, recorder = _Layout(shapes, prior), _Recorder(len(errors))
     of_plane, several = errors.repeat(layout.each), SeveralDecoders(decoders, [n for n, *_ in shapes], layout.each)
+    packed, streams = prior.packed(), [decoder.in_core for decoder in decoders if decoder.in_core is not None]
+    if packed is not None and len(streams) == len(decoders):
+        walk = PixelWalk(packed, layout.sides, of_plane, layout.each, least)
+        good, symbols = walk.decode(streams, several.of_plane, record=record)
+        if not good:
+            raise CorruptError(NO_SUCH_LEVEL)
+        return layout.images(walk.samples), SampleSymbols(*symbols) if symbols else None
     wavefront = Wavefront(prior, layout.sides, of_plane)
     for place, mixture in wavefront.steps():
         of = place[0]
@@ -94,7 +109,7 @@ def decode_pixels(
             nibbles = several.take(some.of_nibbles(), of_rest)
             found = nibbles * NIBBLE + several.take(some.of_rest(nibbles), of_rest)
             if (found >= some.levels).any() or not found.all():
-                raise CorruptError("a sample has a level that does not exist; the file is damaged")
+                raise CorruptError(NO_SUCH_LEVEL)
             levels[rest] = found
         if record:
             recorder.add(place, tables, levels, layout, wavefront.lag)
@@ -116,11 +131,20 @@ def pixel_prior(shape: Shape, model: Model) -> PixelPrior:
 
 def samples_bits(symbols: SampleSymbols, least: int) -> NDArray[np.float64]:
     """Return the bits that the samples of each image (`n`) take of an ideal coder; `least` is as in `decode_pixels`."""
-    intervals = symbols.intervals(table_sizes(least))
-    cost = PRECISION - np.log2(intervals.frequencies.astype(np.float64))
-    images = np.repeat(np.arange(len(symbols.counts)), symbols.counts)
-    bits: NDArray[np.float64] = np.bincount(images, cost, minlength=len(symbols.counts)).astype(np.float64)
-    return bits
+    if (found := core()) is not None:
+        recorded = symbols.counts, symbols.keys, symbols.below, symbols.up_to, symbols.whole, symbols.kinds
+        sums = sum_bits(found, recorded, table_sizes(least), LOG2)
+    else:
+        frequencies = symbols.intervals(table_sizes(least)).frequencies.astype(np.int64)
+        costs = mass_bits(frequencies) - (MASS_BITS - PRECISION << FRACTION_BITS)
+        ends = np.cumsum(symbols.counts)
+        before = np.concatenate([np.zeros(1, np.int64), np.cumsum(costs)])
+        sums = before[ends] - before[ends - symbols.counts]
+    return sums / (1 << FRACTION_BITS)
+
+
+LEAST_MASS = 1 << MASS_BITS - 23
+"""The encoder takes no level for less likely than this, of 2^28."""
 
 
 class _Recorder:
@@ -186,7 +210,7 @@ def _cheaper(tables: SampleTables, nearest: Ints, values: Pixels, lmbda: float) 
     near = nearest[rows]
     tried = np.stack([near, np.maximum(near - 1, 0), np.minimum(near + 1, some.levels - 1), np.zeros_like(near)], 1)
     below = np.where(tried > 0, some.below(np.maximum(tried, 1)), 0)
-    rate = WHOLE_BITS - np.log2(np.maximum(some.below(tried + 1) - below, 1 << WHOLE_BITS - 23))
+    rate = mass_bits(np.maximum(some.below(tried + 1) - below, LEAST_MASS)) / (1 << FRACTION_BITS)
     off = (to_samples(tried, some.errors[:, None]).astype(np.float64) - values[rows, None]) / (
         2 * some.errors[:, None] + 1
     )
@@ -200,14 +224,14 @@ class SeveralDecoders:
 
     def __init__(self, decoders: Sequence[SymbolDecoder], counts: Sequence[int], planes: int) -> None:
         """counts: the images by pixels of each block; planes: the planes of an image."""
-        self._decoders, self._of_plane = decoders, np.repeat(np.arange(len(decoders)), np.array(counts) * planes)
+        self._decoders, self.of_plane = decoders, np.repeat(np.arange(len(decoders)), np.array(counts) * planes)
 
     def take(self, frequencies: Ints, plane: Ints) -> Ints:
         """Decode the next column: the symbols (`n`) of samples of these planes (`n`), by their frequencies (`n k`)."""
         if len(self._decoders) == 1:
             return self._decoders[0].take(frequencies)
         symbols = np.empty(len(plane), np.int64)
-        for i, mine in by_value(self._of_plane[plane]):
+        for i, mine in by_value(self.of_plane[plane]):
             symbols[mine] = self._decoders[i].take(frequencies[mine])
         return symbols
 

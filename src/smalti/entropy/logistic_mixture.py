@@ -113,6 +113,24 @@ def frequencies(logistics: Logistics, mixture: Mixture, edges: Ints) -> Ints:
     return np.diff(scaled(cumulative, np.int64(k)), axis=1) + 1
 
 
+@dataclass(frozen=True, eq=False)
+class Column:
+    """The distributions of the symbols from `low` to `high`, for `n` rows, each by a mixture of its own."""
+
+    logistics: Logistics
+    outputs: Ints  # n 3*components-1: of the network
+    steps: Ints  # n: from a symbol to the next one, in units of the logistics
+    low: int
+    high: int
+
+    @once
+    def frequencies(self) -> Ints:
+        """Return the integer frequencies of the symbols (`n k`)."""
+        mixture = split_outputs(self.outputs, (self.outputs.shape[1] + 1) // 3)
+        borders = (2 * np.arange(self.low, self.high) + 1) * self.steps[:, None]
+        return frequencies(self.logistics, mixture, borders)
+
+
 def scaled(cumulative: Ints, k: Ints | np.int64) -> Ints:
     """Return a cumulative distribution scaled from 2^28 to 2^24 - k, which leaves 1 for each of `k` symbols."""
     result: Ints = cumulative * (TOTAL - k) >> WHOLE_BITS

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Code symbols to bytes and back by rANS (Duda 2013). Only this file uses constriction.
 
+The compiled core does it where there is one, constriction elsewhere; the bytes are the same.
+
 The coder is a stack (64-bit state, 32-bit words): encoding goes backwards so that decoding goes forwards, one column of
 symbols after another, for all images of a block at a time.
 """
@@ -12,7 +14,10 @@ import constriction
 import numpy as np
 from numpy.typing import NDArray
 
+from smalti.core.library import core
+from smalti.core.streams import StreamDecoder, encode_streams
 from smalti.entropy.frequencies import TOTAL, Ints
+from smalti.entropy.logistic_mixture import Column
 from smalti.errors import CorruptError
 
 WORD = 4
@@ -29,12 +34,18 @@ def encode_intervals(streams: Sequence[Stream]) -> bytes:
     The start of a symbol is the sum of the frequencies of all smaller symbols; a table sums to 2^24. A symbol that is
     certain takes no bits.
     """
+    if (found := core()) is not None:
+        return _bytes(encode_streams(found, [stream[1:] for stream in streams]))
     coder = constriction.stream.stack.AnsCoder()
     for keys, starts, frequencies in reversed(streams):
         kept = frequencies < TOTAL
         for piece in reversed(_pieces(keys[kept], starts[kept], frequencies[kept])):
             coder.encode_reverse(*piece)
-    words: NDArray[np.uint32] = coder.get_compressed()
+    return _bytes(coder.get_compressed())
+
+
+def _bytes(words: NDArray[np.uint32]) -> bytes:
+    """Return the words of a coder as bytes."""
     return words.astype("<u4").tobytes().rstrip(b"\0")  # the last word is never zero: nothing is lost
 
 
@@ -87,18 +98,32 @@ class SymbolDecoder:
         if data.endswith(b"\0"):
             raise CorruptError("a block ends in a zero byte, which no encoder writes; the file is damaged")
         words = np.frombuffer(data + bytes(-len(data) % WORD), "<u4").astype(np.uint32)
-        self._coder = constriction.stream.stack.AnsCoder(words)
+        found = core()
+        self.in_core = None if found is None else StreamDecoder(found, words)
+        self._coder: Any = constriction.stream.stack.AnsCoder(words) if found is None else None
 
     def take(self, frequencies: Ints) -> Ints:
         """Decode the next column: a symbol (counted from 0) for each row of `frequencies` (`n k`)."""
         n, k = frequencies.shape
         if k == 1 or not n:
             return np.zeros(n, np.int64)
+        if self.in_core is not None:
+            return self.in_core.take(frequencies)
         symbols: NDArray[np.int32] = self._coder.decode(_model(), _weights(frequencies))
         return symbols.astype(np.int64)
 
+    def take_column(self, column: Column) -> Ints:
+        """Decode a symbol for each row (`n`) of a column."""
+        if self.in_core is None:
+            return self.take(column.frequencies) + column.low
+        cdf, inverse, limit = column.logistics.lookup
+        tables = cdf, column.logistics.weights, inverse, limit
+        return self.in_core.take_mixtures(tables, column.outputs, column.steps, column.low, column.high)
+
     def take_alike(self, n: int, frequencies: Ints) -> Ints:
         """Decode the next column of `n` symbols, all of the same frequencies (`k`)."""
+        if self.in_core is not None:
+            return self.in_core.take_alike(n, frequencies)
         symbols: NDArray[np.int32] = self._coder.decode(_model(frequencies), n)
         return symbols.astype(np.int64)
 
@@ -108,7 +133,7 @@ class SymbolDecoder:
         Raises:
             CorruptError: bits are left over.
         """
-        if not self._coder.is_empty():
+        if not (self._coder.is_empty() if self.in_core is None else self.in_core.is_used_up):
             raise CorruptError("a block holds more than its images; the file is damaged or of another model")
 
 

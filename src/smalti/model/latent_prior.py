@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from smalti.entropy.frequencies import Ints
-from smalti.entropy.logistic_mixture import Logistics, Mixture, frequencies, split_outputs
+from smalti.entropy.logistic_mixture import Column, Logistics, Mixture, split_outputs
 from smalti.model.masked_mlp import POINTS, MaskedMLP, Steps, embedding_columns
 
 COMPONENTS = 3
@@ -79,15 +79,6 @@ def to_latents(symbols: Ints, steps: Ints) -> Ints:
     return (symbols * steps).clip(-LATENT_MAX, LATENT_MAX)
 
 
-@dataclass(frozen=True, eq=False)
-class Column:
-    """The distributions of one latent, for `n` rows (the patches of images)."""
-
-    low: int  # lowest symbol
-    steps: Ints  # n: quantisation steps, in units of the latent
-    frequencies: Ints  # n k, for the symbols from `low` on
-
-
 class LatentWalk:
     """A walk over the latents of rows at operating points (`n`), in coding order, group by group.
 
@@ -104,15 +95,13 @@ class LatentWalk:
         """Yield the distributions of each group; it needs a call of `take` before the next one is asked for."""
         for first in range(0, self.prior.latents, self.prior.mlp.group):
             mixtures = self._steps.next()
-            yield [self._column(first + j, split_outputs(mixtures[:, j], COMPONENTS)) for j in range(mixtures.shape[1])]
+            yield [self._column(first + j, mixtures[:, j]) for j in range(mixtures.shape[1])]
 
-    def _column(self, i: int, mixture: Mixture) -> Column:
+    def _column(self, i: int, outputs: Ints) -> Column:
         """Return the column of latent `i`; its symbols cover the ranges of all operating points that are present."""
         grid = self.grid
         low, high = int(grid.low[self._present, i].min()), int(grid.high[self._present, i].max())
-        steps = grid.steps[self.points, i]
-        borders = (2 * np.arange(low, high) + 1) * steps[:, None]
-        return Column(low, steps, frequencies(self.prior.logistics, mixture, borders))
+        return Column(self.prior.logistics, outputs, grid.steps[self.points, i], low, high)
 
     def take(self, columns: Sequence[Column], symbols: Ints) -> None:
         """Set the latents of the group of `columns` to `symbols` (`n group`)."""

@@ -7,11 +7,14 @@ E = 0 the level is the value. A small network takes the causal window of values 
 gives a discretised mixture of logistics for the next level (as in PixelCNN++, Salimans et al. 2017).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from smalti.core.library import core
+from smalti.core.pixels import MOST_LAYERS, PackedPrior
 from smalti.entropy.frequencies import Ints
 from smalti.entropy.logistic_mixture import Logistics
 from smalti.model.masked_mlp import ACTIVATION_MAX, EXACT, abs_sums
@@ -125,6 +128,27 @@ class PixelPrior:
         bias = self.biases[0].astype(np.float32) * scale
         rows, columns, errors = (array.astype(np.float32) * scale for array in (self.rows, self.columns, self.errors))
         return rows, columns + bias, errors
+
+    def packed(self) -> PackedPrior | None:
+        """Return the prior as the compiled core takes it, or None if numpy computes."""
+        found = core()
+        if found is None or len(self.weights) > MOST_LAYERS:
+            return None
+        packed: dict[int, PackedPrior] = self.__dict__.setdefault("_packed", {})
+        if found.kernel not in packed:
+            size = self.window
+            window = size.channels, size.above, size.reach, size.left
+            layers = list(zip(self.weights, self.biases, self.shifts, strict=True))
+            places = self.rows, self.columns, self.errors
+            cdf, inverse, limit = self.logistics.lookup
+            packed[found.kernel] = PackedPrior(
+                found, window, layers, places, (cdf, self.logistics.weights, inverse, limit)
+            )
+        return packed[found.kernel]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what is pickled: the fields, without cached values."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def mixtures(self, windows: Samples, rows: Ints, columns: Ints, errors: Ints) -> Ints:
         """Return the outputs of the network (`n outputs`) for causal windows (`n window`).

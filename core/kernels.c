@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Which kernels the processor runs, and the scalar kernel, which all run. */
+#include "kernels.h"
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
+#ifndef SMALTI_SOURCES
+#define SMALTI_SOURCES "unknown"
+#endif
+
+const uint8_t smalti_keep[32] = {255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255};
+
+int32_t smalti_version(void) { return SMALTI_VERSION; }
+
+const char *smalti_sources(void) { return SMALTI_SOURCES; }
+
+int32_t smalti_big(int32_t name) { return find_kernel(name)->big; }
+
+#if defined(__x86_64__)
+static bool has(uint32_t bits, int bit) { return bits >> bit & 1; }
+
+int32_t smalti_kernels(void) {
+    int32_t found = 1 << SMALTI_SCALAR;
+    uint32_t a, b, c, d;
+    if (!__get_cpuid(1, &a, &b, &c, &d))
+        return found;
+    if (has(c, 9) && has(c, 19)) /* SSSE3, SSE4.1 */
+        found |= 1 << SMALTI_SSE4;
+    if (!has(c, 27) || !has(c, 23)) /* the system does not save wide registers; POPCNT */
+        return found;
+    uint32_t saved, high;
+    __asm__ volatile("xgetbv" : "=a"(saved), "=d"(high) : "c"(0));
+    if ((saved & 0x06) != 0x06 || !__get_cpuid_count(7, 0, &a, &b, &c, &d) || !has(b, 5) || !has(b, 3))
+        return found; /* AVX2 and BMI1 */
+    found |= 1 << SMALTI_AVX2;
+    /* AVX-512: foundation, BW, VL, VNNI */
+    if ((saved & 0xe6) == 0xe6 && has(b, 16) && has(b, 30) && has(b, 31) && has(c, 11))
+        found |= 1 << SMALTI_AVX512;
+    if (a >= 1 && __get_cpuid_count(7, 1, &a, &b, &c, &d) && has(a, 4))
+        found |= 1 << SMALTI_AVX_VNNI;
+    return found;
+}
+
+const kernel *find_kernel(int32_t name) {
+    switch (name) {
+    case SMALTI_SSE4:
+        return &sse4_kernel;
+    case SMALTI_AVX2:
+        return &avx2_kernel;
+    case SMALTI_AVX_VNNI:
+        return &avx_vnni_kernel;
+    case SMALTI_AVX512:
+        return &avx512_kernel;
+    default:
+        return &scalar_kernel;
+    }
+}
+#else
+int32_t smalti_kernels(void) { return 1 << SMALTI_SCALAR; }
+
+const kernel *find_kernel(int32_t name) {
+    (void)name;
+    return &scalar_kernel;
+}
+#endif
+
+static bool copy_row(const uint8_t *samples, int64_t width, int16_t *x) {
+    int32_t any = 0;
+    for (int64_t i = 0; i < width; i++)
+        any |= x[i] = samples[i];
+    if (width % 2)
+        x[width] = 0;
+    return any != 0;
+}
+
+static bool copy(const window *from, int16_t *x) {
+    const uint8_t *row = from->samples;
+    bool any = false;
+    for (int64_t r = 0; r < from->above; r++, row += from->stride, x += 2 * from->reach + 2)
+        any |= copy_row(row - from->reach, 2 * from->reach + 1, x);
+    return any | copy_row(row - from->left, from->left, x);
+}
+
+static void list(const inputs *in, int64_t i, int64_t pairs) {
+    int32_t *values = in->values + i * in->stride, *indices = in->indices + i * in->stride, count = 0;
+    for (int32_t p = 0; p < pairs; p++) {
+        __builtin_memcpy(values + count, in->x + 2 * (i * in->stride + p), sizeof *values);
+        indices[count] = p;
+        count += values[count] != 0;
+    }
+    values[count] = indices[count] = 0;
+    in->counts[i] = count;
+}
+
+static void layer(const smalti_layer *l, enum layer_kind kind, const inputs *in, const int32_t *const *biases,
+                  const inputs *to, int32_t *outs) {
+    for (int64_t first = 0; first < l->outputs; first += SMALTI_SMALL) {
+        const int16_t *block = l->weights + first * l->pairs * 2;
+        for (int64_t i = 0; i < in->n; i++) {
+            const int16_t *x = in->x + 2 * i * in->stride;
+            const int32_t *indices = in->indices + i * in->stride;
+            int32_t sums[SMALTI_SMALL];
+            for (int o = 0; o < SMALTI_SMALL; o++)
+                sums[o] = biases[i][first + o];
+            for (int32_t c = 0; c < in->counts[i]; c++) {
+                const int16_t *w = block + indices[c] * SMALTI_SMALL * 2, *pair = x + 2 * indices[c];
+                for (int o = 0; o < SMALTI_SMALL; o++)
+                    sums[o] += w[2 * o] * pair[0] + w[2 * o + 1] * pair[1];
+            }
+            for (int o = 0; o < SMALTI_SMALL; o++) {
+                int32_t value = sums[o] >> l->shifts[first + o];
+                if (kind == LAST) {
+                    outs[i * l->outputs + first + o] = value;
+                    continue;
+                }
+                value += kind == MIDDLE ? x[first + o] : 0;
+                value = value < 0 ? 0 : value > ACTIVATION_MAX ? ACTIVATION_MAX : value;
+                to->x[2 * i * to->stride + first + o] = (int16_t)value;
+            }
+        }
+    }
+}
+
+const kernel scalar_kernel = {SMALTI_SMALL, copy, list, layer};

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What a kernel does: the parts of the network that are written anew for each kind of processor. */
+#ifndef SMALTI_KERNELS_H
+#define SMALTI_KERNELS_H
+
+#include "smalti.h"
+
+enum { ACTIVATION_MAX = 1023 };
+enum layer_kind { FIRST, MIDDLE, LAST };
+
+/* The inputs of some samples. Sample i has them at x + 2 * i * stride, zeros from the last one to a multiple of 16 pairs.
+ * At values and at indices + i * stride are the pairs of which one is not zero, counts[i] of them: both inputs as one
+ * number of 32 bits, and which pair it is. If that is an odd number, a pair of zeros follows. */
+typedef struct {
+    int64_t n, stride;
+    int16_t *x;
+    int32_t *values, *indices, *counts;
+} inputs;
+
+/* Where a causal window is: `above` rows of 2 * reach + 1 samples, then `left` samples of the row itself. */
+typedef struct {
+    const uint8_t *samples; /* above the sample, in the first row */
+    int64_t stride, above, reach, left;
+} window;
+
+typedef struct {
+    int32_t big; /* outputs of a large block */
+    /* Copy a window to 16-bit numbers, each row filled up with zeros to whole pairs; tell whether any is not zero. Up to
+     * 15 samples behind each row are read, and up to 15 zeros are written behind the last one. */
+    bool (*copy)(const window *from, int16_t *x);
+    /* List the pairs of sample i that are not zero. Up to 15 entries behind are written. */
+    void (*list)(const inputs *in, int64_t i, int64_t pairs);
+    /* Run a layer. biases: those of each sample. The first layer gives clip(sum >> shift) as the inputs of the next one;
+     * a middle layer adds its own inputs before it clips; the last one writes sum >> shift to `out` (n outputs). */
+    void (*layer)(const smalti_layer *layer, enum layer_kind kind, const inputs *in, const int32_t *const *biases,
+                  const inputs *to, int32_t *outs);
+} kernel;
+
+const kernel *find_kernel(int32_t name); /* the scalar one if there is no such kernel here */
+
+extern const kernel scalar_kernel;
+#if defined(__x86_64__)
+extern const kernel sse4_kernel, avx2_kernel, avx_vnni_kernel, avx512_kernel;
+#endif
+
+/* Where to find a mask that keeps the first n of 16 bytes. */
+extern const uint8_t smalti_keep[32];
+static inline const uint8_t *keep(int64_t n) { return smalti_keep + (n < 16 ? 16 - n : 0); }
+
+#endif

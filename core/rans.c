@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Streams of rANS: decode by tables, encode by intervals. */
+#include "rans.h"
+
+void smalti_open(smalti_stream *stream) {
+    stream->state = 0;
+    while (stream->left > 0 && stream->state >> 32 == 0)
+        stream->state = stream->state << 32 | stream->words[--stream->left];
+}
+
+void smalti_take(smalti_stream *stream, const int64_t *frequencies, int64_t n, int64_t k, int64_t stride,
+                 int64_t *symbols) {
+    for (int64_t i = 0; i < n; i++) {
+        const int64_t *table = frequencies + i * stride;
+        int64_t quantile = rans_quantile(stream), start = 0, symbol = 0;
+        while (symbol < k - 1 && start + table[symbol] <= quantile)
+            start += table[symbol++];
+        rans_advance(stream, (uint32_t)start, (uint32_t)table[symbol]);
+        symbols[i] = symbol;
+    }
+}
+
+int64_t smalti_put(uint64_t *state, const int64_t *starts, const int64_t *frequencies, int64_t n, uint32_t *words,
+                   int64_t count) {
+    uint64_t now = *state;
+    for (int64_t i = n - 1; i >= 0; i--) {
+        uint64_t frequency = (uint64_t)frequencies[i];
+        if (frequency >= TOTAL || frequency == 0)
+            continue; /* a symbol that is certain takes no bits */
+        if (now >> (64 - PRECISION) >= frequency) {
+            words[count++] = (uint32_t)now;
+            now >>= 32;
+        }
+        now = (now / frequency << PRECISION) + (uint64_t)starts[i] + now % frequency;
+    }
+    *state = now;
+    return count;
+}

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * rANS (Duda 2013) with a state of 64 bits, words of 32 bits and frequencies that sum to 2^24. */
+#ifndef SMALTI_RANS_H
+#define SMALTI_RANS_H
+
+#include "smalti.h"
+
+enum { PRECISION = 24, TOTAL = 1 << PRECISION };
+
+static inline uint32_t rans_quantile(const smalti_stream *stream) { return (uint32_t)stream->state & (TOTAL - 1); }
+
+/* Leave a symbol behind; the quantile was in its interval. */
+static inline void rans_advance(smalti_stream *stream, uint32_t start, uint32_t frequency) {
+    stream->state = (stream->state >> PRECISION) * frequency + rans_quantile(stream) - start;
+    if (stream->state >> 32 == 0 && stream->left > 0)
+        stream->state = stream->state << 32 | stream->words[--stream->left];
+}
+
+#endif

@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The compiled core of smalti: the integers of the numpy engine, faster. It knows arrays and entropy-coded streams; it
+ * parses no file and no model. It has no global state, and it allocates nothing: the caller gives all memory.
+ *
+ * Who calls it (src/smalti/core) has checked shapes, ranges and bounds of a model before (model/pixel_prior.py); the
+ * core counts on these proofs and on nothing else. Only the words of the streams are not trusted.
+ */
+#ifndef SMALTI_H
+#define SMALTI_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(_WIN32)
+#define SMALTI_API __declspec(dllexport)
+#else
+#define SMALTI_API __attribute__((visibility("default")))
+#endif
+
+#define SMALTI_VERSION 1 /* of this interface; src/smalti/core/library.py takes no other */
+
+enum { SMALTI_SCALAR, SMALTI_SSE4, SMALTI_AVX2, SMALTI_AVX_VNNI, SMALTI_AVX512, SMALTI_KERNELS };
+enum { SMALTI_LAYERS = 8, SMALTI_SMALL = 16, SMALTI_CHUNK = 32, SMALTI_SLACK = 64, SMALTI_COMPONENTS = 32 };
+enum { SMALTI_OK = 0, SMALTI_NO_SUCH_LEVEL = 1, SMALTI_FULL = 2 };
+
+SMALTI_API int32_t smalti_version(void);
+SMALTI_API const char *smalti_sources(void); /* a hash of the sources, for tests */
+SMALTI_API int32_t smalti_kernels(void);     /* bit k: the processor runs kernel k */
+SMALTI_API int32_t smalti_big(int32_t kernel); /* outputs of a large block of weights; see smalti_layer */
+
+/* A stream of rANS: its words, of which `left` are not yet read (the last one comes first), and the state. */
+typedef struct {
+    uint64_t state;
+    int64_t left;
+    const uint32_t *words;
+} smalti_stream;
+
+/* Begin to decode: move the first words into the state. */
+SMALTI_API void smalti_open(smalti_stream *stream);
+/* Decode n symbols by their frequencies (n k); each row is `stride` after the one before it, 0 if all are alike. */
+SMALTI_API void smalti_take(smalti_stream *stream, const int64_t *frequencies, int64_t n, int64_t k, int64_t stride,
+                            int64_t *symbols);
+/* Encode n symbols, the last one first, and return how many words there are then, `count` of them from before.
+ * `words` must have room for n more. The state is the encoder's; the caller appends it in the end. */
+SMALTI_API int64_t smalti_put(uint64_t *state, const int64_t *starts, const int64_t *frequencies, int64_t n,
+                              uint32_t *words, int64_t count);
+
+/* The tables of logistics (entropy/logistic_mixture.py). limits: twice the distance at which a logistic ends. */
+typedef struct {
+    const int32_t *cdf, *weights, *inverse, *limits;
+} smalti_logistics;
+
+/* The distributions of one latent, for n rows. Outputs of the network: centres, widths and logits of each row, `stride`
+ * after those of the row before; steps: one for each row; low, high: the lowest and the highest symbol. */
+typedef struct {
+    int64_t n, stride, low, high;
+    const int64_t *outputs, *steps;
+    int32_t components, reserved;
+} smalti_column;
+
+/* Decode a symbol for each row of a column. */
+SMALTI_API int32_t smalti_take_mixtures(smalti_stream *stream, const smalti_logistics *tables,
+                                        const smalti_column *column, int64_t *symbols);
+
+/* A layer of a network. Weights come in blocks of `big` outputs (the kernel's number) as far as they go, then in blocks
+ * of 16. In a block there are, for each pair of inputs and there for each output, the two weights. */
+typedef struct {
+    int64_t pairs, outputs, big; /* outputs: a multiple of 16; big: how many of them are in large blocks */
+    const int16_t *weights;
+    const int32_t *biases, *shifts;
+    const float *scales; /* 2^-shift */
+} smalti_layer;
+
+/* A pixel prior (docs/format.md, "Pixels"). Inputs are padded: each row of the window fills whole pairs. */
+typedef struct {
+    int32_t channels, above, reach, left, layers, components, kernel, reserved;
+    smalti_layer layer[SMALTI_LAYERS];
+    const int32_t *rows, *columns, *errors; /* biases of the first layer: 64, 64 * channels, 127 by outputs */
+    smalti_logistics logistics;
+} smalti_prior;
+
+/* Planes of samples that are walked over in the order of coding. */
+typedef struct {
+    int64_t n, h, m, least;             /* planes; the rows and samples of the largest; least: see smalti_decode */
+    const int32_t *sides;               /* n 2: rows and samples of a row of each plane, at least 1 */
+    const int32_t *errors;              /* n: largest errors */
+    const int32_t *images;              /* n: the image of each plane, rising from 0 */
+    uint8_t *padded;                    /* n (above+h) (m+2*side), zeros, then SLACK bytes; side: see walk_side */
+    const uint8_t *values;              /* n h m: what is to be encoded; none if decoding */
+} smalti_planes;
+
+/* The symbols of samples (SampleSymbols in codec/block.py), in the order in which they were coded. */
+typedef struct {
+    int64_t capacity, count;
+    uint32_t *images;
+    uint64_t *keys;
+    uint32_t *below, *up_to, *whole;
+    uint8_t *kinds;
+} smalti_symbols;
+
+/* The bytes of working memory that the two functions below need. */
+SMALTI_API int64_t smalti_work(const smalti_prior *prior, const smalti_planes *planes);
+/* Decode all planes. of_plane: the stream of each plane (n). symbols: where to record symbols, or NULL.
+ * least: the smallest largest error that an image of the streams may have. */
+SMALTI_API int32_t smalti_decode(const smalti_prior *prior, const smalti_planes *planes, smalti_stream *streams,
+                                 const int32_t *of_plane, smalti_symbols *symbols, uint8_t *work);
+/* Quantise all planes and record their symbols. lmbda: the squared error, in squared steps, that is worth a bit; 0 takes
+ * the nearest levels. bits: log2 of 1 to 2 in 4096 steps, times 2^32 (4097). */
+SMALTI_API int32_t smalti_quantise(const smalti_prior *prior, const smalti_planes *planes, double lmbda,
+                                   const int64_t *bits, smalti_symbols *symbols, uint8_t *work);
+/* Sum the bits that the symbols of each of n images take of an ideal coder, in 2^-32 bits. The symbols are sorted by
+ * images, counts[i] of image i. sizes: of the tables of each of the three kinds of symbol; bits: as above. */
+SMALTI_API void smalti_sum_bits(const smalti_symbols *symbols, const int64_t *counts, int64_t n, const int64_t *sizes,
+                                const int64_t *bits, int64_t *sums);
+/* Sort symbols by their images. counts: the symbols of each of n images, as they are; keys: of key_size bytes. */
+SMALTI_API void smalti_sort(const smalti_symbols *from, int64_t n, int64_t *counts, smalti_symbols *to, void *keys,
+                            int32_t key_size);
+
+#endif

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The kernel for processors with SSE4.1. Its functions have the attribute of what they need: the rest of the library
+ * runs anywhere, and smalti_kernels says whether these may run. */
+#include "kernels.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+#define KERNEL(name) sse4_##name
+#define TARGET __attribute__((target("sse4.1")))
+#define V __m128i
+#define LANES 4
+#define LOAD(p) _mm_loadu_si128((const __m128i *)(const void *)(p))
+#define STORE(p, v) _mm_storeu_si128((__m128i *)(void *)(p), v)
+#define SPREAD(i) _mm_set1_epi32(i)
+#define ADD(a, b) _mm_add_epi32(a, b)
+#define DOT(sum, w, x) _mm_add_epi32(sum, _mm_madd_epi16(w, x))
+/* There is no shift by several widths. Sums are below 2^24, so that float32 and 2^-shift give the same. */
+#define SHIFT(v, l, o) _mm_cvttps_epi32(_mm_floor_ps(_mm_mul_ps(_mm_cvtepi32_ps(v), _mm_loadu_ps((l)->scales + (o)))))
+#define LOAD16(p) _mm_cvtepi16_epi32(_mm_loadl_epi64((const __m128i *)(const void *)(p)))
+#define STORE16(p, v) _mm_storel_epi64((__m128i *)(void *)(p), _mm_packs_epi32(v, v))
+#define CLIP(v) _mm_min_epi32(_mm_max_epi32(v, _mm_setzero_si128()), _mm_set1_epi32(ACTIVATION_MAX))
+#define COPIED __m128i
+#define COPY16(from, to, n) copy16(from, to, n)
+#define JOIN(a, b) _mm_or_si128(a, b)
+#define IS_ZERO(v) _mm_testz_si128(v, v)
+#define HOLD(v) __asm__ volatile("" : "+x"(v));
+#define TWO_SUMS 0
+#define DOT2 DOT
+#define LIST(x, i, values, indices) list4(x, i, values, indices)
+
+TARGET static inline __m128i copy16(const uint8_t *from, int16_t *to, int64_t n) {
+    __m128i bytes = _mm_and_si128(LOAD(from), LOAD(keep(n)));
+    STORE(to, _mm_cvtepu8_epi16(bytes));
+    STORE(to + 8, _mm_unpackhi_epi8(bytes, _mm_setzero_si128()));
+    return bytes;
+}
+
+/* For each of 16 sets of pairs that are not zero: their bytes, moved to the front. */
+#define PAIR(k) 4 * k, 4 * k + 1, 4 * k + 2, 4 * k + 3
+#define NONE 128, 128, 128, 128
+static const uint8_t TO_FRONT[16][16] = {
+    {NONE, NONE, NONE, NONE},          {PAIR(0), NONE, NONE, NONE},
+    {PAIR(1), NONE, NONE, NONE},       {PAIR(0), PAIR(1), NONE, NONE},
+    {PAIR(2), NONE, NONE, NONE},       {PAIR(0), PAIR(2), NONE, NONE},
+    {PAIR(1), PAIR(2), NONE, NONE},    {PAIR(0), PAIR(1), PAIR(2), NONE},
+    {PAIR(3), NONE, NONE, NONE},       {PAIR(0), PAIR(3), NONE, NONE},
+    {PAIR(1), PAIR(3), NONE, NONE},    {PAIR(0), PAIR(1), PAIR(3), NONE},
+    {PAIR(2), PAIR(3), NONE, NONE},    {PAIR(0), PAIR(2), PAIR(3), NONE},
+    {PAIR(1), PAIR(2), PAIR(3), NONE}, {PAIR(0), PAIR(1), PAIR(2), PAIR(3)},
+};
+
+TARGET static inline int32_t list4(const int16_t *x, int32_t i, int32_t *values, int32_t *indices) {
+    __m128i pairs = LOAD(x), places = _mm_add_epi32(SPREAD(i), _mm_setr_epi32(0, 1, 2, 3));
+    int set = _mm_movemask_ps(_mm_castsi128_ps(_mm_cmpeq_epi32(pairs, _mm_setzero_si128()))) ^ 15;
+    STORE(values, _mm_shuffle_epi8(pairs, LOAD(TO_FRONT[set])));
+    STORE(indices, _mm_shuffle_epi8(places, LOAD(TO_FRONT[set])));
+    return (set & 1) + (set >> 1 & 1) + (set >> 2 & 1) + (set >> 3);
+}
+#include "simd.inc"
+#endif
