@@ -10,7 +10,7 @@ from typing import Any, BinaryIO, Literal
 
 import numpy as np
 
-from smalti.archive.archive import CACHE_BYTES, Archive
+from smalti.archive.archive import Archive
 from smalti.archive.batches import Intake, check_size
 from smalti.archive.reader import ModelName, Place, as_model
 from smalti.archive.writer import Packed, Packing, overhead, write_packed
@@ -224,20 +224,6 @@ def decode(data: bytes | bytearray | memoryview, *, model: ModelName | None = No
         if len(archive) != 1:
             raise UsageError(f"the data holds {len(archive)} images; decode takes one: write a file and open it")
         return archive[0]
-
-
-def open_archive(path: Place, *, model: ModelName | None = None, cache_bytes: int = CACHE_BYTES) -> Archive:
-    """Open a smalti file as a sequence of images; `smalti.open` is this function.
-
-    Args:
-        path: a path, a URL that fsspec knows (`https://`, `s3://`, ...; `pip install "smalti[remote]"`), or bytes.
-        model: where to find the model, if it is not built in.
-        cache_bytes: the most bytes of decoded pixels that are kept.
-
-    Raises:
-        SourceError, FormatError, UnknownModelError: the file cannot be read, is damaged, or its model is not known.
-    """
-    return Archive(path, model, cache_bytes)
 
 
 def _write(

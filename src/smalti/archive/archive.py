@@ -280,6 +280,20 @@ class Archive:
 Sequence.register(Archive)
 
 
+def open_archive(path: Place, *, model: ModelName | None = None, cache_bytes: int = CACHE_BYTES) -> Archive:
+    """Open a smalti file as a sequence of images; `smalti.open` is this function.
+
+    Args:
+        path: a path, a URL that fsspec knows (`https://`, `s3://`, ...; `pip install "smalti[remote]"`), or bytes.
+        model: where to find the model, if it is not built in.
+        cache_bytes: the most bytes of decoded pixels that are kept.
+
+    Raises:
+        SourceError, FormatError, UnknownModelError: the file cannot be read, is damaged, or its model is not known.
+    """
+    return Archive(path, model, cache_bytes)
+
+
 class _Cache:
     """The decoded blocks that were used last, up to `room` bytes."""
 
