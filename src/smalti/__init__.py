@@ -79,6 +79,8 @@ _HOME = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "torch":  # a module that needs torch, so it is none of the public names of every installation
+        return importlib.import_module("smalti.torch")
     if name not in _HOME:
         raise AttributeError(f"module 'smalti' has no attribute {name!r}")
     module = importlib.import_module(f"smalti.{_HOME[name]}")

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO, Literal
 
 import numpy as np
 
-from smalti.archive.archive import Archive
+from smalti.archive.archive import LABEL_NAMES, Archive
 from smalti.archive.batches import Intake, check_size
 from smalti.archive.reader import ModelName, Place, as_model
 from smalti.archive.writer import Packed, Packing, overhead, write_packed
@@ -20,7 +20,6 @@ from smalti.container.records import ArchiveWriter
 from smalti.container.single_image import pack_single
 from smalti.errors import SourceError, UsageError
 from smalti.exchange.arrays import annotated, one_image
-from smalti.exchange.labels import class_names
 from smalti.exchange.recognise import refuse_image_suffix
 from smalti.exchange.sources import Images, as_source, read_labels
 from smalti.exchange.targets import write_images
@@ -30,9 +29,6 @@ from smalti.rate.mean import encode_batches
 from smalti.rate.target import DEFAULT_EFFORT, Target, as_target, check_model, effort_of
 from smalti.types import ImageSet, Label, OnBad, Pixels, Progress, Source, check_name
 from smalti.util.atomic import as_path, atomic_write
-
-LABEL_NAMES = "label_names"
-"""The key of the names of classes in the metadata of a file."""
 
 
 @dataclass(frozen=True)
@@ -164,8 +160,7 @@ def unpack(
     """
     where = as_path(output)
     with Archive(path, model) as archive:
-        names = class_names((archive.metadata or {}).get(LABEL_NAMES)) if archive.labels is not None else ()
-        about = replace(archive.about, label_names=names)
+        about = archive.about
         left_out = write_images(archive.parts(progress), about, where, force=force)
         return Unpacked(about.count, left_out)
 
