@@ -78,6 +78,7 @@ class Dataset(data.Dataset[Any]):
         if form not in ("tensor", "array", "pil"):
             raise UsageError(f"the form of an image is 'tensor', 'array' or 'pil', not {form!r}")
         self.archive = Archive(place, model, memory_bytes)
+        weakref.finalize(self, self.archive.close)  # data sets are not closed, they are forgotten
         self.transform, self.target_transform, self.form = transform, target_transform, form
         self.classes, self.targets = _classes(self.archive)
         self._folder = None if cache_dir is None else as_path(cache_dir).absolute()
@@ -101,10 +102,14 @@ class Dataset(data.Dataset[Any]):
             return None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_decoded": None}
+        """Return what is pickled: the place of the file, and not what was read from it."""
+        read = ("_decoded", "_labels", "classes", "targets")
+        return {name: value for name, value in self.__dict__.items() if name not in read}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
+        weakref.finalize(self, self.archive.close)
+        self.classes, self.targets = _classes(self.archive)
         if self._shared is not None and not self._shared.exists():  # the pickle is older than this program
             self._shared = self._temporary()
         self._decoded = self._open_decoded()
@@ -118,12 +123,9 @@ class Dataset(data.Dataset[Any]):
     def _labels(self) -> "torch.Tensor | list[torch.Tensor]":
         """The target of each image as a tensor: of all images together where that is possible."""
         targets = self.targets or []
-        try:
-            if len({len(target) if isinstance(target, tuple) else -1 for target in targets}) == 1:
-                return torch.tensor(targets, dtype=torch.int64)
-            return [torch.tensor(target, dtype=torch.int64) for target in targets]
-        except (OverflowError, RuntimeError) as exc:
-            raise UsageError("a label has more than 64 bits, which no tensor holds; give a target_transform") from exc
+        if len({len(target) if isinstance(target, tuple) else -1 for target in targets}) == 1:
+            return torch.tensor(targets, dtype=torch.int64)
+        return [torch.tensor(target, dtype=torch.int64) for target in targets]
 
     def __len__(self) -> int:
         return len(self.archive)
@@ -210,10 +212,9 @@ class BlockShuffle(data.Sampler[list[int]]):
     def __iter__(self) -> Iterator[list[int]]:
         seed = int(torch.empty((), dtype=torch.int64).random_(generator=self.generator).item())
         rng = np.random.default_rng(seed)
-        order = rng.permutation(len(self._rows))
-        groups = [order[i : i + self.blocks] for i in range(0, len(order), self.blocks)]
         left = list[int]()
-        streams = [self._batches(groups[i :: self._streams], rng, left) for i in range(self._streams)]
+        parts = np.array_split(rng.permutation(len(self._rows)), self._streams)  # the blocks of each worker
+        streams = [self._batches(part, rng, left) for part in parts]
         while streams:  # the DataLoader hands batches to its workers in turn
             batches = [next(stream, None) for stream in streams]
             streams = [stream for stream, batch in zip(streams, batches, strict=True) if batch is not None]
@@ -223,11 +224,12 @@ class BlockShuffle(data.Sampler[list[int]]):
             if len(batch) == self.batch_size or not self.drop_last:
                 yield batch
 
-    def _batches(self, groups: Sequence[Ints], rng: np.random.Generator, left: list[int]) -> Iterator[list[int]]:
-        """Yield whole batches of groups of blocks; append to `left` what makes no whole batch."""
+    def _batches(self, blocks: Ints, rng: np.random.Generator, left: list[int]) -> Iterator[list[int]]:
+        """Yield whole batches of the images of some blocks; append to `left` what makes no whole batch."""
         rest = np.zeros(0, np.int64)
-        for group in groups:
-            rows = np.concatenate([rest, rng.permutation(np.concatenate([self._rows[block] for block in group]))])
+        for start in range(0, len(blocks), self.blocks):
+            group = np.concatenate([self._rows[block] for block in blocks[start : start + self.blocks]])
+            rows = np.concatenate([rest, rng.permutation(group)])
             whole = len(rows) // self.batch_size * self.batch_size
             yield from rows[:whole].reshape(-1, self.batch_size).tolist()
             rest = rows[whole:]

@@ -15,6 +15,7 @@ import secrets
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -93,6 +94,7 @@ class DecodedFile:
         self._lock = threading.Lock()
         try:
             self._file = _opened(path, MAGIC + key_of(contents), self._starts[-1])
+            weakref.finalize(self, os.close, self._file)
             self._bytes = mmap.mmap(self._file, self._starts[-1], access=mmap.ACCESS_READ)
         except OSError as exc:
             raise output_error(path, exc) from exc
