@@ -26,7 +26,7 @@ BATCH, READS, WORKERS = 64, 1000, (0, 2)
 SHARDS, BUFFER = 4, 1000
 """The tar files that the images are split into, and the images of which a reader of tar files takes one by chance."""
 HEAD = (
-    "| images | MB | 1,000 reads, s | first batch, s | epoch 1, s | epoch 2, s"
+    "| images | kB | 1,000 reads, s | first batch, s | epoch 1, s | epoch 2, s"
     " | 2 workers: first batch, s | epoch 1, s | epoch 2, s |",
     "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
 )
@@ -91,7 +91,7 @@ def run(x: Pixels, labels: Sequence[int], output: Path, data: str) -> None:
     lines = [f"{len(x):,} images of {data}, {os.cpu_count()} cores, batches of {BATCH}, shuffled", "", *HEAD]
     with tempfile.TemporaryDirectory() as folder:
         for way in _ways(x, labels, Path(folder)):
-            cells = [f"{way.size / 1e6:.2f}", _reads(way)]
+            cells = [f"{way.size / 1e3:.1f}", _reads(way)]
             for workers in WORKERS:
                 cells += _epochs(way, workers, len(x))
             lines.append(f"| {way.name} | " + " | ".join(cells) + " |")

@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: MIT
 """Give the images of a smalti file to PyTorch: a data set for its DataLoader, and a sampler that shuffles by blocks."""
 
-import contextlib
 import hashlib
 import operator
 import os
-import secrets
+import shutil
 import tempfile
 import weakref
 from collections.abc import Callable, Iterator, Sequence
@@ -86,11 +85,17 @@ class Dataset(data.Dataset[Any]):
         self._shared = self._temporary() if fits and self._folder is None else None
         self._decoded = self._open_decoded()
 
-    def _temporary(self) -> Path:
-        """Return the path of a file for decoded images that goes when this object goes."""
-        path = Path(tempfile.gettempdir()) / f"smalti-{os.getpid()}-{secrets.token_hex(6)}{SUFFIX}"
-        weakref.finalize(self, _remove, path, os.getpid())
-        return path
+    def _temporary(self) -> Path | None:
+        """Return the path of a file for decoded images, in a folder that nobody else may read and that goes with self.
+
+        It is None if no temporary folder can be made.
+        """
+        try:
+            folder = Path(tempfile.mkdtemp(prefix="smalti-"))
+        except OSError:
+            return None
+        weakref.finalize(self, _remove, folder, os.getpid())
+        return folder / f"decoded{SUFFIX}"
 
     def _open_decoded(self) -> DecodedFile | None:
         contents = self.archive.contents
@@ -283,7 +288,6 @@ def _cache_path(archive: Archive, folder: Path) -> Path:
     return path
 
 
-def _remove(path: Path, process: int) -> None:
+def _remove(folder: Path, process: int) -> None:
     if os.getpid() == process:  # and not in a forked worker
-        with contextlib.suppress(OSError):
-            path.unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)

@@ -201,15 +201,15 @@ class DecodedFile:
 
     def _write(self, at: int, data: bytes) -> None:
         """Write all of `data`; a write that fails is an error, and not a signal as in a memory map."""
-        with self._lock:
-            view = memoryview(data)
-            while view:
-                if hasattr(os, "pwrite"):
-                    done = os.pwrite(self._file, view, at)
-                else:
+        view = memoryview(data)
+        while view:
+            if hasattr(os, "pwrite"):
+                done = os.pwrite(self._file, view, at)
+            else:
+                with self._lock:  # threads share the position
                     os.lseek(self._file, at, os.SEEK_SET)
                     done = os.write(self._file, view)
-                at, view = at + done, view[done:]
+            at, view = at + done, view[done:]
 
 
 def _opened(path: Path, head: bytes, size: int) -> int:
