@@ -202,6 +202,23 @@ def overhead(
     run(test_images(data)[:images], labels(data, "t10k")[:images].tolist(), model, output, data)
 
 
+@app.command()
+def loader(
+    data: Annotated[
+        Literal["mnist", "fashion-mnist", "drawn"], typer.Option(help="The data set of the test images.")
+    ] = "mnist",
+    output: Output = Path("bench-out"),
+    images: Annotated[int | None, typer.Option(min=64, help="Take only so many images, from the first on.")] = None,
+) -> None:
+    """Measure how fast PyTorch loads images from smalti, from a folder of PNG files, and from tar files of them."""
+    from bench.loader import run
+
+    x = test_images(data)[:images]
+    run(
+        x, [i % 10 for i in range(len(x))] if data == "drawn" else labels(data, "t10k")[: len(x)].tolist(), output, data
+    )
+
+
 def main() -> None:
     """Run the command line."""
     try:

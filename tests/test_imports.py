@@ -20,7 +20,7 @@ FLOORS = [
     ["rate"],
     ["archive"],
     ["api"],
-    ["demo"],
+    ["demo", "torch"],
     ["training"],
     ["cli"],
 ]
@@ -33,7 +33,7 @@ OWNERS = {
     "threadpoolctl": {"parallel"},
     "typer": {"cli"},
     "rich": {"cli"},
-    "torch": {"training"},
+    "torch": {"training", "torch"},
     "lightning_fabric": {"training"},
     "pooch": {"downloads"},
     "pyarrow": {"parquet"},

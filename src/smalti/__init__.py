@@ -14,8 +14,8 @@ from smalti.errors import SmaltiError
 
 if TYPE_CHECKING:
     from smalti.api import Unpacked, decode, encode, load, pack, unpack
-    from smalti.api import open_archive as open
     from smalti.archive.archive import Archive
+    from smalti.archive.archive import open_archive as open
     from smalti.archive.edit import append, merge, select
     from smalti.archive.repair import Repaired, repair
     from smalti.archive.verify import verify
@@ -68,7 +68,7 @@ _HOME = {
     "load": "api",
     "load_model": "model.bundle",
     "merge": "archive.edit",
-    "open": "api",
+    "open": "archive.archive",
     "pack": "api",
     "repair": "archive.repair",
     "select": "archive.edit",
@@ -79,6 +79,8 @@ _HOME = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "torch":  # a module that needs torch, so it is none of the public names of every installation
+        return importlib.import_module("smalti.torch")
     if name not in _HOME:
         raise AttributeError(f"module 'smalti' has no attribute {name!r}")
     module = importlib.import_module(f"smalti.{_HOME[name]}")

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO, Literal
 
 import numpy as np
 
-from smalti.archive.archive import CACHE_BYTES, Archive
+from smalti.archive.archive import LABEL_NAMES, Archive
 from smalti.archive.batches import Coded, Intake
 from smalti.archive.reader import ModelName, Place, as_model
 from smalti.archive.writer import Packed, Packing, overhead, packed, write_packed
@@ -20,7 +20,6 @@ from smalti.container.records import ArchiveWriter
 from smalti.container.single_image import pack_single
 from smalti.errors import SourceError, UsageError
 from smalti.exchange.arrays import annotated, one_image
-from smalti.exchange.labels import class_names
 from smalti.exchange.recognise import refuse_image_suffix
 from smalti.exchange.sources import Images, as_source, read_labels
 from smalti.exchange.targets import write_images
@@ -31,9 +30,6 @@ from smalti.rate.model_choice import AUTO, ModelChoice
 from smalti.rate.target import DEFAULT_EFFORT, Target, as_target, check_model, effort_of
 from smalti.types import ImageSet, Label, OnBad, Pixels, Progress, Source, check_name, check_size
 from smalti.util.atomic import as_path, atomic_write
-
-LABEL_NAMES = "label_names"
-"""The key of the names of classes in the metadata of a file."""
 
 
 @dataclass(frozen=True)
@@ -169,8 +165,7 @@ def unpack(
     """
     where = as_path(output)
     with Archive(path, model) as archive:
-        names = class_names((archive.metadata or {}).get(LABEL_NAMES)) if archive.labels is not None else ()
-        about = replace(archive.about, label_names=names)
+        about = archive.about
         left_out = write_images(archive.parts(progress), about, where, force=force)
         return Unpacked(about.count, left_out)
 
@@ -229,20 +224,6 @@ def decode(data: bytes | bytearray | memoryview, *, model: ModelName | None = No
         if len(archive) != 1:
             raise UsageError(f"the data holds {len(archive)} images; decode takes one: write a file and open it")
         return archive[0]
-
-
-def open_archive(path: Place, *, model: ModelName | None = None, cache_bytes: int = CACHE_BYTES) -> Archive:
-    """Open a smalti file as a sequence of images; `smalti.open` is this function.
-
-    Args:
-        path: a path, a URL that fsspec knows (`https://`, `s3://`, ...; `pip install "smalti[remote]"`), or bytes.
-        model: where to find the model, if it is not built in.
-        cache_bytes: the most bytes of decoded pixels that are kept.
-
-    Raises:
-        SourceError, FormatError, UnknownModelError: the file cannot be read, is damaged, or its model is not known.
-    """
-    return Archive(path, model, cache_bytes)
 
 
 def _write(

@@ -4,6 +4,7 @@
     SmaltiError                  the root: whoever catches it catches them all
     ├── UsageError               an argument or option is wrong: exit code 2 on the command line
     │   ├── UnknownModelError    no model of that name or id is known
+    │   ├── SeveralShapesError   images differ in shape where one array of them is asked for
     │   ├── OutputExistsError    the target exists and may not be replaced
     │   └── MissingExtraError    an optional dependency is not installed
     ├── SourceError              the images are missing, cannot be read, or do not suit the model
@@ -38,6 +39,10 @@ class UsageError(SmaltiError):
 
 class UnknownModelError(UsageError):
     """No model of that name or id is built in or on the search path."""
+
+
+class SeveralShapesError(UsageError, AttributeError):
+    """Images differ in shape where one array of them is asked for; so `hasattr` finds that they have no `shape`."""
 
 
 class OutputExistsError(UsageError):

@@ -83,6 +83,16 @@ class ImageSet:
     def __len__(self) -> int:
         return len(self.pixels)
 
+    def __array__(self, dtype: Any = None, *, copy: bool | None = None) -> NDArray[Any]:
+        """Return the pixels, as NumPy asks for them; without a copy unless `copy` is true or the type changes.
+
+        Raises:
+            ValueError: `copy` is False, but another type was asked for.
+        """
+        if copy is False and dtype is not None and np.dtype(dtype) != self.pixels.dtype:
+            raise ValueError(f"pixels of {np.dtype(dtype)} need a copy; leave out copy=False")
+        return np.array(self.pixels, dtype) if copy else np.asarray(self.pixels, dtype)
+
     def __getitem__(self, rows: slice) -> "ImageSet":
         """Return the images of a slice, with their names and labels.
 

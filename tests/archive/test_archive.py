@@ -280,10 +280,10 @@ def test_every_flip_of_a_file_of_one_image_is_noticed(digits):
 
 
 def test_a_block_that_decodes_to_other_pixels_is_refused(mixed, monkeypatch):
-    import smalti.archive.reader
+    import smalti.codec.block_codec as codec
 
-    real = smalti.archive.reader.decode_images
-    monkeypatch.setattr(smalti.archive.reader, "decode_images", lambda *a: [x ^ 1 for x in real(*a)])
+    real = codec.decode_images
+    monkeypatch.setattr(codec, "decode_images", lambda *a: [x ^ 1 for x in real(*a)])
     with smalti.open(mixed) as archive, pytest.raises(CorruptError, match="other pixels than were packed"):
         archive[0]
 

@@ -4,20 +4,21 @@
 import itertools
 import operator
 import os
-import threading
-from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
+from types import EllipsisType, TracebackType
 from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from smalti.archive.reader import Contents, Images, ModelName, Place
+from smalti.archive.reading.block_cache import BlockCache
+from smalti.archive.reading.contact_sheet import SHOWN, Shown, sheet_html, sheet_png, words
+from smalti.archive.reading.indexing import rows_of, within_images
 from smalti.entropy.frequencies import Ints, by_value
-from smalti.errors import UsageError
-from smalti.types import About, ImageSet, Label, Pixels, Progress, Shape, describe
+from smalti.errors import SeveralShapesError, UsageError
+from smalti.types import About, ImageSet, Label, Pixels, Progress, Shape, Source, describe
 from smalti.util.parallel import once
 
 CACHE_BYTES = 1 << 26
@@ -25,14 +26,19 @@ CACHE_BYTES = 1 << 26
 CHUNK_IMAGES = 256
 """The number of images that are decoded at a time where images are of several sizes."""
 
+LABEL_NAMES = "label_names"
+"""The key of the names of classes in the metadata of a file."""
+
 Wanted = slice | Sequence[int] | Sequence[bool] | NDArray[Any]
+Index = Wanted | EllipsisType | tuple[Any, ...]
 
 
 class Archive:
     """The images of a smalti file, decoded on demand, a block at a time; blocks that were used last are kept.
 
-    It behaves as a sequence. Threads may share it; it can be pickled, and used in forks. Images are uint8, `h w`,
-    `h w 2`, `h w 3` or `h w 4`.
+    It behaves as a sequence and, where all images have one shape, as an array `n h w` or `n h w c` that is indexed as
+    arrays of NumPy are. Threads may share it; it can be pickled, and used in forks. Images are uint8, `h w`, `h w 2`,
+    `h w 3` or `h w 4`.
 
     >>> import smalti
     >>> from smalti.demo.samples import draw_digits
@@ -49,7 +55,7 @@ class Archive:
         """
         local = isinstance(place, Path) or (isinstance(place, str) and "://" not in place)
         self._place = Path(str(place)).absolute() if local else place  # so that a pickle means the same file elsewhere
-        self._model, self._contents, self._cache = model, Contents(place, model), _Cache(cache_bytes)
+        self._model, self._contents, self._cache = model, Contents(place, model), BlockCache(cache_bytes)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Archive, (self._place, self._model, self._cache.room)
@@ -79,6 +85,20 @@ class Archive:
         """The metadata of the file, as they were given when it was packed."""
         return self._contents.metadata()
 
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """The names of the classes that labels number, if the metadata of the file have them."""
+        from smalti.exchange.labels import class_names  # to open a file, no other format is needed
+
+        return class_names((self.metadata or {}).get(LABEL_NAMES)) if self.labels is not None else ()
+
+    def as_source(self) -> Source:
+        """Return all images with names and labels, to be packed into another file."""
+        from smalti.exchange.parts import Parts
+
+        named, labelled = self.names is not None, self.labels is not None
+        return Source(Parts(self.parts), len(self), named=named, labelled=labelled, label_names=self.label_names)
+
     @once
     def _by_name(self) -> dict[str, int]:
         return {name: i for i, name in enumerate(self.names or ())}
@@ -106,13 +126,45 @@ class Archive:
             UsageError: images have several shapes, or there are no images.
         """
         if len(self.shapes) != 1:
-            raise UsageError(f"the images are of {len(self.shapes)} shapes; look at each, or at `shapes`")
+            raise SeveralShapesError(f"the images are of {len(self.shapes)} shapes; look at each, or at `shapes`")
         return next(iter(self.shapes))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the array of all images: `n h w` if they are gray, else `n h w c`.
+
+        Raises:
+            UsageError: images have several shapes, or there are no images; `hasattr` then finds no shape.
+        """
+        h, w, c = self.image_shape
+        return (len(self), h, w) if c == 1 else (len(self), h, w, c)
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes of that array: 3 or 4; the errors are those of `shape`."""
+        return len(self.shape)
+
+    @property
+    def dtype(self) -> np.dtype[np.uint8]:
+        """The type of all samples: uint8."""
+        return np.dtype(np.uint8)
+
+    def __array__(self, dtype: Any = None, *, copy: bool | None = None) -> NDArray[Any]:
+        """Return an array of all images, as NumPy asks for it.
+
+        Raises:
+            UsageError: images have several shapes, or there are no images.
+            ValueError: `copy` is False, but decoding always makes a new array.
+        """
+        if copy is False:
+            raise ValueError("decoded images are always a new array; leave out copy=False")
+        _ = self.image_shape
+        return np.asarray(self[:], dtype)
 
     @property
     def about(self) -> About:
         """The facts that a writer of the images needs to know before it starts."""
-        return About(len(self), self.shapes, self.names is not None, self.labels is not None)
+        return About(len(self), self.shapes, self.names is not None, self.labels is not None, self.label_names)
 
     def __len__(self) -> int:
         return self._contents.reader.count
@@ -120,12 +172,22 @@ class Archive:
     @overload
     def __getitem__(self, index: int) -> Pixels: ...
     @overload
-    def __getitem__(self, index: Wanted) -> Any: ...
-    def __getitem__(self, index: int | Wanted) -> Any:
-        """Return an image; for a slice, numbers or a mask, an array of images, or a list if shapes differ."""
-        if isinstance(index, slice):
-            return self._stacked(np.arange(len(self))[index])
-        if isinstance(index, list | tuple | range) or (isinstance(index, np.ndarray) and index.ndim):
+    def __getitem__(self, index: Index) -> Any: ...
+    def __getitem__(self, index: int | Index) -> Any:
+        """Return an image; for a slice, numbers or a mask, an array of images, or a list if shapes differ.
+
+        A tuple is taken as NumPy takes it: first images, then rows, columns and channels. Only the blocks that hold
+        these images are decoded, each once, several at a time.
+
+        Raises:
+            IndexError: there is no such image.
+            TypeError: the index is none of these, or looks into images of several shapes.
+        """
+        if isinstance(index, tuple):
+            return within_images(index, self.__getitem__)
+        if index is ...:
+            return self[:]
+        if isinstance(index, slice | list | range) or (isinstance(index, np.ndarray) and index.ndim):
             return self._stacked(self.rows(index))
         try:
             i = operator.index(index)  # type: ignore[arg-type]  # it is looked whether it is one
@@ -137,9 +199,24 @@ class Archive:
         image: Pixels = self._block(block)[row]
         return image.copy()
 
+    def __getitems__(self, numbers: Sequence[int]) -> list[Pixels]:
+        """Return images of these numbers; each block is decoded once. Loaders of torch ask in this way."""
+        return self._gathered(self.rows(numbers))
+
     def __iter__(self) -> Iterator[Pixels]:
-        for part in self.parts():
-            yield from part.pixels.copy()
+        for images in self._every():
+            yield from images.copy()
+
+    def iterate(self, wanted: Wanted) -> Iterator[Pixels]:
+        """Yield the images of a slice, of numbers or of a mask, in that order; only some are in memory at a time.
+
+        Raises:
+            IndexError, TypeError: as for an index.
+        """
+        rows = self.rows(wanted)
+        step = CHUNK_IMAGES * 2 * (os.cpu_count() or 1)  # enough blocks for every core
+        for start in range(0, len(rows), step):
+            yield from self._gathered(rows[start : start + step])
 
     def parts(self, progress: Progress | None = None) -> Iterator[ImageSet]:
         """Yield all images in order, with names and labels, some at a time.
@@ -165,25 +242,14 @@ class Archive:
         for start in range(0, len(self), CHUNK_IMAGES):
             yield from _runs(self._gathered(np.arange(start, min(start + CHUNK_IMAGES, len(self)))))
 
-    def rows(self, wanted: Sequence[Any] | NDArray[Any]) -> Ints:
-        """Return numbers of images from 0 on, for numbers that may be negative (from the end) or for a mask.
+    def rows(self, wanted: Wanted) -> Ints:
+        """Return numbers of images from 0 on, for a slice, for numbers that may be negative, or for a mask.
 
         Raises:
             IndexError: there are no such images.
             TypeError: `wanted` holds neither whole numbers nor a mask.
         """
-        rows = np.asarray(wanted)
-        if rows.dtype == np.bool_:
-            if rows.shape != (len(self),):
-                raise IndexError(f"a mask of shape {rows.shape} for {len(self)} images")
-            return np.flatnonzero(rows)
-        if not rows.size:
-            rows = rows.astype(np.int64)
-        if rows.ndim != 1 or not np.issubdtype(rows.dtype, np.integer):
-            raise TypeError(f"a list of images is one of whole numbers, not of {rows.dtype} in {rows.ndim} dimensions")
-        if len(rows) and not (-len(self) <= int(rows.min()) and int(rows.max()) < len(self)):
-            raise IndexError(f"images {rows.min()} to {rows.max()} of {len(self)}")
-        return rows.astype(np.int64) % max(len(self), 1)
+        return rows_of(wanted, len(self))
 
     def _stacked(self, rows: Ints) -> Pixels | list[Pixels]:
         if len(self.shapes) > 1:
@@ -276,42 +342,48 @@ class Archive:
         more = ", ..." if len(self.shapes) > 3 else ""
         return f"<Archive of {len(self)} images ({shapes}{more}): {self._contents.storage.where}>"
 
+    @property
+    def _summary(self) -> str:
+        shapes = ", ".join(describe(shape) for shape in sorted(self.shapes)[:3])
+        more = ", ..." if len(self.shapes) > 3 else ""
+        each = self._contents.reader.end / max(len(self), 1)
+        return f"{len(self):,} image{'s' * (len(self) != 1)}, {shapes}{more}, {each:,.1f} bytes an image"
+
+    def _repr_png_(self) -> bytes:
+        """Return a picture (PNG) of the first images, with their names and labels, for notebooks."""
+        names, labels = self.names or [None] * SHOWN, self.labels or [None] * SHOWN
+        return sheet_png(
+            list(map(Shown, self.__getitems__(range(min(SHOWN, len(self)))), names, labels)), self._summary
+        )
+
+    def _repr_html_(self) -> str:
+        """Return a table of what the file holds and a picture of the first images, for notebooks."""
+        facts = [("file", self._contents.storage.where), ("images", self._summary)]
+        if self.names:
+            facts.append(("names", f"{self.names[0]}{', ...' * (len(self) > 1)}"))
+        if self.labels:
+            few = list(dict.fromkeys(map(words, self.labels)))
+            facts.append(("labels", f"{', '.join(few[:10])}{', ...' * (len(few) > 10)}"))
+        if self.metadata:
+            facts.append(("metadata", ", ".join(self.metadata)))
+        return sheet_html(self._repr_png_(), facts)
+
 
 Sequence.register(Archive)
 
 
-class _Cache:
-    """The decoded blocks that were used last, up to `room` bytes."""
+def open_archive(path: Place, *, model: ModelName | None = None, cache_bytes: int = CACHE_BYTES) -> Archive:
+    """Open a smalti file as a sequence of images; `smalti.open` is this function.
 
-    def __init__(self, room: int) -> None:
-        self.room = room
-        self._clear()
+    Args:
+        path: a path, a URL that fsspec knows (`https://`, `s3://`, ...; `pip install "smalti[remote]"`), or bytes.
+        model: where to find the model, if it is not built in.
+        cache_bytes: the most bytes of decoded pixels that are kept.
 
-    def _clear(self) -> None:
-        self._pid, self._lock = os.getpid(), threading.Lock()
-        self._kept: OrderedDict[int, Images] = OrderedDict()
-        self._bytes = 0
-
-    def get(self, block: int) -> Images | None:
-        if self._pid != os.getpid():  # another thread may have held the lock when this process was forked
-            self._clear()
-        with self._lock:
-            if block in self._kept:
-                self._kept.move_to_end(block)
-            return self._kept.get(block)
-
-    def put(self, block: int, pixels: Images) -> None:
-        with self._lock:
-            if block not in self._kept:
-                self._kept[block] = pixels
-                self._bytes += _bytes_of(pixels)
-            while self._bytes > self.room and len(self._kept) > 1:
-                _, old = self._kept.popitem(last=False)
-                self._bytes -= _bytes_of(old)
-
-
-def _bytes_of(images: Images) -> int:
-    return sum(image.nbytes for image in images) if isinstance(images, list) else images.nbytes
+    Raises:
+        SourceError, FormatError, UnknownModelError: the file cannot be read, is damaged, or its model is not known.
+    """
+    return Archive(path, model, cache_bytes)
 
 
 def _runs(images: Sequence[Pixels]) -> Iterator[Pixels]:

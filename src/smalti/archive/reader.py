@@ -5,13 +5,12 @@ import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from smalti.archive.reading.models import embedded_model
 from smalti.codec.batching import MOST_LOAD, alike, load
-from smalti.codec.block import Block
-from smalti.codec.block_codec import decode_block, decode_images, decode_to_block
 from smalti.container.annotation_codec import (
     unpack_labels,
     unpack_names,
@@ -40,12 +39,15 @@ from smalti.container.reader import Reader
 from smalti.container.records import ArchiveReader
 from smalti.container.single_image import SingleReader, read_single
 from smalti.errors import CorruptError, ModelError, UnknownModelError, within
-from smalti.model.bundle import find_by_prefix, find_model, is_known, load_model, parse_bundle
+from smalti.model.bundle import find_by_prefix, find_model, is_known, load_model
 from smalti.model.model import Model
 from smalti.types import Label, Pixels, Shape
 from smalti.util.binary import hash64
 from smalti.util.parallel import bundles, by_key, in_order
 from smalti.util.storage import Storage, storage_of
+
+if TYPE_CHECKING:
+    from smalti.codec.block import Block
 
 Place = Path | str | bytes | bytearray | memoryview | Storage
 """The place of a file: a path, a URL, or its bytes."""
@@ -92,6 +94,8 @@ def open_reader(storage: Storage, model: Model | None) -> Reader:
 
 
 def _decodes(single: SingleReader, model: Model) -> bool:
+    from smalti.codec.block_codec import decode_block  # only decoding needs the codec
+
     try:
         pixels = decode_block(single.block(0)[1], 1, single.index.kinds[0].shape, model)
     except (CorruptError, ModelError):
@@ -178,7 +182,7 @@ class Contents:
             bundle = self.reader.model(number)
             if bundle is None:
                 raise
-        model = parse_bundle(bundle, trusted=False)
+        model = embedded_model(bundle)
         if model.id != model_id:
             raise CorruptError(f"{self.storage.where}: the model that it brings is another one; the file is damaged")
         return model
@@ -254,12 +258,14 @@ class Contents:
         jobs = bundles(blocks, self._alike, self._load, MOST_LOAD)
         yield from itertools.chain.from_iterable(in_order(self._decode, jobs))
 
-    def decode_to_blocks(self, block: int) -> list[tuple[Part, Block]]:
+    def decode_to_blocks(self, block: int) -> list[tuple[Part, "Block"]]:
         """Decode a block so that its images can be selected and encoded again: its parts, which are one if not mixed.
 
         Raises:
             CorruptError: the block is damaged, or decodes to other pixels than it should.
         """
+        from smalti.codec.block_codec import decode_to_block  # only decoding needs the codec
+
         head, payload = self.reader.block(block, self.record(block))
         with within(f"{self.storage.where}: block {block}"):
             parts = parts_of(head, payload)
@@ -290,6 +296,8 @@ class Contents:
         return load([(self._kind(block).shape, self.index.blocks[block].images) for block in blocks])
 
     def _decode(self, blocks: Sequence[int]) -> list[tuple[int, Images]]:
+        from smalti.codec.block_codec import decode_images  # only decoding needs the codec
+
         if self._kind(blocks[0]).mixed:
             return [(block, self._decode_mixed(block)) for block in blocks]
         found = [self.reader.block(block, self.record(block)) for block in blocks]
@@ -303,6 +311,8 @@ class Contents:
 
     def _decode_mixed(self, block: int) -> list[Pixels]:
         """Return the images of a mixed block; parts that can be are decoded together."""
+        from smalti.codec.block_codec import decode_images  # only decoding needs the codec
+
         head, payload = self.reader.block(block, self.record(block))
         with within(f"{self.storage.where}: block {block}"):
             parts = parts_of(head, payload)

@@ -65,6 +65,8 @@ def as_source(source: Images, on_bad: OnBad | None = None, *, labelled: bool = T
         return source
     if isinstance(source, ImageSet):
         return source_of_set(source)
+    if callable(opened := getattr(source, "as_source", None)):  # an open smalti file
+        return as_source(opened())
     every = _listed(source)
     if every is None:
         return source_of_array(source, convert=convert)

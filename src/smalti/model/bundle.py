@@ -48,8 +48,8 @@ from smalti.model.model import ANALYSIS, FEATURES, NETWORKS, POST_FILTER, SPATIA
 from smalti.model.npz import npz_bytes, read_npz, unzip, zip_bytes
 from smalti.model.operating_points import OperatingPoint
 from smalti.model.pixel_prior import MAX_ERROR, PixelPrior, Window
-from smalti.model.proof.networks import check_networks
 from smalti.model.spatial_prior import SpatialPrior
+from smalti.util.parallel import ForkLock
 
 VERSION = 2
 SUFFIX = ".model"
@@ -87,6 +87,8 @@ BUILT_IN_IDS = {
     bytes.fromhex("93777c499c413d86"): "mnist-autoencoder",
 }
 """The names of built-in models by their ids, so that a file's model is found without loading another."""
+_LOADING = ForkLock()
+"""The lock that lets several threads load a model only once."""
 
 
 def bundle_bytes(model: Model) -> bytes:
@@ -213,7 +215,8 @@ def model_paths() -> list[Path]:
 
 def _load(path: Path, threads: int) -> Model:
     try:
-        return _load_once(path.resolve(), threads, path.stat().st_mtime_ns)
+        with _LOADING:
+            return _load_once(path.resolve(), threads, path.stat().st_mtime_ns)
     except (OSError, ValueError) as exc:  # ValueError: a zero byte in the path
         raise SourceError(f"cannot open model {path}: {getattr(exc, 'strerror', None) or exc}; check it") from exc
 
@@ -226,7 +229,7 @@ def _load_once(path: Path, threads: int, _changed: int) -> Model:
             data = file.read(MAX_BUNDLE_BYTES + 1)
         model = _read(data, threads)
         if path.parent != _BUILT_IN.resolve():
-            check_networks(model)
+            _check(model)
     except Exception as exc:
         raise ModelError(f"{path} is not a model bundle, or a damaged one ({exc}); export or copy it again") from exc
     return model
@@ -244,10 +247,16 @@ def parse_bundle(data: bytes, *, trusted: bool = True) -> Model:
         return _read(data, 0)
     try:
         model = _read(data, 0)
-        check_networks(model)
+        _check(model)
     except Exception as exc:
         raise ModelError(f"a model bundle is damaged, or not one ({exc}); use another") from exc
     return model
+
+
+def _check(model: Model) -> None:
+    from smalti.model.proof.networks import check_networks  # built-in models need no proof here
+
+    check_networks(model)
 
 
 def _read(data: bytes, threads: int) -> Model:

@@ -6,12 +6,12 @@ methods of `Model` say what each network takes and gives. `bundle.py` reads and 
 """
 
 import os
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 
 from smalti.entropy.frequencies import Ints
@@ -191,7 +191,7 @@ class Model:
         An input has one row for each image, or one for each patch.
         """
         try:
-            session = self._sessions(os.getpid())[network]
+            session = self._session(network)
             known = {i.name for i in session.get_inputs()}
             n = len(next(iter(inputs.values()))) if "anchors" not in inputs else len(inputs["anchors"])
             parts = []
@@ -215,26 +215,39 @@ class Model:
         """Return what is pickled: the fields, without the engine and without cached values."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
-    def _sessions(self, process: int) -> dict[str, ort.InferenceSession]:
-        """Return the sessions of the engine; a forked process starts new ones, for threads do not survive a fork."""
-        if self.__dict__.get("_engine", (0, {}))[0] != process:
-            _LEFT_ALONE.append(self.__dict__.get("_engine"))
-            self.__dict__["_engine"] = (process, self._start())
-        engine: dict[str, ort.InferenceSession] = self.__dict__["_engine"][1]
-        return engine
+    def _session(self, network: str) -> Any:
+        """Return the session of a network, which starts when it is first needed, once for all threads.
 
-    def _start(self) -> dict[str, ort.InferenceSession]:
+        A forked process starts new sessions, for threads do not survive a fork.
+        """
+        engine: _Engine | None = self.__dict__.get("_engine")
+        if engine is None or engine.process != os.getpid():
+            _LEFT_ALONE.append(engine)
+            engine = self.__dict__["_engine"] = _Engine(os.getpid(), threading.Lock(), {})
+        with engine.lock:
+            if network not in engine.sessions:
+                engine.sessions[network] = self._start(network)
+            return engine.sessions[network]
+
+    def _start(self, network: str) -> Any:
+        import onnxruntime as ort  # it takes long to load, and not every image needs a network
+
         options = ort.SessionOptions()
         options.intra_op_num_threads = self.threads
         options.log_severity_level = 3
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # else the idle ones starve numpy's
         try:
-            return {
-                name: ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-                for name, data in self.networks.items()
-            }
+            return ort.InferenceSession(self.networks[network], options, providers=["CPUExecutionProvider"])
         except Exception as exc:  # as above
             raise ModelError(f"model {self.name}: its networks cannot be loaded; use another bundle") from exc
+
+
+class _Engine(NamedTuple):
+    """The sessions of onnxruntime that a process has started."""
+
+    process: int
+    lock: threading.Lock
+    sessions: dict[str, Any]
 
 
 _LEFT_ALONE: list[object] = []

@@ -96,6 +96,27 @@ if hasattr(os, "register_at_fork"):  # another thread may be inside when the pro
     os.register_at_fork(after_in_child=lambda: _ALONE.__init__())  # type: ignore[misc]  # the child starts afresh
 
 
+class ForkLock:
+    """A lock that a forked process finds open, although another thread may have held it at the fork.
+
+    It is for locks that last as long as the process, because it is never forgotten.
+    """
+
+    def __init__(self) -> None:
+        self._open()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._open)
+
+    def _open(self) -> None:
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+
 def by_key(items: Iterable[S], key: Callable[[S], K]) -> Iterator[tuple[K, list[S]]]:
     """Yield each key of the items, in the order in which they first occur, with all items of that key.
 

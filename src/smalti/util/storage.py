@@ -69,6 +69,7 @@ class LocalFile:
             self.size = self._file.seek(0, io.SEEK_END)
             status = os.fstat(self._file.fileno())
             self.identity = status.st_dev, status.st_ino  # the path may name another file later
+            self.changed = status.st_mtime_ns
         except OSError as exc:
             self._file.close()
             raise SourceError(f"{path} cannot be read in any order; save it to a file first") from exc
@@ -183,4 +184,4 @@ def spool(stream: BinaryIO) -> Storage:
 class _Spooled(LocalFile):
     def __init__(self, file: Any) -> None:
         self.where, self._file, self._lock = "standard input", file, threading.Lock()
-        self.size = file.tell()
+        self.size, self.changed = file.tell(), 0
