@@ -207,7 +207,7 @@ def test_foreign_blocks_are_our_error_or_images(digits, model):
 
 def test_what_is_no_images_is_refused(tmp_path):
     for pixels, words in (
-        (np.zeros((2, 28, 28, 2), np.uint8), "shape"),
+        (np.zeros((2, 28, 28, 5), np.uint8), "shape"),
         (np.zeros((2, 28, 28)), "uint8"),
         (np.zeros((0, 28, 28), np.uint8), "no images"),
         (np.zeros(5, np.uint8), "shape"),

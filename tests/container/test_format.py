@@ -184,7 +184,7 @@ def test_the_specification_has_the_marks_and_codes_of_the_code():
         assert f"`{mark.hex(' ').upper()}`" in section(name), name
     codes = dict(re.findall(r"^\| (\d+) \| (\w+) \|", section("Sections"), re.M))
     assert codes == {
-        str(getattr(fmt, name.upper())): name for name in ("order", "names", "labels", "metadata", "carriers")
+        str(getattr(fmt, name.upper())): name for name in ("order", "names", "labels", "metadata", "carriers", "shapes", "profiles")
     }
     assert f"| 4 | 1 | form | {fmt.VERSION}:" in section("Header")
     for name, limit in (
@@ -202,20 +202,26 @@ def test_a_varint_comes_back(value, rest):
 
 
 @given(
-    mode=st.sampled_from([0, 1, 3, 4]),
+    mode=st.sampled_from([0, 1, 2, 3, 4]),
     sides=st.tuples(st.integers(1, 4096), st.integers(1, 1024)),
     name=st.none() | st.text(min_size=1, max_size=50).filter(lambda text: "\0" not in text),
     payload=st.binary(max_size=50),
+    profile=st.none() | st.binary(min_size=1, max_size=50),
 )
-def test_a_single_file_says_what_it_must_in_16_bytes(mode, sides, name, payload):
-    data = single.pack_single(ID, mode, sides if mode else None, name, payload, PIXELS)
+def test_a_single_file_says_what_it_must_in_16_bytes(mode, sides, name, payload, profile):
+    """Or in two more where a file of version 1 cannot say it."""
+    data = single.pack_single(ID, mode, sides if mode else None, name, payload, PIXELS, profile)
+    webp = payload[:1] != b"\xff" and any(flags & 16 for flags in payload[:1])
+    extended = profile is not None or mode == 2 or webp
+    assert data[4] & 15 == 1 + extended
     told = single.unpack_single(data)
     assert (told.model, told.mode, told.sides, told.name) == (ID[:3], mode, sides if mode else None, name)
     assert data[told.size :] == payload
     assert single.single_check(data, PIXELS) == told.check
     assert single.single_check(data, b"others..") != told.check
-    if name is None:
-        assert len(data) - len(payload) <= 16
+    assert told.profile == profile
+    if name is None and profile is None:
+        assert len(data) - len(payload) <= 16 + extended
 
 
 def test_sections_of_codes_that_nobody_knows_have_limits_too():

@@ -256,7 +256,7 @@ def _copy(
         head, payload = contents.reader.block(block, contents.record(block))
         inside, new_kind = np.sort(offsets[mine]), kind if kind.mixed else kind._replace(model=models[kind.model])
         if len(inside) == head.images and head.pixels:
-            payload = with_models(payload, head.images, models.__getitem__) if kind.mixed else payload
+            payload = with_models(payload, head.images, models) if kind.mixed else payload
             writer.block(new_kind, len(inside), head.pixels, payload)
             writer.note_shapes(part.kind.shape for part in parts_of(head, payload) if kind.mixed)
         elif kind.mixed:

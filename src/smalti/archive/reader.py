@@ -22,7 +22,6 @@ from smalti.container.annotation_codec import (
 )
 from smalti.container.format import (
     CARRIERS,
-    HEADER,
     LABELS,
     METADATA,
     NAMES,
@@ -30,6 +29,7 @@ from smalti.container.format import (
     PROFILES,
     SHAPES,
     SINGLE_FLAG,
+    START_BYTES,
     BlockHead,
     Kind,
     check_start,
@@ -71,7 +71,7 @@ def open_reader(storage: Storage, model: Model | None) -> Reader:
         ModelError: it is a file of one image, and `model` is not its model.
     """
     with within(storage.where):
-        form = check_start(storage.read(0, HEADER.size))
+        form = check_start(storage.read(0, START_BYTES))
     if not form & SINGLE_FLAG:
         return ArchiveReader(storage)
     head, data = read_single(storage)
@@ -81,6 +81,8 @@ def open_reader(storage: Storage, model: Model | None) -> Reader:
             f" {model.name} ({model.id.hex()}); name the right bundle"
         )
     known = [model] if model is not None else find_by_prefix(head.model)
+    if head.sides is None and any(each.image_shape == (0, 0, 0) for each in known):
+        raise CorruptError(f"{storage.where}: an image without a model has no size; the file is damaged")
     if not known:
         raise UnknownModelError(
             f"{storage.where} needs a model whose id begins with {head.model.hex()}, which is not built in;"
@@ -160,6 +162,8 @@ class Contents:
             UnknownModelError: it is none of these.
             ModelError, CorruptError: the model that the file holds is damaged or another one.
         """
+        if number >= len(self.index.models):
+            raise CorruptError(f"{self.storage.where}: a block names a model that does not exist; the file is damaged")
         if number not in self._models:
             self._models[number] = self._find(number)
         return self._models[number]
@@ -217,6 +221,7 @@ class Contents:
             members = blocks[first : first + opened + carried]
             possible = opened and carried and len(members) == opened + carried
             possible = possible and len({block.kind for block in members}) == 1
+            possible = possible and not self.index.kinds[members[0].kind].mixed
             if not possible or not all(bool(block.offset) == (i < opened) for i, block in enumerate(members)):
                 raise CorruptError("a set of blocks is impossible; the file is damaged")
             images = sum(block.images for block in members[:opened])

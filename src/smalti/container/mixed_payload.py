@@ -6,7 +6,7 @@ block, and cost a few bytes each. `docs/format.md` is the specification.
 """
 
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from smalti.container.format import MAX_BLOCK_SAMPLES, MAX_MODELS, MODES, Kind
@@ -102,10 +102,16 @@ def _table(data: bytes, n: int) -> tuple[list[Kind], list[int], list[list[int]]]
     return kinds, columns[4], rows
 
 
-def with_models(payload: bytes, n: int, number: Callable[[int], int]) -> bytes:
-    """Return the payload of a mixed block of `n` images with other numbers of models: `number` gives the new ones."""
+def with_models(payload: bytes, n: int, numbers: Mapping[int, int]) -> bytes:
+    """Return the payload of a mixed block of `n` images with other numbers of models: `numbers` has the new ones.
+
+    Raises:
+        CorruptError: the payload is damaged, or names a model that has no new number.
+    """
     parts = unpack_mixed(payload, n)
-    return pack_mixed([replace(part, kind=part.kind._replace(model=number(part.kind.model))) for part in parts])
+    if any(part.kind.model not in numbers for part in parts):
+        raise CorruptError("a mixed block names a model that does not exist; the file is damaged")
+    return pack_mixed([replace(part, kind=part.kind._replace(model=numbers[part.kind.model])) for part in parts])
 
 
 def mixed_hash(hashes: Sequence[bytes]) -> bytes:
