@@ -25,7 +25,9 @@ Shape = tuple[int, int, int]  # height, width, mode
 Kind = NamedTuple("Kind", [("model", int), ("mode", int), ("height", int), ("width", int)])
 Entry = NamedTuple("Entry", [("offset", int), ("size", int), ("count", int), ("kind", int)])
 Section = NamedTuple("Section", [("code", int), ("offset", int), ("size", int), ("count", int)])
-Head = NamedTuple("Head", [("flags", int), ("latents", tuple | None), ("errors", tuple | None), ("plain", int), ("webp", int)])
+Head = NamedTuple(
+    "Head", [("flags", int), ("latents", tuple | None), ("errors", tuple | None), ("plain", int), ("webp", int)]
+)
 Part = NamedTuple("Part", [("kind", Kind), ("rows", tuple), ("head", Head), ("payload", bytes), ("images", Any)])
 Block = NamedTuple("Block", [("entry", Entry), ("first", int), ("pixels", bytes), ("head", Any), ("payload", bytes),
                              ("parts", tuple[Part, ...])])  # fmt: skip
@@ -312,7 +314,9 @@ def _check_carriers(carriers: list[tuple[int, int, int]], blocks: list[Block], k
 def _archive(data: bytes) -> File:
     _, form, end, check, model = _Cursor(data).fields("4sB6s2s8s")
     size = int.from_bytes(end, "little") or len(data)
-    _need(form in (1, 2) and check == _hash(end)[:2] and size <= len(data), "of an unknown version, damaged or truncated")
+    _need(
+        form in (1, 2) and check == _hash(end)[:2] and size <= len(data), "of an unknown version, damaged or truncated"
+    )
     length, check, magic = _Cursor(data[max(size - 16, 0) : size]).fields("I8s4s")
     start = size - 16 - length
     _need(magic == b"LMS\x89" and length >= 22 and start >= 21, "the end of the file is missing")

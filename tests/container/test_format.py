@@ -184,7 +184,8 @@ def test_the_specification_has_the_marks_and_codes_of_the_code():
         assert f"`{mark.hex(' ').upper()}`" in section(name), name
     codes = dict(re.findall(r"^\| (\d+) \| (\w+) \|", section("Sections"), re.M))
     assert codes == {
-        str(getattr(fmt, name.upper())): name for name in ("order", "names", "labels", "metadata", "carriers", "shapes", "profiles")
+        str(getattr(fmt, name.upper())): name
+        for name in ("order", "names", "labels", "metadata", "carriers", "shapes", "profiles")
     }
     assert f"| 4 | 1 | form | {fmt.VERSION}:" in section("Header")
     for name, limit in (

@@ -2,7 +2,6 @@
 """Open a smalti file: decode and check its blocks, find its models, read its annotations."""
 
 import itertools
-import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,8 @@ from smalti.container.annotation_codec import (
     unpack_numbers,
     unpack_profiles,
     unpack_shapes,
-    unpack_text,
 )
+from smalti.container.annotations import parse_metadata
 from smalti.container.format import (
     CARRIERS,
     LABELS,
@@ -397,19 +396,3 @@ class Contents:
             return {}
         with within(self.storage.where):
             return parse_metadata(parts[-1][1])
-
-
-def parse_metadata(data: bytes) -> dict[str, Any]:
-    """Return the metadata that the data of a section hold.
-
-    Raises:
-        CorruptError: the data are no metadata.
-    """
-    try:
-        found = json.loads(unpack_text(data))
-        json.dumps(found, ensure_ascii=False, allow_nan=False).encode()  # what is read can be written
-    except (ValueError, RecursionError) as exc:
-        raise CorruptError("the metadata is no JSON; the file is damaged") from exc
-    if not isinstance(found, dict):
-        raise CorruptError("the metadata is no JSON object; the file is damaged")
-    return found

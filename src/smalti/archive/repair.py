@@ -9,11 +9,11 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from smalti.archive.reader import ModelName, as_model, parse_metadata, parts_of
+from smalti.archive.reader import ModelName, as_model, parts_of
 from smalti.archive.repair_models import needed_models
 from smalti.codec.block_codec import decode_block
 from smalti.container.annotation_codec import unpack_labels, unpack_names, unpack_numbers, unpack_profiles
-from smalti.container.annotations import write_metadata, write_sections
+from smalti.container.annotations import parse_metadata, write_metadata, write_sections
 from smalti.container.format import (
     LABELS,
     MAGIC,

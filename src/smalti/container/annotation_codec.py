@@ -227,7 +227,10 @@ def unpack_shapes(data: bytes) -> list[tuple[int, int, int]]:
     count = reader.number(MAX_SHAPES)
     modes, heights, widths = ([reader.number(MAX_SIDE) for _ in range(count)] for _ in range(3))
     reader.finish()
-    if not all(mode in MODES and 0 < h * w * mode <= MAX_IMAGE_SAMPLES for mode, h, w in zip(modes, heights, widths, strict=True)):
+    if not all(
+        mode in MODES and 0 < h * w * mode <= MAX_IMAGE_SAMPLES
+        for mode, h, w in zip(modes, heights, widths, strict=True)
+    ):
         raise CorruptError("the shapes of the images are impossible; the file is damaged")
     return list(zip(heights, widths, modes, strict=True))
 
