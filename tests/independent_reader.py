@@ -35,13 +35,14 @@ Single = NamedTuple("Single", [("model", bytes), ("shape", Shape | None), ("head
                                ("images", Any)])  # fmt: skip
 
 # What is known without a model. A carried block has no head; no order is that of the blocks; a carrier is (first block,
-# open blocks, carried blocks); a model is (id, bundle or None). The images of a part are bytes where no model is needed.
-# A mixed block has no head; others are one part.
+# open blocks, carried blocks); a model is (id, bundle or None). The images of a part are bytes
+# where no model is needed. A mixed block has no head; others are one part.
 File = make_dataclass("File", [
     ("models", tuple[tuple[bytes, bytes | None], ...], ()), ("kinds", tuple[Kind, ...], ()),
     ("blocks", tuple[Block, ...], ()), ("sections", tuple[Section, ...], ()), ("names", tuple[str, ...], ()),
     ("labels", tuple, ()), ("order", tuple, ()), ("metadata", dict | None, None), ("carriers", tuple, ()),
-    ("single", Single | None, None), ("count", int, 1), ("profiles", tuple, ()), ("shapes", tuple, ())], frozen=True)  # fmt: skip
+    ("single", Single | None, None), ("count", int, 1), ("profiles", tuple, ()),
+    ("shapes", tuple, ())], frozen=True)  # fmt: skip
 
 
 class SpecError(Exception):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import smalti
-from smalti.archive.reader import parts_of
 from smalti.archive.edit import matching
+from smalti.archive.reader import parts_of
 from smalti.container.append import grow
 from smalti.container.records import ArchiveWriter
 from smalti.errors import OutputError, SourceError, UsageError

@@ -5,10 +5,10 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from smalti.container.annotation_codec import pack_labels, pack_names, pack_profiles, pack_text
+from smalti.container.annotation_codec import pack_labels, pack_names, pack_profiles, pack_text, unpack_text
 from smalti.container.format import LABELS, MAX_SECTION_BYTES, MAX_SECTION_IMAGES, METADATA, NAMES, PROFILES
 from smalti.container.records import ArchiveWriter
-from smalti.errors import SourceError, UsageError
+from smalti.errors import CorruptError, SourceError, UsageError
 from smalti.types import Label
 
 MOST_WEIGHT = 1 << 20
