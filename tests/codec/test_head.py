@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smalti.codec.block import ByLatents, ByPixels, Fallback
+from smalti.codec.block import ByLatents, ByPixels, ByWebP, Fallback
 from smalti.codec.head import RAW, Head, describe_payload
 from smalti.errors import CorruptError
 from smalti.model.masked_mlp import POINTS
@@ -15,6 +15,7 @@ any_way = st.one_of(
     st.builds(ByLatents, st.integers(0, POINTS - 1)),
     st.builds(ByPixels, st.integers(0, MAX_ERROR)),
     st.builds(Fallback, st.binary(max_size=4)),
+    st.builds(ByWebP, st.binary(max_size=4)),
 )
 
 
@@ -29,10 +30,11 @@ def test_the_ways_of_images_come_back(ways, post_filtered):
 
 
 def test_records_that_no_image_takes_are_refused():
-    choices, head, _ = Head.of([Fallback(b"a"), ByPixels(3)])
-    for records in ([], [b"a", b"b"]):
-        with pytest.raises(CorruptError, match="without model"):
-            head.ways_of(choices, records)
+    for kind in (Fallback, ByWebP):
+        choices, head, _ = Head.of([kind(b"a"), ByPixels(3)])
+        for records in ([], [b"a", b"b"]):
+            with pytest.raises(CorruptError, match="without model"):
+                head.ways_of(choices, records)
     with pytest.raises(CorruptError, match="without model"):
         head.ways_of(np.array([1, 1]), [b"a"])
 

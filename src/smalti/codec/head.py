@@ -77,7 +77,7 @@ class Head:
                 kind, of_kind = without_model[choice - len(offered)]
                 found.append(kind(next(of_kind, b"")))
         counts = sum(isinstance(way, Fallback) for way in found), sum(isinstance(way, ByWebP) for way in found)
-        if counts != (n, self.webps or 0):
+        if counts != (n, self.webps or 0) or len(records) != sum(counts):
             raise CorruptError("a block does not hold the images without model that it claims; the file is damaged")
         return found
 
