@@ -16,8 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-ORDER, NAMES, LABELS, METADATA, CARRIERS, SHAPES = range(1, 7)
-PROFILES = 128
+ORDER, NAMES, LABELS, METADATA, CARRIERS, SHAPES, PROFILES = *range(1, 7), 128
 LIMIT = 1 << 24  # values of a block, bytes of a section
 MEMBERS = ("synthesis.onnx", "decoder.npz", "features.onnx", "local.npz", "pixels.npz", "dequantiser.onnx")
 BROKEN = (zipfile.BadZipFile, zlib.error, struct.error, LookupError, EOFError, RuntimeError, TypeError, ValueError)
@@ -29,18 +28,21 @@ Section = NamedTuple("Section", [("code", int), ("offset", int), ("size", int), 
 Head = NamedTuple(
     "Head", [("flags", int), ("latents", tuple | None), ("errors", tuple | None), ("plain", int), ("webp", int)]
 )
-Part = NamedTuple("Part", [("kind", Kind), ("rows", tuple[int, ...]), ("head", Head)])
-Block = NamedTuple("Block", [("entry", Entry), ("first", int), ("pixels", bytes), ("head", Any), ("payload", bytes)])
-Single = NamedTuple("Single", [("model", bytes), ("shape", Shape | None), ("head", Head), ("payload", bytes)])
+Part = NamedTuple("Part", [("kind", Kind), ("rows", tuple), ("head", Head), ("payload", bytes), ("images", Any)])
+Block = NamedTuple("Block", [("entry", Entry), ("first", int), ("pixels", bytes), ("head", Any), ("payload", bytes),
+                             ("parts", tuple[Part, ...])])  # fmt: skip
+Single = NamedTuple("Single", [("model", bytes), ("shape", Shape | None), ("head", Head), ("payload", bytes),
+                               ("images", Any)])  # fmt: skip
 
-# What is known without a model. A carried block has no head, a mixed one has its parts for it; no order is that of the
-# blocks; a carrier is (first block, open blocks, carried blocks); a model is (id, bundle or None).
+# What is known without a model. A carried block has no head; no order is that of the blocks; a carrier is (first block,
+# open blocks, carried blocks); a model is (id, bundle or None). The images of a part are bytes
+# where no model is needed. A mixed block has no head; others are one part.
 File = make_dataclass("File", [
     ("models", tuple[tuple[bytes, bytes | None], ...], ()), ("kinds", tuple[Kind, ...], ()),
     ("blocks", tuple[Block, ...], ()), ("sections", tuple[Section, ...], ()), ("names", tuple[str, ...], ()),
-    ("labels", tuple, ()), ("profiles", tuple, ()), ("shapes", frozenset, frozenset()),
-    ("order", tuple, ()), ("metadata", dict | None, None), ("carriers", tuple, ()),
-    ("single", Single | None, None), ("count", int, 1)], frozen=True)  # fmt: skip
+    ("labels", tuple, ()), ("order", tuple, ()), ("metadata", dict | None, None), ("carriers", tuple, ()),
+    ("single", Single | None, None), ("count", int, 1), ("profiles", tuple, ()),
+    ("shapes", tuple, ())], frozen=True)  # fmt: skip
 
 
 class SpecError(Exception):
@@ -89,7 +91,7 @@ class _Cursor(io.BytesIO):
 
 
 def _fits(height: int, width: int, mode: int, count: int = 1) -> bool:
-    return mode in (1, 2, 3, 4) and 0 < height * width * mode * count <= LIMIT
+    return mode in (1, 2, 3, 4) and max(height, width) < 65536 and 0 < height * width * mode * count <= LIMIT
 
 
 def _plain(cursor: _Cursor, shape: Shape) -> bytes:
@@ -103,65 +105,94 @@ def _plain(cursor: _Cursor, shape: Shape) -> bytes:
 
 def _webp(cursor: _Cursor, shape: Shape) -> bytes:
     height, width, mode = shape
-    alpha = mode in (2, 4)
-    bits = b"\x2f" + struct.pack("<I", width - 1 + (height - 1 << 14) + (alpha << 28)) + cursor.take(cursor.varint())
-    chunk = b"VP8L" + struct.pack("<I", len(bits)) + bits + bytes(len(bits) % 2)
+    rest = cursor.take(cursor.varint())
+    _need(max(height, width) <= 1 << 14, "a WebP image with too long a side")
+    chunk = struct.pack("<BI", 0x2F, (width - 1) + ((height - 1) << 14) + ((mode in (2, 4)) << 28)) + rest
+    file = b"WEBPVP8L" + struct.pack("<I", len(chunk)) + chunk + bytes(len(chunk) % 2)
     try:
-        image = Image.open(io.BytesIO(b"RIFF" + struct.pack("<I", 4 + len(chunk)) + b"WEBP" + chunk), formats=["WEBP"])
-        pixels = np.asarray(image.convert("RGBA" if alpha else "RGB"))
-    except Exception as error:
-        raise SpecError("a bitstream that cannot be decoded") from error
-    return pixels[..., {1: [1], 2: [1, 3], 3: [0, 1, 2], 4: [0, 1, 2, 3]}[mode]].tobytes()
+        image = Image.open(io.BytesIO(b"RIFF" + struct.pack("<I", len(file)) + file), formats=["WEBP"])
+        samples = np.asarray(image.convert("RGBA" if mode in (2, 4) else "RGB"))
+    except Exception as error:  # of whatever type the library likes
+        raise SpecError("a WebP bitstream is broken") from error
+    _need(samples.shape[:2] == (height, width), "a WebP image of another size")
+    return samples[..., {1: [1], 2: [1, 3], 3: [0, 1, 2], 4: [0, 1, 2, 3]}[mode]].tobytes()
 
 
-def _decode(payload: bytes, shape: Shape | None, count: int = 1) -> tuple[Head, bytes | None]:
-    """Checks a payload as far as it goes without the model; also gives the pixels if all images are kept in one way."""
+def _choices(stream: bytes, count: int, ways: int) -> list[int]:
+    """The choices of images, where a stream holds nothing else."""
+    _need(not stream.endswith(b"\0"), "a stream that ends in zero")
+    words = list(np.frombuffer(stream + bytes(-len(stream) % 4), "<u4").tolist())
+    state, found, each = words.pop() if words else 0, list[int](), (1 << 24) // ways
+    state = (state << 32) + words.pop() if words else state
+    first = (1 << 24) - each * (ways - 1)
+    for _ in range(count if ways > 1 else 0):
+        quantile = state % (1 << 24)
+        symbol = 0 if quantile < first else 1 + (quantile - first) // each
+        start, frequency = (first + (symbol - 1) * each, each) if symbol else (0, first)
+        state = (state >> 24) * frequency + quantile - start
+        state = (state << 32) + words.pop() if state < 1 << 32 and words else state
+        found.append(symbol)
+    _need(not words and not state, "a stream that is too long")
+    return found or [0] * count
+
+
+def _decode(payload: bytes, shape: Shape | None, count: int = 1) -> tuple[Head, list[bytes] | None]:
+    """Checks a payload as far as it goes without the model; also gives the images if none needs one."""
     cursor = _Cursor(payload)
     flags = cursor.take(1)[0]
     if flags == 255:
-        _need(shape is None or len(payload) == 1 + math.prod(shape) * count, "raw pixels of another number")
-        return Head(flags, None, None, 0, 0), payload[1:]
+        size = math.prod(shape) if shape else len(payload) - 1
+        _need(len(payload) == 1 + size * count, "raw pixels of another number")
+        return Head(flags, None, None, 0, 0), [payload[1 + size * i : 1 + size * (i + 1)] for i in range(count)]
     _need(flags < 32 and flags & 27 > 0 and flags & 6 != 4, "flags that there are not")
     latents, errors = (tuple(cursor.fields("BB")) if flags & flag else None for flag in (1, 2))
     _need(all(not it or it[0] <= it[1] <= most for it, most in ((latents, 64), (errors, 126))), "a range out of place")
     plain, webp = (cursor.fields("H")[0] if flags & flag else 0 for flag in (8, 16))
-    _need(plain + webp <= count, "more images without model than there are")
-    _need(flags not in (8, 16, 24) or plain + webp == count, "another number of images without model")
-    images = [_plain(cursor, shape) for _ in range(plain)] if shape else []
-    images += [_webp(cursor, shape) for _ in range(webp)] if shape else []
-    stream = cursor.read() if shape else b""
-    _need(not stream or (flags not in (8, 16) and stream[-1] != 0), "a stream that is not empty, or ends in zero")
-    return Head(flags, latents, errors, plain, webp), b"".join(images) if flags in (8, 16) and shape else None
+    _need(plain + webp <= count and (flags & 3 or plain + webp == count), "another number of images without model")
+    head = Head(flags, latents, errors, plain, webp)
+    if not shape:
+        return head, None
+    ways = [[_plain(cursor, shape) for _ in range(plain)]] if flags & 8 else []
+    ways += [[_webp(cursor, shape) for _ in range(webp)]] if flags & 16 else []
+    stream = cursor.read()
+    if flags & 3:
+        _need(not stream.endswith(b"\0"), "a stream that ends in zero")
+        return head, None
+    choices = _choices(stream, count, len(ways))
+    _need([choices.count(i) for i in range(len(ways))] == [len(way) for way in ways], "other counts than choices")
+    return head, [ways[choice].pop(0) for choice in choices]
 
 
-def _mixed(payload: bytes, count: int) -> tuple[tuple[Part, ...], bytes | None]:
-    """The parts of a mixed payload, and the hash of their hashes if all are decoded."""
+def _parts(payload: bytes, count: int) -> list[Part]:
     cursor = _Cursor(payload)
-    table, numbers = _Cursor(cursor.inflate(cursor.varint(), 1 << 18)), list[int]()
-    while table.tell() < len(table.getvalue()):
-        numbers.append(table.varint())
-    n = numbers[0]
-    _need(0 < n <= count and len(numbers) == 1 + 5 * n + count, "a table of another length")
-    models, modes, heights, widths, sizes = (numbers[1 + i * n : 1 + (i + 1) * n] for i in range(5))
-    begun = list[list[int]]()
-    for row, age in enumerate(numbers[1 + 5 * n :]):
-        _need(age <= len(begun), "a part that has not begun")
-        if age:
-            begun[len(begun) - age].append(row)
-        else:
-            begun.append([row])
-    _need(len(begun) == n, "another number of parts")
-    kinds = [Kind(*told) for told in zip(models, modes, heights, widths, strict=True)]
-    samples = sum(k.height * k.width * k.mode * len(rows) for k, rows in zip(kinds, begun, strict=True))
-    _need(len(set(kinds)) == n and samples <= LIMIT, "two parts that are alike, or too large ones")
-    _need(all(max(k.height, k.width) < 65536 and _fits(k.height, k.width, k.mode) for k in kinds), "a part too large")
-    parts, hashes = list[Part](), list[bytes | None]()
-    for kind, size, rows in zip(kinds, sizes, begun, strict=True):
-        head, decoded = _decode(cursor.take(size), (kind.height, kind.width, kind.mode), len(rows))
-        parts.append(Part(kind, tuple(rows), head))
-        hashes.append(None if decoded is None else _hash(decoded))
+    size = cursor.varint()
+    table = _Cursor(cursor.inflate(size, 1 << 18))
+    n = table.varint()
+    _need(1 <= n <= count, "another number of parts")
+    models, modes, heights, widths, sizes = ([table.varint() for _ in range(n)] for _ in range(5))
+    rows = list[list[int]]()
+    for image in range(count):
+        age = table.varint()
+        _need(age <= len(rows), "a part before the first")
+        if not age:
+            rows.append([])
+        rows[-age if age else -1].append(image)
+    kinds = list(map(Kind, models, modes, heights, widths))
+    _need(len(rows) == n == len(set(kinds)) and not table.read(), "other parts than the table counts, or two alike")
+    _need(all(model < 256 and _fits(*shape, mode) for model, mode, *shape in kinds), "a part that cannot be")
+    volume = sum(it.mode * it.height * it.width * len(mine) for it, mine in zip(kinds, rows, strict=True))
+    _need(volume <= LIMIT, "parts of too many samples")
+    parts = []
+    for kind, mine, size in zip(kinds, rows, sizes, strict=True):
+        coded = cursor.take(size)
+        parts.append(Part(kind, tuple(mine), *_through(coded, kind, len(mine))))
     _need(not cursor.read(), "bytes behind the parts")
-    return tuple(parts), None if None in hashes else _hash(*hashes)
+    return parts
+
+
+def _through(payload: bytes, kind: Kind, count: int) -> tuple[Head, bytes, Any]:
+    head, images = _decode(payload, (kind.height, kind.width, kind.mode), count)
+    return head, payload, images
 
 
 def _record(records: bytes, offset: int, size: int, mark: bytes, layout: str, place: int) -> tuple[list[Any], bytes]:
@@ -177,13 +208,12 @@ def _record(records: bytes, offset: int, size: int, mark: bytes, layout: str, pl
 def _block(records: bytes, block: Block, kind: Kind) -> Block:
     (*told, pixels), payload = _record(records, *block.entry[:2], b"\xb1SBK", "IHIHBBHH8s", 0)
     _need(told == [block.entry.count, block.first, block.entry.kind, *kind], "another block than the index says")
-    if kind.mode:
-        head, decoded = _decode(payload, (kind.height, kind.width, kind.mode), block.entry.count)
-        found = None if decoded is None else _hash(decoded)
-    else:
-        head, found = _mixed(payload, block.entry.count)
-    _need(found in (None, pixels), "a block of other pixels")
-    return block._replace(pixels=pixels, head=head, payload=payload)
+    count, mixed = block.entry.count, not kind.mode
+    parts = _parts(payload, count) if mixed else [Part(kind, tuple(range(count)), *_through(payload, kind, count))]
+    if all(part.images is not None for part in parts):
+        hashes = [_hash(*part.images) for part in parts]
+        _need((_hash(*hashes) if mixed else hashes[0]) == pixels, "a block of other pixels")
+    return block._replace(pixels=pixels, head=None if mixed else parts[0].head, payload=payload, parts=tuple(parts))
 
 
 def _bundle(records: bytes, offset: int, number: int, model: bytes) -> bytes:
@@ -254,25 +284,27 @@ def _section(records: bytes, section: Section, first: int) -> list[Any]:
         _need(count == 0, "carriers speak of images")
     elif code == SHAPES:
         n = cursor.varint()
-        _need(n <= 1 << 20 and count == 0, "too many shapes, or shapes that speak of images")
+        _need(count == 0 and n <= 1 << 20, "shapes speak of images, or are too many")
         modes, heights, widths = ([cursor.varint() for _ in range(n)] for _ in range(3))
         said = list(zip(heights, widths, modes, strict=True))
-        _need(all(0 < h < 65536 and 0 < w < 65536 and m in (1, 2, 3, 4) for h, w, m in said), "a shape that cannot be")
+        _need(all(_fits(*shape) for shape in said), "a shape that cannot be")
     elif code == PROFILES:
         n = cursor.varint()
         _need(n <= count, "more profiles than images")
         listed = [None, *(cursor.take(cursor.varint()) for _ in range(n))]
+        _need(all(it is None or 0 < len(it) <= 1 << 20 for it in listed), "a profile that cannot be")
         said = [listed[cursor.varint()] for _ in range(count)]
     _need(cursor.tell() == len(data), "a section says more than it should, or is of no known code")
     return said
 
 
-def _check_carriers(carriers: list[tuple[int, int, int]], blocks: list[Block]) -> None:
+def _check_carriers(carriers: list[tuple[int, int, int]], blocks: list[Block], kinds: list[Kind]) -> None:
     seen = list[int]()
     for first, opened, hidden in carriers:
         group = [block.entry for block in blocks[first : first + opened + hidden]]
         _need(opened > 0 < hidden and len(group) == opened + hidden, "a set of blocks that there are not")
-        _need(len({entry.kind for entry in group}) == 1 and all(entry.offset for entry in group[:opened]), "no set")
+        _need(len({entry.kind for entry in group}) == 1 and kinds[group[0].kind].mode > 0, "no set")
+        _need(all(entry.offset for entry in group[:opened]), "a set of carried open blocks")
         _need(len(seen) < len(blocks), "blocks that several sets carry")
         images = sum(entry.count for entry in group[:opened])
         _need(images <= 65536 and sum(entry.size for entry in group[opened:]) <= 2 * images, "a set that says too much")
@@ -300,39 +332,29 @@ def _archive(data: bytes) -> File:
     _need(ids[0][0] == model and len({told for told, _ in ids}) == len(ids), "another model, or one twice")
     _need(len(set(kinds)) == len(kinds) and (entries or not kinds), "two kinds that are alike, or of no block")
     _need(all(it.count <= 65536 and 25 <= it.size <= 25 + 2 * LIMIT for it in sections), "a section that is too large")
-    real = [kind for kind in kinds if kind != (0, 0, 0, 0)]
-    _need(all(it.model < len(ids) and _fits(it.height, it.width, it.mode) for it in real), "a kind that cannot be")
+    fit = (it == (0, 0, 0, 0) or (it.model < len(ids) and _fits(it.height, it.width, it.mode)) for it in kinds)
+    _need(all(fit), "a kind that cannot be")
     models = [(told, _bundle(records, at, i, told) if at else None) for i, (told, at) in enumerate(ids)]
     firsts, blocks = Counter[int](), list[Block]()
     for entry in entries:
-        kind, block = kinds[entry.kind], Block(entry, firsts[entry.kind], b"", None, b"")
-        fits = kind not in real or _fits(kind.height, kind.width, kind.mode, entry.count)
-        fits = fits and 1 <= entry.count <= 4096
-        _need(fits and 38 <= entry.size <= 38 + 2 * LIMIT, "a block that cannot be")
+        kind, block = kinds[entry.kind], Block(entry, firsts[entry.kind], b"", None, b"", ())
+        fits = not kind.mode or _fits(kind.height, kind.width, kind.mode, entry.count)
+        _need(fits and 1 <= entry.count <= 4096 and 38 <= entry.size <= 38 + 2 * LIMIT, "a block that cannot be")
         blocks.append(_block(records, block, kind) if entry.offset else block)
         firsts[entry.kind] += entry.count
-    parts = [
-        part
-        for block in blocks
-        if block.entry.kind < len(kinds) and not kinds[block.entry.kind].mode
-        for part in block.head or ()
-    ]
-    _need(all(part.kind.model < len(ids) for part in parts), "a part of a model that there is not")
     said, spoken = {code: list[Any]() for code in (*range(1, 7), PROFILES)}, Counter[int]()
-    for section in (section for section in sections if section.code <= 128):
+    for section in (section for section in sections if section.code <= PROFILES):
         said[section.code] += _section(records, section, spoken[section.code])
         spoken[section.code] += section.count
     _need(count == firsts.total() and all(spoken[code] == count for code in spoken if code < METADATA), "other counts")
-    _need(spoken[PROFILES] <= count, "profiles of more images than there are")
-    shapes = frozenset(said[SHAPES])
-    _need(all((k.height, k.width, k.mode) in shapes for k, _, _ in parts), "a shape that is not listed")
     _need((ORDER in spoken) == (len(kinds) > 1) and Counter(said[ORDER]) in (firsts, Counter()), "another order")
     _need(len({kind for kind, _ in said[LABELS]}) < 2, "labels of several kinds")
-    _check_carriers(said[CARRIERS], blocks)
+    named = {part.kind.model for block in blocks for part in block.parts}
+    _need(spoken[PROFILES] <= count and all(model < len(ids) for model in named), "profiles or parts that lie")
+    _check_carriers(said[CARRIERS], blocks, kinds)
     labels, metadata = [label for _, label in said[LABELS]], (said[METADATA] or [None])[-1]
-    profiles = said[PROFILES] + [None] * (count - len(said[PROFILES])) if said[PROFILES] else []
-    columns = map(tuple, (models, kinds, blocks, sections, said[NAMES], labels, profiles))
-    return File(*columns, shapes, tuple(said[ORDER]), metadata, tuple(said[CARRIERS]), None, count)
+    parts = map(tuple, (models, kinds, blocks, sections, said[NAMES], labels, said[ORDER]))
+    return File(*parts, metadata, tuple(said[CARRIERS]), None, count, tuple(said[PROFILES]), tuple(said[SHAPES]))
 
 
 def single_check(data: bytes, pixels: bytes) -> bool:
@@ -342,30 +364,29 @@ def single_check(data: bytes, pixels: bytes) -> bool:
 
 def _single(data: bytes) -> File:
     _need(len(data) <= 2 * LIMIT + (1 << 21) + 8192, "too large a file of one image")
-    cursor = _Cursor(data)
+    cursor, shape, profiles = _Cursor(data), None, ()
     form, _, model = cursor.fields("5s4s3s")
-    code, profiles = form[4] >> 5 & 3, ()
-    if form[4] & 15 == 2:
-        shape = None
-        if code & 1:
-            mode, height, width = cursor.take(1)[0], cursor.varint(), cursor.varint()
-            shape = height, width, mode
-        if code & 2:
+    flags = form[4] >> 5
+    if form[4] & 15 == 1 and flags & 3:
+        shape = (*cursor.fields("HH"), (1, 3, 4)[(flags & 3) - 1])
+    elif form[4] & 15 == 2:
+        if flags & 1:
+            mode = cursor.take(1)[0]
+            shape = (cursor.varint(), cursor.varint(), mode)
+        if flags & 2:
             profiles = (cursor.inflate(cursor.varint(), 1 << 20),)
-            _need(profiles[0] != b"", "a profile of no bytes")
-    else:
-        shape = (*cursor.fields("HH"), (1, 3, 4)[code - 1]) if code else None
-    _need(shape is None or (max(shape) < 65536 and _fits(*shape)), "sides that cannot be")
-    names = (cursor.text(),) if form[4] >> 7 else ()
+            _need(len(profiles[0]) > 0, "a profile without a byte")
+    _need(shape is None or _fits(*shape), "sides that cannot be")
+    names = (cursor.text(),) if flags & 4 else ()
     payload = cursor.read()
-    head, pixels = _decode(payload, shape)
-    _need(pixels is None or single_check(data, pixels), "a file of other pixels, or damaged")
-    return File(names=names, profiles=profiles, single=Single(model, shape, head, payload))
+    head, images = _decode(payload, shape)
+    _need(images is None or single_check(data, images[0]), "a file of other pixels, or damaged")
+    return File(names=names, single=Single(model, shape, head, payload, images), profiles=profiles)
 
 
 def read(data: bytes) -> File:
     """Reads a file from its bytes."""
-    _need(data[:4] == b"\x89SML" and len(data) > 4 and data[4] & 15 in (1, 2), "not a smalti file of version 1 or 2")
+    _need(data[:4] == b"\x89SML" and len(data) > 4 and data[4] & 15 in (1, 2), "not a smalti file of these versions")
     try:
         file = _single(data) if data[4] & 16 else _archive(data)
     except BROKEN as error:

@@ -5,6 +5,7 @@ import pytest
 
 import smalti
 from smalti.archive.edit import matching
+from smalti.archive.reader import parts_of
 from smalti.container.append import grow
 from smalti.container.records import ArchiveWriter
 from smalti.errors import OutputError, SourceError, UsageError
@@ -23,6 +24,13 @@ def records(path):
     data = path.read_bytes()
     with smalti.open(path) as archive:
         return [data[b.offset : b.offset + b.size] for b in archive.contents.index.blocks]
+
+
+def payloads(path):
+    """The payloads of all parts of all blocks; only the numbers of models may change when a block is copied."""
+    with smalti.open(path) as archive:
+        blocks = [archive.contents.reader.block(i) for i in range(len(archive.contents.index.blocks))]
+    return [(part.rows, part.kind.shape, part.payload) for block in blocks for part in parts_of(*block)]
 
 
 def read(path):
@@ -160,7 +168,7 @@ def test_merging_copies_blocks(tmp_path, path, digits, toy):
     expected = read(path) + read(other)
     smalti.merge([path, other], both)
     assert same(read(both), expected)
-    assert [r[38:] for r in records(both)] == [r[38:] for r in records(path) + records(other)]
+    assert payloads(both) == payloads(path) + payloads(other)
     with smalti.open(both) as archive:
         assert archive.metadata == {"a": 2, "b": 3}
         assert archive.find("s") == 21

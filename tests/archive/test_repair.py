@@ -116,7 +116,9 @@ def test_only_a_deep_look_sees_pixels_that_are_not_what_was_packed(path, tmp_pat
     monkeypatch.setattr(smalti.rate.target, "hash64", lambda *parts: real(*parts, b"another"))
     smalti.pack(MIXED, tmp_path / "y.smalti", max_error=0, packing=smalti.Packing(16))
     assert smalti.verify(tmp_path / "y.smalti") == []
-    assert len(smalti.verify(tmp_path / "y.smalti", deep=True)) == 3
+    with smalti.open(tmp_path / "y.smalti") as archive:
+        blocks = len(archive.contents.index.blocks)
+    assert len(smalti.verify(tmp_path / "y.smalti", deep=True)) == blocks
 
 
 def test_a_file_of_one_image_is_verified_too(tmp_path):
@@ -182,9 +184,9 @@ def test_an_order_is_not_taken_for_that_of_earlier_images(tmp_path):
         return smalti.Source(parts, len(parts), named=True, labelled=True)
 
     path = tmp_path / "x.smalti"
-    packing = smalti.Packing(16)  # few enough that each size has blocks of its own
-    smalti.pack(source(0, [4, 5] * 5), path, max_error=0, packing=packing)
-    smalti.append(path, source(10, [4, 4, 5] * 10), max_error=0, packing=packing)
+    several = smalti.Packing(8)  # else images of few sizes share mixed blocks, and there is no order
+    smalti.pack(source(0, [4, 5] * 5), path, max_error=0, packing=several)
+    smalti.append(path, source(10, [4, 4, 5] * 10), max_error=0, packing=several)
     with smalti.open(path) as archive:
         later = archive.contents.index.blocks[2:]
     damage(path, fmt.ORDER, 0)

@@ -30,10 +30,11 @@ def test_the_ways_of_images_come_back(ways, post_filtered):
 
 
 def test_records_that_no_image_takes_are_refused():
-    choices, head, _ = Head.of([Fallback(b"a"), ByPixels(3)])
-    for records in ([], [b"a", b"b"]):
-        with pytest.raises(CorruptError, match="without model"):
-            head.ways_of(choices, records)
+    for kind in (Fallback, ByWebP):
+        choices, head, _ = Head.of([kind(b"a"), ByPixels(3)])
+        for records in ([], [b"a", b"b"]):
+            with pytest.raises(CorruptError, match="without model"):
+                head.ways_of(choices, records)
     with pytest.raises(CorruptError, match="without model"):
         head.ways_of(np.array([1, 1]), [b"a"])
 

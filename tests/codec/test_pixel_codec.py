@@ -178,7 +178,7 @@ def test_what_cannot_be_is_refused(tmp_path, lossless, digits):
     assert (
         smalti.decode(smalti.encode(digits[0], model=lossless, max_error=np.uint8(0)), model=lossless) == digits[0]
     ).all()
-    with pytest.raises(SourceError, match="no side may exceed 65535"):
+    with pytest.raises(SourceError, match="no side may exceed"):
         smalti.encode(np.zeros((70_000, 1), np.uint8), max_error=0)
     rgb = replace(lossless, pixels=toy_pixels(3))
     assert (smalti.decode(smalti.encode(digits[0], model=rgb, max_error=0), model=rgb) == digits[0]).all()  # plain

@@ -2,7 +2,6 @@
 """Open a smalti file: decode and check its blocks, find its models, read its annotations."""
 
 import itertools
-import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,11 +16,10 @@ from smalti.container.annotation_codec import (
     unpack_numbers,
     unpack_profiles,
     unpack_shapes,
-    unpack_text,
 )
+from smalti.container.annotations import parse_metadata
 from smalti.container.format import (
     CARRIERS,
-    HEADER,
     LABELS,
     METADATA,
     NAMES,
@@ -29,6 +27,7 @@ from smalti.container.format import (
     PROFILES,
     SHAPES,
     SINGLE_FLAG,
+    START_BYTES,
     BlockHead,
     Kind,
     check_start,
@@ -73,7 +72,7 @@ def open_reader(storage: Storage, model: Model | None) -> Reader:
         ModelError: it is a file of one image, and `model` is not its model.
     """
     with within(storage.where):
-        form = check_start(storage.read(0, HEADER.size))
+        form = check_start(storage.read(0, START_BYTES))
     if not form & SINGLE_FLAG:
         return ArchiveReader(storage)
     head, data = read_single(storage)
@@ -83,6 +82,8 @@ def open_reader(storage: Storage, model: Model | None) -> Reader:
             f" {model.name} ({model.id.hex()}); name the right bundle"
         )
     known = [model] if model is not None else find_by_prefix(head.model)
+    if head.sides is None and any(each.image_shape == (0, 0, 0) for each in known):
+        raise CorruptError(f"{storage.where}: an image without a model has no size; the file is damaged")
     if not known:
         raise UnknownModelError(
             f"{storage.where} needs a model whose id begins with {head.model.hex()}, which is not built in;"
@@ -164,6 +165,8 @@ class Contents:
             UnknownModelError: it is none of these.
             ModelError, CorruptError: the model that the file holds is damaged or another one.
         """
+        if number >= len(self.index.models):
+            raise CorruptError(f"{self.storage.where}: a block names a model that does not exist; the file is damaged")
         if number not in self._models:
             if number >= len(self.index.models):
                 raise CorruptError(
@@ -225,6 +228,7 @@ class Contents:
             members = blocks[first : first + opened + carried]
             possible = opened and carried and len(members) == opened + carried
             possible = possible and len({block.kind for block in members}) == 1
+            possible = possible and not self.index.kinds[members[0].kind].mixed
             if not possible or not all(bool(block.offset) == (i < opened) for i, block in enumerate(members)):
                 raise CorruptError("a set of blocks is impossible; the file is damaged")
             images = sum(block.images for block in members[:opened])
@@ -406,19 +410,3 @@ class Contents:
             return {}
         with within(self.storage.where):
             return parse_metadata(parts[-1][1])
-
-
-def parse_metadata(data: bytes) -> dict[str, Any]:
-    """Return the metadata that the data of a section hold.
-
-    Raises:
-        CorruptError: the data are no metadata.
-    """
-    try:
-        found = json.loads(unpack_text(data))
-        json.dumps(found, ensure_ascii=False, allow_nan=False).encode()  # what is read can be written
-    except (ValueError, RecursionError) as exc:
-        raise CorruptError("the metadata is no JSON; the file is damaged") from exc
-    if not isinstance(found, dict):
-        raise CorruptError("the metadata is no JSON object; the file is damaged")
-    return found

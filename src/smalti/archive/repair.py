@@ -9,13 +9,12 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from smalti.archive.reader import ModelName, as_model, parse_metadata, parts_of
+from smalti.archive.reader import ModelName, as_model, parts_of
 from smalti.archive.repair_models import needed_models
 from smalti.codec.block_codec import decode_block
 from smalti.container.annotation_codec import unpack_labels, unpack_names, unpack_numbers, unpack_profiles
-from smalti.container.annotations import write_metadata, write_sections
+from smalti.container.annotations import parse_metadata, write_metadata, write_sections
 from smalti.container.format import (
-    HEADER,
     LABELS,
     MAGIC,
     METADATA,
@@ -23,6 +22,7 @@ from smalti.container.format import (
     ORDER,
     PROFILES,
     SINGLE_FLAG,
+    START_BYTES,
     BlockHead,
     Index,
     check_start,
@@ -100,7 +100,7 @@ def _check_archive(storage: Storage) -> None:
     Raises:
         FormatError: it is a file of a single image, or no smalti file.
     """
-    head = storage.read(0, HEADER.size)
+    head = storage.read(0, START_BYTES)
     with within(storage.where):
         if head.startswith(MAGIC) and check_start(head) & SINGLE_FLAG:
             raise CorruptError("this is a file of a single image, which is whole or lost: smalti verify says which")
@@ -142,12 +142,20 @@ class _Saved:
         for head, payload in blocks:
             if head.number not in kinds and head.kind not in kinds.values():
                 kinds[head.number] = head.kind
+            if head.kind.mixed and not self._readable(head, payload):
+                continue
             if kinds.get(head.number) == head.kind and head.first >= after.get(head.number, 0):
                 after[head.number] = head.first + head.images
                 fitting.append((head, payload))
         if len(fitting) < len(blocks):
             self.notes.append(f"{len(blocks) - len(fitting)} blocks do not fit the others, and are left out")
         return fitting
+
+    def _readable(self, head: BlockHead, payload: bytes) -> bool:
+        """Return whether the table of a mixed block can be read, and names models of the file alone."""
+        with contextlib.suppress(CorruptError):
+            return all(part.kind.model in self.models for part in parts_of(head, payload))
+        return False
 
     def _carried(self) -> list[tuple[BlockHead, bytes]]:
         """Return the blocks that the order of images carries, as far as all open blocks of their sets were found."""
@@ -159,6 +167,8 @@ class _Saved:
                 if not 0 < opened == len(mine):
                     raise CorruptError("an open block is missing")
                 first = mine[0][0]
+                if first.kind.mixed:
+                    raise CorruptError("no order can carry images of mixed blocks")
                 after, model = first.first, self.models[first.kind.model].model
                 for head, payload in mine:
                     if head.first != after or model is None or head.kind != first.kind:
@@ -241,7 +251,7 @@ class _Saved:
             if progress:
                 progress(head.images, len(self.numbers))
         names, labels = self._column(NAMES, unpack_names), self._column(LABELS, unpack_labels)
-        profiles = self._column(PROFILES, unpack_profiles) or {}
+        profiles = self._profiles()
         write_sections(
             writer,
             [kinds[kind] for kind in self.kinds.tolist()],
@@ -281,6 +291,15 @@ class _Saved:
             found[name] = None
         self._note_lost("names", lost)
         return list(found)
+
+    def _profiles(self) -> dict[int, Any]:
+        """Return the ICC profiles of images by their numbers, as far as they are known."""
+        profiles = self._column(PROFILES, unpack_profiles) or {}
+        told = sum(entry.images for entry in self.index.sections if entry.code == PROFILES) if self.index else 0
+        if told and self.nameless:
+            self.notes.append("the ICC profiles of the images are lost")
+        self._note_lost("ICC profiles", [i for i in self.numbers.tolist() if i < told and i not in profiles])
+        return profiles
 
     def _labels(self, labels: dict[int, Label]) -> list[Label]:
         kind = type(next(iter(labels.values()), 0))

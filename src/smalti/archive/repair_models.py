@@ -10,7 +10,7 @@ import numpy as np
 from smalti.codec.block_codec import decode_block
 from smalti.codec.head import LATENTS, PIXELS, RAW
 from smalti.container.format import BlockHead, Index
-from smalti.container.mixed_payload import Part, unpack_mixed
+from smalti.container.mixed_payload import Part, mixed_hash, unpack_mixed
 from smalti.container.recovery_scan import Found
 from smalti.errors import CorruptError, ModelError, UnknownModelError
 from smalti.model.bundle import find_by_prefix, find_model, parse_bundle
@@ -40,15 +40,18 @@ def needed_models(found: Found, index: Index | None, given: Model | None) -> dic
     """
     blocks = dict[int, list[tuple[BlockHead, bytes]]]()
     for head, payload in found.blocks:
-        if head.kind.mixed:  # its parts have no hashes of their own, so they do not tell a model
-            for part in _parts(head, payload):
-                blocks.setdefault(part.kind.model, [])
+        if head.kind.mixed:
+            parts = _parts(head, payload)
+            telling_parts = {part.kind.model for part in parts if _tells(part.payload)}
+            for number in {part.kind.model for part in parts}:
+                alone = telling_parts == {number}  # else its hash, which is of all parts, does not tell the model
+                blocks.setdefault(number, []).extend([(head, payload)] * alone)
         else:
             blocks.setdefault(head.kind.model, []).append((head, payload))
     told = {} if found.model_id is None else {0: found.model_id}
     told |= {number: entry.id for number, entry in enumerate(index.models)} if index else {}
     brought = {number: _parsed(found.models.get(number)) for number in blocks}
-    telling = {number: [block for block in mine if _tells(block[1])] for number, mine in blocks.items()}
+    telling = {n: [some for some in mine if some[0].kind.mixed or _tells(some[1])] for n, mine in blocks.items()}
     needed = dict[int, Needed]()
     for number in sorted(blocks, key=lambda n: (n not in told, brought[n] is None, not telling[n], n)):
         likely, note = [model for model in (brought[number], given) if model is not None], None
@@ -106,7 +109,10 @@ def _decoding(models: list[Model], blocks: Sequence[tuple[BlockHead, bytes]]) ->
 
 def _decodes(model: Model, head: BlockHead, payload: bytes) -> bool:
     try:
-        pixels = decode_block(payload, head.images, head.kind.shape, model)
+        mixed = unpack_mixed(payload, head.images) if head.kind.mixed else None
+        parts = [Part(head.kind, tuple(range(head.images)), payload)] if mixed is None else mixed
+        decoded = [decode_block(part.payload, len(part.rows), part.kind.shape, model) for part in parts]
     except (CorruptError, ModelError):
         return False
-    return hash64(np.ascontiguousarray(pixels).data) == head.pixels
+    hashes = [hash64(np.ascontiguousarray(pixels).data) for pixels in decoded]
+    return (hashes[0] if mixed is None else mixed_hash(hashes)) == head.pixels

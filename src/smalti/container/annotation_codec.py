@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 
 from smalti.container.format import MAX_SECTION_BYTES, MAX_SECTION_NUMBERS, MODES
 from smalti.errors import CorruptError
-from smalti.limits import MAX_NAME_BYTES, MAX_SIDE
+from smalti.limits import MAX_IMAGE_SAMPLES, MAX_NAME_BYTES, MAX_PROFILE_BYTES, MAX_SIDE
 from smalti.util.binary import read_varint, varint
 
 TEXT, NUMBERED = 0, 1
@@ -227,7 +227,10 @@ def unpack_shapes(data: bytes) -> list[tuple[int, int, int]]:
     count = reader.number(MAX_SHAPES)
     modes, heights, widths = ([reader.number(MAX_SIDE) for _ in range(count)] for _ in range(3))
     reader.finish()
-    if not all(mode in MODES and h and w for mode, h, w in zip(modes, heights, widths, strict=True)):
+    if not all(
+        mode in MODES and 0 < h * w * mode <= MAX_IMAGE_SAMPLES
+        for mode, h, w in zip(modes, heights, widths, strict=True)
+    ):
         raise CorruptError("the shapes of the images are impossible; the file is damaged")
     return list(zip(heights, widths, modes, strict=True))
 
@@ -247,6 +250,8 @@ def unpack_profiles(data: bytes, count: int) -> tuple[bytes | None, ...]:
     """
     reader = _SectionReader(_inflate(data))
     listed = [None, *(reader.raw() for _ in range(reader.number(count)))]
+    if not all(profile is None or 1 <= len(profile) <= MAX_PROFILE_BYTES for profile in listed):
+        raise CorruptError("an ICC profile is of an impossible size; the file is damaged")
     found = tuple(listed[reader.number(len(listed) - 1)] for _ in range(count))
     reader.finish()
     return found

@@ -61,6 +61,8 @@ KIND_ENTRY = struct.Struct("<BBHH")
 BLOCK_ENTRY = struct.Struct("<QIHH")
 SECTION_ENTRY = struct.Struct("<BQII")
 TRAILER = struct.Struct("<I8s4s")
+START_BYTES = HEADER.size + 2
+"""The first bytes of a file, from which `check_start` tells also which release a later version needs."""
 SINGLE_BYTES = 12
 """The bytes of the header of a single file that do not depend on its form."""
 

@@ -103,14 +103,14 @@ def _table(data: bytes, n: int) -> tuple[list[Kind], list[int], list[list[int]]]
 
 
 def with_models(payload: bytes, n: int, numbers: Mapping[int, int]) -> bytes:
-    """Return the payload of a mixed block of `n` images with other numbers of models, by the old ones.
+    """Return the payload of a mixed block of `n` images with other numbers of models: `numbers` has the new ones.
 
     Raises:
-        CorruptError: the payload is damaged, or a part has a model that has no new number.
+        CorruptError: the payload is damaged, or names a model that has no new number.
     """
     parts = unpack_mixed(payload, n)
     if any(part.kind.model not in numbers for part in parts):
-        raise CorruptError("a part of a mixed block names a model that does not exist; the file is damaged")
+        raise CorruptError("a mixed block names a model that does not exist; the file is damaged")
     return pack_mixed([replace(part, kind=part.kind._replace(model=numbers[part.kind.model])) for part in parts])
 
 

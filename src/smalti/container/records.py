@@ -7,11 +7,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
-from smalti.container.annotation_codec import pack_numbers, pack_shapes
+from smalti.container.annotation_codec import MAX_SHAPES, pack_numbers, pack_shapes
 from smalti.container.format import (
     BLOCK,
     EXTENDED,
-    HEADER,
     MAGIC,
     MAX_KINDS,
     MAX_MODEL_BYTES,
@@ -23,6 +22,7 @@ from smalti.container.format import (
     ORDER,
     SHAPES,
     SINGLE_FLAG,
+    START_BYTES,
     TRAILER,
     VERSION,
     BlockEntry,
@@ -184,8 +184,9 @@ class ArchiveWriter:
 
     def finish(self) -> int:
         """Write the index and the trailer; return the byte at which the archive ends."""
-        if self.shapes:
-            self.section(SHAPES, 0, pack_shapes(list(self.shapes)))
+        shapes = list(self.shapes)
+        for start in range(0, len(shapes), MAX_SHAPES):
+            self.section(SHAPES, 0, pack_shapes(shapes[start : start + MAX_SHAPES]))
         index = self.index()
         self.extended |= index.extended
         data = pack_index(index)
@@ -204,7 +205,7 @@ class ArchiveWriter:
 
 def _place(file: BinaryIO) -> int | None:
     """Return where a file stands; None if nothing that is written can be written over."""
-    with contextlib.suppress(AttributeError, OSError):  # streams of strangers may lack what files have
+    with contextlib.suppress(AttributeError, OSError, TypeError):  # streams of strangers may lack what files have
         if file.seekable() and not _only_appended_to(file):
             return file.tell()
     return None
@@ -251,7 +252,7 @@ class ArchiveReader:
             self._open(storage)
 
     def _open(self, storage: Storage) -> None:
-        head = storage.read(0, HEADER.size)
+        head = storage.read(0, START_BYTES)
         form = check_start(head)
         self.extended = form & 0x0F == EXTENDED
         if form & SINGLE_FLAG:
