@@ -43,12 +43,7 @@ Output = Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Th
 def append(
     file: Annotated[str, typer.Argument(metavar="FILE", help="A smalti file.")],
     sources: Sources,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model", "-m", help="The name of a model, or the path of a model bundle.", show_default="the file's"
-        ),
-    ] = None,
+    model: CodingModel = "auto",
     quality: AskedQuality = None,
     min_psnr: MinPsnr = None,
     lossless: Lossless = False,
@@ -102,7 +97,7 @@ def append(
 def merge(
     files: Annotated[list[str], typer.Argument(metavar="FILE", help="Smalti files: paths or URLs.")],
     output: Output,
-    model: CodingModel = "auto",
+    model: ModelOption = None,
     no_names: NoNames = False,
     no_labels: NoLabels = False,
     force: Force = False,
