@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: MIT
-"""What reading a file as an array needs: decoded blocks that are kept, shared models, a picture of the first images."""
+"""Parts of reading: opening, models that are shared, decoded blocks that are kept, indexes, a picture of images."""
