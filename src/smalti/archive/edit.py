@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from smalti.archive.archive import Archive
 from smalti.archive.batches import Coded, Intake
-from smalti.archive.reader import Contents, ModelName, Place, as_model, parts_of, pixels_hash
+from smalti.archive.reader import Contents, ModelName, Place, as_model, parts_of
+from smalti.archive.reading.opening import pixels_hash
 from smalti.archive.writer import Packed, Packing, packed, write_packed
 from smalti.codec.block_codec import encode_block
 from smalti.codec.rdo import Effort
