@@ -251,6 +251,15 @@ def test_temporary_files_go_with_the_data_set_and_not_with_a_worker(forty):
     assert not path.parent.exists()
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "tests" / "golden").glob("*.smalti")), ids=lambda path: path.stem)
+def test_files_of_every_kind_are_data_sets(path, tmp_path):
+    with smalti.open(path) as archive:
+        images, labels = list(archive), archive.labels
+    for dataset in (Dataset(path, cache_dir=tmp_path), Dataset(path, memory_bytes=0)):
+        items = dataset.__getitems__(range(len(images)))
+        assert same(items if labels is None else [image for image, _ in items], images)
+
+
 # ---- the cache folder
 
 
@@ -349,21 +358,28 @@ def test_a_worker_that_is_killed_leaves_its_block_to_the_others(tmp_path, forty)
     reader, writer = os.pipe()
     child = os.fork()
     if not child:
+        try:
+            dataset = Dataset(path, cache_dir=tmp_path)
+            Contents.decode = lambda *_: os.write(writer, b".") and threading.Event().wait()
+            dataset[0]
+        finally:
+            os._exit(1)
+    found = []
+    try:
+        os.read(reader, 1)  # the child has locked block 0
         dataset = Dataset(path, cache_dir=tmp_path)
-        Contents.decode = lambda *_: os.write(writer, b".") and threading.Event().wait()
-        dataset[0]
-    os.read(reader, 1)  # the child has locked block 0
-    dataset, found = Dataset(path, cache_dir=tmp_path), []
-    thread = threading.Thread(target=lambda: found.append(dataset[0][0]))
-    thread.start()
-    thread.join(0.2)
-    assert not found
-    os.kill(child, 9)
-    os.waitpid(child, 0)
+        thread = threading.Thread(target=lambda: found.append(dataset[0][0]))
+        thread.start()
+        thread.join(0.2)
+        waited = not found
+    finally:
+        os.kill(child, 9)
+        os.waitpid(child, 0)
+        os.close(reader)
+        os.close(writer)
     thread.join(30)
+    assert waited
     assert same(found, x[:1])
-    os.close(reader)
-    os.close(writer)
 
 
 # ---- the shuffle by blocks

@@ -89,7 +89,7 @@ class DecodedFile:
         largest = max((h * w * c for h, w, c in contents.shapes()), default=0)
         sizes = [_room(shape, block.images, largest) for shape, block in zip(self._shapes, blocks, strict=True)]
         start = -(-(HEAD_BYTES + HASH_BYTES * len(blocks)) // _PAGE) * _PAGE
-        self._starts = [start, *itertools.accumulate(sizes, initial=start)][1:]
+        self._starts = list(itertools.accumulate(sizes, initial=start))
         self._whole = bytearray(len(blocks))  # whether this process knows that a block is stored, and whole
         self._lock = threading.Lock()
         try:
