@@ -90,7 +90,7 @@ def test_codec_model_and_entropy_know_no_file_and_container_knows_no_image(path)
 
 
 def test_no_file_is_long_and_no_folder_is_crowded():
-    lines = {path.name: len(path.read_text(encoding="utf-8").splitlines()) for path in FILES}
+    lines = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in FILES}
     assert not {name for name, n in lines.items() if n > MAX_LINES}
     folders = {path.parent for path in FILES}
     assert not {folder.name for folder in folders if len(list(folder.glob("*.py"))) > MAX_FILES}
