@@ -294,8 +294,8 @@ def test_a_file_may_bring_its_model_along(tmp_path, monkeypatch, toy, digits):
     with smalti.open(path) as archive, smalti.open(path, model=toy) as told:
         assert (archive[:] == told[:]).all()
         assert not archive.contents.model(0).can_encode
-    with pytest.raises(UsageError, match="can only decode"):
-        smalti.append(path, digits, quality=40)
+        with pytest.raises(UsageError, match="can only decode"):
+            smalti.append(path, digits, model=archive.contents.model(0), quality=40)
     smalti.append(path, digits, quality=40, model=toy)
     assert len(smalti.load(path, model=toy)) == 40
 

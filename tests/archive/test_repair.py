@@ -20,7 +20,7 @@ def twenty(tmp_path_factory):
     path = tmp_path_factory.mktemp("twenty") / "x.smalti"
     parts = [smalti.ImageSet(x[None], (name,), (i,)) for i, (x, name) in enumerate(zip(MIXED, NAMES, strict=True))]
     source = smalti.Source(parts, 20, named=True, labelled=True)
-    smalti.pack(source, path, max_error=0, packing=smalti.Packing(3, metadata={"a": 1}))
+    smalti.pack(source, path, model="mnist", max_error=0, packing=smalti.Packing(3, metadata={"a": 1}))
     return path.read_bytes()
 
 
@@ -185,8 +185,8 @@ def test_an_order_is_not_taken_for_that_of_earlier_images(tmp_path):
 
     path = tmp_path / "x.smalti"
     several = smalti.Packing(8)  # else images of few sizes share mixed blocks, and there is no order
-    smalti.pack(source(0, [4, 5] * 5), path, max_error=0, packing=several)
-    smalti.append(path, source(10, [4, 4, 5] * 10), max_error=0, packing=several)
+    smalti.pack(source(0, [4, 5] * 5), path, model="mnist", max_error=0, packing=several)
+    smalti.append(path, source(10, [4, 4, 5] * 10), model="mnist", max_error=0, packing=several)
     with smalti.open(path) as archive:
         later = archive.contents.index.blocks[2:]
     damage(path, fmt.ORDER, 0)
@@ -291,7 +291,7 @@ def test_another_version_is_not_for_repair(tmp_path):
 def test_what_is_said_of_images_is_not_lost_in_silence(path, tmp_path, code):
     what = {fmt.NAMES: "names", fmt.LABELS: "labels"}[code]
     parts = [smalti.ImageSet(x[None], (f"b/{i}.png",), (i,)) for i, x in enumerate(MIXED)]
-    smalti.append(path, smalti.Source(parts, 20, named=True, labelled=True), max_error=0)
+    smalti.append(path, smalti.Source(parts, 20, named=True, labelled=True), model="mnist", max_error=0)
     damage(path, code, 1)
     data = path.read_bytes()
     for cut in (0, 20):

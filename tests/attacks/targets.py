@@ -58,7 +58,7 @@ def read_all(path: Path) -> str:
     """All of a file, however large; any error is raised."""
     with smalti.open(path) as archive:
         archive.contents.sets()
-        said = archive.names, archive.labels, archive.metadata
+        said, _ = (archive.names, archive.labels, archive.metadata), archive.profiles
         images = list(archive)
         for image, again in zip(images, archive[:], strict=True):
             assert (image == again).all()

@@ -36,9 +36,9 @@ def open_tar(path: Path, on_bad: OnBad, *, labelled: bool, convert: bool) -> Sou
     """
     kind, reading = _peek(path), Reading(on_bad, PassedOver(), convert)
     parts = Parts(lambda: grouped(_singles(path, reading, kind if labelled else "", checked=labelled)))
-    labelled = labelled and kind != ""
-    origin = f"{kind} files" if labelled else ""
-    return Source(parts, None, named=True, labelled=labelled, passed_over=reading.passed, labels_from=origin)
+    has = labelled and kind != ""
+    origin = f"{kind} files" if has else ""
+    return Source(parts, None, named=True, labelled=has, passed_over=reading.passed, labels_from=origin)
 
 
 @dataclass
