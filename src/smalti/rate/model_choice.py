@@ -25,15 +25,20 @@ from smalti.types import Pixels, Shape, shape_of
 
 AUTO = "auto"
 """The name that asks for the best model for each image."""
-SAMPLE_EACH, SAMPLE_LEAST = 16, 32
+SAMPLE_EACH, SAMPLE_LEAST = 32, 32
 """One of so many images is in the sample, and at least so many are."""
-LOOKED_AT, MOST_EACH = 1 << 12, 8
+LOOKED_AT, MOST_EACH = 1 << 7, 8
 """About so many samples of a sample's images are looked at; but never fewer than one in MOST_EACH."""
 EXACTLY = 0.85
 """The bytes of the best lossless coder without a model, as a share of those that `deflated` estimates."""
 SUITED = 0.75
 """A model suits images if it would take at most this share of `deflated` to keep them exactly. It would take 0.5 to
 0.65 for images of its own kind, 0.8 to 2.5 for others; 0012 of the design notes has the table."""
+SAMPLE_STEADY, STEADY = 8, 2
+"""At least so many images are in the sample after so many batches in a row that one model coded."""
+FEW, SIGHT_EACH, PLAIN_TO_SEE = 4, 12, 0.65
+"""So few images are coded by the first model that would keep each of them in at most this share of what deflate takes,
+by one sample in so many."""
 COMPANY = 3
 """How many images of the same choice count beside an image, when it is asked whether a model suits it."""
 WORSE = 2
@@ -75,6 +80,7 @@ class ModelChoice:
         self._there = [model for model in there if model.can_encode and model.measured]
         self._before = tuple(there)
         self._used = {model.id for model in there}  # ids of models that the file holds or names
+        self._steady = Counter[Shape]()  # batches in a row of which one model coded all images
         self._seen, self._vain = Counter[Shape](), Counter[Shape]()
         self._models: dict[Candidate, Model | None] = {}
         self._pixels_alone: dict[bytes, Model] = {}
@@ -95,7 +101,10 @@ class ModelChoice:
         own = any(shape == model.image_shape for model, _ in models)
         if not models or (not own and self._vain[alike(shape)] >= VAIN):
             return [(empty_model(), np.arange(n))]
-        sample = x[_spread(n)]
+        if n <= FEW and (model := self._at_first_sight(x, models)) is not None:
+            self._used.add(model.id)
+            return [(model, np.arange(n))]
+        sample = x[_spread(n, least=SAMPLE_STEADY if self._steady[shape] >= STEADY else SAMPLE_LEAST)]
         if self._searched:
             self._find_quality(sample[_spread(len(sample), least=SEARCHED)], models)
         ways, multiplier = self._ways(models, shape), self._multiplier(models)
@@ -111,9 +120,20 @@ class ModelChoice:
         found = [way.model for way in ways] + [empty_model()]
         groups = [(model, np.flatnonzero(best == i)) for i, model in enumerate(found) if (best == i).any()]
         self._used |= {model.id for model, _ in groups}
+        self._steady[shape] = self._steady[shape] + 1 if len(groups) == 1 else 0
         vain = all(not model.measured for model, _ in groups)
         self._vain[alike(shape)] = self._vain[alike(shape)] + n if vain else 0
         return groups
+
+    @staticmethod
+    def _at_first_sight(x: Pixels, models: Sequence[tuple[Model, int]]) -> Model | None:
+        """Return the first model that suits all of a few images beyond doubt, if there is one."""
+        plain = deflated(x)
+        for model, embedded in models:
+            own = model.image_shape == shape_of(x) and _has_pixels(model, shape_of(x)) and not embedded
+            if own and (by_pixels(x, 0, model, SIGHT_EACH) <= PLAIN_TO_SEE * plain).all():
+                return model
+        return None
 
     def has(self, model: Model) -> bool:
         """Return whether a model was in the file before."""
