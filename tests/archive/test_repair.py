@@ -347,3 +347,13 @@ def test_a_file_of_one_image_says_which_model_it_is_not_of(tmp_path, digits):
     for work in (smalti.verify, smalti.open):
         with pytest.raises(ModelError, match="not with fashion"):
             work(tmp_path / "x.smalti", model="fashion")
+
+
+def test_a_file_of_a_newer_version_is_not_called_damaged(path):
+    data = path.read_bytes()
+    path.write_bytes(data[:4] + b"\x03" + data[5:21] + b"\x02\x07" + data[21:])
+    (wrong,) = smalti.verify(path)
+    assert "install smalti 2.7 or newer" in wrong
+    path.write_bytes(data[:4] + b"\x03" + data[5:])  # a flipped bit
+    (wrong,) = smalti.verify(path)
+    assert "damaged" in wrong

@@ -304,3 +304,18 @@ def test_errors_of_python_speak_of_arguments(tmp_path):
 def test_small_and_narrow_gray_images_are_no_single_image_in_colour(shape):
     x = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     assert as_source(x).total == shape[0]
+
+
+def test_an_image_of_pillow_that_holds_several_is_not_one(tmp_path):
+    frames = [Image.fromarray(np.full((5, 6), 40 * i, np.uint8)) for i in range(4)]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    frames[0].save(tmp_path / "a.tif", save_all=True, append_images=frames[1:])
+    Image.new("RGBA", (64, 64)).save(tmp_path / "a.ico", sizes=[(16, 16), (32, 32), (64, 64)])
+    for name, what in (("a.gif", "4 frames"), ("a.tif", "4 pages"), ("a.ico", "3 sizes")):
+        for convert in (False, True):
+            with Image.open(tmp_path / name) as image, pytest.raises(SourceError, match=f"image 0 holds {what}"):
+                smalti.pack([image], tmp_path / "x.smalti", convert=convert)
+    with Image.open(tmp_path / "a.gif") as image:
+        image.seek(2)
+        smalti.pack([image.copy()], tmp_path / "x.smalti", lossless=True)
+    assert (smalti.load(tmp_path / "x.smalti").pixels == 80).all()

@@ -84,9 +84,10 @@ def append(
         )
         for what, has, wanted in (("names", images.named, named), ("labels", images.labelled, labelled)):
             if has != wanted:
+                way = f"leave them out: --no-{what}" if has else f"append images that have {what}"
                 raise SourceError(
                     f"the images to append have {what if has else f'no {what}'}, those of {place} have"
-                    f" {what if wanted else f'no {what}'}; append images that have the same"
+                    f" {what if wanted else f'no {what}'}; {way}"
                 )
         choice = given or ModelChoice(asked, images.total, _known_models(archive))
         reader = archive.contents.reader

@@ -4,11 +4,14 @@
 from collections.abc import Callable
 
 from smalti.archive.reader import Contents, ModelName, Place
-from smalti.container.format import EXTENDED, MAGIC, VERSION
+from smalti.container.format import BLOCK_MARK, EXTENDED, HEADER, INDEX_MARK, MAGIC, MODEL_MARK, SECTION_MARK, VERSION
 from smalti.container.recovery_scan import has_block
 from smalti.errors import FormatError, ModelError, NotSmaltiError
 from smalti.types import Progress
 from smalti.util.storage import Storage, storage_of
+
+MARKS = (BLOCK_MARK, MODEL_MARK, SECTION_MARK, INDEX_MARK)
+"""The marks of what may stand behind the header of an archive."""
 
 
 def verify(
@@ -88,8 +91,9 @@ def repairable(path: Place) -> bool:
 def _disguised(storage: Storage) -> bool:
     """Return whether a damaged byte makes an archive look like a single file, or one of another version."""
     head = storage.read(0, len(MAGIC) + 1)
-    return (
-        head.startswith(MAGIC)
-        and head[len(MAGIC) :] not in (bytes([VERSION]), bytes([EXTENDED]))
-        and has_block(storage)
-    )
+    if not head.startswith(MAGIC) or head[len(MAGIC) :] in (bytes([VERSION]), bytes([EXTENDED])):
+        return False
+    newer = any(form & 0x0F > EXTENDED for form in head[len(MAGIC) :])
+    if newer and not storage.read(HEADER.size, len(BLOCK_MARK)).startswith(MARKS):
+        return False  # behind the header of a newer version stands the release that the file needs
+    return has_block(storage)

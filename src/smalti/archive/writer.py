@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Write an archive: code batches of images to meet a target, write blocks and annotations."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +21,7 @@ from smalti.container.format import (
     INDEX,
     KIND_ENTRY,
     MAX_BLOCK_IMAGES,
+    MAX_SECTION_IMAGES,
     MIXED,
     MODEL_ENTRY,
     SECTION,
@@ -189,6 +191,10 @@ def overhead(batches: Sequence[Batch], shared: Iterable[int]) -> int:
     models = len({batch.model.id for batch in batches})
     fixed = HEADER.size + INDEX.size + TRAILER.size + models * MODEL_ENTRY.size
     total = fixed + kinds * KIND_ENTRY.size + (len(own) + mixed.count(1)) * (BLOCK.size + BLOCK_ENTRY.size)
+    if (different := kinds + (len(own) < len(batches))) > 1:  # there is an order
+        images = sum(map(len, batches))
+        sections = -(-images // MAX_SECTION_IMAGES)
+        total += sections * (SECTION.size + SECTION_ENTRY.size) + math.ceil(images * math.log2(different) / 7) + 16
     if len(own) == len(batches):
         return total
     each = [MIXED_PART + len(batch) for batch, left in zip(batches, mixed, strict=True) if left]

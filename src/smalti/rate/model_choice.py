@@ -15,6 +15,7 @@ import numpy as np
 
 from smalti.codec.batching import alike
 from smalti.entropy.frequencies import Ints
+from smalti.model.bundle import DEFAULT_MODEL
 from smalti.model.candidates import Candidate, candidates
 from smalti.model.empty_model import empty_model
 from smalti.model.model import POST_FILTER, Model
@@ -134,9 +135,12 @@ class ModelChoice:
 
     @staticmethod
     def _at_first_sight(x: Pixels, models: Sequence[tuple[Model, int]]) -> Model | None:
-        """Return the first model that suits all of a few images beyond doubt, if there is one."""
+        """Return the first model that suits all of a few images beyond doubt, if there is one.
+
+        `mnist` comes first: it hardly ever suits pictures of clothes, while `fashion` suits one digit in six.
+        """
         plain = deflated(x)
-        for model, embedded in models:
+        for model, embedded in sorted(models, key=lambda pair: pair[0].name != DEFAULT_MODEL):
             own = model.image_shape == shape_of(x) and _has_pixels(model, shape_of(x)) and not embedded
             if own and (by_pixels(x, 0, model, SIGHT_EACH) <= PLAIN_TO_SEE * plain).all():
                 return model

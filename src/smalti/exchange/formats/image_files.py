@@ -142,9 +142,15 @@ def single_of(image: Image.Image, where: str, reading: Reading) -> Single:
     """Return an image of Pillow, turned as its EXIF data says, without a name.
 
     Raises:
-        SourceError: the image cannot be read, or is not taken, or not without `convert`.
+        SourceError: the image cannot be read, or is not taken, or not without `convert`; or it holds several images.
     """
     try:
+        frames, what, _ = _several(image)
+        if frames > 1 and image.format != "MPO":
+            raise SourceError(
+                f"{where} holds {frames} {what}, not one image; give x.copy() for the present one, or the path of the"
+                " file with convert=True for all"
+            )
         made = picture(image, where, convert=reading.convert)
     except SourceError:
         raise
