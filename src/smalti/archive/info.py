@@ -5,7 +5,7 @@ from typing import Any
 
 from smalti.archive.reader import Contents, Place, parts_of
 from smalti.codec.head import describe_payload
-from smalti.container.format import LABELS, NAMES
+from smalti.container.format import LABELS, NAMES, PROFILES
 from smalti.errors import UnknownModelError
 from smalti.model.bundle import find_model
 from smalti.types import describe
@@ -38,6 +38,8 @@ def describe_file(place: Place) -> dict[str, Any]:
             "carried_blocks": sum(not block.offset for block in index.blocks),
             "named": reader.has(NAMES),
             "labelled": reader.has(LABELS),
+            "profiles": reader.has(PROFILES),
+            "format_version": 2 if reader.extended else 1,
             "metadata": contents.metadata() or None,
             "bytes_after_the_end": contents.storage.size - reader.end,
         }
@@ -48,7 +50,7 @@ def describe_file(place: Place) -> dict[str, Any]:
 def _first_block(contents: Contents) -> str:
     """Say in words how the images of the first block are coded."""
     parts = parts_of(*contents.reader.block(0, contents.record(0)))
-    ways = dict.fromkeys(describe_payload(part.payload, len(part.rows)) for part in parts)
+    ways = dict.fromkeys(way for part in parts for way in describe_payload(part.payload, len(part.rows)).split("; "))
     return "; ".join(ways) + (f" ({len(parts)} parts)" if len(parts) > 1 else "")
 
 

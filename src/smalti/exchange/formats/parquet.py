@@ -45,7 +45,7 @@ def load_pyarrow() -> ModuleType:
         import pyarrow
         import pyarrow.parquet
     except ImportError as exc:
-        raise MissingExtraError("parquet files", "parquet") from exc
+        raise MissingExtraError("a parquet file", "parquet") from exc
     module: ModuleType = pyarrow
     return module
 
