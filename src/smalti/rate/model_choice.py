@@ -26,7 +26,7 @@ from smalti.types import Pixels, Shape, shape_of
 
 AUTO = "auto"
 """The name that asks for the best model for each image."""
-SAMPLE_EACH, SAMPLE_LEAST = 32, 32
+SAMPLE_EACH, SAMPLE_LEAST = 64, 32
 """One of so many images is in the sample, and at least so many are."""
 LOOKED_AT, MOST_EACH = 1 << 7, 8
 """About so many samples of a sample's images are looked at; but never fewer than one in MOST_EACH."""
@@ -37,7 +37,7 @@ SUITED = 0.75
 0.65 for images of its own kind, 0.8 to 2.5 for others; 0012 of the design notes has the table."""
 SAMPLE_STEADY, STEADY = 8, 2
 """At least so many images are in the sample after so many batches in a row that one model coded."""
-LONG_STEADY, LOOK_AGAIN = 4, 4
+LONG_STEADY, LOOK_AGAIN = 4, 8
 """After more such batches, only one in LOOK_AGAIN is looked at; a block of images of another kind may go unseen."""
 FEW, SIGHT_EACH, PLAIN_TO_SEE = 4, 12, 0.65
 """So few images are coded by the first model that would keep each of them in at most this share of what deflate takes,
