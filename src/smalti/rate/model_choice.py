@@ -34,7 +34,7 @@ EXACTLY = 0.85
 """The bytes of the best lossless coder without a model, as a share of those that `deflated` estimates."""
 SUITED = 0.75
 """A model suits images if it would take at most this share of `deflated` to keep them exactly. It would take 0.5 to
-0.65 for images of its own kind, 0.8 to 2.5 for others; 0012 of the design notes has the table."""
+0.65 for images of its own kind, 0.8 to 2.5 for others; 0017 of the design notes has the table."""
 SAMPLE_STEADY, STEADY = 8, 2
 """At least so many images are in the sample after so many batches in a row that one model coded."""
 FEW, SIGHT_EACH, PLAIN_TO_SEE = 4, 12, 0.65
