@@ -79,7 +79,8 @@ def pack(
         quality: 1 (fewest bytes) to 100 (best); 50 if no target is given.
         psnr: the PSNR in dB of the squared error averaged over all images.
         min_psnr: the least PSNR in dB of every image; an image that the model cannot code so well is coded without it.
-        bytes_an_image: the most bytes of the file for each image, without names and labels.
+        bytes_an_image: the most bytes of the file for each image, without names, labels, ICC profiles, metadata and
+            models that the file holds.
         max_error: the most that a sample (0 to 255) may be off by; 0 is lossless.
         lossless: whether every image comes back equal; it means a largest error of 0.
         names: one for each image, if the source has none.
@@ -279,7 +280,7 @@ def _chained(seen: Sequence[ImageSet], rest: Iterable[ImageSet]) -> Iterable[Ima
 def _single(image: ImageSet, model: Model, target: Target, effort: Effort) -> tuple[bytes, Coded]:
     check_size(image.shape)
     batches, thorough = [Batch(image.pixels, model)], replace(effort, thorough=True)
-    (block,) = encode_batches(batches, target, thorough, lambda batches: overhead(batches, [0]))
+    (block,) = encode_batches(batches, target, thorough, lambda batches: overhead(batches, [0], [[0]]))
     h, w, c = image.shape
     name = None if image.names is None else image.names[0]
     if name is not None:

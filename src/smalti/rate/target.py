@@ -45,7 +45,7 @@ class Target:
     quality: int | None = None  # 1 (fewest bytes) to 100 (best)
     psnr: float | None = None  # dB, of the mean squared error over all images
     min_psnr: float | None = None  # dB, of every image
-    bytes_an_image: float | None = None  # the most bytes of the file for each image, without names and labels
+    bytes_an_image: float | None = None  # the most bytes of the file for each image; see `pack`
     max_error: int | None = None  # of every sample, of 255; 0 is lossless
 
     def __post_init__(self) -> None:
