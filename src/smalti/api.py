@@ -3,6 +3,7 @@
 
 import io
 import os
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from smalti.container.records import ArchiveWriter
 from smalti.container.single_image import pack_single
 from smalti.errors import SourceError, UsageError
 from smalti.exchange.arrays import annotated, one_image
+from smalti.exchange.formats.image_files import Reading
 from smalti.exchange.recognise import refuse_image_suffix
 from smalti.exchange.sources import Images, as_source, read_labels
 from smalti.exchange.targets import write_images
@@ -197,14 +199,19 @@ def encode(
 ) -> bytes:
     """Encode one image (uint8, `h w` or `h w c`, c 2 to 4; or one of Pillow) to the bytes of a smalti file.
 
-    For many images, `pack` takes far fewer bytes. Arguments and errors are those of `pack`.
+    For many images, `pack` takes far fewer bytes. Arguments and errors are those of `pack`. A warning says if an image
+    of Pillow is converted (CMYK in JPEG is), or if its ICC profile is left out.
 
     >>> image = np.zeros((28, 28), np.uint8)
     >>> decode(encode(image)).shape
     (28, 28)
     """
     file = io.BytesIO()
-    one = one_image(image)
+    one = one_image(image, reading := Reading())
+    if converted := reading.passed.converted:
+        warnings.warn(f"converted: {converted}; for other colours give the image in RGB", stacklevel=2)
+    if left_out := str(reading.passed):
+        warnings.warn(f"left out: {left_out}", stacklevel=2)
     x = ImageSet(one.pixels[None], profiles=None if one.profile is None else (one.profile,))
     most = _largest_error(max_error, lossless=lossless)
     asked = as_target(target, Target(quality, min_psnr=min_psnr, max_error=most))
