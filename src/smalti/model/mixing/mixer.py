@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: MIT
+"""A mixer: trained networks, tables, and what counters and weights know before the first image (integers only).
+
+Samples are coded bit by bit, as lossless coders of text do (Mahoney 2005, "Adaptive weighing of context models"; PAQ): a
+network that was trained says how likely a bit is; counters in several contexts say what followed there before; mixers
+weigh all of them in the logistic domain, and they learn from each bit. `docs/format.md`, "By mixing", is the
+specification; `core/mixing.inc` and `reference/` follow it.
+"""
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+CHANNELS, LAYERS = 3, 3
+"""Networks, for green, red and blue, and the layers of each."""
+INPUTS = (40, 48, 56)
+"""The inputs of each network, filled up with zeros."""
+HIDDEN_MAX, OUTPUTS = 256, 9
+"""The most units of a hidden layer, and the outputs: three logits, three means and three logarithms of scales."""
+INPUT_MAX, UNIT_MAX = 1023, 1024
+"""The largest input, positive or negative, and the largest output of a hidden unit."""
+TERMS, NODES, SETS, STEPS, SLOTS = 16, 512, 2816, 26, 16
+"""Inputs of a mixer; weights by decision; weights by context; steps of a curve; a line: its key and 15 counters."""
+WEIGHT_MAX = (1 << 19) - 1
+"""The largest weight of a mixer, positive or negative; 2^16 stands for 1."""
+MAX_PRIMED = 1 << 18
+"""The most lines that a mixer brings along."""
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """A layer of a network; weights have 11 fractional bits."""
+
+    weights: NDArray[np.int16]  # outputs inputs
+    biases: NDArray[np.int32]  # outputs
+
+
+@dataclass(frozen=True, eq=False)
+class Tables:
+    """The functions that coding needs, as tables."""
+
+    squash: NDArray[np.uint16]  # 6144: the probability, of 65536, whose logit is (i - 3072) / 256
+    stretch: NDArray[np.int16]  # 6144: logits of 4096 middles of ranges, then of the 2048 lowest probabilities
+    logistic: NDArray[np.uint32]  # 4097: 2^24 / (1 + exp(-(i - 2048) / 128))
+    scales: NDArray[np.uint32]  # 641: 2^16 exp(-(i - 448) / 64)
+    weights: NDArray[np.uint32]  # 768: 2^16 exp(-i / 64)
+    rates: NDArray[np.uint16]  # 256: how far a counter moves that was used i times, of 65536
+    confidence: NDArray[np.int16]  # 256: how much such a counter counts, of 256
+    logs: NDArray[np.int16]  # 2049: 16 log2(i)
+    inverses: NDArray[np.int32]  # 2049: 2^19 / i
+
+
+@dataclass(frozen=True, eq=False)
+class Start:
+    """What mixers know before the first image; the arrays of `smalti_mix_state` in `core/mixing.h`."""
+
+    node_weights: NDArray[np.int32]  # NODES TERMS
+    set_weights: NDArray[np.int32]  # SETS TERMS
+    last_weights: NDArray[np.int32]  # NODES 2
+    curves: NDArray[np.uint16]  # 2 SETS STEPS
+    order0: NDArray[np.uint32]  # NODES
+
+
+@dataclass(frozen=True, eq=False)
+class Mixer:
+    """Networks, tables and starting state of a model that codes by mixing."""
+
+    networks: tuple[tuple[Layer, Layer, Layer], ...]  # of green, red and blue
+    tables: Tables
+    start: Start
+    lines: NDArray[np.uint32]  # n SLOTS: lines that are known before: their keys, then counters
+
+
+TABLE_SIZES = {
+    "squash": (6144, 8, 65527),
+    "stretch": (6144, -3071, 3071),
+    "logistic": (4097, 0, 1 << 24),
+    "scales": (641, 1, 1 << 27),
+    "weights": (768, 0, 1 << 16),
+    "rates": (256, 0, 65535),
+    "confidence": (256, 0, 256),
+    "logs": (2049, 0, 176),
+    "inverses": (2049, 0, 1 << 19),
+}
+"""The length of each table, and the least and the largest value that it may have."""
+START_SHAPES = {
+    "node_weights": (NODES, TERMS),
+    "set_weights": (SETS, TERMS),
+    "last_weights": (NODES, 2),
+    "curves": (2, SETS, STEPS),
+    "order0": (NODES,),
+}
+
+
+def check_mixer(mixer: Mixer) -> None:
+    """Prove that no sum of a mixer can overflow 32 bits, and that its arrays have the right shapes.
+
+    Raises:
+        ValueError: an array has another shape, or a value or a sum may be out of range.
+    """
+    if len(mixer.networks) != CHANNELS:
+        raise ValueError(f"a mixer has {len(mixer.networks)} networks, not {CHANNELS}")
+    for inputs, network in zip(INPUTS, mixer.networks, strict=True):
+        sizes, most = [inputs], INPUT_MAX
+        for layer in network:
+            outputs = len(layer.weights)
+            if layer.weights.shape != (outputs, sizes[-1]) or layer.biases.shape != (outputs,):
+                raise ValueError(f"a layer of a mixer has weights of shape {layer.weights.shape}")
+            sums = np.abs(layer.weights.astype(np.int64)).sum(1) * most + np.abs(layer.biases.astype(np.int64))
+            if int(sums.max(initial=0)) >= 1 << 31:
+                raise ValueError("a sum of a mixer's network may need more than 32 bits")
+            sizes.append(outputs)
+            most = UNIT_MAX
+        hidden = sizes[1:-1]
+        if sizes[-1] != OUTPUTS or len(network) != LAYERS or any(n % 2 or not 2 <= n <= HIDDEN_MAX for n in hidden):
+            raise ValueError(f"a network of a mixer has layers of {sizes} units")
+    for name, (length, low, high) in TABLE_SIZES.items():
+        _check(getattr(mixer.tables, name), name, (length,), low, high)
+    steps = np.diff(mixer.tables.logistic.astype(np.int64))
+    if (steps < 0).any():
+        raise ValueError("the logistic function of a mixer falls")
+    for name, shape in START_SHAPES.items():
+        low, high = (-WEIGHT_MAX, WEIGHT_MAX) if name.endswith("weights") else (0, 65535 if name == "curves" else 2**32 - 1)
+        _check(getattr(mixer.start, name), name, shape, low, high)
+    lines = mixer.lines
+    if lines.ndim != 2 or lines.shape[1] != SLOTS or len(lines) > MAX_PRIMED or len(np.unique(lines[:, 0])) != len(lines):
+        raise ValueError(f"the lines of a mixer are {lines.shape}, or two have one key")
+    if not (lines[:, 0] & 1).all() or ((lines[:, 1:] & 1023) > 255).any():
+        raise ValueError("a line of a mixer has a key that is even, or a counter that was used too often")
+
+
+def _check(array: NDArray[np.generic], name: str, shape: tuple[int, ...], low: int, high: int) -> None:
+    if array.shape != shape or not np.issubdtype(array.dtype, np.integer):
+        raise ValueError(f"the array {name} of a mixer is {array.dtype} {array.shape}, not {shape}")
+    if int(array.min()) < low or int(array.max()) > high:
+        raise ValueError(f"the array {name} of a mixer has values that are not from {low} to {high}")
+
+
+def known_tables() -> Tables:
+    """Return the tables of the models that come with smalti, which training writes into them; they are never decoded from."""
+    p = lambda x: 1 / (1 + np.exp(-x))  # noqa: E731 - the logistic function
+    middles = np.concatenate([(np.arange(4096) + 0.5) / 4096, (np.arange(2048) + 0.5) / 65536])
+    used = np.arange(256)
+    values = np.arange(2049)
+    values[0] = 1
+    return Tables(
+        np.clip(np.rint(65536 * p((np.arange(6144) - 3072) / 256)), 8, 65527).astype(np.uint16),
+        np.clip(np.rint(256 * np.log(middles / (1 - middles))), -3071, 3071).astype(np.int16),
+        np.rint((1 << 24) * p((np.arange(4097) - 2048) / 128)).astype(np.uint32),
+        np.rint(65536 * np.exp(-(np.arange(641) - 448) / 64)).astype(np.uint32),
+        np.rint(65536 * np.exp(-np.arange(768) / 64)).astype(np.uint32),
+        np.rint(65536 / (np.minimum(used, MOST_USED) + 3)).astype(np.uint16),
+        np.rint(256 * used / (used + 1.5)).astype(np.int16),
+        np.rint(16 * np.log2(values)).astype(np.int16),
+        np.rint((1 << 19) / values).astype(np.int32),
+    )
+
+
+MOST_USED = 40
+"""A counter that was used so often moves no more slowly."""
+
+
+def plain_start(squash: NDArray[np.uint16]) -> Start:
+    """Return the state of mixers that have learned nothing: they trust the network."""
+    weights = np.full(TERMS, 3 << 12, np.int32)
+    weights[0], weights[-1] = 1 << 16, 0
+    curve = squash[np.minimum(np.arange(STEPS) * 256, len(squash) - 1)]
+    return Start(
+        np.tile(weights, (NODES, 1)),
+        np.tile(weights, (SETS, 1)),
+        np.full((NODES, 2), 1 << 15, np.int32),
+        np.tile(curve, (2, SETS, 1)),
+        np.full(NODES, 1 << 31, np.uint32),
+    )
+
+
+def mixer_arrays(mixer: Mixer) -> dict[str, NDArray[np.generic]]:
+    """Return a mixer as named arrays, as a bundle keeps it."""
+    arrays: dict[str, NDArray[np.generic]] = {}
+    for k, network in enumerate(mixer.networks):
+        for i, layer in enumerate(network):
+            arrays |= {f"w{k}{i}": layer.weights, f"b{k}{i}": layer.biases}
+    for part in (mixer.tables, mixer.start):
+        arrays |= {f"{type(part).__name__.lower()}_{field.name}": getattr(part, field.name) for field in fields(part)}
+    keys = mixer.lines[:, 0]
+    order = np.argsort(keys)
+    counters = mixer.lines[order, 1:]
+    return arrays | {"keys": keys[order], "probabilities": (counters >> 20).astype(np.uint16), "used": (counters & 255).astype(np.uint8)}
+
+
+def mixer_of(arrays: dict[str, NDArray[np.generic]]) -> Mixer:
+    """Return the mixer of named arrays; the reverse of `mixer_arrays`.
+
+    Raises:
+        KeyError, ValueError: an array is missing, or out of range.
+    """
+    networks = tuple(
+        tuple(Layer(_as(arrays[f"w{k}{i}"], np.int16), _as(arrays[f"b{k}{i}"], np.int32)) for i in range(LAYERS))
+        for k in range(CHANNELS)
+    )
+    tables = Tables(**{field.name: arrays[f"tables_{field.name}"] for field in fields(Tables)})
+    start = Start(**{field.name: arrays[f"start_{field.name}"] for field in fields(Start)})
+    keys, probabilities, used = arrays["keys"], arrays["probabilities"], arrays["used"]
+    if keys.ndim != 1 or probabilities.shape != (len(keys), SLOTS - 1) or used.shape != probabilities.shape:
+        raise ValueError("the lines of a mixer have different lengths")
+    lines = np.empty((len(keys), SLOTS), np.uint32)
+    lines[:, 0] = keys
+    lines[:, 1:] = (probabilities.astype(np.uint32) << 20) | used
+    mixer = Mixer(networks, tables, start, lines)  # type: ignore[arg-type]
+    check_mixer(mixer)
+    return mixer
+
+
+def _as(array: NDArray[np.generic], dtype: type[np.generic]) -> NDArray[np.generic]:
+    if array.dtype != dtype:
+        raise ValueError(f"an array of a mixer is {array.dtype}, not {np.dtype(dtype)}")
+    return array
