@@ -3,6 +3,7 @@
 
 import io
 import os
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from smalti.container.records import ArchiveWriter
 from smalti.container.single_image import pack_single
 from smalti.errors import SourceError, UsageError
 from smalti.exchange.arrays import annotated, one_image
+from smalti.exchange.formats.image_files import Reading
 from smalti.exchange.recognise import refuse_image_suffix
 from smalti.exchange.sources import Images, as_source, read_labels
 from smalti.exchange.targets import write_images
@@ -79,7 +81,8 @@ def pack(
         quality: 1 (fewest bytes) to 100 (best); 50 if no target is given.
         psnr: the PSNR in dB of the squared error averaged over all images.
         min_psnr: the least PSNR in dB of every image; an image that the model cannot code so well is coded without it.
-        bytes_an_image: the most bytes of the file for each image, without names and labels.
+        bytes_an_image: the most bytes of the file for each image, without names, labels, ICC profiles, metadata and
+            models that the file holds.
         max_error: the most that a sample (0 to 255) may be off by; 0 is lossless.
         lossless: whether every image comes back equal; it means a largest error of 0.
         names: one for each image, if the source has none.
@@ -196,14 +199,19 @@ def encode(
 ) -> bytes:
     """Encode one image (uint8, `h w` or `h w c`, c 2 to 4; or one of Pillow) to the bytes of a smalti file.
 
-    For many images, `pack` takes far fewer bytes. Arguments and errors are those of `pack`.
+    For many images, `pack` takes far fewer bytes. Arguments and errors are those of `pack`. A warning says if an image
+    of Pillow is converted (CMYK in JPEG is), or if its ICC profile is left out.
 
     >>> image = np.zeros((28, 28), np.uint8)
     >>> decode(encode(image)).shape
     (28, 28)
     """
     file = io.BytesIO()
-    one = one_image(image)
+    one = one_image(image, reading := Reading())
+    if converted := reading.passed.converted:
+        warnings.warn(f"converted: {converted}; for other colours give the image in RGB", stacklevel=2)
+    if left_out := str(reading.passed):
+        warnings.warn(f"left out: {left_out}", stacklevel=2)
     x = ImageSet(one.pixels[None], profiles=None if one.profile is None else (one.profile,))
     most = _largest_error(max_error, lossless=lossless)
     asked = as_target(target, Target(quality, min_psnr=min_psnr, max_error=most))
@@ -279,7 +287,7 @@ def _chained(seen: Sequence[ImageSet], rest: Iterable[ImageSet]) -> Iterable[Ima
 def _single(image: ImageSet, model: Model, target: Target, effort: Effort) -> tuple[bytes, Coded]:
     check_size(image.shape)
     batches, thorough = [Batch(image.pixels, model)], replace(effort, thorough=True)
-    (block,) = encode_batches(batches, target, thorough, lambda batches: overhead(batches, [0]))
+    (block,) = encode_batches(batches, target, thorough, lambda batches: overhead(batches, [0], [[0]]))
     h, w, c = image.shape
     name = None if image.names is None else image.names[0]
     if name is not None:

@@ -320,7 +320,7 @@ def test_numbers_that_are_none_and_bytes_on_top_are_said_plainly(tmp_path):
     fails(2, *words, "--psnr", "high", words="smalti: --psnr takes a number. See")
     done = run("pack", tmp_path / "x.npz", "-o", tmp_path / "y.smalti", "--bytes", "100")
     assert done.returncode == 0, done.stderr
-    assert "names, labels and metadata come on top of the 100 bytes an image" in done.stderr
+    assert "names, labels, profiles, metadata and models come on top of 100 bytes an image" in done.stderr
     fails(2, "pack", tmp_path / "x.npz", "-o", tmp_path / "y.smalti", words="add --force to replace it")
 
 

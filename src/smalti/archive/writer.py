@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: MIT
 """Write an archive: code batches of images to meet a target, write blocks and annotations."""
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +11,7 @@ from smalti.archive.batches import Coded, Intake
 from smalti.archive.unordered_writer import write_sets
 from smalti.codec.batching import BLOCK_IMAGES, Batch
 from smalti.codec.rdo import Effort
+from smalti.container.annotation_codec import MAX_SHAPES, pack_numbers, pack_shapes
 from smalti.container.annotations import metadata_bytes, write_metadata
 from smalti.container.format import (
     BLOCK,
@@ -30,7 +30,7 @@ from smalti.container.format import (
     Kind,
 )
 from smalti.container.mixed_payload import Part
-from smalti.container.single_image import SIDES, SINGLE
+from smalti.container.single_image import most_single_bytes
 from smalti.errors import UsageError
 from smalti.model.bundle import decoding_bytes, is_known
 from smalti.model.model import Model
@@ -39,9 +39,12 @@ from smalti.rate.metrics import psnr
 from smalti.rate.model_choice import ModelChoice
 from smalti.rate.target import Sealed, Target
 from smalti.types import PassedOver, Progress, Shape, Source
+from smalti.util.binary import varint
 
-MIXED_PART = 12
-"""About the most bytes that the table of a mixed block takes for a part."""
+MIXED_TABLE, MIXED_PART = 10, 2
+"""The most bytes that the table of a mixed block takes besides its parts and images, and for the model of a part."""
+SPLIT_BYTES = 256
+"""More bytes than it takes to divide the kinds of images between two sections, besides one for each kind."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +125,9 @@ def write_packed(intake: Intake, target: Target, effort: Effort, packing: Packin
     if packing.unordered:
         write_sets(intake, target, effort, _numbers(intake, packing), progress)
     else:
-        blocks = encode_batches(intake.batches(), target, effort, lambda batches: overhead(batches, intake.shared))
+        blocks = encode_batches(
+            intake.batches(), target, effort, lambda every: overhead(every, intake.shared, intake.places)
+        )
         _write_blocks(intake, blocks, _numbers(intake, packing), progress)
     intake.flush(end=True)
     write_metadata(intake.writer, packing.metadata)
@@ -178,25 +183,58 @@ def _write_mixed(intake: Intake, blocks: Sequence[tuple[Sealed, list[int]]], num
     intake.note(every, intake.writer.kind(MIXED))
 
 
-def overhead(batches: Sequence[Batch], shared: Iterable[int]) -> int:
-    """Return the most bytes, besides payloads, names and labels, of a file of these batches.
+def overhead(batches: Sequence[Batch], shared: Iterable[int], places: Iterable[Sequence[int]]) -> int:
+    """Return the most bytes of a file of these batches, besides payloads, annotations, metadata and models.
 
-    shared: as in `Intake`.
+    shared, places: as in `Intake`.
     """
-    (first, *more), mixed = batches, list(shared)
+    (first, *more), left = batches, list(shared)
     if not more and len(first) == 1:
-        return SINGLE.size + (0 if first.shape == first.model.image_shape else SIDES.size)
-    own = [batch for batch, left in zip(batches, mixed, strict=True) if not left]
+        return most_single_bytes(first.model.id, None if first.shape == first.model.image_shape else first.shape)
+    own = [batch for batch, parts in zip(batches, left, strict=True) if not parts]
     kinds = len({(batch.shape, batch.model.id) for batch in own})
     models = len({batch.model.id for batch in batches})
     fixed = HEADER.size + INDEX.size + TRAILER.size + models * MODEL_ENTRY.size
-    total = fixed + kinds * KIND_ENTRY.size + (len(own) + mixed.count(1)) * (BLOCK.size + BLOCK_ENTRY.size)
-    if (different := kinds + (len(own) < len(batches))) > 1:  # there is an order
-        images = sum(map(len, batches))
-        sections = -(-images // MAX_SECTION_IMAGES)
-        total += sections * (SECTION.size + SECTION_ENTRY.size) + math.ceil(images * math.log2(different) / 7) + 16
+    total = fixed + kinds * KIND_ENTRY.size + (len(own) + left.count(1)) * (BLOCK.size + BLOCK_ENTRY.size)
+    if kinds + (len(own) < len(batches)) > 1:  # there is an order
+        total += _order_bytes(_order(batches, left, places))
     if len(own) == len(batches):
         return total
-    each = [MIXED_PART + len(batch) for batch, left in zip(batches, mixed, strict=True) if left]
-    shapes = SECTION.size + SECTION_ENTRY.size + KIND_ENTRY.size + MIXED_PART * len({batch.shape for batch in batches})
-    return total + sum(each) + shapes
+    shapes = list(dict.fromkeys(batch.shape for batch, parts in zip(batches, left, strict=True) if parts))
+    for start in range(0, len(shapes), MAX_SHAPES):
+        total += SECTION.size + SECTION_ENTRY.size + len(pack_shapes(shapes[start : start + MAX_SHAPES]))
+    return total + KIND_ENTRY.size + _tables(batches, left)
+
+
+def _order(batches: Sequence[Batch], shared: Sequence[int], places: Iterable[Sequence[int]]) -> list[int]:
+    """Return the kind of each image as the file will number it."""
+    kinds = dict[tuple[Shape, bytes] | None, int]()
+    order = [0] * sum(map(len, batches))
+    for batch, parts, mine in zip(batches, shared, places, strict=True):
+        key = None if parts else (batch.shape, batch.model.id)
+        kind = kinds.setdefault(key, len(kinds))
+        for place in mine:
+            order[place] = kind
+    return order
+
+
+def _order_bytes(order: Sequence[int]) -> int:
+    """Return the most bytes that the kinds of all images take."""
+    parts = [order[i : i + MAX_SECTION_IMAGES] for i in range(0, len(order), MAX_SECTION_IMAGES)]
+    heads = len(parts) * (SECTION.size + SECTION_ENTRY.size)
+    if len(parts) > 1:  # they may be divided elsewhere, and once more
+        heads += SECTION.size + SECTION_ENTRY.size + len(parts) * (SPLIT_BYTES + max(order))
+    return heads + sum(len(pack_numbers(part)) for part in parts)
+
+
+def _tables(batches: Sequence[Batch], shared: Sequence[int]) -> int:
+    """Return the most bytes that the tables of mixed blocks take."""
+    total, first = 0, 0
+    for i, left in enumerate(shared):
+        if left == 1:
+            parts = batches[first : i + 1]
+            total += MIXED_TABLE + sum(map(len, parts)) * len(varint(len(parts)))
+            total += sum(MIXED_PART + sum(len(varint(n)) for n in (*part.shape, part.x.size + 1)) for part in parts)
+        if left <= 1:
+            first = i + 1
+    return total

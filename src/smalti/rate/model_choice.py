@@ -34,11 +34,9 @@ EXACTLY = 0.85
 """The bytes of the best lossless coder without a model, as a share of those that `deflated` estimates."""
 SUITED = 0.75
 """A model suits images if it would take at most this share of `deflated` to keep them exactly. It would take 0.5 to
-0.65 for images of its own kind, 0.8 to 2.5 for others; 0012 of the design notes has the table."""
+0.65 for images of its own kind, 0.8 to 2.5 for others; 0017 of the design notes has the table."""
 SAMPLE_STEADY, STEADY = 8, 2
 """At least so many images are in the sample after so many batches in a row that one model coded."""
-LONG_STEADY, LOOK_AGAIN = 4, 8
-"""After more such batches, only one in LOOK_AGAIN is looked at; a block of images of another kind may go unseen."""
 FEW, SIGHT_EACH, PLAIN_TO_SEE = 4, 12, 0.65
 """So few images are coded by the first model that would keep each of them in at most this share of what deflate takes,
 by one sample in so many."""
@@ -83,7 +81,6 @@ class ModelChoice:
         self._there = [model for model in there if model.can_encode and model.measured]
         self._before = tuple(there)
         self._used = {model.id for model in there}  # ids of models that the file holds or names
-        self._last: dict[Shape, Model] = {}  # the model of the last batch
         self._steady = Counter[Shape]()  # batches in a row of which one model coded all images
         self._seen, self._vain = Counter[Shape](), Counter[Shape]()
         self._models: dict[Candidate, Model | None] = {}
@@ -105,9 +102,6 @@ class ModelChoice:
         own = any(shape == model.image_shape for model, _ in models)
         if not models or (not own and self._vain[alike(shape)] >= VAIN):
             return [(empty_model(), np.arange(n))]
-        if (steady := self._steady[shape]) >= LONG_STEADY and steady % LOOK_AGAIN:
-            self._steady[shape] += 1
-            return [(self._last[shape], np.arange(n))]
         if n <= FEW and (model := self._at_first_sight(x, models)) is not None:
             self._used.add(model.id)
             return [(model, np.arange(n))]
@@ -128,7 +122,6 @@ class ModelChoice:
         groups = [(model, np.flatnonzero(best == i)) for i, model in enumerate(found) if (best == i).any()]
         self._used |= {model.id for model, _ in groups}
         self._steady[shape] = self._steady[shape] + 1 if len(groups) == 1 else 0
-        self._last[shape] = groups[0][0]
         vain = all(not model.measured for model, _ in groups)
         self._vain[alike(shape)] = self._vain[alike(shape)] + n if vain else 0
         return groups

@@ -45,7 +45,7 @@ class Target:
     quality: int | None = None  # 1 (fewest bytes) to 100 (best)
     psnr: float | None = None  # dB, of the mean squared error over all images
     min_psnr: float | None = None  # dB, of every image
-    bytes_an_image: float | None = None  # the most bytes of the file for each image, without names and labels
+    bytes_an_image: float | None = None  # the most bytes of the file for each image; see `pack`
     max_error: int | None = None  # of every sample, of 255; 0 is lossless
 
     def __post_init__(self) -> None:
@@ -196,12 +196,14 @@ def _several(
         fits = batch.shape == batch.model.image_shape
         return batch.model.id, batch.model.has_latents, batch.shape if fits else alike(batch.shape)
 
+    def size(some: Sequence[Batch]) -> int:
+        return load([(batch.shape, len(batch)) for batch in some])
+
     def both(some: Sequence[Batch]) -> list[tuple[Batch, Block]]:
         return list(zip(some, work([batch.x for batch in some], some[0].model), strict=True))
 
     every = iter(batches)
     first = list(itertools.islice(every, 1))
     threads = first[0].model.threads if first else 0
-    size = lambda some: load([(batch.shape, len(batch)) for batch in some])  # noqa: E731 - it is used once
     some = bundles(itertools.chain(first, every), kind, size, MOST_LOAD, threads)
     return itertools.chain.from_iterable(in_order(both, some, threads))
