@@ -10,6 +10,9 @@ from smalti.types import Pixels, Shape, shape_of
 BLOCK_IMAGES, BLOCK_SAMPLES = 256, 1 << 20
 """The most images and the most samples of a block. In a larger block, one image is read more slowly; in a smaller one,
 the bytes that each block takes besides its images weigh more."""
+BLOCK, EACH = "block", "each"
+PACKINGS = (BLOCK, EACH)
+"""Which images share an entropy-coded stream: those of a block, or none, so that each is read without the others."""
 TOGETHER, MOST_LOAD = 4, 1 << 20
 """The most whole blocks that are coded by pixels at the same time, and the most samples of them, as `load` counts."""
 
