@@ -48,10 +48,17 @@ class ByWebP:
     record: bytes  # as `webp_codec.py` writes it
 
 
+@dataclass(frozen=True)
+class ByMixing:
+    """The way of an image that is coded by context mixing, with near-lossless quantisation."""
+
+    max_error: int  # the largest error of a sample; 0 is lossless
+
+
 WithoutModel = Fallback | ByWebP
 """The way of an image that is coded without a model: one of two."""
-Way = ByLatents | ByPixels | WithoutModel
-"""The way in which an image is coded: one of four."""
+Way = ByLatents | ByPixels | ByMixing | WithoutModel
+"""The way in which an image is coded: one of five."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -212,6 +219,7 @@ class Block:
     spatial: Symbols  # of the spatial latents of all images
     samples: SampleSymbols  # of the samples of all images
     post_filtered: bool  # whether the decoder post-filters what is coded by pixels
+    mixed: bytes | None = None  # the stream of the images by mixing, if it is known already
 
     def __len__(self) -> int:
         return len(self.ways)

@@ -4,12 +4,13 @@
     pack:    read -> batch -> by latents, by pixels, without model -> block: symbols -> entropy-code -> payload -> file
     unpack:  file -> payload -> entropy-decode: symbols -> by latents, by pixels, without model      -> write
 
-An image is coded in one of four ways. At few bytes an image, latents are best (`latent_codec.py`); at more bytes, the
-pixels themselves (`pixel_codec.py`). Images that no model suits are kept as WebP lossless bitstreams (`webp_codec.py`)
-or by the fallback (`fallback_codec.py`), whichever takes fewer bytes. A `Block` (`block.py`) holds images of one shape
+An image is coded in one of five ways. At few bytes an image, latents are best (`latent_codec.py`); at more bytes, the
+pixels themselves (`pixel_codec.py`). Images that no special model suits are coded by mixing (`mixing_codec.py`), or
+kept as WebP lossless bitstreams (`webp_codec.py`) or by the fallback (`fallback_codec.py`) where that takes fewer bytes. A `Block` (`block.py`) holds images of one shape
 as they are coded, whatever their ways.
 
-A payload is a head (`head.py`), the records of images without model, and one entropy-coded stream. The stream holds
+A payload is a head (`head.py`), the records of images without model, the stream of images by mixing, and one more
+entropy-coded stream. That holds
 first the choice of a way for each image, then the symbols of all images by latents (those of patches, then the spatial
 latents), then those of all images by pixels.
 
@@ -30,6 +31,7 @@ from smalti.codec.batching import BLOCK, EACH
 from smalti.codec.block import (
     Block,
     ByLatents,
+    ByMixing,
     ByPixels,
     ByWebP,
     Fallback,
@@ -44,6 +46,7 @@ from smalti.codec.entries import (
     FALLBACK,
     LONG_BYTES,
     LONG_CHECK,
+    MIXED,
     SHORT_CHECK,
     WEBP,
     Entry,
@@ -57,6 +60,7 @@ from smalti.codec.entries import (
 from smalti.codec.fallback_codec import decode_fallback, encode_fallback, raw_record
 from smalti.codec.head import ENTRIES, RAW, Head
 from smalti.codec.latent_codec import block_of, decode_latents, encode_latents
+from smalti.codec.mixing_codec import decode_mixing, mixer_of, mixing_stream
 from smalti.codec.pixel_codec import decode_pixels, encode_pixels, samples_bits
 from smalti.codec.rdo import Effort, LatentCode
 from smalti.codec.webp_codec import decode_webp, encode_webp
@@ -67,6 +71,7 @@ from smalti.model.model import Model
 from smalti.model.operating_points import LMBDA, OperatingPoint
 from smalti.model.wavefront import table_sizes
 from smalti.types import Pixels, Shape
+from smalti.util.binary import read_varint, varint
 from smalti.util.parallel import in_order
 
 LEAST_WEBP = 12
@@ -138,7 +143,20 @@ def encode_block(block: Block, model: Model) -> bytes:
         streams += [block.patches.intervals(model.grid).stream(), block.spatial.stream()]
     if head.errors:
         streams.append(block.samples.intervals(table_sizes(head.errors.start)).stream())
-    return head.pack(post_filtered=block.post_filtered) + b"".join(records) + encode_intervals(streams)
+    start = head.pack(post_filtered=block.post_filtered) + b"".join(records)
+    if head.mixing:
+        mixed = block.mixed
+        if mixed is None:
+            rows, errors = _mixed_images(block.ways)
+            mixed, _ = mixing_stream(block.x_hat[rows], errors, mixer_of(model))
+        start += varint(len(mixed)) + mixed
+    return start + encode_intervals(streams)
+
+
+def _mixed_images(ways: Sequence[Way]) -> tuple[Ints, Ints]:
+    """Return the numbers of the images that are coded by mixing, and their largest errors."""
+    found = [(i, way.max_error) for i, way in enumerate(ways) if isinstance(way, ByMixing)]
+    return np.array([i for i, _ in found], np.int64), np.array([error for _, error in found], np.int64)
 
 
 def encode_each(block: Block, model: Model) -> bytes:
@@ -151,6 +169,11 @@ def encode_each(block: Block, model: Model) -> bytes:
         if isinstance(way, WithoutModel):
             kinds.append(FALLBACK if isinstance(way, Fallback) else WEBP)
             images.append(way.record + check.to_bytes(check_bytes(bits), "little"))
+        elif isinstance(way, ByMixing):
+            kinds.append(MIXED)
+            which = bytes([way.max_error - head.mixing.start]) if len(head.mixing) > 1 else b""
+            stream, _ = mixing_stream(image[None], np.array([way.max_error]), mixer_of(model))
+            images.append(which + stream + check.to_bytes(check_bytes(bits), "little"))
         else:
             kinds.append(CODED)
             images.append(encode_intervals([part[i] for part in streams], check))
@@ -160,7 +183,7 @@ def encode_each(block: Block, model: Model) -> bytes:
 
 def _streams_of_images(block: Block, head: Head, choices: Ints, model: Model) -> list[list[Stream]]:
     """Return the symbols of each image (`n`) as it is coded alone: those of its choice, by latents, and by pixels."""
-    coded = np.array([not isinstance(way, WithoutModel) for way in block.ways])
+    coded = np.array([isinstance(way, ByLatents | ByPixels) for way in block.ways])
     parts = list[Symbols]()
     if head.coded_ways > 1:
         parts.append(choice_intervals(choices[coded], head.coded_ways).spread(coded))
@@ -238,6 +261,8 @@ def decode_to_block(payload: bytes, n: int, shape: Shape, model: Model) -> Block
     if decoded_samples is not None:
         bits[block.by_pixels] = samples_bits(decoded_samples, block.least)
         samples = decoded_samples.spread(block.by_pixels)
+    for rows, stream in block.mixed:
+        bits[rows] = 8 * len(stream) / len(rows)
     return Block(tuple(block.ways), block.x_hat, bits, patches, spatial, samples, block.post_filtered)
 
 
@@ -249,6 +274,8 @@ def _decode(blocks: "Sequence[_OpenBlock]", model: Model, *, record: bool = Fals
     samples = None
     for block in blocks:
         block.decode_shared_latents(model)
+    for _ in in_order(lambda block: block.decode_mixed(model), [block for block in blocks if block.mixed]):
+        pass
     _decode_own_latents(blocks, model)
     together: dict[tuple[int, int], list[_OpenBlock]] = {}
     for block in blocks:
@@ -296,6 +323,7 @@ class _OpenBlock:
         self.post_filtered, self.least = False, 0  # least: the smallest largest error of images by pixels
         self.x_hat: Pixels = np.empty((n, h, w) if c == 1 else (n, h, w, c), np.uint8)
         self.ways: list[Way] = []
+        self.mixed = list[tuple[Ints, bytes]]()  # streams by mixing, each with the numbers of its images
         self._code: LatentCode | None = None  # of the images by latents, if they share a stream
         self._checks, self._bits = list[int | None](), 0
 
@@ -346,11 +374,22 @@ class _OpenBlock:
             records.append(payload[at:end])
             images.append(image)
             at = end
+        mixed = b""
+        if head.mixing:
+            size, at = read_varint(payload, at)
+            mixed, at = payload[at : at + size], at + size
+            if at > len(payload):
+                raise CorruptError("a block ends within its stream by mixing; the file is damaged")
         self.shared = SymbolDecoder(payload[at:])
         self.ways = head.ways_of(self.shared.take(uniform(n, head.ways)), records)
         for kind, some in ((Fallback, images[: head.fallbacks or 0]), (ByWebP, images[head.fallbacks or 0 :])):
             if some:
                 self.x_hat[[isinstance(way, kind) for way in self.ways]] = some
+        rows, _ = _mixed_images(self.ways)
+        if len(rows):
+            self.mixed.append((rows, mixed))
+        elif mixed:
+            raise CorruptError("a block has a stream by mixing that holds no image; the file is damaged")
 
     def _open_entries(self, entries: Sequence[Entry]) -> None:
         """Open the stream of each image, or decode its record."""
@@ -365,13 +404,20 @@ class _OpenBlock:
                 self._checks.append(None)
                 continue
             record, check = entry.record
+            self._checks.append(check)
+            self.own.append(None)
+            if entry.kind == MIXED:
+                several = len(head.mixing) > 1
+                if several and not (record and record[0] < len(head.mixing)):
+                    raise CorruptError("an image by mixing has an impossible error; the file is damaged")
+                self.ways.append(ByMixing(head.mixing[record[0] if several else 0]))
+                self.mixed.append((np.array([i]), record[several:]))
+                continue
             decode = decode_webp if entry.kind == WEBP else decode_fallback
             self.x_hat[i], end = decode(record, 0, self.x_hat.shape[1:])
             if end != len(record):
                 raise CorruptError("a record does not end where it should; the file is damaged")
             self.ways.append(ByWebP(record) if entry.kind == WEBP else Fallback(record))
-            self.own.append(None)
-            self._checks.append(check)
 
     @property
     def all_records(self) -> list[bytes]:
@@ -411,6 +457,17 @@ class _OpenBlock:
         self.check_latents(model)
         points: Ints = np.array([way.point for way in self.ways if isinstance(way, ByLatents)])
         self._code, self.x_hat[self.by_latents] = decode_latents(self.shared, points, model)
+
+    def decode_mixed(self, model: Model) -> None:
+        """Decode the images that are coded by mixing.
+
+        Raises:
+            CorruptError: the model has no mixer, or a stream is damaged.
+        """
+        for rows, stream in self.mixed:
+            errors = np.array([way.max_error for way in (self.ways[i] for i in rows) if isinstance(way, ByMixing)])
+            shape = (len(rows), *self.x_hat.shape[1:])
+            self.x_hat[rows] = decode_mixing(stream, shape, errors, mixer_of(model))
 
     def finish(self) -> None:
         """Check that the streams are used up, and that images with checks of their own are those that were packed.

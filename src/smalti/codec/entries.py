@@ -18,8 +18,8 @@ from smalti.errors import CorruptError
 from smalti.types import Pixels, Shape
 from smalti.util.binary import hash64, read_varint, varint
 
-CODED, FALLBACK, WEBP = 0, 1, 2
-"""How the bytes of an image are to be read: as a stream, or as a record of the fallback or of WebP."""
+CODED, FALLBACK, WEBP, MIXED = 0, 1, 2, 3
+"""How the bytes of an image are to be read: as a stream, as a record of the fallback or of WebP, or as a stream by mixing."""
 KIND_BITS = 2
 SHORT_CHECK, LONG_CHECK = 20, 32
 """The bits of a check: few where they are nearly free, more where images have LONG_BYTES on average."""
@@ -46,7 +46,7 @@ class Entries:
 
     head: Head
     bits: int  # of a check
-    kinds: list[int]  # n: CODED, FALLBACK or WEBP
+    kinds: list[int]  # n: CODED, FALLBACK, WEBP or MIXED
     ends: list[int]  # n + 1: where the bytes of each image start in the payload, and where the last ones end
 
 
@@ -56,7 +56,7 @@ class Entry:
 
     head: Head
     bits: int  # of the check
-    kind: int  # CODED, FALLBACK or WEBP
+    kind: int  # CODED, FALLBACK, WEBP or MIXED
     data: bytes
     shape: Shape  # h w c
 
@@ -68,7 +68,7 @@ class Entry:
 
     @property
     def record(self) -> tuple[bytes, int]:
-        """The record of an image that no model codes, and its check.
+        """The record of an image that is not in a stream of symbols, and its check.
 
         Raises:
             CorruptError: there is no room for a check.
@@ -87,7 +87,7 @@ def room(n: int) -> int:
 def pack_entries(head: bytes, bits: int, kinds: Sequence[int] | None, images: Sequence[bytes]) -> bytes:
     """Return a payload: its head, the table, and the bytes of all images.
 
-    kinds: CODED, FALLBACK or WEBP of each image; None if the head offers one of these alone.
+    kinds: CODED, FALLBACK, WEBP or MIXED of each image; None if the head offers one of these alone.
     """
     table = bytes([bits]) + (b"" if kinds is None else _packed(kinds, KIND_BITS))
     if len(images) > 1:
@@ -112,9 +112,9 @@ def unpack_entries(data: bytes, n: int, size: int) -> Entries:
     if several_kinds(head):
         numbers, at = _unpacked(data, at, n, KIND_BITS)
         kinds = numbers.tolist()
-    if kinds.count(FALLBACK) != (head.fallbacks or 0) or kinds.count(WEBP) != (head.webps or 0) or max(kinds) > WEBP:
+    if kinds.count(FALLBACK) != (head.fallbacks or 0) or kinds.count(WEBP) != (head.webps or 0):
         raise CorruptError("a block does not hold the images without model that it claims; the file is damaged")
-    if kinds.count(CODED) and not head.coded_ways:
+    if (kinds.count(CODED) and not head.coded_ways) or (kinds.count(MIXED) and not head.mixing):
         raise CorruptError("a block holds images by a model in no way; the file is damaged")
     if n == 1:
         return Entries(head, bits, kinds, [at, size])
@@ -131,12 +131,14 @@ def unpack_entries(data: bytes, n: int, size: int) -> Entries:
 
 
 def several_kinds(head: Head) -> bool:
-    """Return whether images of a block may be of more than one kind: CODED, FALLBACK or WEBP."""
-    return (head.coded_ways > 0) + (head.fallbacks is not None) + (head.webps is not None) > 1
+    """Return whether images of a block may be of more than one kind: CODED, FALLBACK, WEBP or MIXED."""
+    return (head.coded_ways > 0) + bool(head.mixing) + (head.fallbacks is not None) + (head.webps is not None) > 1
 
 
 def _only_kind(head: Head) -> int:
-    return CODED if head.coded_ways else FALLBACK if head.fallbacks is not None else WEBP
+    if head.coded_ways or head.mixing:
+        return CODED if head.coded_ways else MIXED
+    return FALLBACK if head.fallbacks is not None else WEBP
 
 
 def _packed(numbers: Sequence[int], width: int) -> bytes:

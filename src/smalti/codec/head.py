@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from smalti.codec.block import ByLatents, ByPixels, ByWebP, Fallback, Way
+from smalti.codec.block import ByLatents, ByMixing, ByPixels, ByWebP, Fallback, Way
 from smalti.entropy.frequencies import Ints
 from smalti.errors import CorruptError
 from smalti.model.masked_mlp import POINTS
 from smalti.model.pixel_prior import MAX_ERROR
 
-LATENTS, PIXELS, POST_FILTERED, FALLBACK, WEBP, ENTRIES = 1, 2, 4, 8, 16, 32
+LATENTS, PIXELS, POST_FILTERED, FALLBACK, WEBP, ENTRIES, MIXING = 1, 2, 4, 8, 16, 32, 64
 """Flags in the first byte: what follows in the head, whether images by pixels are post-filtered, and whether each image
 can be read without the others (`entries.py`)."""
 RAW = 255
@@ -23,10 +23,11 @@ RANGE, COUNT = struct.Struct("<BB"), struct.Struct("<H")
 
 @dataclass(frozen=True)
 class Head:
-    """The ways that a block offers: operating points of latents, largest errors of pixels, the fallback, and WebP."""
+    """The ways that a block offers: by latents, by pixels, by mixing, the fallback, and WebP."""
 
     points: range  # operating points of the latents
     errors: range  # largest errors of images by pixels
+    mixing: range  # largest errors of images by mixing
     fallbacks: int | None  # number of images that are coded by the fallback; None: it is not offered
     webps: int | None  # number of images that are kept as WebP bitstreams, likewise
     post_filtered: bool = False  # whether images by pixels are post-filtered
@@ -36,15 +37,15 @@ class Head:
     @property
     def ways(self) -> int:
         """The number of ways in which an image may be coded."""
-        return self.coded_ways + (self.fallbacks is not None) + (self.webps is not None)
+        return self.coded_ways + len(self.mixing) + (self.fallbacks is not None) + (self.webps is not None)
 
     @property
     def coded_ways(self) -> int:
-        """The number of ways in which a model may code an image; they come first."""
+        """The number of ways in which an image may be coded by latents or by pixels; they come first."""
         return len(self.points) + len(self.errors)
 
     def coded_way(self, choice: int) -> Way:
-        """Return the way, by a model, of that choice."""
+        """Return the way, by latents or by pixels, of that choice."""
         latents = len(self.points)
         return ByLatents(self.points[choice]) if choice < latents else ByPixels(self.errors[choice - latents])
 
@@ -53,9 +54,10 @@ class Head:
         """Return the choices of images (`n`) among the ways that a head offers, that head, and all records."""
         points = [way.point for way in ways if isinstance(way, ByLatents)]
         errors = [way.max_error for way in ways if isinstance(way, ByPixels)]
+        mixing = [way.max_error for way in ways if isinstance(way, ByMixing)]
         fallbacks = [way.record for way in ways if isinstance(way, Fallback)]
         webps = [way.record for way in ways if isinstance(way, ByWebP)]
-        head = Head(_span(points), _span(errors), len(fallbacks) or None, len(webps) or None)
+        head = Head(_span(points), _span(errors), _span(mixing), len(fallbacks) or None, len(webps) or None)
         choices = np.empty(len(ways), np.int64)
         for i, way in enumerate(ways):
             match way:
@@ -63,8 +65,10 @@ class Head:
                     choices[i] = point - head.points.start
                 case ByPixels(max_error):
                     choices[i] = len(head.points) + max_error - head.errors.start
+                case ByMixing(max_error):
+                    choices[i] = head.coded_ways + max_error - head.mixing.start
                 case Fallback():
-                    choices[i] = len(head.points) + len(head.errors)
+                    choices[i] = head.coded_ways + len(head.mixing)
                 case ByWebP():
                     choices[i] = head.ways - 1
         return choices, head, fallbacks + webps
@@ -75,7 +79,7 @@ class Head:
         Raises:
             CorruptError: the images do not take as many records as there are.
         """
-        offered = [self.coded_way(choice) for choice in range(self.coded_ways)]
+        offered = [*map(self.coded_way, range(self.coded_ways)), *map(ByMixing, self.mixing)]
         n = self.fallbacks or 0
         of_fallback, of_webp = iter(records[:n]), iter(records[n:])
         without_model: list[tuple[type[Fallback | ByWebP], Iterator[bytes]]]
@@ -102,8 +106,9 @@ class Head:
         """
         flags = ENTRIES * entries | LATENTS * bool(self.points) | PIXELS * bool(self.errors)
         flags |= FALLBACK * (self.fallbacks is not None) | WEBP * (self.webps is not None)
-        flags |= POST_FILTERED * (post_filtered and bool(self.errors))
-        ranges = b"".join(RANGE.pack(some.start, some.stop - 1) for some in (self.points, self.errors) if some)
+        flags |= POST_FILTERED * (post_filtered and bool(self.errors)) | MIXING * bool(self.mixing)
+        spans = (self.points, self.errors, self.mixing)
+        ranges = b"".join(RANGE.pack(some.start, some.stop - 1) for some in spans if some)
         return bytes([flags]) + ranges + b"".join(COUNT.pack(n) for n in (self.fallbacks, self.webps) if n is not None)
 
     @staticmethod
@@ -113,13 +118,13 @@ class Head:
         Raises:
             CorruptError: it ends too soon, or has an impossible field.
         """
-        known = LATENTS | PIXELS | POST_FILTERED | FALLBACK | WEBP | ENTRIES
+        known = LATENTS | PIXELS | POST_FILTERED | FALLBACK | WEBP | ENTRIES | MIXING
         if any(flags & ~known for flags in payload[:1]):
             raise CorruptError("the head of a block has an impossible field; the file is damaged")
         try:
             flags, at, spans = payload[0], 1, []
             counts: list[int | None] = []
-            for flag in (LATENTS, PIXELS):
+            for flag in (LATENTS, PIXELS, MIXING):
                 low, high = RANGE.unpack_from(payload, at) if flags & flag else (0, -1)
                 at += RANGE.size * bool(flags & flag)
                 if flags & flag and low > high:
@@ -131,8 +136,9 @@ class Head:
         except (IndexError, struct.error) as exc:
             raise CorruptError("a block ends within its head; the file is damaged") from exc
         how = bool(flags & POST_FILTERED), bool(flags & ENTRIES)
-        head = Head(spans[0], spans[1], counts[0], counts[1], *how, at)
-        possible = sum(filter(None, counts)) <= n and head.points.stop <= POINTS and head.errors.stop <= MAX_ERROR + 1
+        head = Head(*spans, *counts, *how, at)
+        most = max(head.errors.stop, head.mixing.stop)
+        possible = sum(filter(None, counts)) <= n and head.points.stop <= POINTS and most <= MAX_ERROR + 1
         if not possible or not head.ways or (head.post_filtered and not head.errors):
             raise CorruptError("the head of a block has an impossible field; the file is damaged")
         return head
@@ -154,6 +160,9 @@ def describe_payload(payload: bytes, n: int) -> str:
         steps = f"{2 * low + 1}" if low == high else f"{2 * low + 1} to {2 * high + 1}"
         exact = "without loss" if high == 0 else f"no pixel off by more than {high}"
         words.append(f"by pixels, in steps of {steps}" if head.post_filtered else f"by pixels, {exact}")
+    if head.mixing:
+        most = head.mixing.stop - 1
+        words.append("by mixing, without loss" if not most else f"by mixing, no pixel off by more than {most}")
     words += ["by the fallback"] if head.fallbacks is not None else []
     words += ["as WebP lossless bitstreams"] if head.webps is not None else []
     words += ["each image by itself"] if head.entries else []

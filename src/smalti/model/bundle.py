@@ -20,6 +20,10 @@ pixels.npz           the pixel prior in integers
 dequantiser.onnx     the post-filter: decoded samples (integers as float32, `n 4c h/2 w/2`) and largest errors (`n`) to
                      corrections of the samples, in units of the step between levels over 256
 
+A model that codes by mixing has the following member; one that does nothing else has no operating point:
+
+mixing.npz           the mixer in integers: networks, tables, and what counters and weights know before the first image
+
 The networks that only the encoder needs, analysis.onnx and local-analysis.onnx, may be missing; such a model can only
 decode. A bundle that did not come with smalti is checked before any of its networks runs: see `proof/networks.py`.
 """
@@ -44,6 +48,7 @@ from smalti.limits import MAX_SIDE
 from smalti.model.empty_model import EMPTY_ID, EMPTY_NAME, empty_model, no_latents
 from smalti.model.latent_prior import LATENT_MAX, Grid, LatentPrior
 from smalti.model.masked_mlp import ACTIVATION_MAX, POINTS, MaskedMLP
+from smalti.model.mixing.mixer import mixer_arrays, mixer_from
 from smalti.model.model import ANALYSIS, FEATURES, NETWORKS, POST_FILTER, SPATIAL_ANALYSIS, SYNTHESIS, Model
 from smalti.model.npz import npz_bytes, read_npz, unzip, zip_bytes
 from smalti.model.operating_points import OperatingPoint
@@ -65,8 +70,8 @@ MAX_GRID = POINTS * MAX_LATENTS
 MAX_POSITIONS = 1 << 20
 
 MANIFEST = "manifest.json"
-DECODER, SPATIAL, PIXELS = "decoder.npz", "local.npz", "pixels.npz"
-DECODING = (SYNTHESIS, DECODER, FEATURES, SPATIAL, PIXELS, POST_FILTER)
+DECODER, SPATIAL, PIXELS, MIXING = "decoder.npz", "local.npz", "pixels.npz", "mixing.npz"
+DECODING = (SYNTHESIS, DECODER, FEATURES, SPATIAL, PIXELS, POST_FILTER, MIXING)
 """The members on which decoding depends; a bundle has some of them."""
 ENCODING = (ANALYSIS, SPATIAL_ANALYSIS)
 """The members that only the encoder needs; a bundle may lack them."""
@@ -105,6 +110,8 @@ def bundle_bytes(model: Model) -> bytes:
         members[SPATIAL] = npz_bytes(spatial | _mlp_arrays(model.spatial.mlp))
     if model.pixels is not None:
         members[PIXELS] = npz_bytes(_pixel_arrays(model.pixels))
+    if model.mixer is not None:
+        members[MIXING] = npz_bytes(mixer_arrays(model.mixer))
     members |= model.networks
     manifest = {
         "smalti_model": VERSION,
@@ -265,7 +272,8 @@ def _read(data: bytes, threads: int) -> Model:
     found = unzip(data, {MANIFEST, *MEMBERS})
     names = [MANIFEST, *([PIXELS] if PIXELS in found else [])]
     names += [POST_FILTER] if POST_FILTER in found else []
-    if set(found) - set(names) or PIXELS not in found:
+    names += [MIXING] if MIXING in found else []
+    if set(found) - set(names) or not (PIXELS in found or MIXING in found):
         names += [SYNTHESIS, DECODER, *([ANALYSIS] if ANALYSIS in found else [])]
     if FEATURES in found:
         names += [FEATURES, SPATIAL, *([SPATIAL_ANALYSIS] if SPATIAL_ANALYSIS in found else [])]
@@ -319,6 +327,7 @@ def _parse(members: Mapping[str, bytes], size: int, threads: int) -> Model:
         networks={name: members[name] for name in NETWORKS if name in members},
         spatial=spatial,
         pixels=pixels,
+        mixer=mixer_from(read_npz(members[MIXING])) if MIXING in members else None,
         positions=positions,
         size=size,
         threads=threads,
@@ -341,7 +350,7 @@ def _measured(known: list[Mapping[str, Any]], members: Mapping[str, bytes]) -> t
     Points by pixels need the pixel prior; a model has points by latents if and only if it has latents.
     """
     by_quality = tuple(_point(point) for point in known)
-    if not by_quality:
+    if not by_quality and set(members) - {MANIFEST, MIXING}:
         raise ValueError("the manifest names no operating point")
     if any(point.pixels for point in by_quality) and PIXELS not in members:
         raise ValueError("the manifest names operating points by pixels, but there is no pixel prior")

@@ -18,6 +18,7 @@ from smalti.entropy.frequencies import Ints
 from smalti.errors import ModelError, UsageError
 from smalti.model.latent_prior import Grid, LatentPrior
 from smalti.model.masked_mlp import ACTIVATION_MAX, EXACT, embedding_weights
+from smalti.model.mixing.mixer import Mixer
 from smalti.model.operating_points import OperatingPoint, OperatingPoints
 from smalti.model.pixel_prior import SAMPLE_MAX, PixelPrior
 from smalti.model.spatial_prior import SpatialPrior
@@ -54,6 +55,7 @@ class Model:
     networks: Mapping[str, bytes]  # ONNX files by name, those of NETWORKS that the model has
     spatial: SpatialPrior | None = None
     pixels: PixelPrior | None = None  # if the model can code by pixels
+    mixer: Mixer | None = None  # if the model can code by mixing
     positions: tuple[int, int] = (0, 0)  # rows and columns of positions, if there are spatial latents
     size: int = 0  # of the bundle, in bytes
     threads: int = 0  # of onnxruntime; 0: one for each core

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from smalti.codec.block import Block, ByWebP, Fallback, WithoutModel
 from smalti.codec.block_codec import block_without_model, encode_exactly, encode_without_model, way_without_model
 from smalti.codec.head import COUNT, Head
+from smalti.codec.mixing_codec import encode_mixing
 from smalti.codec.rdo import EFFORTS, FAST_EFFORT, Effort
 from smalti.model.model import Model
 from smalti.types import Pixels, shape_of
@@ -20,6 +21,8 @@ def near_lossless(
     parts: Sequence[Pixels], max_error: int, model: Model, effort: Effort = EFFORTS[FAST_EFFORT]
 ) -> list[Block]:
     """Encode each of `parts` (images, `n h w` or `n h w c`) as a block; no sample is off by more than `max_error`."""
+    if model.mixer is not None:
+        return [_or_without_model(x, encode_mixing(x, max_error, model), max_error, effort) for x in parts]
     if model.pixels_for(shape_of(parts[0])[2]) is None:
         return [encode_without_model(x, effort, max_error=max_error) for x in parts]
     blocks = encode_exactly(parts, max_error, model)

@@ -121,10 +121,17 @@ def check_mixer(mixer: Mixer) -> None:
     if (steps < 0).any():
         raise ValueError("the logistic function of a mixer falls")
     for name, shape in START_SHAPES.items():
-        low, high = (-WEIGHT_MAX, WEIGHT_MAX) if name.endswith("weights") else (0, 65535 if name == "curves" else 2**32 - 1)
+        low, high = (
+            (-WEIGHT_MAX, WEIGHT_MAX) if name.endswith("weights") else (0, 65535 if name == "curves" else 2**32 - 1)
+        )
         _check(getattr(mixer.start, name), name, shape, low, high)
     lines = mixer.lines
-    if lines.ndim != 2 or lines.shape[1] != SLOTS or len(lines) > MAX_PRIMED or len(np.unique(lines[:, 0])) != len(lines):
+    if (
+        lines.ndim != 2
+        or lines.shape[1] != SLOTS
+        or len(lines) > MAX_PRIMED
+        or len(np.unique(lines[:, 0])) != len(lines)
+    ):
         raise ValueError(f"the lines of a mixer are {lines.shape}, or two have one key")
     if not (lines[:, 0] & 1).all() or ((lines[:, 1:] & 1023) > 255).any():
         raise ValueError("a line of a mixer has a key that is even, or a counter that was used too often")
@@ -186,10 +193,14 @@ def mixer_arrays(mixer: Mixer) -> dict[str, NDArray[np.generic]]:
     keys = mixer.lines[:, 0]
     order = np.argsort(keys)
     counters = mixer.lines[order, 1:]
-    return arrays | {"keys": keys[order], "probabilities": (counters >> 20).astype(np.uint16), "used": (counters & 255).astype(np.uint8)}
+    return arrays | {
+        "keys": keys[order],
+        "probabilities": (counters >> 20).astype(np.uint16),
+        "used": (counters & 255).astype(np.uint8),
+    }
 
 
-def mixer_of(arrays: dict[str, NDArray[np.generic]]) -> Mixer:
+def mixer_from(arrays: dict[str, NDArray[np.generic]]) -> Mixer:
     """Return the mixer of named arrays; the reverse of `mixer_arrays`.
 
     Raises:

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: MIT
+"""Code images by context mixing, losslessly or near-losslessly: encode and decode side by side.
+
+    encode:  images -> levels -> bits, each with a probability -> stream
+    decode:  images <- levels <- bits                          <- stream
+
+The images of a stream teach each other: what follows in a context is counted, and the counters know it for the next
+image. So images are coded in order, and a stream is decoded from its start.
+"""
+
+
+import numpy as np
+
+from smalti.codec.block import Block, ByMixing, SampleSymbols, Symbols
+from smalti.entropy.frequencies import Ints
+from smalti.errors import CorruptError
+from smalti.model.mixing.engine import mixing_decoder, mixing_encoder
+from smalti.model.mixing.mixer import Mixer
+from smalti.model.model import Model
+from smalti.types import Pixels
+
+LEAST_BITS, MOST_BITS = 12, 18
+"""A state has 2^12 to 2^18 lines of counters, about as many as its images have pixels."""
+FLAT = 3
+"""An image is coded as a drawn one if one pixel in FLAT is the same as the pixel to its left."""
+
+
+def encode_mixing(x: Pixels, max_error: int, model: Model) -> Block:
+    """Encode images (`n h w` or `n h w c`) as a block by mixing; no sample is off by more than `max_error`.
+
+    Alpha is always kept exactly.
+    """
+    n, errors = len(x), np.full(len(x), max_error)
+    x_hat = to_levels(x, max_error)
+    stream, bits = mixing_stream(x_hat, errors, mixer_of(model))
+    ways = (ByMixing(max_error),) * n
+    return Block(ways, x_hat, bits, None, Symbols.none(n), SampleSymbols.none(n), post_filtered=False, mixed=stream)
+
+
+def mixing_stream(
+    x_hat: Pixels, errors: Ints, mixer: Mixer
+) -> tuple[bytes, "np.ndarray[tuple[int], np.dtype[np.float64]]"]:
+    """Return the stream of images that are levels already, and the bits that each takes (`n`)."""
+    encoder, sizes = mixing_encoder(mixer, state_bits(x_hat.shape)), [0]
+    for image, error in zip(x_hat, errors.tolist(), strict=True):
+        encoder.code(_channels_last(image), 2 * error + 1, drawn=is_drawn(image))
+        sizes.append(encoder.size)
+    stream = encoder.finish()
+    sizes[-1] = max(len(stream), sizes[-1])
+    return stream, 8.0 * np.diff(sizes)
+
+
+def decode_mixing(stream: bytes, shape: tuple[int, ...], errors: Ints, mixer: Mixer) -> Pixels:
+    """Decode the images (`n h w` or `n h w c`, which `shape` is) of a stream.
+
+    Raises:
+        CorruptError: the stream does not end with its last image.
+    """
+    h, w = shape[1:3]
+    decoder, x_hat = mixing_decoder(mixer, state_bits(shape), stream), np.empty(shape, np.uint8)
+    for i, error in enumerate(errors.tolist()):
+        x_hat[i] = decoder.code((h, w, shape[3] if len(shape) == 4 else 1), 2 * error + 1).reshape(shape[1:])
+    decoder.finish()
+    return x_hat
+
+
+def state_bits(shape: tuple[int, ...]) -> int:
+    """Return the logarithm of the lines of a state for images of `shape` (n h w, or n h w c)."""
+    pixels = int(np.prod(shape[:3]))
+    return min(max((pixels - 1).bit_length(), LEAST_BITS), MOST_BITS)
+
+
+def is_drawn(image: Pixels) -> bool:
+    """Guess whether an image (`h w` or `h w c`) is drawn, with few colours and flat areas, or of continuous tone."""
+    same = image[:, 1:] == image[:, :-1]
+    return bool(FLAT * (same if image.ndim == 2 else same.all(2)).sum() > image.shape[0] * image.shape[1])
+
+
+def to_levels(x: Pixels, max_error: int) -> Pixels:
+    """Return images (`n h w` or `n h w c`) whose samples are the nearest levels; alpha stays as it is."""
+    if not max_error:
+        return x
+    step = 2 * max_error + 1
+    levels = np.minimum(x // step * step + max_error, 255).astype(np.uint8)
+    if x.ndim == 4 and x.shape[3] in (2, 4):
+        levels[..., -1] = x[..., -1]
+    return levels
+
+
+def mixer_of(model: Model) -> Mixer:
+    """Return the mixer of a model.
+
+    Raises:
+        CorruptError: it has none.
+    """
+    if model.mixer is None:
+        raise CorruptError(
+            f"a block holds images by mixing, which model {model.name} cannot decode; the file is damaged"
+        )
+    return model.mixer
+
+
+def _channels_last(image: Pixels) -> Pixels:
+    return np.ascontiguousarray(image.reshape(*image.shape[:2], -1))
