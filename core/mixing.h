@@ -79,6 +79,10 @@ SMALTI_API int32_t smalti_coder_end(smalti_coder *coder);
 SMALTI_API int32_t smalti_mix(const smalti_mixer *model, smalti_mix_state *state, smalti_coder *coder,
                               smalti_mix_image *image, uint8_t *work);
 
+/* Write what the networks see of each pixel; see mixing_scalar.c. Training needs it. */
+SMALTI_API void smalti_mix_inputs(const smalti_mixer *model, const smalti_mix_image *image, int16_t *const *rows,
+                                  uint8_t *work);
+
 typedef int32_t mix_code(const smalti_mixer *, smalti_mix_state *, smalti_coder *, smalti_mix_image *, uint8_t *);
 mix_code mix_scalar;
 #if defined(__x86_64__)
