@@ -43,7 +43,7 @@ def mixing_stream(
     """Return the stream of images that are levels already, and the bits that each takes (`n`)."""
     encoder, sizes = mixing_encoder(mixer, state_bits(x_hat.shape)), [0]
     for image, error in zip(x_hat, errors.tolist(), strict=True):
-        encoder.code(_channels_last(image), 2 * error + 1, drawn=is_drawn(image))
+        encoder.encode(_channels_last(image), 2 * error + 1, drawn=is_drawn(image))
         sizes.append(encoder.size)
     stream = encoder.finish()
     sizes[-1] = max(len(stream), sizes[-1])
@@ -59,7 +59,7 @@ def decode_mixing(stream: bytes, shape: tuple[int, ...], errors: Ints, mixer: Mi
     h, w = shape[1:3]
     decoder, x_hat = mixing_decoder(mixer, state_bits(shape), stream), np.empty(shape, np.uint8)
     for i, error in enumerate(errors.tolist()):
-        x_hat[i] = decoder.code((h, w, shape[3] if len(shape) == 4 else 1), 2 * error + 1).reshape(shape[1:])
+        x_hat[i] = decoder.decode((h, w, shape[3] if len(shape) == 4 else 1), 2 * error + 1).reshape(shape[1:])
     decoder.finish()
     return x_hat
 

@@ -38,6 +38,13 @@ _FUNCTIONS = {
     "smalti_quantise": (c_int32, (c_void_p, c_void_p, c_double, c_void_p, c_void_p, c_void_p)),
     "smalti_sum_bits": (None, (c_void_p, c_void_p, c_int64, c_void_p, c_void_p, c_void_p)),
     "smalti_sort": (None, (c_void_p, c_int64, c_void_p, c_void_p, c_void_p, c_int32)),
+    "smalti_mix_state_size": (c_int64, (c_int32,)),
+    "smalti_mix_work": (c_int64, (c_int32, c_int32)),
+    "smalti_mix_start": (None, (c_void_p, c_void_p, c_int32)),
+    "smalti_coder_start": (None, (c_void_p,)),
+    "smalti_coder_end": (c_int32, (c_void_p,)),
+    "smalti_mix": (c_int32, (c_void_p, c_void_p, c_void_p, c_void_p, c_void_p)),
+    "smalti_mix_inputs": (None, (c_void_p, c_void_p, c_void_p, c_void_p)),
     "smalti_sources": (c_char_p, ()),
 }
 """The functions of the library: what each returns and takes."""

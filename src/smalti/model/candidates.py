@@ -8,14 +8,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from smalti.core.library import core
 from smalti.errors import ModelError, SourceError
 from smalti.model.bundle import DECODING, MANIFEST, MAX_MANIFEST_BYTES, PIXELS, load_model, model_paths
+from smalti.model.empty_model import empty_model
 from smalti.model.model import SYNTHESIS, Model
 from smalti.model.npz import MAX_MEMBERS
 from smalti.types import Shape
 
 TRIED = ("mnist", "fashion")
 """The built-in models that are tried. `mnist-autoencoder` is left out: at every quality, `mnist` takes fewer bytes."""
+GENERAL = "colour"
+"""The built-in model that codes images of any size, channels and content, exactly or nearly so."""
 LARGER = 2
 """Images are tried with a model by pixels if their sides are at most so many times those of the model's images."""
 
@@ -50,6 +54,14 @@ class Candidate:
 def candidates(shape: Shape) -> list[Candidate]:
     """Return the models, built in or on `SMALTI_MODEL_PATH`, that may suit images of a shape (h w c)."""
     return [candidate for candidate in _all() if candidate.may_suit(shape)]
+
+
+def general_model() -> Model:
+    """Return the model for images that no special one suits: `colour`; the empty one where there is no compiled core.
+
+    Without the core, coding by mixing takes a thousand times as long.
+    """
+    return empty_model() if core() is None else load_model(GENERAL)
 
 
 def _all() -> Iterator[Candidate]:

@@ -16,8 +16,7 @@ import numpy as np
 from smalti.codec.batching import alike
 from smalti.entropy.frequencies import Ints
 from smalti.model.bundle import DEFAULT_MODEL
-from smalti.model.candidates import Candidate, candidates
-from smalti.model.empty_model import empty_model
+from smalti.model.candidates import Candidate, candidates, general_model
 from smalti.model.model import POST_FILTER, Model
 from smalti.model.operating_points import QUALITIES, OperatingPoint
 from smalti.rate.estimate import Floats, at_point, by_pixels, deflated
@@ -101,7 +100,7 @@ class ModelChoice:
         models = self._suitable(shape)
         own = any(shape == model.image_shape for model, _ in models)
         if not models or (not own and self._vain[alike(shape)] >= VAIN):
-            return [(empty_model(), np.arange(n))]
+            return [(general_model(), np.arange(n))]
         if n <= FEW and (model := self._at_first_sight(x, models)) is not None:
             self._used.add(model.id)
             return [(model, np.arange(n))]
@@ -118,7 +117,7 @@ class ModelChoice:
             best = costs[:, : len(ways) + without].argmin(1)
         else:
             best = np.full(n, used[0])
-        found = [way.model for way in ways] + [empty_model()]
+        found = [way.model for way in ways] + [general_model()]
         groups = [(model, np.flatnonzero(best == i)) for i, model in enumerate(found) if (best == i).any()]
         self._used |= {model.id for model, _ in groups}
         self._steady[shape] = self._steady[shape] + 1 if len(groups) == 1 else 0

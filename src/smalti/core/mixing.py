@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: MIT
+"""Context mixing in the compiled core: code images one after another in one stream."""
+
+import ctypes
+import weakref
+from collections.abc import Mapping, Sequence
+from ctypes import c_int32, c_int64, c_uint32, c_void_p
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from smalti.core.library import Core
+from smalti.core.memory import address
+from smalti.errors import CorruptError
+
+Layers = Sequence[Sequence[tuple[NDArray[np.int16], NDArray[np.int32]]]]
+"""For each network and each of its layers: weights (outputs inputs) and biases (outputs)."""
+TABLES = ("squash", "stretch", "logistic", "scales", "weights", "rates", "confidence", "logs", "inverses")
+"""The tables, in the order of `smalti_mixer` in `core/mixing.h`."""
+STATE = np.dtype(
+    [
+        ("node_weights", np.int32, (512, 16)),
+        ("set_weights", np.int32, (2816, 16)),
+        ("last_weights", np.int32, (512, 2)),
+        ("curves", np.uint16, (2, 2816, 26)),
+        ("order0", np.uint32, (512,)),
+        ("colours", np.uint32, (16,)),
+        ("images", np.uint32),
+        ("bits", np.int32),
+    ]
+)
+"""`smalti_mix_state` of `core/mixing.h`."""
+MATCHES, MATCH_BITS, SLOTS, CHANNELS, TOLD = 3, 16, 16, 3, 3
+SAMPLE_BYTES = 24
+"""The most bytes that a sample takes: at most fifteen decisions of at most 13 bits each."""
+LEAST_ROOM = 64
+
+
+class _Layer(ctypes.Structure):
+    _fields_ = (("inputs", c_int32), ("outputs", c_int32), ("weights", c_void_p), ("biases", c_void_p))
+
+
+class _Mixer(ctypes.Structure):
+    _fields_ = (
+        ("kernel", c_int32),
+        ("primed_bits", c_int32),
+        ("layers", (_Layer * 3) * CHANNELS),
+        ("primed", c_void_p),
+        *((name, c_void_p) for name in TABLES),
+    )
+
+
+class _Coder(ctypes.Structure):
+    _fields_ = (
+        *((name, c_uint32) for name in ("low", "high", "value", "decodes")),
+        *((name, c_int64) for name in ("at", "size")),
+        ("bytes", c_void_p),
+    )
+
+
+class _Image(ctypes.Structure):
+    _fields_ = (
+        *((name, c_int32) for name in ("height", "width", "channels", "step", "drawn", "reserved")),
+        ("samples", c_void_p),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class PackedMixer:
+    """A mixer as the core takes it; the arrays live as long as it."""
+
+    core: Core
+    struct: _Mixer
+    start: NDArray[np.void]  # STATE
+    arrays: list[NDArray[np.generic]]
+
+
+def pack_mixer(
+    core: Core, layers: Layers, tables: Mapping[str, NDArray[np.generic]], start: NDArray[np.void], lines: NDArray[np.uint32]
+) -> PackedMixer:
+    """Return a mixer as the core takes it.
+
+    Args:
+        core: the core.
+        layers: of each network.
+        tables: by the names of TABLES.
+        start: a record of STATE.
+        lines: `n SLOTS`, the lines that are known before.
+    """
+    arrays: list[NDArray[np.generic]] = []
+    struct = _Mixer(kernel=core.kernel)
+
+    def keep(array: NDArray[np.generic]) -> int:
+        arrays.append(np.ascontiguousarray(array))
+        return int(arrays[-1].ctypes.data)
+
+    for k, network in enumerate(layers):
+        for i, (weights, biases) in enumerate(network):
+            outputs, inputs = -(-len(weights) // 16) * 16, weights.shape[1]
+            padded, sums = np.zeros((outputs, inputs), np.int16), np.zeros(outputs, np.int32)
+            padded[: len(weights)], sums[: len(weights)] = weights, biases
+            pairs = padded.reshape(outputs, inputs // 2, 2).transpose(1, 0, 2)
+            struct.layers[k][i] = _Layer(inputs, outputs, keep(pairs), keep(sums))
+    for name in TABLES:
+        setattr(struct, name, keep(tables[name]))
+    struct.primed_bits, primed = _open_addressed(lines)
+    struct.primed = keep(primed)
+    return PackedMixer(core, struct, start, arrays)
+
+
+def _open_addressed(lines: NDArray[np.uint32]) -> tuple[int, NDArray[np.uint32]]:
+    """Return a hash table, at most half full, of lines by their keys, and the logarithm of its length; 0 if it is empty."""
+    if not len(lines):
+        return 0, np.zeros((1, SLOTS), np.uint32)
+    bits = (2 * len(lines) - 1).bit_length()
+    rows = np.full(1 << bits, -1, np.int64)
+    waiting, places = np.arange(len(lines)), lines[:, 0].astype(np.int64) >> (32 - bits)
+    while len(waiting):  # each round, the first of those that want a free place gets it
+        free = rows[places] < 0
+        rows[places[free][::-1]] = waiting[free][::-1]
+        left = rows[places] != waiting
+        waiting, places = waiting[left], (places[left] + 1) & ((1 << bits) - 1)
+    table = np.zeros((1 << bits, SLOTS), np.uint32)
+    table[rows >= 0] = lines[rows[rows >= 0]]
+    return bits, table
+
+
+class CoreMixing:
+    """One stream by mixing, with the state that its images share."""
+
+    def __init__(self, packed: PackedMixer, bits: int, stream: bytes | None) -> None:
+        """bits: the logarithm of the lines of the state. stream: what is decoded; None if images are encoded."""
+        self._packed, self._library = packed, packed.core.library
+        self.state = np.empty(int(self._library.smalti_mix_state_size(bits)) + 63, np.uint8)
+        self.state = self.state[-self.state.ctypes.data % 64 :]
+        self._library.smalti_mix_start(self.state.ctypes.data, packed.start.ctypes.data, bits)
+        self._bits = bits
+        self._done = list[bytes]()
+        self._stream = stream
+        self._buffer = np.frombuffer(stream or b"\0", np.uint8)
+        size = 0 if stream is None else len(stream)
+        self._coder = _Coder(decodes=stream is not None, size=size, bytes=self._buffer.ctypes.data)
+        self._library.smalti_coder_start(ctypes.byref(self._coder))
+
+    @property
+    def size(self) -> int:
+        """The bytes that are coded up to now."""
+        return sum(map(len, self._done)) + (self._coder.at if self._stream is not None else 0)
+
+    def encode(self, image: NDArray[np.uint8], step: int, *, drawn: bool) -> None:
+        """Encode an image (`h w c`) whose samples are levels of `step`."""
+        self._room(image.size * SAMPLE_BYTES + LEAST_ROOM)
+        self._code(image.copy(), step, drawn=drawn)
+        self._done.append(self._buffer[: self._coder.at].tobytes())
+
+    def decode(self, shape: tuple[int, int, int], step: int) -> NDArray[np.uint8]:
+        """Decode an image of `shape` (h w c)."""
+        image = np.zeros(shape, np.uint8)
+        self._code(image, step, drawn=False)
+        return image
+
+    def finish(self) -> bytes:
+        """End the stream, and return it.
+
+        Raises:
+            CorruptError: the stream that was decoded has another end.
+        """
+        if self._stream is None:
+            self._room(LEAST_ROOM)
+            self._library.smalti_coder_end(ctypes.byref(self._coder))
+            data = b"".join([*self._done, self._buffer[: self._coder.at].tobytes()])
+            return data.rstrip(b"\0")
+        if len(self._stream) > self._coder.at or self._stream[-1:] == b"\0":
+            raise CorruptError("a stream by mixing has another end than its images; the file is damaged")
+        return self._stream
+
+    def lines(self) -> NDArray[np.uint32]:
+        """Return the lines of counters (`2^bits SLOTS`); a key of 0 means that there is none."""
+        at = STATE.itemsize + (MATCHES * 8 << min(self._bits, MATCH_BITS))
+        at += -(self.state.ctypes.data + at) % 64
+        return self.state[at : at + (4 * SLOTS << self._bits)].view(np.uint32).reshape(-1, SLOTS)
+
+    def learned(self) -> NDArray[np.void]:
+        """Return what the mixers have learned, a record of STATE."""
+        return self.state[: STATE.itemsize].view(STATE)[0].copy()
+
+    def _room(self, size: int) -> None:
+        if len(self._buffer) < size:
+            self._buffer = np.empty(size, np.uint8)
+        self._coder.at, self._coder.size, self._coder.bytes = 0, len(self._buffer), self._buffer.ctypes.data
+
+    def _code(self, image: NDArray[np.uint8], step: int, *, drawn: bool) -> None:
+        h, w, c = image.shape
+        work = np.empty(int(self._library.smalti_mix_work(h, w)), np.uint8)
+        struct = _Image(h, w, c, step, drawn, 0, address(image, np.uint8))
+        packed = ctypes.byref(self._packed.struct)
+        state, coder = self.state.ctypes.data, ctypes.byref(self._coder)
+        full = self._library.smalti_mix(packed, state, coder, ctypes.byref(struct), work.ctypes.data)
+        assert not full
+
+
+def network_rows(packed: PackedMixer, image: NDArray[np.uint8]) -> list[NDArray[np.int16]]:
+    """Return for each channel what its network sees of each pixel of an image (`h w c`), and TOLD more numbers."""
+    h, w, c = image.shape
+    sizes = [packed.struct.layers[k][0].inputs + TOLD for k in range(CHANNELS if c > 2 else 1)]
+    rows = [np.empty((h * w, size), np.int16) for size in sizes]
+    pointers = (c_void_p * CHANNELS)(*(some.ctypes.data for some in rows))
+    work = np.empty(int(packed.core.library.smalti_mix_work(h, w)), np.uint8)
+    struct = _Image(h, w, c, 1, 0, 0, address(image, np.uint8))
+    packed.core.library.smalti_mix_inputs(ctypes.byref(packed.struct), ctypes.byref(struct), pointers, work.ctypes.data)
+    return rows
+
+
+KNOWN: "weakref.WeakKeyDictionary[object, PackedMixer]" = weakref.WeakKeyDictionary()
+"""Mixers that are packed, by the objects that they were made of."""

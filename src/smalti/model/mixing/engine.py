@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: MIT
+"""Choose what codes by mixing: the compiled core where there is one, or else the reference engine."""
+
+from dataclasses import asdict, fields
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from smalti.core.library import core
+from smalti.core.mixing import KNOWN, STATE, CoreMixing, PackedMixer, network_rows, pack_mixer
+from smalti.model.mixing.mixer import Mixer, Start, Tables
+
+Pixels = NDArray[np.uint8]
+
+
+class MixingEncoder(Protocol):
+    """A stream by mixing while it is encoded."""
+
+    @property
+    def size(self) -> int:
+        """The bytes that are coded up to now."""
+        ...
+
+    def encode(self, image: Pixels, step: int, *, drawn: bool) -> None:
+        """Encode an image (`h w c`) whose samples are levels of `step`."""
+        ...
+
+    def finish(self) -> bytes:
+        """End the stream, and return it."""
+        ...
+
+
+class MixingDecoder(Protocol):
+    """A stream by mixing while it is decoded."""
+
+    def decode(self, shape: tuple[int, int, int], step: int) -> Pixels:
+        """Decode an image of `shape` (h w c)."""
+        ...
+
+    def finish(self) -> bytes:
+        """Check that the stream ends with its last image."""
+        ...
+
+
+def mixing_encoder(mixer: Mixer, bits: int) -> MixingEncoder:
+    """Return the encoder of a new stream, whose state has 2^bits lines."""
+    packed = packed_mixer(mixer)
+    assert packed is not None
+    return CoreMixing(packed, bits, None)
+
+
+def mixing_decoder(mixer: Mixer, bits: int, stream: bytes) -> MixingDecoder:
+    """Return the decoder of a stream, whose state has 2^bits lines."""
+    packed = packed_mixer(mixer)
+    assert packed is not None
+    return CoreMixing(packed, bits, stream)
+
+
+def mixing_rows(mixer: Mixer, image: Pixels) -> list[NDArray[np.int16]]:
+    """Return for each channel what its network sees of each pixel of an image (`h w c`): see `network_rows`."""
+    packed = packed_mixer(mixer)
+    assert packed is not None
+    return network_rows(packed, image)
+
+
+def packed_mixer(mixer: Mixer) -> PackedMixer | None:
+    """Return a mixer as the core takes it; None if there is no core."""
+    library = core()
+    if library is None:
+        return None
+    found = KNOWN.get(mixer)
+    if found is None or found.core != library:
+        layers = [[(layer.weights, layer.biases) for layer in network] for network in mixer.networks]
+        tables = {field.name: getattr(mixer.tables, field.name) for field in fields(Tables)}
+        found = KNOWN[mixer] = pack_mixer(library, layers, tables, as_state(mixer.start), mixer.lines)
+    return found
+
+
+def as_state(start: Start) -> NDArray[np.void]:
+    """Return the starting state of mixers as the core takes it."""
+    state = np.zeros(1, STATE)
+    for name, array in asdict(start).items():
+        state[name][0] = array
+    return state
+
+
+def as_start(state: NDArray[np.void]) -> Start:
+    """Return a starting state from that of the core; the reverse of `as_state`."""
+    return Start(**{field.name: np.array(state[field.name]) for field in fields(Start)})
