@@ -8,7 +8,6 @@ The images of a stream teach each other: what follows in a context is counted, a
 image. So images are coded in order, and a stream is decoded from its start.
 """
 
-
 import numpy as np
 
 from smalti.codec.block import Block, ByMixing, SampleSymbols, Symbols

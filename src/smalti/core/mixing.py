@@ -77,7 +77,11 @@ class PackedMixer:
 
 
 def pack_mixer(
-    core: Core, layers: Layers, tables: Mapping[str, NDArray[np.generic]], start: NDArray[np.void], lines: NDArray[np.uint32]
+    core: Core,
+    layers: Layers,
+    tables: Mapping[str, NDArray[np.generic]],
+    start: NDArray[np.void],
+    lines: NDArray[np.uint32],
 ) -> PackedMixer:
     """Return a mixer as the core takes it.
 

@@ -8,13 +8,17 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from smalti.codec.block import Block, ByWebP, Fallback, WithoutModel
+from smalti.codec.block import Block, ByMixing, ByWebP, Fallback, WithoutModel
 from smalti.codec.block_codec import block_without_model, encode_exactly, encode_without_model, way_without_model
 from smalti.codec.head import COUNT, Head
 from smalti.codec.mixing_codec import encode_mixing
 from smalti.codec.rdo import EFFORTS, FAST_EFFORT, Effort
 from smalti.model.model import Model
 from smalti.types import Pixels, shape_of
+
+
+WEBP_OF_DEFLATE = 0.7
+"""What WebP takes of what a fast deflate takes, where mixing may take more than WebP: in plain images."""
 
 
 def near_lossless(
@@ -31,7 +35,8 @@ def near_lossless(
 
 def _or_without_model(x: Pixels, block: Block, max_error: int, effort: Effort) -> Block:
     ways = {}
-    for i in np.flatnonzero(unlike(x, block.rate)).tolist():
+    share = WEBP_OF_DEFLATE if isinstance(block.ways[0], ByMixing) else None
+    for i in np.flatnonzero(unlike(x, block.rate, share)).tolist():
         way = way_without_model(x[i], effort, max_error=max_error)
         if 8 * len(way.record) < block.bits[i]:
             ways[i] = way
@@ -76,12 +81,15 @@ def exactly_where_cheaper(x: Pixels, block: Block, model: Model, effort: Effort)
     return block if exact is None else block.replace(rows[by_pixels], exact.pick(by_pixels))
 
 
-def unlike(x: Pixels, rates: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Guess at little cost which of the images `x` may take fewer than so many bytes (`n`) without the model."""
-    return np.array([_may_be_less(image, rate) for image, rate in zip(x, rates.tolist(), strict=True)], bool)
+def unlike(x: Pixels, rates: NDArray[np.float64], share: float | None = None) -> NDArray[np.bool_]:
+    """Guess at little cost which of the images `x` may take fewer than so many bytes (`n`) without the model.
+
+    share: what an image takes without the model, as a share of what a fast coder takes; None: what WebP takes at best.
+    """
+    return np.array([_may_be_less(image, rate, share) for image, rate in zip(x, rates.tolist(), strict=True)], bool)
 
 
-def _may_be_less(image: Pixels, rate: float) -> bool:
+def _may_be_less(image: Pixels, rate: float, share: float | None) -> bool:
     """Guess whether an image may take less than `rate` bytes without a model, by what a fast coder takes.
 
     WebP takes 0.8 to 0.9 of it for gray images like digits, and 0.5 to 0.7 for images in colour.
@@ -89,4 +97,5 @@ def _may_be_less(image: Pixels, rate: float) -> bool:
     if rate > image.size / 2:
         return True
     deflated = len(zlib.compress(image.tobytes(), 1))
-    return deflated < (1.3 if image.ndim == 2 else 2) * rate + 20
+    share = share or (1 / 1.3 if image.ndim == 2 else 1 / 2)
+    return share * deflated < rate + 10

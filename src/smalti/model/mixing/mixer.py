@@ -24,6 +24,8 @@ TERMS, NODES, SETS, STEPS, SLOTS = 16, 512, 2816, 26, 16
 """Inputs of a mixer; weights by decision; weights by context; steps of a curve; a line: its key and 15 counters."""
 WEIGHT_MAX = (1 << 19) - 1
 """The largest weight of a mixer, positive or negative; 2^16 stands for 1."""
+LOGITS = 256
+"""The probabilities that a counter of a bundle may have."""
 MAX_PRIMED = 1 << 18
 """The most lines that a mixer brings along."""
 
@@ -115,8 +117,8 @@ def check_mixer(mixer: Mixer) -> None:
         hidden = sizes[1:-1]
         if sizes[-1] != OUTPUTS or len(network) != LAYERS or any(n % 2 or not 2 <= n <= HIDDEN_MAX for n in hidden):
             raise ValueError(f"a network of a mixer has layers of {sizes} units")
-    for name, (length, low, high) in TABLE_SIZES.items():
-        _check(getattr(mixer.tables, name), name, (length,), low, high)
+    for name in TABLE_SIZES:
+        _check(getattr(mixer.tables, name), name, *_bounds(name))
     steps = np.diff(mixer.tables.logistic.astype(np.int64))
     if (steps < 0).any():
         raise ValueError("the logistic function of a mixer falls")
@@ -135,6 +137,11 @@ def check_mixer(mixer: Mixer) -> None:
         raise ValueError(f"the lines of a mixer are {lines.shape}, or two have one key")
     if not (lines[:, 0] & 1).all() or ((lines[:, 1:] & 1023) > 255).any():
         raise ValueError("a line of a mixer has a key that is even, or a counter that was used too often")
+
+
+def _bounds(name: str) -> tuple[tuple[int, ...], int, int]:
+    length, low, high = TABLE_SIZES[name]
+    return (length,), low, high
 
 
 def _check(array: NDArray[np.generic], name: str, shape: tuple[int, ...], low: int, high: int) -> None:
@@ -190,14 +197,26 @@ def mixer_arrays(mixer: Mixer) -> dict[str, NDArray[np.generic]]:
             arrays |= {f"w{k}{i}": layer.weights, f"b{k}{i}": layer.biases}
     for part in (mixer.tables, mixer.start):
         arrays |= {f"{type(part).__name__.lower()}_{field.name}": getattr(part, field.name) for field in fields(part)}
-    keys = mixer.lines[:, 0]
-    order = np.argsort(keys)
-    counters = mixer.lines[order, 1:]
-    return arrays | {
-        "keys": keys[order],
-        "probabilities": (counters >> 20).astype(np.uint16),
-        "used": (counters & 255).astype(np.uint8),
-    }
+    lines = mixer.lines[np.argsort(mixer.lines[:, 0])]
+    used = lines[:, 1:] & 255
+    logits = np.searchsorted(_probabilities(mixer.tables), lines[:, 1:] >> 16)
+    logits = np.where(used > 0, np.minimum(logits, LOGITS - 1), 0)
+    return arrays | {"keys": lines[:, 0], "logits": logits.T.astype(np.uint8), "used": used.T.astype(np.uint8)}
+
+
+def rounded(lines: NDArray[np.uint32], tables: Tables) -> NDArray[np.uint32]:
+    """Return lines (`n SLOTS`) with the probabilities of their counters as a bundle keeps them."""
+    counters = lines[:, 1:]
+    known = _probabilities(tables)
+    at = np.searchsorted((known[1:] + known[:-1]) >> 1, counters >> 16)
+    found = lines.copy()
+    found[:, 1:] = np.where(counters & 255, known[at] << 16 | counters & 255, 0)
+    return found
+
+
+def _probabilities(tables: Tables) -> NDArray[np.uint32]:
+    """Return the LOGITS probabilities, of 65536 and rising, that a bundle's counters may have."""
+    return tables.squash[24 * np.arange(LOGITS) + 12].astype(np.uint32)
 
 
 def mixer_from(arrays: dict[str, NDArray[np.generic]]) -> Mixer:
@@ -212,12 +231,14 @@ def mixer_from(arrays: dict[str, NDArray[np.generic]]) -> Mixer:
     )
     tables = Tables(**{field.name: arrays[f"tables_{field.name}"] for field in fields(Tables)})
     start = Start(**{field.name: arrays[f"start_{field.name}"] for field in fields(Start)})
-    keys, probabilities, used = arrays["keys"], arrays["probabilities"], arrays["used"]
-    if keys.ndim != 1 or probabilities.shape != (len(keys), SLOTS - 1) or used.shape != probabilities.shape:
+    keys, logits, used = arrays["keys"], arrays["logits"], _as(arrays["used"], np.uint8).T
+    if keys.ndim != 1 or logits.T.shape != (len(keys), SLOTS - 1) or used.shape != logits.T.shape:
         raise ValueError("the lines of a mixer have different lengths")
+    _check(tables.squash, "squash", *_bounds("squash"))
+    known = _probabilities(tables)
     lines = np.empty((len(keys), SLOTS), np.uint32)
-    lines[:, 0] = keys
-    lines[:, 1:] = (probabilities.astype(np.uint32) << 20) | used
+    lines[:, 0] = _as(keys, np.uint32)
+    lines[:, 1:] = np.where(used > 0, known[_as(logits, np.uint8).T] << 16 | used, 0)
     mixer = Mixer(networks, tables, start, lines)  # type: ignore[arg-type]
     check_mixer(mixer)
     return mixer

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: MIT
+"""Prime a mixer: let its counters and weights learn from images, and keep what is of use for others."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from smalti.codec.mixing_codec import is_drawn
+from smalti.core.mixing import CoreMixing
+from smalti.errors import UsageError
+from smalti.model.mixing.engine import as_start, packed_mixer
+from smalti.model.mixing.mixer import MAX_PRIMED, Mixer, rounded
+from smalti.types import Pixels
+
+STATE_BITS = 21
+"""Lines, as a power of two, while images are coded: so many that hardly any is replaced."""
+LEAST_USED = 100
+"""A line is kept if so many decisions, at least, began in its context; 255 is the most that is counted."""
+TRUST = 30
+"""A counter of a kept line counts as if it was used at most so often, so that it soon follows new images."""
+LEAST_OF_COUNTER = 2
+"""A counter that was used less often is not kept."""
+_COUNTED = 1023  # of a counter, the lowest bits: how often it was used; the others are its probability
+
+
+def prime(
+    mixer: Mixer, images: Sequence[Pixels], least_used: int = LEAST_USED, told: Callable[[int], None] | None = None
+) -> Mixer:
+    """Return a mixer that starts with what it has learned when it has coded all images (`h w c`), in that order.
+
+    Args:
+        mixer: the mixer; what it knew before is kept as far as the images use it.
+        images: the images.
+        least_used: a line of counters is kept if it was used about so often.
+        told: is called after each image with the number of the images so far.
+
+    Raises:
+        UsageError: there is no compiled core.
+    """
+    packed = packed_mixer(mixer)
+    if packed is None:
+        raise UsageError("a mixer is primed by the compiled core, which is missing; install smalti with a C compiler")
+    run = CoreMixing(packed, STATE_BITS, None)
+    for i, image in enumerate(images):
+        run.encode(image, 1, drawn=is_drawn(image))
+        if told is not None:
+            told(i + 1)
+    lines = run.lines()
+    return replace(mixer, start=as_start(run.learned()), lines=rounded(kept_lines(lines, least_used), mixer.tables))
+
+
+def kept_lines(lines: NDArray[np.uint32], least_used: int) -> NDArray[np.uint32]:
+    """Return the lines that were used often, with less trust in their counters; at most MAX_PRIMED."""
+    used = (lines[:, 1] & _COUNTED).astype(np.int64) * (lines[:, 0] > 0)
+    rows = np.flatnonzero(used >= least_used)
+    rows = np.sort(rows[np.argsort(-used[rows], kind="stable")[:MAX_PRIMED]])
+    kept = lines[rows]
+    times = np.minimum(kept[:, 1:] & _COUNTED, TRUST)
+    kept[:, 1:] = np.where(times >= LEAST_OF_COUNTER, kept[:, 1:] & ~np.uint32(_COUNTED) | times, 0)
+    return kept
