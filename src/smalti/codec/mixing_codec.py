@@ -20,8 +20,15 @@ from smalti.types import Pixels
 
 LEAST_BITS, MOST_BITS = 12, 18
 """A state has 2^12 to 2^18 lines of counters, about as many as its images have pixels."""
-FLAT = 3
-"""An image is coded as a drawn one if one pixel in FLAT is the same as the pixel to its left."""
+TONE, DRAWN = 0.3, 0.6
+"""An opaque image is of continuous tone if at most this share of its pixels is like one nearby, and drawn if more than
+that is; what lies between is tried both ways."""
+CUT_OUT = 0.2
+"""An image that is transparent somewhere is drawn if more than this share is; else it is tried both ways."""
+REPEATED = 0.6
+"""An image is not surely of continuous tone if this share of its pixels has a colour that another one has."""
+NEAR = ((1, 0), (0, 1), (1, 1), (1, -1), (2, 0), (0, 2))
+"""Pixels nearby: rows above and columns to the left."""
 
 
 def encode_mixing(x: Pixels, max_error: int, model: Model) -> Block:
@@ -42,7 +49,7 @@ def mixing_stream(
     """Return the stream of images that are levels already, and the bits that each takes (`n`)."""
     encoder, sizes = mixing_encoder(mixer, state_bits(x_hat.shape)), [0]
     for image, error in zip(x_hat, errors.tolist(), strict=True):
-        encoder.encode(_channels_last(image), 2 * error + 1, drawn=is_drawn(image))
+        encoder.encode(_channels_last(image), 2 * error + 1, drawn=is_drawn(image, mixer, 2 * error + 1))
         sizes.append(encoder.size)
     stream = encoder.finish()
     sizes[-1] = max(len(stream), sizes[-1])
@@ -69,10 +76,37 @@ def state_bits(shape: tuple[int, ...]) -> int:
     return min(max((pixels - 1).bit_length(), LEAST_BITS), MOST_BITS)
 
 
-def is_drawn(image: Pixels) -> bool:
-    """Guess whether an image (`h w` or `h w c`) is drawn, with few colours and flat areas, or of continuous tone."""
-    same = image[:, 1:] == image[:, :-1]
-    return bool(FLAT * (same if image.ndim == 2 else same.all(2)).sum() > image.shape[0] * image.shape[1])
+def is_drawn(image: Pixels, mixer: Mixer, step: int = 1) -> bool:
+    """Say whether an image (`h w` or `h w c`) takes fewer bytes as a drawn one: with flat areas, edges, few colours."""
+    colours = np.ascontiguousarray(image.reshape(*image.shape[:2], -1))
+    pixels = colours.astype(np.uint32) @ (np.uint32(1) << np.arange(0, 8 * colours.shape[2], 8, dtype=np.uint32))
+    alpha = colours[..., -1] if colours.shape[2] in (2, 4) else np.full(pixels.shape, 255, np.uint8)
+    seen = alpha > 0
+    if not seen.any():
+        return True
+    near = _like_nearby(pixels)[seen].mean()
+    opaque = bool((alpha == 255).all())
+    repeated = 1 - len(np.unique(pixels[seen])) / seen.sum() if colours.shape[2] > 2 else 0.0
+    if near > (DRAWN if opaque else CUT_OUT):
+        return True
+    if opaque and near <= TONE and repeated <= REPEATED:
+        return False
+    tried = []
+    for drawn in (False, True):
+        encoder = mixing_encoder(mixer, state_bits((1, *image.shape[:2])))
+        encoder.encode(colours, step, drawn=drawn)
+        tried.append(encoder.size)
+    return tried[1] < tried[0]
+
+
+def _like_nearby(pixels: "np.ndarray[tuple[int, int], np.dtype[np.uint32]]") -> "np.ndarray[tuple[int, int], np.dtype[np.bool_]]":
+    """Return which pixels (`h w`) are like one nearby that is coded before."""
+    h, w = pixels.shape
+    wide = np.pad(pixels, ((2, 0), (2, 1)), mode="edge")
+    found = np.zeros((h, w), bool)
+    for up, left in NEAR:
+        found |= wide[2 - up : 2 - up + h, 2 - left : 2 - left + w] == pixels
+    return found
 
 
 def to_levels(x: Pixels, max_error: int) -> Pixels:

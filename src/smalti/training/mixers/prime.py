@@ -44,7 +44,7 @@ def prime(
         raise UsageError("a mixer is primed by the compiled core, which is missing; install smalti with a C compiler")
     run = CoreMixing(packed, STATE_BITS, None)
     for i, image in enumerate(images):
-        run.encode(image, 1, drawn=is_drawn(image))
+        run.encode(image, 1, drawn=is_drawn(image, mixer))
         if told is not None:
             told(i + 1)
     lines = run.lines()

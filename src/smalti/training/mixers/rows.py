@@ -42,7 +42,7 @@ class RowStore:
             some = to_gray(some) if gray else some
             rows = mixing_rows(self.mixer, np.ascontiguousarray(some.reshape(*some.shape[:2], -1)))
             kept = rng.random(len(rows[0])) < share
-            if is_drawn(image):
+            if is_drawn(image, self.mixer):
                 kept &= hard(some).ravel()
             for of_channel, mine in zip(self.found, rows, strict=False):
                 of_channel.append(mine[kept])
