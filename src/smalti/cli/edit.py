@@ -201,6 +201,8 @@ def repair(
 ) -> None:
     """Save every undamaged block of a damaged smalti file, even without its index, and print what is lost.
 
+    The exit code is 1 if something is lost, or if the index is, for then nobody knows whether something is.
+
     Examples:
     smalti repair damaged.smalti -o saved.smalti
     """
@@ -213,3 +215,6 @@ def repair(
     for note in done.notes:
         typer.echo(note)
     typer.echo(f"{output}: {images(done.images)}")
+    if not done.complete:
+        typer.echo("smalti: not all of the file is saved for certain; see above", err=True)
+        raise typer.Exit(1)
