@@ -19,7 +19,7 @@ from smalti.container.records import ArchiveWriter
 from smalti.errors import SourceError
 from smalti.model.empty_model import EMPTY_ID
 from smalti.model.model import Model
-from smalti.rate.model_choice import ModelChoice
+from smalti.rate.model_choice import ModelChoice, suits
 from smalti.rate.target import Sealed
 from smalti.types import ImageSet, Label, Pixels, Shape, Source, check_name, check_size, shape_of
 
@@ -47,7 +47,7 @@ class Coded:
     shapes: Counter[Shape] = field(default_factory=Counter)
     labels: set[Label] = field(default_factory=set)
     models: Counter[str] = field(default_factory=Counter)  # the images that each model codes, by its name, in order
-    unsuited: int = 0  # the images for which no model was chosen
+    unsuited: int = 0  # the images for which no model was chosen, or which the one that was named does not suit
     squared_error: float = 0.0  # of all images together: the sum of their MSEs on pixels in [0, 1]
 
     def add(self, block: Sealed) -> None:
@@ -56,7 +56,7 @@ class Coded:
         self.squared_error += block.squared_error
         if block.by_model:
             self.models[block.model.name] += block.by_model
-        if block.model.id == EMPTY_ID:
+        if block.model.id == EMPTY_ID:  # the choice; a model that is named is looked at in `Intake`
             self.unsuited += block.images
 
 
@@ -72,6 +72,7 @@ class Intake:
     model: Model | ModelChoice  # of all images, or the choice of one for each
     most: int  # the most images of a block
     writer: ArchiveWriter
+    quality: int | None = None  # at which it is looked whether a model suits; None: that is not looked at
     mixed: bool = True  # whether images of several shapes may share a block
     seen: set[str] = field(default_factory=set)  # names of images that are there already
     label_kind: type | None = None
@@ -115,6 +116,8 @@ class Intake:
         """Yield images of one shape by their models, with their places in the source."""
         x, first = some.pixels, self.count - len(some)
         if isinstance(self.model, Model):
+            if self.quality is not None and self.model.measured and not suits(self.model, x, self.quality):
+                self.coded.unsuited += len(x)
             yield x, list(range(first, self.count)), self.model
             return
         for model, rows in self.model.groups(x):

@@ -33,9 +33,8 @@ from smalti.cli.options import (
     place_of,
     read_metadata,
     read_sources,
-    report_unsuited,
 )
-from smalti.cli.summary import report
+from smalti.cli.summary import report, report_unsuited
 
 Output = Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The smalti file to write.")]
 
@@ -68,7 +67,6 @@ def append(
     """
     from smalti.archive.edit import append as append_images
     from smalti.archive.writer import Packing
-    from smalti.rate.model_choice import AUTO
 
     skipped = Skipped()
     packing = Packing(block_images, embed=embed, metadata=read_metadata(metadata))
@@ -88,9 +86,8 @@ def append(
             progress=advance,
         )
     report(file, done, as_json=as_json)
-    if model == AUTO:
-        exact = min_psnr is None and max_error is None
-        report_unsuited(done, lossless=lossless or max_error == 0, exact=exact)
+    exact = min_psnr is None and max_error is None
+    report_unsuited(done, model, lossless=lossless or max_error == 0, exact=exact)
     skipped.report()
 
 
