@@ -100,11 +100,15 @@ class Packed:
 
 def packed(source: Source, coded: Coded, size: int, before: int = 0) -> Packed:
     """Return the report on a file of `size` bytes, to which all images of `source` are written."""
-    n = coded.shapes.total()
+    n, passed = coded.shapes.total(), source.passed_over
+    if coded.unsafe:
+        many = f"s of {coded.unsafe} names, such as" if coded.unsafe > 1 else " of the name"
+        note = f"unpack makes no file{many} {coded.unsafe_name!r:.60}; unpack to parquet, or npz if all have one size"
+        passed = PassedOver((passed,), notes=[note])
     return Packed(
         n,
         size,
-        source.passed_over,
+        passed,
         tuple(sorted(coded.shapes.items(), key=lambda pair: (-pair[1], pair[0]))),
         source.named,
         len(coded.labels),
