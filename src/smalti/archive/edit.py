@@ -140,7 +140,7 @@ def _add(
 
 
 def merge(
-    paths: Sequence[Path | str],
+    paths: Sequence[Place],
     output: Path | str,
     *,
     model: ModelName | None = None,

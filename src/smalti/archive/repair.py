@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from smalti.archive.reader import ModelName, as_model, parts_of
+from smalti.archive.reader import ModelName, Place, as_model, parts_of
 from smalti.archive.repair_models import needed_models
 from smalti.codec.block_codec import decode_block
 from smalti.container.annotation_codec import unpack_labels, unpack_names, unpack_numbers, unpack_profiles
@@ -59,7 +59,7 @@ class Repaired:
 
 
 def repair(
-    path: Path | str,
+    path: Place,
     output: Path | str,
     *,
     model: ModelName | None = None,
