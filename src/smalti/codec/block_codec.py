@@ -6,8 +6,8 @@
 
 An image is coded in one of five ways. At few bytes an image, latents are best (`latent_codec.py`); at more bytes, the
 pixels themselves (`pixel_codec.py`). Images that no special model suits are coded by mixing (`mixing_codec.py`), or
-kept as WebP lossless bitstreams (`webp_codec.py`) or by the fallback (`fallback_codec.py`) where that takes fewer bytes. A `Block` (`block.py`) holds images of one shape
-as they are coded, whatever their ways.
+kept as WebP bitstreams (`webp_codec.py`) or by the fallback (`fallback_codec.py`) where that takes fewer bytes. A
+`Block` (`block.py`) holds images of one shape as they are coded, whatever their ways.
 
 A payload is a head (`head.py`), the records of images without model, the stream of images by mixing, and one more
 entropy-coded stream. That holds

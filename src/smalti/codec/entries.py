@@ -19,7 +19,7 @@ from smalti.types import Pixels, Shape
 from smalti.util.binary import hash64, read_varint, varint
 
 CODED, FALLBACK, WEBP, MIXED = 0, 1, 2, 3
-"""How the bytes of an image are to be read: as a stream, as a record of the fallback or of WebP, or as a stream by mixing."""
+"""How the bytes of an image are read: as symbols, as a record of the fallback or of WebP, or as a stream by mixing."""
 KIND_BITS = 2
 SHORT_CHECK, LONG_CHECK = 20, 32
 """The bits of a check: few where they are nearly free, more where images have LONG_BYTES on average."""

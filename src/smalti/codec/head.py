@@ -122,7 +122,7 @@ class Head:
         if any(flags & ~known for flags in payload[:1]):
             raise CorruptError("the head of a block has an impossible field; the file is damaged")
         try:
-            flags, at, spans = payload[0], 1, []
+            flags, at, spans = payload[0], 1, list[range]()
             counts: list[int | None] = []
             for flag in (LATENTS, PIXELS, MIXING):
                 low, high = RANGE.unpack_from(payload, at) if flags & flag else (0, -1)
@@ -136,7 +136,7 @@ class Head:
         except (IndexError, struct.error) as exc:
             raise CorruptError("a block ends within its head; the file is damaged") from exc
         how = bool(flags & POST_FILTERED), bool(flags & ENTRIES)
-        head = Head(*spans, *counts, *how, at)
+        head = Head(spans[0], spans[1], spans[2], counts[0], counts[1], *how, at)
         most = max(head.errors.stop, head.mixing.stop)
         possible = sum(filter(None, counts)) <= n and head.points.stop <= POINTS and most <= MAX_ERROR + 1
         if not possible or not head.ways or (head.post_filtered and not head.errors):

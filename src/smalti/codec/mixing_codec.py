@@ -9,6 +9,7 @@ image. So images are coded in order, and a stream is decoded from its start.
 """
 
 import numpy as np
+from numpy.typing import NDArray
 
 from smalti.codec.block import Block, ByMixing, SampleSymbols, Symbols
 from smalti.entropy.frequencies import Ints
@@ -43,9 +44,7 @@ def encode_mixing(x: Pixels, max_error: int, model: Model) -> Block:
     return Block(ways, x_hat, bits, None, Symbols.none(n), SampleSymbols.none(n), post_filtered=False, mixed=stream)
 
 
-def mixing_stream(
-    x_hat: Pixels, errors: Ints, mixer: Mixer
-) -> tuple[bytes, "np.ndarray[tuple[int], np.dtype[np.float64]]"]:
+def mixing_stream(x_hat: Pixels, errors: Ints, mixer: Mixer) -> tuple[bytes, NDArray[np.float64]]:
     """Return the stream of images that are levels already, and the bits that each takes (`n`)."""
     encoder, sizes = mixing_encoder(mixer, state_bits(x_hat.shape)), [0]
     for image, error in zip(x_hat, errors.tolist(), strict=True):
@@ -53,7 +52,7 @@ def mixing_stream(
         sizes.append(encoder.size)
     stream = encoder.finish()
     sizes[-1] = max(len(stream), sizes[-1])
-    return stream, 8.0 * np.diff(sizes)
+    return stream, np.diff(sizes) * 8.0
 
 
 def decode_mixing(stream: bytes, shape: tuple[int, ...], errors: Ints, mixer: Mixer) -> Pixels:
@@ -99,7 +98,9 @@ def is_drawn(image: Pixels, mixer: Mixer, step: int = 1) -> bool:
     return tried[1] < tried[0]
 
 
-def _like_nearby(pixels: "np.ndarray[tuple[int, int], np.dtype[np.uint32]]") -> "np.ndarray[tuple[int, int], np.dtype[np.bool_]]":
+def _like_nearby(
+    pixels: NDArray[np.uint32],
+) -> NDArray[np.bool_]:
     """Return which pixels (`h w`) are like one nearby that is coded before."""
     h, w = pixels.shape
     wide = np.pad(pixels, ((2, 0), (2, 1)), mode="edge")

@@ -114,7 +114,7 @@ def pack_mixer(
 
 
 def _open_addressed(lines: NDArray[np.uint32]) -> tuple[int, NDArray[np.uint32]]:
-    """Return a hash table, at most half full, of lines by their keys, and the logarithm of its length; 0 if it is empty."""
+    """Return a hash table of lines by their keys, at most half full, and the logarithm of its length; 0: it is empty."""
     if not len(lines):
         return 0, np.zeros((1, SLOTS), np.uint32)
     bits = (2 * len(lines) - 1).bit_length()
@@ -187,7 +187,8 @@ class CoreMixing:
 
     def learned(self) -> NDArray[np.void]:
         """Return what the mixers have learned, a record of STATE."""
-        return self.state[: STATE.itemsize].view(STATE)[0].copy()
+        learned: NDArray[np.void] = self.state[: STATE.itemsize].view(STATE).copy()
+        return learned
 
     def _room(self, size: int) -> None:
         if len(self._buffer) < size:

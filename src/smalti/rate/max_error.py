@@ -16,7 +16,6 @@ from smalti.codec.rdo import EFFORTS, FAST_EFFORT, Effort
 from smalti.model.model import Model
 from smalti.types import Pixels, shape_of
 
-
 WEBP_OF_DEFLATE = 0.7
 """What WebP takes of what a fast deflate takes, where mixing may take more than WebP: in plain images."""
 

@@ -87,4 +87,4 @@ def as_state(start: Start) -> NDArray[np.void]:
 
 def as_start(state: NDArray[np.void]) -> Start:
     """Return a starting state from that of the core; the reverse of `as_state`."""
-    return Start(**{field.name: np.array(state[field.name]) for field in fields(Start)})
+    return Start(**{field.name: state[field.name][0] for field in fields(Start)})

@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: MIT
 """A mixer: trained networks, tables, and what counters and weights know before the first image (integers only).
 
-Samples are coded bit by bit, as lossless coders of text do (Mahoney 2005, "Adaptive weighing of context models"; PAQ): a
+Samples are coded bit by bit, as PAQ codes text (Mahoney 2005, "Adaptive Weighing of Context Models"): a
 network that was trained says how likely a bit is; counters in several contexts say what followed there before; mixers
 weigh all of them in the logistic domain, and they learn from each bit. `docs/format.md`, "By mixing", is the
 specification; `core/mixing.inc` and `reference/` follow it.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -144,7 +146,7 @@ def _bounds(name: str) -> tuple[tuple[int, ...], int, int]:
     return (length,), low, high
 
 
-def _check(array: NDArray[np.generic], name: str, shape: tuple[int, ...], low: int, high: int) -> None:
+def _check(array: NDArray[Any], name: str, shape: tuple[int, ...], low: int, high: int) -> None:
     if array.shape != shape or not np.issubdtype(array.dtype, np.integer):
         raise ValueError(f"the array {name} of a mixer is {array.dtype} {array.shape}, not {shape}")
     if int(array.min()) < low or int(array.max()) > high:
@@ -152,16 +154,15 @@ def _check(array: NDArray[np.generic], name: str, shape: tuple[int, ...], low: i
 
 
 def known_tables() -> Tables:
-    """Return the tables of the models that come with smalti, which training writes into them; they are never decoded from."""
-    p = lambda x: 1 / (1 + np.exp(-x))  # noqa: E731 - the logistic function
+    """Return the tables that training writes into models; decoding takes those of the model."""
     middles = np.concatenate([(np.arange(4096) + 0.5) / 4096, (np.arange(2048) + 0.5) / 65536])
     used = np.arange(256)
     values = np.arange(2049)
     values[0] = 1
     return Tables(
-        np.clip(np.rint(65536 * p((np.arange(6144) - 3072) / 256)), 8, 65527).astype(np.uint16),
+        np.clip(np.rint(65536 * _logistic((np.arange(6144) - 3072) / 256)), 8, 65527).astype(np.uint16),
         np.clip(np.rint(256 * np.log(middles / (1 - middles))), -3071, 3071).astype(np.int16),
-        np.rint((1 << 24) * p((np.arange(4097) - 2048) / 128)).astype(np.uint32),
+        np.rint((1 << 24) * _logistic((np.arange(4097) - 2048) / 128)).astype(np.uint32),
         np.rint(65536 * np.exp(-(np.arange(641) - 448) / 64)).astype(np.uint32),
         np.rint(65536 * np.exp(-np.arange(768) / 64)).astype(np.uint32),
         np.rint(65536 / (np.minimum(used, MOST_USED) + 3)).astype(np.uint16),
@@ -169,6 +170,10 @@ def known_tables() -> Tables:
         np.rint(16 * np.log2(values)).astype(np.int16),
         np.rint((1 << 19) / values).astype(np.int32),
     )
+
+
+def _logistic(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(1 / (1 + np.exp(-x)))
 
 
 MOST_USED = 40
@@ -189,9 +194,9 @@ def plain_start(squash: NDArray[np.uint16]) -> Start:
     )
 
 
-def mixer_arrays(mixer: Mixer) -> dict[str, NDArray[np.generic]]:
+def mixer_arrays(mixer: Mixer) -> dict[str, NDArray[Any]]:
     """Return a mixer as named arrays, as a bundle keeps it."""
-    arrays: dict[str, NDArray[np.generic]] = {}
+    arrays: dict[str, NDArray[Any]] = {}
     for k, network in enumerate(mixer.networks):
         for i, layer in enumerate(network):
             arrays |= {f"w{k}{i}": layer.weights, f"b{k}{i}": layer.biases}
@@ -219,16 +224,17 @@ def _probabilities(tables: Tables) -> NDArray[np.uint32]:
     return tables.squash[24 * np.arange(LOGITS) + 12].astype(np.uint32)
 
 
-def mixer_from(arrays: dict[str, NDArray[np.generic]]) -> Mixer:
+def mixer_from(arrays: Mapping[str, NDArray[Any]]) -> Mixer:
     """Return the mixer of named arrays; the reverse of `mixer_arrays`.
 
     Raises:
         KeyError, ValueError: an array is missing, or out of range.
     """
-    networks = tuple(
-        tuple(Layer(_as(arrays[f"w{k}{i}"], np.int16), _as(arrays[f"b{k}{i}"], np.int32)) for i in range(LAYERS))
-        for k in range(CHANNELS)
-    )
+
+    def layer(k: int, i: int) -> Layer:
+        return Layer(_as(arrays[f"w{k}{i}"], np.int16), _as(arrays[f"b{k}{i}"], np.int32))
+
+    networks = tuple((layer(k, 0), layer(k, 1), layer(k, 2)) for k in range(CHANNELS))
     tables = Tables(**{field.name: arrays[f"tables_{field.name}"] for field in fields(Tables)})
     start = Start(**{field.name: arrays[f"start_{field.name}"] for field in fields(Start)})
     keys, logits, used = arrays["keys"], arrays["logits"], _as(arrays["used"], np.uint8).T
@@ -239,12 +245,12 @@ def mixer_from(arrays: dict[str, NDArray[np.generic]]) -> Mixer:
     lines = np.empty((len(keys), SLOTS), np.uint32)
     lines[:, 0] = _as(keys, np.uint32)
     lines[:, 1:] = np.where(used > 0, known[_as(logits, np.uint8).T] << 16 | used, 0)
-    mixer = Mixer(networks, tables, start, lines)  # type: ignore[arg-type]
+    mixer = Mixer(networks, tables, start, lines)
     check_mixer(mixer)
     return mixer
 
 
-def _as(array: NDArray[np.generic], dtype: type[np.generic]) -> NDArray[np.generic]:
+def _as(array: NDArray[Any], dtype: type[np.generic]) -> NDArray[Any]:
     if array.dtype != dtype:
         raise ValueError(f"an array of a mixer is {array.dtype}, not {np.dtype(dtype)}")
     return array

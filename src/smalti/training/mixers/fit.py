@@ -39,7 +39,7 @@ class FitPlan:
 
 
 Told = Callable[[int, int, float, float], None]
-"""What is called now and then: with the channel, the step, the share of the time that is used, and the bits a sample."""
+"""What is called now and then, with the channel, the step, the share of the time that is over, and bits a sample."""
 
 
 def fit_network(
@@ -74,7 +74,7 @@ def fit_network(
             out = net(batch[:, :inputs] / (1 << INPUT_FRACTION))
         loss = bits_of(out.float(), batch, inputs).clamp(max=MOST_BITS).mean()
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]  # torch has no types for it
         nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimizer.step()
         with torch.no_grad():
