@@ -90,7 +90,7 @@ BUILT_IN_IDS = {
     bytes.fromhex("e8fc90d26a234f18"): "mnist",
     bytes.fromhex("f39a117797b9fbe4"): "fashion",
     bytes.fromhex("93777c499c413d86"): "mnist-autoencoder",
-    bytes.fromhex("fe1583af681ffbd2"): "colour",
+    bytes.fromhex("b05f4d5d74f2a51e"): "colour",
 }
 """The names of built-in models by their ids, so that a file's model is found without loading another."""
 _LOADING = ForkLock()
