@@ -20,8 +20,11 @@ typedef struct {
     void (*products)(const lists *in, int64_t taps, const int32_t *pixels, const float *block, float *sums);
     void (*convert)(const float *from, float scale, int16_t *to, int64_t n);
     void (*scale)(const int32_t *sums, const float *scales, float *to, int64_t n);
-    void (*change)(const smalti_change *change, const float *operand, float *x, int64_t n);
+    void (*change)(const smalti_change *change, const float *operands, float *x, int64_t first, int64_t rows, int64_t n,
+                   int64_t each);
 } loops;
+
+#define ALWAYS_INLINE static inline __attribute__((always_inline))
 
 #define OP(name) plain_##name
 #define TARGET
@@ -114,16 +117,13 @@ static void change_rows(const job *j, const smalti_step *s, int64_t row, int64_t
     float *x = j->tensors[s->to].values + row * s->channels;
     for (int32_t i = 0; i < s->changes; i++) {
         const smalti_change *c = &s->change[i];
-        const float *y = c->tensor < 0 ? c->values : j->tensors[c->tensor].values;
-        if (!y) {
-            j->loops->change(c, 0, x, n * s->channels);
-        } else if (c->tensor >= 0 && c->each == 1) {
-            j->loops->change(c, y + row * s->channels, x, n * s->channels);
-        } else {
-            for (int64_t r = 0; r < n; r++)
-                j->loops->change(c, c->tensor < 0 ? y : y + (row + r) / c->each * s->channels, x + r * s->channels,
-                                 s->channels);
-        }
+        const float *operands = c->tensor < 0 ? c->values : j->tensors[c->tensor].values;
+        if (c->tensor >= 0 && c->each == 1)
+            j->loops->change(c, operands + row * s->channels, x, 0, 1, n * s->channels, 0);
+        else if (operands)
+            j->loops->change(c, operands, x, row, n, s->channels, c->tensor < 0 ? 0 : c->each);
+        else
+            j->loops->change(c, 0, x, 0, 1, n * s->channels, 0);
     }
 }
 

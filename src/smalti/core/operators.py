@@ -130,7 +130,7 @@ class Weights:
         size = core.library.smalti_big(core.kernel)
         big = self.outputs // size * size
         rest = -(-(self.outputs - big) // SMALL) * SMALL
-        if 2 * rest > size:
+        if rest > 2 * SMALL:  # a large block takes no longer than three small ones
             big, rest = big + size, 0
         pairs = -(-self.inputs // 2)
         padded = np.zeros((big + rest, 2 * pairs), np.int16)
@@ -257,7 +257,11 @@ class Program:
         return places, space
 
     def run(self, inputs: Mapping[int, Floats], outputs: Sequence[int], n: int, most: int) -> list[Floats]:
-        """Return results (`n`, numbers of an image) for inputs (likewise); at most `most` are computed at a time."""
+        """Return results (`n`, numbers of an image) for inputs (likewise); at most `most` are computed at a time.
+
+        Raises:
+            ValueError: a step does not stay within its tensors.
+        """
         if self._places is None:  # threads may both do this; they find the same
             self._space, self._places = self._arrange([*inputs, *outputs])[::-1]
         results = {tensor: np.empty((n, self._sizes[tensor]), np.float32) for tensor in outputs}
@@ -282,7 +286,10 @@ class Program:
                 values = arrays.get(tensor)
                 tensors[tensor].values = inside if values is None else address(values, np.float32) + 4 * i * size
             if work is None:
-                work = np.empty(self._core.library.smalti_network_work(ctypes.byref(program), count), np.uint8)
+                needed = self._core.library.smalti_network_work(ctypes.byref(program), count)
+                if needed < 0:
+                    raise ValueError("a step of a network does not stay within its tensors")
+                work = np.empty(needed, np.uint8)
             code = self._core.library.smalti_run(ctypes.byref(program), count, address(work, np.uint8))
             assert code == OK, code
         return [results[tensor] for tensor in outputs]

@@ -29,7 +29,7 @@ from smalti.core.operators import (
     Window,
 )
 from smalti.model.proof.exactness import SIZES, Range, prove, unit_of
-from smalti.model.proof.onnx_reader import Node, read_onnx
+from smalti.model.proof.onnx_reader import Graph, Node
 from smalti.model.proof.shape_inference import CHANNEL_RANK, Constants, Shape, fold, infer
 
 MOST_IMAGES = 64
@@ -46,8 +46,8 @@ Ints = NDArray[np.int64]
 class CoreNetwork:
     """A network that the core runs. Programs for the sizes of images are built when they are first needed."""
 
-    def __init__(self, core: Core, data: bytes, *, exact: bool, patches: int) -> None:
-        self._core, self._graph, self._exact, self._patches = core, read_onnx(data), exact, patches
+    def __init__(self, core: Core, graph: Graph, *, exact: bool, patches: int) -> None:
+        self._core, self._graph, self._exact, self._patches = core, graph, exact, patches
         self.inputs = tuple(self._graph.inputs)
         self._constants, nodes = fold(self._graph)
         self._nodes = tuple(nodes)

@@ -67,10 +67,12 @@ def start(data: bytes, on: str | Core, *, exact: bool, patches: int, threads: in
         from smalti.model.engines.onnxruntime_engine import OnnxruntimeNetwork
 
         return OnnxruntimeNetwork(data, threads)
+    from smalti.model.proof.onnx_reader import read_onnx  # not every image needs a network
+
     if isinstance(on, Core):
         from smalti.model.engines.core_engine import CoreNetwork
 
-        return CoreNetwork(on, data, exact=exact, patches=patches)
+        return CoreNetwork(on, read_onnx(data), exact=exact, patches=patches)
     from smalti.model.engines.numpy_engine import NumpyNetwork
 
-    return NumpyNetwork(data, exact=exact, patches=patches)
+    return NumpyNetwork(read_onnx(data), exact=exact, patches=patches)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smalti.model.proof.exactness import prove
-from smalti.model.proof.onnx_reader import INT64, Node, read_onnx
+from smalti.model.proof.onnx_reader import INT64, Graph, Node
 from smalti.model.proof.shape_inference import fold
 
 PIECE = 1 << 14
@@ -41,8 +41,8 @@ Floats = NDArray[np.float32]
 class NumpyNetwork:
     """A network that numpy runs, node by node."""
 
-    def __init__(self, data: bytes, *, exact: bool, patches: int) -> None:
-        self._graph = read_onnx(data)
+    def __init__(self, graph: Graph, *, exact: bool, patches: int) -> None:
+        self._graph = graph
         self.inputs = tuple(self._graph.inputs)
         if exact:
             prove(self._graph, patches)
