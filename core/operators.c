@@ -254,6 +254,9 @@ static void gather(const job *j, const smalti_step *s) {
     }
 }
 
+/* If one is no number, neither is the larger one. */
+static float larger(float a, float b) { return a > b || a != a ? a : b; }
+
 /* The largest of each two by two pixels. */
 static void pool(const job *j, const smalti_step *s) {
     const int64_t width = s->w * s->c;
@@ -263,9 +266,8 @@ static void pool(const job *j, const smalti_step *s) {
             const float *from = j->tensors[s->from].values + i * s->h * width;
             from += r / s->columns * 2 * width + r % s->columns * 2 * s->c;
             for (int64_t c = 0; c < s->c; c++, from++) {
-                float a = from[0] > from[s->c] ? from[0] : from[s->c];
-                float b = from[width] > from[width + s->c] ? from[width] : from[width + s->c];
-                *to++ = a > b ? a : b;
+                float above = larger(from[0], from[s->c]), below = larger(from[width], from[width + s->c]);
+                *to++ = larger(above, below);
             }
         }
 }

@@ -33,7 +33,7 @@ def same(found, expected):
 
 @built
 @pytest.mark.parametrize("exact", [True, False])
-@pytest.mark.parametrize("seed", [*range(40), *(pytest.param(s, marks=pytest.mark.slow) for s in range(40, 1000))])
+@pytest.mark.parametrize("seed", [*range(12), *(pytest.param(s, marks=pytest.mark.slow) for s in range(12, 200))])
 def test_random_networks_give_the_same_on_every_kernel_and_in_numpy(seed, exact):
     builder = Builder(np.random.default_rng(seed), exact=exact)
     graph = builder.grow(12 if seed % 2 else 30)
@@ -43,7 +43,6 @@ def test_random_networks_give_the_same_on_every_kernel_and_in_numpy(seed, exact)
         network = CoreNetwork(of_kernel(name), graph, exact=exact, patches=builder.patches)
         for _ in range(2):  # a program runs more than once
             same(network.run(inputs, builder.images), expected)
-    assert all(sum(node.kind == kind for node in graph.nodes) < 30 for kind in ("Floor", "Identity"))
 
 
 def at_bounds(rng, data: bytes, patches: int, n: int) -> dict[str, np.ndarray]:

@@ -96,7 +96,7 @@ class CoreNetwork:
         for name in self.inputs:
             lowering.tensors[name] = lowering.program.tensor(int(np.prod(shapes[name])))
         inputs = set(lowering.tensors.values())
-        for chain in _chains(self._nodes, self._graph.outputs):
+        for chain in _chains(self._nodes, self._graph.outputs, shapes):
             lowering.lower(chain)
         seen = set[int]()
         for name in self._graph.outputs:
@@ -139,7 +139,7 @@ def _logical(values: Floats, shape: Shape, images: int) -> Floats:
     return values.reshape(images * rows, h, w, c).transpose(0, 3, 1, 2)
 
 
-def _chains(nodes: Iterable[Node], outputs: Sequence[str]) -> list[list[Node]]:
+def _chains(nodes: Iterable[Node], outputs: Sequence[str], shapes: Mapping[str, Shape]) -> list[list[Node]]:
     """Return the nodes in chains: behind the first one come nodes that only change each number of what it gives.
 
     The chains are in the order of their last nodes, so that all that a chain needs is there.
@@ -150,7 +150,8 @@ def _chains(nodes: Iterable[Node], outputs: Sequence[str]) -> list[list[Node]]:
         chain = None
         if node.kind in BINARY or node.kind in UNARY:
             sides = node.inputs[:2] if node.kind in ("Add", "Mul") else node.inputs[:1]
-            chain = next((open_chains.pop(name) for name in sides if name in open_chains), None)
+            fits = [name for name in sides if name in open_chains and shapes[name] == shapes[node.outputs[0]]]
+            chain = open_chains.pop(fits[0]) if fits else None
         if chain is None:
             chain = []
         else:
