@@ -45,6 +45,8 @@ _FUNCTIONS = {
     "smalti_coder_end": (c_int32, (c_void_p,)),
     "smalti_mix": (c_int32, (c_void_p, c_void_p, c_void_p, c_void_p, c_void_p)),
     "smalti_mix_inputs": (None, (c_void_p, c_void_p, c_void_p, c_void_p)),
+    "smalti_network_work": (c_int64, (c_void_p, c_int64)),
+    "smalti_run": (c_int32, (c_void_p, c_int64, c_void_p)),
     "smalti_sources": (c_char_p, ()),
 }
 """The functions of the library: what each returns and takes."""
