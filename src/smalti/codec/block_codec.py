@@ -26,7 +26,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from smalti.codec.batching import BLOCK, EACH
+from smalti.codec.batching import BLOCK, EACH, RAW, packing_of
 from smalti.codec.block import (
     Block,
     ByLatents,
@@ -55,7 +55,7 @@ from smalti.codec.entries import (
     unpack_entries,
 )
 from smalti.codec.fallback_codec import decode_fallback, encode_fallback, raw_record
-from smalti.codec.head import ENTRIES, RAW, Head
+from smalti.codec.head import Head
 from smalti.codec.latent_codec import block_of, decode_latents, encode_latents
 from smalti.codec.pixel_codec import decode_pixels, encode_pixels, samples_bits
 from smalti.codec.rdo import Effort, LatentCode
@@ -128,6 +128,7 @@ class Payload:
 
     data: bytes
     x_hat: Pixels  # n h w or n h w c
+    raw: bool = False  # whether the images are kept as they are
 
 
 def encode_block(block: Block, model: Model) -> bytes:
@@ -180,12 +181,17 @@ def seal(block: Block, x: Pixels, model: Model, packing: str = BLOCK) -> Payload
     if packing == EACH:
         data, raw = encode_each(block, model), [Fallback(raw_record(image)) for image in x]
         if len(data) > sum(len(way.record) for way in raw) + room(len(x)):
-            return Payload(encode_each(block_without_model(raw, x.shape[1:]), model), x)
+            return Payload(encode_each(block_without_model(raw, x.shape[1:]), model), x, raw=True)
         return Payload(data, block.x_hat)
     data = encode_block(block, model)
     if len(data) > x.size:
-        return Payload(bytes([RAW]) + x.tobytes(), x)
+        return Payload(bytes([RAW]) + x.tobytes(), x, raw=True)
     return Payload(data, block.x_hat)
+
+
+def encode_as(payload: bytes, block: Block, model: Model) -> bytes:
+    """Encode a block as the images of `payload` are packed: in one stream, or each by itself."""
+    return encode_each(block, model) if packing_of(payload) == EACH else encode_block(block, model)
 
 
 def decode_block(payload: bytes, n: int, shape: Shape, model: Model) -> Pixels:
@@ -310,7 +316,7 @@ class _OpenBlock:
         if first == bytes([RAW]) and len(payload) == 1 + block.x_hat.size:
             block.x_hat = np.frombuffer(payload[1:], np.uint8).reshape(block.x_hat.shape)
             block.ways = [Fallback(raw_record(image)) for image in block.x_hat]
-        elif first and first[0] != RAW and first[0] & ENTRIES:
+        elif packing_of(first) == EACH:
             entries = unpack_entries(payload, n, len(payload))
             block._open_entries(Entry.all_of(payload, entries, shape))
         else:

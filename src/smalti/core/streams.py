@@ -120,7 +120,12 @@ def take_tables(core: Core, states: "ctypes.Array[StreamState]", of: Ints, which
     rows, tables, symbols = np.ascontiguousarray(of), np.ascontiguousarray(which), np.empty(len(which), np.int64)
     places = address(rows, np.int64), address(tables, np.int64)
     core.library.smalti_take_tables(
-        ctypes.byref(states), *places, len(which), address(starts, np.int64), starts.shape[1], address(symbols, np.int64)
+        ctypes.byref(states),
+        *places,
+        len(which),
+        address(starts, np.int64),
+        starts.shape[1],
+        address(symbols, np.int64),
     )
     return symbols
 
