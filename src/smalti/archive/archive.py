@@ -209,10 +209,7 @@ class Archive:
         return image.copy()
 
     def _reads_alone(self, block: int, images: int) -> bool:
-        """Return whether so many images of a block that is not kept are better read one by one, if that is possible.
-
-        It counts them: when they are many, it takes less time to decode the whole block once.
-        """
+        """Count images of a block that is not kept; return whether they are so few that each is read by itself."""
         self._alone[block] = self._alone.get(block, 0) + images
         return self._alone[block] <= 1 + self._contents.index.blocks[block].images // MOST_ALONE
 
@@ -353,16 +350,16 @@ class Archive:
         self.close()
 
     def __repr__(self) -> str:
-        shapes = ", ".join(describe(shape) for shape in sorted(self.shapes)[:3])
-        more = ", ..." if len(self.shapes) > 3 else ""
-        return f"<Archive of {len(self)} images ({shapes}{more}): {self._contents.storage.where}>"
+        return f"<Archive of {len(self)} images ({self._shown_shapes}): {self._contents.storage.where}>"
+
+    @property
+    def _shown_shapes(self) -> str:
+        return ", ".join(map(describe, sorted(self.shapes)[:3])) + ", ..." * (len(self.shapes) > 3)
 
     @property
     def _summary(self) -> str:
-        shapes = ", ".join(describe(shape) for shape in sorted(self.shapes)[:3])
-        more = ", ..." if len(self.shapes) > 3 else ""
         each = self._contents.reader.end / max(len(self), 1)
-        return f"{len(self):,} image{'s' * (len(self) != 1)}, {shapes}{more}, {each:,.1f} bytes an image"
+        return f"{len(self):,} image{'s' * (len(self) != 1)}, {self._shown_shapes}, {each:,.1f} bytes an image"
 
     def _repr_png_(self) -> bytes:
         """Return a picture (PNG) of the first images, with their names and labels, for notebooks."""
