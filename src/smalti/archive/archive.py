@@ -2,7 +2,6 @@
 """Read a smalti file as a sequence of images that are decoded when they are asked for."""
 
 import itertools
-import operator
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 from smalti.archive.reader import Contents, Images, ModelName, Place
 from smalti.archive.reading.block_cache import BlockCache
 from smalti.archive.reading.contact_sheet import SHOWN, Shown, sheet_html, sheet_png, words
-from smalti.archive.reading.indexing import rows_of, within_images
+from smalti.archive.reading.indexing import number_of, rows_of, within_images
 from smalti.archive.reading.places import Places
 from smalti.entropy.frequencies import Ints, by_value
 from smalti.errors import SeveralShapesError, UsageError
@@ -193,13 +192,7 @@ class Archive:
             return self[:]
         if isinstance(index, slice | list | range) or (isinstance(index, np.ndarray) and index.ndim):
             return self._stacked(self.rows(index))
-        try:
-            i = operator.index(index)  # type: ignore[arg-type]  # it is looked whether it is one
-        except TypeError as exc:
-            raise TypeError(f"images are numbered by whole numbers, slices, lists or masks, not by {index!r}") from exc
-        if not -len(self) <= i < len(self):
-            raise IndexError(f"image {i} of {len(self)}")
-        block, row = self._places.of_one(i % len(self))
+        block, row = self._places.of_one(number_of(index, len(self)))
         kept = self._cache.get(block)
         if kept is None and self._reads_alone(block, 1):
             (alone,) = self._contents.decode_single([(block, row)])

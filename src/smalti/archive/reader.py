@@ -44,7 +44,7 @@ from smalti.util.storage import Storage, storage_of
 
 if TYPE_CHECKING:
     from smalti.codec.block import Block
-    from smalti.codec.entries import Entry
+    from smalti.codec.payload.entries import Entry
 
 Place = Path | str | bytes | bytearray | memoryview | Storage
 """The place of a file: a path, a URL, or its bytes."""

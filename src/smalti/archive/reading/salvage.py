@@ -8,7 +8,7 @@ import numpy as np
 
 from smalti.archive.reader import Contents
 from smalti.archive.reading.opening import pixels_hash
-from smalti.codec.entries import Entry, repacked
+from smalti.codec.payload.entries import Entry, repacked
 from smalti.container.format import BlockHead, Kind
 from smalti.errors import SmaltiError
 from smalti.types import Pixels

@@ -13,7 +13,7 @@ from smalti.types import Pixels
 from smalti.util.parallel import by_key
 
 if TYPE_CHECKING:
-    from smalti.codec.entries import Entries, Entry
+    from smalti.codec.payload.entries import Entries, Entry
 
 MOST_TABLES = 1 << 12
 """The most blocks whose tables are kept."""
@@ -98,7 +98,7 @@ class SingleImages:
         Raises:
             CorruptError: the table of the block is damaged.
         """
-        from smalti.codec.entries import Entry, room, unpack_entries
+        from smalti.codec.payload.entries import Entry, room, unpack_entries
 
         with within(self._where(block, row)):
             table, given = self._table(block)
