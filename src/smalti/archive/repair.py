@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from smalti.archive.reader import Contents, ModelName, as_model, parts_of
+from smalti.archive.reader import Contents, ModelName, Place, as_model, parts_of
 from smalti.archive.reading.salvage import saved_singly
 from smalti.archive.repair_models import needed_models
 from smalti.codec.block_codec import decode_block
@@ -60,7 +60,7 @@ class Repaired:
 
 
 def repair(
-    path: Path | str,
+    path: Place,
     output: Path | str,
     *,
     model: ModelName | None = None,
