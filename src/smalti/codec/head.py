@@ -7,17 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from smalti.codec.batching import ENTRIES, RAW
 from smalti.codec.block import ByLatents, ByMixing, ByPixels, ByWebP, Fallback, Way
 from smalti.entropy.frequencies import Ints
 from smalti.errors import CorruptError
 from smalti.model.masked_mlp import POINTS
 from smalti.model.pixel_prior import MAX_ERROR
 
-LATENTS, PIXELS, POST_FILTERED, FALLBACK, WEBP, ENTRIES, MIXING = 1, 2, 4, 8, 16, 32, 64
-"""Flags in the first byte: what follows in the head, whether images by pixels are post-filtered, and whether each image
-can be read without the others (`entries.py`)."""
-RAW = 255
-"""The first byte of a payload that has no head: the images of the block follow as they are."""
+LATENTS, PIXELS, POST_FILTERED, FALLBACK, WEBP, MIXING = 1, 2, 4, 8, 16, 64
+"""Flags in the first byte: what follows in the head, and whether images by pixels are post-filtered."""
 RANGE, COUNT = struct.Struct("<BB"), struct.Struct("<H")
 
 

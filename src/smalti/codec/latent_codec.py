@@ -119,7 +119,8 @@ def _decode_patches(decoder: Decoder, points: Ints, model: Model) -> Ints:
 def _decode_spatial(decoder: Decoder, points: Ints, features: Floats, model: Model) -> Ints:
     """Decode the symbols (`n c H W`) of the spatial latents."""
     assert model.spatial is not None
-    tables, starts = (array.reshape(WIDTHS * SHARES, -1) for array in (model.spatial.tables, model.spatial.starts))
+    tables = model.spatial.tables.reshape(WIDTHS * SHARES, -1)
+    starts = model.spatial.starts.reshape(WIDTHS * SHARES, -1)
     walk, positions = SpatialWalk(model.spatial, features, points), model.positions[0] * model.positions[1]
     for column in walk.columns():
         entries = decoder.take_tables(column.rows // positions, column.table, tables, starts)

@@ -8,10 +8,12 @@ The images of a stream teach each other: what follows in a context is counted, a
 image. So images are coded in order, and a stream is decoded from its start.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
-from smalti.codec.block import Block, ByMixing, SampleSymbols, Symbols
+from smalti.codec.block import Block, ByMixing, SampleSymbols, Symbols, Way
 from smalti.entropy.frequencies import Ints
 from smalti.errors import CorruptError
 from smalti.model.mixing.engine import mixing_decoder, mixing_encoder
@@ -52,7 +54,7 @@ def mixing_stream(x_hat: Pixels, errors: Ints, mixer: Mixer) -> tuple[bytes, NDA
         sizes.append(encoder.size)
     stream = encoder.finish()
     sizes[-1] = max(len(stream), sizes[-1])
-    return stream, np.diff(sizes) * 8.0
+    return stream, np.diff(np.array(sizes, np.float64)) * 8
 
 
 def decode_mixing(stream: bytes, shape: tuple[int, ...], errors: Ints, mixer: Mixer) -> Pixels:
@@ -67,6 +69,12 @@ def decode_mixing(stream: bytes, shape: tuple[int, ...], errors: Ints, mixer: Mi
         x_hat[i] = decoder.decode((h, w, shape[3] if len(shape) == 4 else 1), 2 * error + 1).reshape(shape[1:])
     decoder.finish()
     return x_hat
+
+
+def mixed_images(ways: Sequence[Way]) -> tuple[Ints, Ints]:
+    """Return the numbers of the images that are coded by mixing, and their largest errors."""
+    found = [(i, way.max_error) for i, way in enumerate(ways) if isinstance(way, ByMixing)]
+    return np.array([i for i, _ in found], np.int64), np.array([error for _, error in found], np.int64)
 
 
 def state_bits(shape: tuple[int, ...]) -> int:

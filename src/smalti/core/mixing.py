@@ -114,7 +114,7 @@ def pack_mixer(
 
 
 def _open_addressed(lines: NDArray[np.uint32]) -> tuple[int, NDArray[np.uint32]]:
-    """Return a hash table of lines by their keys, at most half full, and the logarithm of its length; 0: it is empty."""
+    """Return a hash table of lines by their keys, at most half full, and the logarithm of its length, or 0."""
     if not len(lines):
         return 0, np.zeros((1, SLOTS), np.uint32)
     bits = (2 * len(lines) - 1).bit_length()

@@ -131,14 +131,17 @@ class SymbolDecoder:
         symbols: NDArray[np.int32] = self._coder.decode(_model(frequencies), n)
         return symbols.astype(np.int64)
 
-    def take_tables(self, of: Ints, which: Ints, tables: NDArray[Any], starts: Ints) -> Ints:
-        """Decode a symbol for each row (`n`); rows of one table follow each other. `of` is that of `SeveralStreams`.
+    def take_tables(self, of: Ints, which: Ints, tables: NDArray[Any], starts: NDArray[Any]) -> Ints:
+        """Decode a symbol for each row (`n`); rows of one table follow each other.
 
-        which: the table of each row, of `tables` (`t k`: frequencies); starts: the sums of all entries before each.
+        Args:
+            of: the stream of each row; there is one, so it does not matter.
+            which: the table of each row, of `tables` (`t k`: frequencies).
+            starts: the sums of all entries of a table before each.
         """
         if self.in_core is not None:
             with States([self.in_core]) as states:
-                return take_tables(self.in_core.core, states, np.zeros_like(which), which, starts)
+                return take_tables(self.in_core.core, states, np.zeros_like(of), which, starts)
         symbols, bounds = np.empty(len(which), np.int64), np.flatnonzero(np.diff(which, prepend=-1)).tolist()
         for start, end in itertools.pairwise([*bounds, len(which)]):
             symbols[start:end] = self.take_alike(end - start, tables[which[start]])
@@ -184,7 +187,7 @@ class SeveralStreams:
                 self._in_core[0].core, states, tables, column.outputs, column.steps, column.low, column.high
             )
 
-    def take_tables(self, of: Ints, which: Ints, tables: NDArray[Any], starts: Ints) -> Ints:
+    def take_tables(self, of: Ints, which: Ints, tables: NDArray[Any], starts: NDArray[Any]) -> Ints:
         """Decode a symbol for each row (`n`), of stream `of` (`n`); the others are those of `SymbolDecoder`."""
         if self._together:
             with States(self._in_core) as states:

@@ -2,7 +2,7 @@
 """The public sets of small colour images that the built-in mixers are trained on.
 
 A tar file holds strips as lossless WebP: images of one size under each other. `photos/` holds photographs; each is
-reduced to several sizes. Of each set, whole groups are held out, for frames of a track and variants of a tile are alike.
+reduced to several sizes. Of each set, whole groups are held out: frames of a track and variants of a tile are alike.
 """
 
 import io
