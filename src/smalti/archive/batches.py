@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from smalti.codec.batching import BLOCK_SAMPLES, Batch, alike, block_images
+from smalti.codec.batching import Batch, alike, block_images
 from smalti.container.annotations import MOST_WEIGHT, check_label, weight, write_sections
 from smalti.container.format import MAX_SECTION_IMAGES
 from smalti.container.records import ArchiveWriter
@@ -81,6 +81,7 @@ class Intake:
     source: Source
     model: Model | ModelChoice  # of all images, or the choice of one for each
     most: int  # the most images of a block
+    samples: int  # the most samples of a block
     writer: ArchiveWriter
     quality: int | None = None  # at which it is looked whether a model suits; None: that is not looked at
     mixed: bool = True  # whether images of several shapes may share a block
@@ -108,12 +109,12 @@ class Intake:
             self._take(some)
             waiting += some.pixels.size
             keys = [self._wait(pending, x, places, model) for x, places, model in self._by_model(some)]
-            if waiting > PENDING_SAMPLES:  # small blocks are better than all images in memory
+            if waiting > max(PENDING_SAMPLES, 2 * self.samples):  # small blocks are better than all images in memory
                 yield from self._rest(pending)
                 pending, waiting = {}, 0
                 continue
             for key in keys:
-                if sum(len(x) for x, _ in pending[key]) >= (block := block_images(some.shape, self.most)):
+                if sum(len(x) for x, _ in pending[key]) >= (block := block_images(some.shape, self.most, self.samples)):
                     x, places = self._joined(pending.pop(key))
                     whole = len(x) // block * block
                     waiting -= x[:whole].size
@@ -146,7 +147,7 @@ class Intake:
         few = [
             (shape, model)
             for (shape, model), n in counts.items()
-            if OWN_BLOCK * n < block_images(shape, self.most) and kinds[shape, model.id] == 1
+            if OWN_BLOCK * n < block_images(shape, self.most, self.samples) and kinds[shape, model.id] == 1
         ]
         if len({shape for shape, _ in few}) < 2 or not self.mixed:
             few = []
@@ -165,7 +166,7 @@ class Intake:
         """Yield single images in the lists that mixed blocks hold."""
         block, samples = list[Single](), 0
         for place, x, model in singles:
-            if block and (len(block) == self.most or samples + x.size > BLOCK_SAMPLES):
+            if block and (len(block) == self.most or samples + x.size > self.samples):
                 yield block
                 block, samples = [], 0
             block.append((place, x, model))
@@ -198,7 +199,7 @@ class Intake:
     def _cut(self, some: Sequence[tuple[Pixels, list[int]]], key: Key) -> Iterator[Batch]:
         """Yield images of one shape and model in batches."""
         (shape, model), (x, places) = key, self._joined(some)
-        block = block_images(shape, self.most)
+        block = block_images(shape, self.most, self.samples)
         for i in range(0, len(x), block):
             self.places.append(places[i : i + block])
             self.shared.append(0)

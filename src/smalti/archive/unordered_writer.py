@@ -83,7 +83,7 @@ class _Set:
         h, w, c = shape_of(x)
         kind, writer = Kind(self._number, c, h, w), self._intake.writer
         self._intake.note(self.places, writer.kind(kind))
-        each = block_images((h, w, c), self._intake.most)
+        each = block_images((h, w, c), self._intake.most, self._intake.samples)
         keys = [image.tobytes() for image in coded.x_hat]
 
         def sealed(rows: Sequence[int]) -> Sealed:

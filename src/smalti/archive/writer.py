@@ -10,7 +10,7 @@ import numpy as np
 from smalti.archive.batches import Coded, Intake
 from smalti.archive.unordered_writer import write_sets
 from smalti.codec.batching import BLOCK as SHARED
-from smalti.codec.batching import BLOCK_IMAGES, EACH, PACKINGS, Batch
+from smalti.codec.batching import BLOCK_IMAGES, BLOCK_SAMPLES, EACH, PACKINGS, SOLID, SOLID_IMAGES, SOLID_SAMPLES, Batch
 from smalti.codec.rdo import Effort
 from smalti.container.annotation_codec import MAX_SHAPES, pack_numbers, pack_shapes
 from smalti.container.annotations import metadata_bytes, write_metadata
@@ -60,7 +60,12 @@ class Packing:
     embed: bool = False  # whether the file holds its model
     unordered: bool = False  # whether the order of the images may be lost, which saves bytes
     metadata: Mapping[str, Any] | None = None  # of the file: a JSON object
-    streams: str | None = None  # "each": each image is read alone; "block", the default of new files; see PACKINGS
+    streams: str | None = None  # which images share a stream: "each", "block" (the default of new files), or "solid"
+
+    @property
+    def block_size(self) -> tuple[int, int]:
+        """The most images and the most samples of a block."""
+        return (SOLID_IMAGES, SOLID_SAMPLES) if self.streams == SOLID else (self.block_images, BLOCK_SAMPLES)
 
     def __post_init__(self) -> None:
         if not isinstance(self.block_images, int | np.integer) or not 1 <= self.block_images <= MAX_BLOCK_IMAGES:

@@ -10,12 +10,15 @@ from smalti.types import Pixels, Shape, shape_of
 BLOCK_IMAGES, BLOCK_SAMPLES = 256, 1 << 20
 """The most images and the most samples of a block. In a larger block, one image is read more slowly; in a smaller one,
 the bytes that each block takes besides its images weigh more."""
-BLOCK, EACH = "block", "each"
-PACKINGS = (BLOCK, EACH)
-"""Which images share an entropy-coded stream: those of a block, or none, so that each is read without the others."""
+BLOCK, EACH, SOLID = "block", "each", "solid"
+PACKINGS = (BLOCK, EACH, SOLID)
+"""Which images share an entropy-coded stream: those of a block; none, so that each is read without the others; or as
+many as the format lets a block have, which takes the fewest bytes where a model learns from the images."""
 RAW, ENTRIES = 255, 32
 """The first byte of a payload that has no head: its images follow as they are. And the flag in the first byte of others
 that says that each image can be read without the others (`payload/entries.py`)."""
+SOLID_IMAGES, SOLID_SAMPLES = 1 << 12, 1 << 24
+"""The same for the packing that takes the fewest bytes: as many as the format lets a block have."""
 TOGETHER, MOST_LOAD = 4, 1 << 20
 """The most whole blocks that are coded by pixels at the same time, and the most samples of them, as `load` counts."""
 
@@ -42,10 +45,10 @@ class Batch:
         return len(self.x)
 
 
-def block_images(shape: Shape, most: int = BLOCK_IMAGES) -> int:
+def block_images(shape: Shape, most: int = BLOCK_IMAGES, samples: int = BLOCK_SAMPLES) -> int:
     """Return how many images of `shape` (h w c) make a block: at most `most`."""
     h, w, c = shape
-    return max(1, min(most, BLOCK_SAMPLES // (h * w * c)))
+    return max(1, min(most, samples // (h * w * c)))
 
 
 def alike(shape: Shape) -> Shape:

@@ -21,8 +21,9 @@ from smalti.model.mixing.mixer import Mixer
 from smalti.model.model import Model
 from smalti.types import Pixels
 
-LEAST_BITS, MOST_BITS = 12, 18
-"""A state has 2^12 to 2^18 lines of counters, about as many as its images have pixels."""
+LEAST_BITS, MOST_BITS, LARGEST_BITS = 14, 19, 21
+"""A state has four lines of counters for each pixel, but 2^14 at least and 2^19 at most; for more pixels than these, it
+has one line for each, but 2^21 at most. A line takes 64 bytes."""
 TONE, DRAWN = 0.3, 0.6
 """An opaque image is of continuous tone if at most this share of its pixels is like one nearby, and drawn if more than
 that is; what lies between is tried both ways."""
@@ -80,7 +81,8 @@ def mixed_images(ways: Sequence[Way]) -> tuple[Ints, Ints]:
 def state_bits(shape: tuple[int, ...]) -> int:
     """Return the logarithm of the lines of a state for images of `shape` (n h w, or n h w c)."""
     pixels = int(np.prod(shape[:3]))
-    return min(max((pixels - 1).bit_length(), LEAST_BITS), MOST_BITS)
+    log2 = (pixels - 1).bit_length()
+    return min(max(log2 + 2, LEAST_BITS), max(MOST_BITS, min(log2, LARGEST_BITS)))
 
 
 def is_drawn(image: Pixels, mixer: Mixer, step: int = 1) -> bool:
