@@ -238,7 +238,7 @@ def _write(
                 progress(1, 1)
             return packed(images, coded, len(data))
     writer = ArchiveWriter.start(file)
-    intake = Intake(images, choice, *packing.block_size, writer)
+    intake = Intake(images, choice, packing.block_size[0], writer, samples=packing.block_size[1])
     write_packed(intake, target, effort, packing, progress)
     if not intake.count:
         raise SourceError("there are no images to pack; nothing is written")

@@ -13,13 +13,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from smalti.codec.batching import Batch, alike, block_images
+from smalti.codec.batching import BLOCK_SAMPLES, Batch, alike, block_images
 from smalti.container.annotations import MOST_WEIGHT, check_label, weight, write_sections
 from smalti.container.format import MAX_SECTION_IMAGES
 from smalti.container.records import ArchiveWriter
 from smalti.errors import SourceError
 from smalti.exchange.names import unsafe_name
-from smalti.model.empty_model import EMPTY_ID
 from smalti.model.model import Model
 from smalti.rate.model_choice import ModelChoice, suits
 from smalti.rate.target import Sealed
@@ -60,7 +59,9 @@ class Coded:
         self.squared_error += block.squared_error
         if block.by_model:
             self.models[block.model.name] += block.by_model
-        if block.model.id == EMPTY_ID:  # the choice; a model that is named is looked at in `Intake`
+        if (
+            not block.model.measured
+        ):  # the choice, of a model without qualities; one that is named is looked at in `Intake`
             self.unsuited += block.images
 
     def add_name(self, name: str, seen: AbstractSet[str] = frozenset()) -> None:
@@ -81,9 +82,9 @@ class Intake:
     source: Source
     model: Model | ModelChoice  # of all images, or the choice of one for each
     most: int  # the most images of a block
-    samples: int  # the most samples of a block
     writer: ArchiveWriter
     quality: int | None = None  # at which it is looked whether a model suits; None: that is not looked at
+    samples: int = BLOCK_SAMPLES  # the most samples of a block
     mixed: bool = True  # whether images of several shapes may share a block
     seen: set[str] = field(default_factory=set)  # names of images that are there already
     label_kind: type | None = None

@@ -137,7 +137,9 @@ def _add(
     progress: Progress | None,
 ) -> Coded:
     """Write the images to append; return what is known of them."""
-    intake = Intake(images, model, *packing.block_size, writer, seen=set(archive.names or ()))
+    intake = Intake(
+        images, model, packing.block_size[0], writer, samples=packing.block_size[1], seen=set(archive.names or ())
+    )
     if archive.labels:
         intake.label_kind = type(archive.labels[0])
     write_packed(intake, target, effort, packing, progress)

@@ -48,16 +48,17 @@ def report_unsuited(packed: "Packed", model: str, *, lossless: bool, exact: bool
 
     exact: whether images without a model are kept exactly.
     """
+    from smalti.model.candidates import GENERAL
     from smalti.model.empty_model import EMPTY_NAME
     from smalti.rate.model_choice import AUTO
 
     n, total, train = packed.unsuited, packed.images, "smalti train SRC -o my.model".replace(" ", _JOIN)
-    if lossless or not n or model == EMPTY_NAME:
+    if lossless or not n or model in (EMPTY_NAME, GENERAL):
         return
     if model == AUTO:
         which = "these images" if n == total else f"{n:,} of {_counted(total, 'image')}"
         kept = "they are kept exactly" if exact else "they are coded without one"
-        words = f"no model here suits {which}; {kept}. For fewer bytes, train a model: {train}"
+        words = f"no lossy model here suits {which}; {kept}. For fewer bytes, train a model: {train}"
     else:
         which = "these images" if n == total else "some of these images"
         words = f"model {model} does not suit {which}: they take many bytes, or come back blurred. Leave out --model,"
