@@ -44,8 +44,9 @@ from smalti.codec.latent_codec import block_of, decode_latents, encode_latents
 from smalti.codec.pixel_codec import decode_pixels, encode_pixels, samples_bits
 from smalti.codec.rdo import Effort, LatentCode
 from smalti.codec.webp_codec import decode_webp, encode_webp
+from smalti.core.symbols import SampleStream
 from smalti.entropy.frequencies import Ints, uniform
-from smalti.entropy.rans import SymbolDecoder, encode_intervals
+from smalti.entropy.rans import Stream, SymbolDecoder, encode_intervals
 from smalti.errors import CorruptError
 from smalti.model.model import Model
 from smalti.model.operating_points import LMBDA, OperatingPoint
@@ -117,11 +118,11 @@ class Payload:
 def encode_block(block: Block, model: Model) -> bytes:
     """Encode a block to its payload: head, records and stream."""
     choices, head, records = Head.of(block.ways)
-    streams = [choice_intervals(choices, head.ways).stream()]
+    streams: list[Stream | SampleStream] = [choice_intervals(choices, head.ways).stream()]
     if block.patches is not None:
         streams += [block.patches.intervals(model.grid).stream(), block.spatial.stream()]
     if head.errors:
-        streams.append(block.samples.intervals(table_sizes(head.errors.start)).stream())
+        streams.append(block.samples.stream(table_sizes(head.errors.start)))
     return head.pack(post_filtered=block.post_filtered) + b"".join(records) + encode_intervals(streams)
 
 
