@@ -13,10 +13,11 @@
 #define STORE(p, v) _mm256_storeu_si256((__m256i *)(void *)(p), v)
 #define SPREAD(i) _mm256_set1_epi32(i)
 #define ADD(a, b) _mm256_add_epi32(a, b)
+#define SUB(a, b) _mm256_sub_epi32(a, b)
 #define SHIFT(v, l, o) _mm256_srav_epi32(v, LOAD((l)->shifts + (o)))
 #define LOAD16(p) _mm256_cvtepi16_epi32(_mm_loadu_si128((const __m128i *)(const void *)(p)))
 #define STORE16(p, v) store16(p, v)
-#define CLIP(v) _mm256_min_epi32(_mm256_max_epi32(v, _mm256_setzero_si256()), _mm256_set1_epi32(ACTIVATION_MAX))
+#define CLIP(v, top) _mm256_min_epi32(_mm256_max_epi32(v, _mm256_setzero_si256()), top)
 #define COPIED __m128i
 #define COPY16(from, to, n) copy16(from, to, n)
 #define JOIN(a, b) _mm_or_si128(a, b)

@@ -14,11 +14,12 @@
 #define STORE(p, v) _mm512_storeu_si512(p, v)
 #define SPREAD(i) _mm512_set1_epi32(i)
 #define ADD(a, b) _mm512_add_epi32(a, b)
+#define SUB(a, b) _mm512_sub_epi32(a, b)
 #define DOT(sum, w, x) _mm512_dpwssd_epi32(sum, w, x)
 #define SHIFT(v, l, o) _mm512_srav_epi32(v, LOAD((l)->shifts + (o)))
 #define LOAD16(p) _mm512_cvtepi16_epi32(_mm256_loadu_si256((const __m256i *)(const void *)(p)))
 #define STORE16(p, v) _mm256_storeu_si256((__m256i *)(void *)(p), _mm512_cvtepi32_epi16(v))
-#define CLIP(v) _mm512_min_epi32(_mm512_max_epi32(v, _mm512_setzero_si512()), _mm512_set1_epi32(ACTIVATION_MAX))
+#define CLIP(v, top) _mm512_min_epi32(_mm512_max_epi32(v, _mm512_setzero_si512()), top)
 #define COPIED __m128i
 #define COPY16(from, to, n) copy16(from, to, n)
 #define JOIN(a, b) _mm_or_si128(a, b)

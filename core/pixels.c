@@ -5,8 +5,8 @@
  * A step takes all samples whose causal windows are complete. For each it finds the mixture of logistics: by the network
  * for windows that are not empty, from a small table for those that are. Then it decodes the levels, or chooses them and
  * records their symbols. */
-#include "kernels.h"
 #include "mixture.h"
+#include "network.h"
 #include "rans.h"
 
 enum { ROWS = 64, COLUMNS = 64, MAX_ERROR = 126, SAMPLE_MAX = 255, NIBBLE = 16, LEVEL_UNITS = 16 };
@@ -50,13 +50,6 @@ static int64_t walk_side(const smalti_prior *prior) {
 }
 
 static int64_t padded_outputs(const smalti_prior *prior) { return prior->layer[prior->layers - 1].outputs; }
-
-/* Take `size` bytes of the working memory, aligned; with no memory, only count them. */
-static void *grab(uint8_t *work, int64_t *used, int64_t size) {
-    int64_t at = *used;
-    *used += (size + 63) / 64 * 64;
-    return work ? work + at : 0;
-}
 
 static inputs grab_inputs(uint8_t *work, int64_t *used, int64_t pairs) {
     inputs in = {0, (pairs + 15) / 16 * 16 + 16, 0, 0, 0, 0};
@@ -128,6 +121,12 @@ static void make_mixture(const walk *w, const int32_t *outputs, int32_t error, l
 
 /* ---- the network ---- */
 
+/* List the pairs of sample i that are not zero. */
+static inline void list_pairs(const walk *w, const inputs *in, int64_t i, int64_t pairs) {
+    int64_t at = i * in->stride;
+    in->counts[i] = w->run->list(in->x + 2 * at, pairs, in->values + at, in->indices + at);
+}
+
 /* Run the network on the first n samples of w->x, from slot `first` on; the results are in w->outputs. */
 static void run_network(walk *w, int64_t first, int64_t n) {
     const smalti_prior *prior = w->prior;
@@ -141,7 +140,7 @@ static void run_network(walk *w, int64_t first, int64_t n) {
         const smalti_layer *layer = &prior->layer[i];
         for (int64_t k = 0; k < n; k++) {
             biases[k] = layer->biases;
-            w->run->list(&to, k, layer->pairs);
+            list_pairs(w, &to, k, layer->pairs);
         }
         w->run->layer(layer, i + 1 < prior->layers ? MIDDLE : LAST, &to, biases, &other, w->outputs);
         inputs swap = to;
@@ -173,7 +172,7 @@ static bool take_window(walk *w, int64_t slot, const place *at) {
     window from = {samples + at->column + w->side, w->stride_row, prior->above, w->reach, w->left};
     if (!w->run->copy(&from, w->x.x + 2 * slot * w->x.stride))
         return false;
-    w->run->list(&w->x, slot, prior->layer[0].pairs);
+    list_pairs(w, &w->x, slot, prior->layer[0].pairs);
     return true;
 }
 

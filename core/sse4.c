@@ -15,12 +15,13 @@
 #define STORE(p, v) _mm_storeu_si128((__m128i *)(void *)(p), v)
 #define SPREAD(i) _mm_set1_epi32(i)
 #define ADD(a, b) _mm_add_epi32(a, b)
+#define SUB(a, b) _mm_sub_epi32(a, b)
 #define DOT(sum, w, x) _mm_add_epi32(sum, _mm_madd_epi16(w, x))
 /* There is no shift by several widths. Sums are below 2^24, so that float32 and 2^-shift give the same. */
 #define SHIFT(v, l, o) _mm_cvttps_epi32(_mm_floor_ps(_mm_mul_ps(_mm_cvtepi32_ps(v), _mm_loadu_ps((l)->scales + (o)))))
 #define LOAD16(p) _mm_cvtepi16_epi32(_mm_loadl_epi64((const __m128i *)(const void *)(p)))
 #define STORE16(p, v) _mm_storel_epi64((__m128i *)(void *)(p), _mm_packs_epi32(v, v))
-#define CLIP(v) _mm_min_epi32(_mm_max_epi32(v, _mm_setzero_si128()), _mm_set1_epi32(ACTIVATION_MAX))
+#define CLIP(v, top) _mm_min_epi32(_mm_max_epi32(v, _mm_setzero_si128()), top)
 #define COPIED __m128i
 #define COPY16(from, to, n) copy16(from, to, n)
 #define JOIN(a, b) _mm_or_si128(a, b)

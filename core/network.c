@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Compute a network again only where its inputs change: sums of integers are exact, so that the products of what
+ * changes can be added to them. */
+#include "network.h"
+
+enum { SLACK = SMALTI_SLACK };
+
+void lay_out_network(network *w, const smalti_net *net, uint8_t *work, int64_t *used) {
+    w->net = net, w->run = find_kernel(net->kernel);
+    w->kept = grab(work, used, (net->units + SLACK) * (int64_t)sizeof *w->kept);
+    w->units = grab(work, used, (net->units + SLACK) * (int64_t)sizeof *w->units);
+    w->sums = grab(work, used, net->sums * (int64_t)sizeof *w->sums);
+    w->outputs = grab(work, used, net->sums * (int64_t)sizeof *w->outputs);
+    w->values = grab(work, used, net->entries * (int64_t)sizeof *w->values);
+    w->indices = grab(work, used, net->entries * (int64_t)sizeof *w->indices);
+    w->counts = grab(work, used, net->rows * (int64_t)sizeof *w->counts);
+    w->changed = grab(work, used, net->rows * (int64_t)sizeof *w->changed);
+    w->last = grab(work, used, net->stage[net->stages - 1].positions * (int64_t)sizeof *w->last);
+    w->trial = grab(work, used, net->most * (int64_t)sizeof *w->trial);
+    w->now = grab(work, used, (net->most + SLACK) * (int64_t)sizeof *w->now);
+    w->change = grab(work, used, (net->most + SLACK) * (int64_t)sizeof *w->change);
+    w->part = grab(work, used, (net->most + SLACK) * (int64_t)sizeof *w->part);
+}
+
+void begin_network(network *w) {
+    const smalti_net *net = w->net;
+    w->changes = w->lasts = 0;
+    __builtin_memset(w->kept, 0, (size_t)(net->units + SLACK) * sizeof *w->kept);
+    __builtin_memset(w->units, 0, (size_t)(net->units + SLACK) * sizeof *w->units);
+    __builtin_memset(w->counts, 0, (size_t)net->rows * sizeof *w->counts);
+    for (int32_t s = 0; s < net->stages; s++) {
+        const smalti_stage *stage = net->stage + s;
+        for (int64_t q = 0; q < stage->positions; q++)
+            __builtin_memcpy(w->sums + stage->first_sum + q * stage->padded, stage->biases + q * stage->stride,
+                             (size_t)stage->padded * sizeof *w->sums);
+    }
+}
+
+/* List how the `channels` units of a row have changed. */
+static void list_row(network *w, int64_t row, const int16_t *change, int64_t channels) {
+    int64_t pairs = (channels + 1) / 2, full = (pairs + 15) / 16 * 16, at = w->net->lists[row];
+    if (2 * full != channels) {
+        __builtin_memset(w->part + channels, 0, (size_t)(2 * full - channels) * sizeof *w->part);
+        __builtin_memcpy(w->part, change, (size_t)channels * sizeof *w->part);
+        change = w->part;
+    }
+    int32_t before = w->counts[row];
+    w->counts[row] = w->run->list(change, pairs, w->values + at, w->indices + at);
+    if (!before && w->counts[row])
+        w->changed[w->changes++] = (int32_t)row;
+}
+
+void set_unit(network *w, int32_t row, int64_t unit, int16_t value) {
+    const smalti_net *net = w->net;
+    int64_t start = net->starts[row], channels = net->channels[row];
+    w->units[unit] = value;
+    for (int64_t c = 0; c < channels; c++)
+        w->change[c] = (int16_t)(w->units[start + c] - w->kept[start + c]);
+    list_row(w, row, w->change, channels);
+}
+
+/* Compute a position from the rows that have changed before it. */
+static void run_position(network *w, const smalti_stage *stage, int64_t q, const part *parts, int32_t n, bool keep) {
+    int32_t *sums = w->sums + stage->first_sum + q * stage->padded, *to = keep ? sums : w->trial;
+    w->run->add(parts, n, stage->padded, sums, to);
+    if (stage->is_last) {
+        int32_t *outputs = w->outputs + q * stage->padded;
+        for (int64_t o = 0; o < stage->padded; o++)
+            outputs[o] = to[o] >> stage->shifts[o];
+        w->last[w->lasts++] = (int32_t)q;
+        return;
+    }
+    int64_t at = stage->first + q * stage->outputs;
+    w->run->settle(stage, to, stage->more ? w->units + stage->more[q] : 0, w->kept + at, w->now, w->change);
+    for (int64_t r = 0; r < stage->rows; r++) {
+        int64_t row = stage->first_row + q * stage->rows + r, unit = r * stage->channels;
+        list_row(w, row, w->change + unit, stage->channels);
+        if (w->counts[row])
+            __builtin_memcpy(w->units + at + unit, w->now + unit, (size_t)stage->channels * sizeof *w->units);
+    }
+}
+
+void run_stages(network *w, bool all, bool keep) {
+    const smalti_net *net = w->net;
+    part parts[SMALTI_TAPS];
+    w->lasts = 0;
+    for (int32_t s = 0; s < net->stages; s++) {
+        const smalti_stage *stage = net->stage + s;
+        const int32_t *where = stage->where;
+        for (int64_t q = 0; q < stage->positions; q++, where += 2 * stage->taps) {
+            int32_t n = 0;
+            for (int64_t t = 0; t < stage->taps; t++) {
+                int32_t row = where[2 * t];
+                if (row < 0 || !w->counts[row])
+                    continue;
+                int64_t at = net->lists[row];
+                parts[n++] = (part){w->values + at, w->indices + at,
+                                    stage->weights + 2 * stage->padded * where[2 * t + 1], w->counts[row]};
+            }
+            if (n || all)
+                run_position(w, stage, q, parts, n, keep);
+        }
+    }
+    if (keep)
+        for (int32_t i = 0; i < w->changes; i++) {
+            int64_t start = net->starts[w->changed[i]];
+            __builtin_memcpy(w->kept + start, w->units + start,
+                             (size_t)net->channels[w->changed[i]] * sizeof *w->kept);
+        }
+}
+
+void forget_changes(network *w) {
+    for (int32_t i = 0; i < w->changes; i++) {
+        int64_t row = w->changed[i], start = w->net->starts[row];
+        __builtin_memcpy(w->units + start, w->kept + start, (size_t)w->net->channels[row] * sizeof *w->units);
+        w->counts[row] = 0;
+    }
+    w->changes = 0;
+}
