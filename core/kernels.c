@@ -140,10 +140,10 @@ static void add(const part *parts, int32_t n, int64_t outputs, const int32_t *fr
     }
 }
 
-static void settle(const smalti_stage *stage, const int32_t *sums, const int16_t *more, const int16_t *old, int16_t *now,
-                   int16_t *change) {
+static void settle(const smalti_stage *stage, int64_t at, const int32_t *sums, const int16_t *more, const int16_t *old,
+                   int16_t *now, int16_t *change) {
     for (int64_t o = 0; o < stage->padded; o++) {
-        int32_t value = (sums[o] >> stage->shifts[o]) + (more ? more[o] : 0);
+        int32_t value = (sums[o] >> stage->shifts[at + o]) + (more ? more[o] : 0);
         value = value < 0 ? 0 : value > stage->high ? stage->high : value;
         now[o] = (int16_t)value, change[o] = (int16_t)(value - old[o]);
     }

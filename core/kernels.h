@@ -45,10 +45,11 @@ typedef struct {
                   const inputs *to, int32_t *outs);
     /* Add the products of n lists of pairs to the sums of `outputs` (a multiple of 16). */
     void (*add)(const part *parts, int32_t n, int64_t outputs, const int32_t *from, int32_t *to);
-    /* Make the units of a position of a stage from its sums, and how they change from the old ones. more: what is added
-     * before they are clipped, or NULL. Whole vectors are read and written, up to the stage's `padded` units. */
-    void (*settle)(const smalti_stage *stage, const int32_t *sums, const int16_t *more, const int16_t *old, int16_t *now,
-                   int16_t *change);
+    /* Make the units of a position of a stage from its sums, and how they change from the old ones. at: where its shifts
+     * are. more: what is added before they are clipped, or NULL. Whole vectors are read and written, up to the stage's
+     * `padded` units. */
+    void (*settle)(const smalti_stage *stage, int64_t at, const int32_t *sums, const int16_t *more, const int16_t *old,
+                   int16_t *now, int16_t *change);
 } kernel;
 
 const kernel *find_kernel(int32_t name); /* the scalar one if there is no such kernel here */

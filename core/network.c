@@ -67,12 +67,12 @@ static void run_position(network *w, const smalti_stage *stage, int64_t q, const
     if (stage->is_last) {
         int32_t *outputs = w->outputs + q * stage->padded;
         for (int64_t o = 0; o < stage->padded; o++)
-            outputs[o] = to[o] >> stage->shifts[o];
+            outputs[o] = to[o] >> stage->shifts[q * stage->stride + o];
         w->last[w->lasts++] = (int32_t)q;
         return;
     }
     int64_t at = stage->first + q * stage->outputs;
-    w->run->settle(stage, to, stage->more ? w->units + stage->more[q] : 0, w->kept + at, w->now, w->change);
+    w->run->settle(stage, q * stage->stride, to, stage->more ? w->units + stage->more[q] : 0, w->kept + at, w->now, w->change);
     for (int64_t r = 0; r < stage->rows; r++) {
         int64_t row = stage->first_row + q * stage->rows + r, unit = r * stage->channels;
         list_row(w, row, w->change + unit, stage->channels);

@@ -18,11 +18,11 @@ enum { SMALTI_TAPS = 64, SMALTI_MOVES = 16 };
 typedef struct {
     int64_t positions, taps, outputs, padded; /* padded: outputs, up to a multiple of 16 */
     int64_t rows, channels, first, first_row, first_sum;
-    int64_t stride;          /* from the biases of a position to those of the next one */
+    int64_t stride;          /* from the biases and shifts of a position to those of the next one */
     const int32_t *where;    /* positions taps 2 */
     const int32_t *more;     /* positions: the units that are added, or NULL */
     const int16_t *weights;  /* pairs padded 2 */
-    const int32_t *biases, *shifts; /* padded */
+    const int32_t *biases, *shifts; /* padded, or positions padded */
     const float *scales;     /* 2^-shift */
     int32_t high, is_last;
 } smalti_stage;

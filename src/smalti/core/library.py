@@ -38,6 +38,11 @@ _FUNCTIONS = {
     "smalti_put_symbols": (c_int64, (c_void_p, c_void_p, c_void_p, c_void_p, c_void_p, c_int64)),
     "smalti_order": (None, (c_void_p, c_int32, c_int64, c_uint64, c_void_p, c_void_p)),
     "smalti_sort": (None, (c_void_p, c_int64, c_void_p, c_void_p, c_void_p, c_int32)),
+    "smalti_refine_work": (c_int64, (c_void_p, c_int64)),
+    "smalti_refine": (
+        c_int32,
+        (c_void_p, c_void_p, c_void_p, c_int64, c_double, c_void_p, c_int64, c_void_p, c_void_p),
+    ),
     "smalti_sources": (c_char_p, ()),
 }
 """The functions of the library: what each returns and takes."""
