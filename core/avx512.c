@@ -27,7 +27,7 @@
 #define HOLD(v) __asm__ volatile("" : "+v"(v));
 #define TWO_SUMS 1
 #define DOT2 DOT
-#define LIST(x, i, values, indices) list16(x, i, values, indices)
+#define LIST(x, i, values, indices, n) list16(x, i, values, indices, n)
 
 TARGET static inline __m128i copy16(const uint8_t *from, int16_t *to, int64_t n) {
     __m128i bytes = _mm_and_si128(_mm_loadu_si128((const __m128i *)(const void *)from),
@@ -36,10 +36,11 @@ TARGET static inline __m128i copy16(const uint8_t *from, int16_t *to, int64_t n)
     return bytes;
 }
 
-TARGET static inline int32_t list16(const int16_t *x, int32_t i, int32_t *values, int32_t *indices) {
+TARGET static inline int32_t list16(const int16_t *x, int32_t i, int32_t *values, int32_t *indices,
+                                    int n) {
     const __m512i count = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
     __m512i pairs = LOAD(x);
-    __mmask16 set = _mm512_test_epi32_mask(pairs, pairs);
+    __mmask16 set = _mm512_mask_test_epi32_mask((__mmask16)((1u << n) - 1), pairs, pairs);
     STORE(values, _mm512_maskz_compress_epi32(set, pairs));
     STORE(indices, _mm512_maskz_compress_epi32(set, ADD(count, SPREAD(i))));
     return __builtin_popcount(set);

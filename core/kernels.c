@@ -124,18 +124,18 @@ static void layer(const smalti_layer *l, enum layer_kind kind, const inputs *in,
     }
 }
 
-static void add(const part *parts, int32_t n, int64_t outputs, const int32_t *from, int32_t *to) {
+static void add(const int16_t *weights, int64_t outputs, const int32_t *values, const int32_t *pairs, int32_t count,
+                const int32_t *from, int32_t *to) {
     for (int64_t first = 0; first < outputs; first += SMALTI_SMALL) {
         int32_t sums[SMALTI_SMALL];
         __builtin_memcpy(sums, from + first, sizeof sums);
-        for (int32_t t = 0; t < n; t++)
-            for (int64_t c = 0; c < parts[t].count; c++) {
-                const int16_t *w = parts[t].weights + 2 * (parts[t].indices[c] * outputs + first);
-                int16_t pair[2];
-                __builtin_memcpy(pair, parts[t].values + c, sizeof pair);
-                for (int o = 0; o < SMALTI_SMALL; o++)
-                    sums[o] += w[2 * o] * pair[0] + w[2 * o + 1] * pair[1];
-            }
+        for (int32_t c = 0; c < count; c++) {
+            const int16_t *w = weights + 2 * (pairs[c] * outputs + first);
+            int16_t pair[2];
+            __builtin_memcpy(pair, values + c, sizeof pair);
+            for (int o = 0; o < SMALTI_SMALL; o++)
+                sums[o] += w[2 * o] * pair[0] + w[2 * o + 1] * pair[1];
+        }
         __builtin_memcpy(to + first, sums, sizeof sums);
     }
 }

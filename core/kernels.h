@@ -24,27 +24,22 @@ typedef struct {
     int64_t stride, above, reach, left;
 } window;
 
-/* A list of pairs that are not zero, and the weights of these pairs: for each pair and there for each output, two. */
-typedef struct {
-    const int32_t *values, *indices;
-    const int16_t *weights;
-    int64_t count;
-} part;
-
 typedef struct {
     int32_t big; /* outputs of a large block */
     /* Copy a window to 16-bit numbers, each row filled up with zeros to whole pairs; tell whether any is not zero. Up to
      * 15 samples behind each row are read, and up to 15 zeros are written behind the last one. */
     bool (*copy)(const window *from, int16_t *x);
     /* List the pairs of x that are not zero, with a pair of zeros behind the last one, and return how many there are.
-     * x has zeros up to a multiple of 16 pairs; up to 15 entries behind the last one are written. */
+     * Up to 15 pairs behind the last one are read, and up to 15 entries behind the last one are written. */
     int32_t (*list)(const int16_t *x, int64_t pairs, int32_t *values, int32_t *indices);
     /* Run a layer. biases: those of each sample. The first layer gives clip(sum >> shift) as the inputs of the next one;
      * a middle layer adds its own inputs before it clips; the last one writes sum >> shift to `out` (n outputs). */
     void (*layer)(const smalti_layer *layer, enum layer_kind kind, const inputs *in, const int32_t *const *biases,
                   const inputs *to, int32_t *outs);
-    /* Add the products of n lists of pairs to the sums of `outputs` (a multiple of 16). */
-    void (*add)(const part *parts, int32_t n, int64_t outputs, const int32_t *from, int32_t *to);
+    /* Add products to the sums of `outputs` (a multiple of 16). values: pairs of inputs, and a pair of zeros behind them;
+     * pairs: which pairs of weights belong to them. For each pair of weights and there for each output there are two. */
+    void (*add)(const int16_t *weights, int64_t outputs, const int32_t *values, const int32_t *pairs, int32_t count,
+                const int32_t *from, int32_t *to);
     /* Make the units of a position of a stage from its sums, and how they change from the old ones. at: where its shifts
      * are. more: what is added before they are clipped, or NULL. Whole vectors are read and written, up to the stage's
      * `padded` units. */

@@ -4,7 +4,7 @@
  * changes can be added to them. */
 #include "network.h"
 
-enum { SLACK = SMALTI_SLACK };
+enum { SLACK = SMALTI_SLACK, FULL = 16 };
 
 void lay_out_network(network *w, const smalti_net *net, uint8_t *work, int64_t *used) {
     w->net = net, w->run = find_kernel(net->kernel);
@@ -14,6 +14,8 @@ void lay_out_network(network *w, const smalti_net *net, uint8_t *work, int64_t *
     w->outputs = grab(work, used, net->sums * (int64_t)sizeof *w->outputs);
     w->values = grab(work, used, net->entries * (int64_t)sizeof *w->values);
     w->indices = grab(work, used, net->entries * (int64_t)sizeof *w->indices);
+    w->read_values = grab(work, used, (net->entries + SLACK) * (int64_t)sizeof *w->read_values);
+    w->read_pairs = grab(work, used, (net->entries + SLACK) * (int64_t)sizeof *w->read_pairs);
     w->counts = grab(work, used, net->rows * (int64_t)sizeof *w->counts);
     w->changed = grab(work, used, net->rows * (int64_t)sizeof *w->changed);
     w->last = grab(work, used, net->stage[net->stages - 1].positions * (int64_t)sizeof *w->last);
@@ -38,15 +40,14 @@ void begin_network(network *w) {
 }
 
 /* List how the `channels` units of a row have changed. */
-static void list_row(network *w, int64_t row, const int16_t *change, int64_t channels) {
-    int64_t pairs = (channels + 1) / 2, full = (pairs + 15) / 16 * 16, at = w->net->lists[row];
-    if (2 * full != channels) {
-        __builtin_memset(w->part + channels, 0, (size_t)(2 * full - channels) * sizeof *w->part);
+static inline void list_row(network *w, int64_t row, const int16_t *change, int64_t channels) {
+    int64_t at = w->net->lists[row];
+    if (channels % 2) {
         __builtin_memcpy(w->part, change, (size_t)channels * sizeof *w->part);
-        change = w->part;
+        w->part[channels] = 0, change = w->part;
     }
     int32_t before = w->counts[row];
-    w->counts[row] = w->run->list(change, pairs, w->values + at, w->indices + at);
+    w->counts[row] = w->run->list(change, (channels + 1) / 2, w->values + at, w->indices + at);
     if (!before && w->counts[row])
         w->changed[w->changes++] = (int32_t)row;
 }
@@ -60,10 +61,10 @@ void set_unit(network *w, int32_t row, int64_t unit, int16_t value) {
     list_row(w, row, w->change, channels);
 }
 
-/* Compute a position from the rows that have changed before it. */
-static void run_position(network *w, const smalti_stage *stage, int64_t q, const part *parts, int32_t n, bool keep) {
+/* Compute a position from `count` pairs that have changed before it. */
+static void run_position(network *w, const smalti_stage *stage, int64_t q, int32_t count, bool keep) {
     int32_t *sums = w->sums + stage->first_sum + q * stage->padded, *to = keep ? sums : w->trial;
-    w->run->add(parts, n, stage->padded, sums, to);
+    w->run->add(stage->weights, stage->padded, w->read_values, w->read_pairs, count, sums, to);
     if (stage->is_last) {
         int32_t *outputs = w->outputs + q * stage->padded;
         for (int64_t o = 0; o < stage->padded; o++)
@@ -81,25 +82,38 @@ static void run_position(network *w, const smalti_stage *stage, int64_t q, const
     }
 }
 
+/* Append `count` entries of a list, whose first pair of weights is `first`: FULL entries at a time. */
+static inline void append(const int32_t *restrict values, const int32_t *restrict indices, int32_t count, int32_t first,
+                          int32_t *restrict to_values, int32_t *restrict to_pairs) {
+    for (int32_t c = 0; c < count; c += FULL) {
+        for (int k = 0; k < FULL; k++)
+            to_values[c + k] = values[c + k];
+        for (int k = 0; k < FULL; k++)
+            to_pairs[c + k] = indices[c + k] + first;
+    }
+}
+
 void run_stages(network *w, bool all, bool keep) {
     const smalti_net *net = w->net;
-    part parts[SMALTI_TAPS];
     w->lasts = 0;
     for (int32_t s = 0; s < net->stages; s++) {
         const smalti_stage *stage = net->stage + s;
         const int32_t *where = stage->where;
         for (int64_t q = 0; q < stage->positions; q++, where += 2 * stage->taps) {
-            int32_t n = 0;
+            int32_t count = 0;
             for (int64_t t = 0; t < stage->taps; t++) {
-                int32_t row = where[2 * t];
-                if (row < 0 || !w->counts[row])
+                int32_t row = where[2 * t], more = row < 0 ? 0 : w->counts[row];
+                if (!more)
                     continue;
                 int64_t at = net->lists[row];
-                parts[n++] = (part){w->values + at, w->indices + at,
-                                    stage->weights + 2 * stage->padded * where[2 * t + 1], w->counts[row]};
+                append(w->values + at, w->indices + at, more, where[2 * t + 1], w->read_values + count,
+                       w->read_pairs + count);
+                count += more;
             }
-            if (n || all)
-                run_position(w, stage, q, parts, n, keep);
+            if (!count && !all)
+                continue;
+            w->read_values[count] = w->read_pairs[count] = 0;
+            run_position(w, stage, q, count, keep);
         }
     }
     if (keep)

@@ -16,7 +16,7 @@ typedef struct {
     double multiplier, weight;
     int64_t size, count;                 /* latents of the image; those that are hopeful */
     int64_t *hopeful, *symbols, *order;
-    int64_t *rates, *tried_rates, sum;   /* bits of each latent, kept and in a trial, times 2^32; of all */
+    int64_t *rates, sum;                 /* bits of each latent as it is kept, and of all, times 2^32 */
     int32_t *bases;                      /* of each latent: its mixture, as it is kept */
     double *costs, *toward, *own, *gain; /* costs: count 2 */
     bool *left;                          /* count 2 */
@@ -29,7 +29,6 @@ static int64_t lay_out(search *w, const smalti_search *s, int64_t count, uint8_t
     w->s = s, w->size = size, w->count = count;
     w->order = grab(work, &used, count * (int64_t)sizeof *w->order);
     w->rates = grab(work, &used, size * (int64_t)sizeof *w->rates);
-    w->tried_rates = grab(work, &used, s->latents * (int64_t)sizeof *w->tried_rates);
     w->bases = grab(work, &used, size * outputs * (int64_t)sizeof *w->bases);
     w->costs = grab(work, &used, 2 * count * (int64_t)sizeof *w->costs);
     w->toward = grab(work, &used, count * (int64_t)sizeof *w->toward);
@@ -200,22 +199,27 @@ static void keep_image(search *w, const int64_t *latents, const int64_t *symbols
 
 /* ---- passes ---- */
 
-/* Try a step of each hopeful latent: how the image changes, and what the steps cost in bits. */
-static void try_steps(search *w) {
+/* Try a step up and down of each hopeful latent: what it costs in bits. */
+static void try_rates(search *w) {
+    for (int side = 0; side < 2; side++)
+        for (int64_t a = 0; a < w->count; a++) {
+            int64_t i = w->hopeful[a], next = side == STEP_UP ? w->symbols[i] + 1 : w->symbols[i] - 1, k = side * w->count + a;
+            w->costs[k] = in_range(w, i, next) ? (double)try_rate(w, i, next, false) * (1.0 / 4294967296.0) : INFINITY;
+            w->left[k] = true;
+        }
+}
+
+/* Try a step up of each hopeful latent: how the image changes. This has a loop of its own, for the weights of one
+ * network fit in the processor's cache, but not those of two. */
+static void try_images(search *w) {
     const smalti_search *s = w->s;
     for (int64_t a = 0; a < w->count; a++) {
-        int64_t i = w->hopeful[a], symbol = w->symbols[i], latent = i % s->latents;
+        int64_t i = w->hopeful[a], latent = i % s->latents;
         int16_t *change = w->change + a * s->pixels;
-        for (int side = 0; side < 2; side++) {
-            int64_t next = side == STEP_UP ? symbol + 1 : symbol - 1;
-            w->costs[side * w->count + a] =
-                in_range(w, i, next) ? (double)try_rate(w, i, next, false) * (1.0 / 4294967296.0) : INFINITY;
-        }
-        w->left[a] = w->left[w->count + a] = true;
         if (s->low[latent] == s->high[latent]) {
             __builtin_memset(change, 0, (size_t)s->pixels * sizeof *change);
         } else {
-            set_unit(&w->image, s->image_row[i], s->image_unit[i], latent_of(s, i, symbol + 1));
+            set_unit(&w->image, s->image_row[i], s->image_unit[i], latent_of(s, i, w->symbols[i] + 1));
             run_stages(&w->image, false, false);
             take_change(w, change);
             forget_changes(&w->image);
@@ -309,7 +313,8 @@ int32_t smalti_refine(const smalti_search *s, const uint8_t *pixels, const int16
     begin_image(&w, units, inputs);
     double least = cost(&w);
     for (int32_t pass = 0; pass < s->passes && w.count; pass++) {
-        try_steps(&w);
+        try_rates(&w);
+        try_images(&w);
         if (!take_steps(&w, &least))
             break;
         halve(&w);

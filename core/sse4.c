@@ -29,7 +29,7 @@
 #define HOLD(v) __asm__ volatile("" : "+x"(v));
 #define TWO_SUMS 0
 #define DOT2 DOT
-#define LIST(x, i, values, indices) list4(x, i, values, indices)
+#define LIST(x, i, values, indices, n) list4(x, i, values, indices, n)
 
 TARGET static inline __m128i copy16(const uint8_t *from, int16_t *to, int64_t n) {
     __m128i bytes = _mm_and_si128(LOAD(from), LOAD(keep(n)));
@@ -52,9 +52,10 @@ static const uint8_t TO_FRONT[16][16] = {
     {PAIR(1), PAIR(2), PAIR(3), NONE}, {PAIR(0), PAIR(1), PAIR(2), PAIR(3)},
 };
 
-TARGET static inline int32_t list4(const int16_t *x, int32_t i, int32_t *values, int32_t *indices) {
+TARGET static inline int32_t list4(const int16_t *x, int32_t i, int32_t *values, int32_t *indices, int n) {
     __m128i pairs = LOAD(x), places = _mm_add_epi32(SPREAD(i), _mm_setr_epi32(0, 1, 2, 3));
     int set = _mm_movemask_ps(_mm_castsi128_ps(_mm_cmpeq_epi32(pairs, _mm_setzero_si128()))) ^ 15;
+    set &= (1 << n) - 1;
     STORE(values, _mm_shuffle_epi8(pairs, LOAD(TO_FRONT[set])));
     STORE(indices, _mm_shuffle_epi8(places, LOAD(TO_FRONT[set])));
     return (set & 1) + (set >> 1 & 1) + (set >> 2 & 1) + (set >> 3);
