@@ -124,13 +124,26 @@ static void layer(const smalti_layer *l, enum layer_kind kind, const inputs *in,
     }
 }
 
-static void add(const int16_t *weights, int64_t outputs, const int32_t *values, const int32_t *pairs, int32_t count,
+static int32_t read(const row_lists *lists, const int32_t *where, int64_t taps, int32_t scale, int32_t *values,
+                    int32_t *offsets) {
+    int32_t count = 0;
+    for (int64_t t = 0; t < taps; t++) {
+        int64_t row = where[2 * t], at = lists->lists[row];
+        for (int32_t c = 0; c < lists->counts[row]; c++, count++) {
+            values[count] = lists->values[at + c];
+            offsets[count] = (lists->indices[at + c] + where[2 * t + 1]) * scale;
+        }
+    }
+    return count;
+}
+
+static void add(const int16_t *weights, int64_t outputs, const int32_t *values, const int32_t *offsets, int32_t count,
                 const int32_t *from, int32_t *to) {
     for (int64_t first = 0; first < outputs; first += SMALTI_SMALL) {
         int32_t sums[SMALTI_SMALL];
         __builtin_memcpy(sums, from + first, sizeof sums);
         for (int32_t c = 0; c < count; c++) {
-            const int16_t *w = weights + 2 * (pairs[c] * outputs + first);
+            const int16_t *w = weights + offsets[c] / (int32_t)sizeof *w + 2 * first;
             int16_t pair[2];
             __builtin_memcpy(pair, values + c, sizeof pair);
             for (int o = 0; o < SMALTI_SMALL; o++)
@@ -149,4 +162,4 @@ static void settle(const smalti_stage *stage, int64_t at, const int32_t *sums, c
     }
 }
 
-const kernel scalar_kernel = {SMALTI_SMALL, copy, list, layer, add, settle};
+const kernel scalar_kernel = {SMALTI_SMALL, copy, list, layer, read, add, settle};

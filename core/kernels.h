@@ -24,6 +24,12 @@ typedef struct {
     int64_t stride, above, reach, left;
 } window;
 
+/* Lists of pairs that are not zero: the list of a row begins at lists[row]. */
+typedef struct {
+    const int32_t *values, *indices, *counts;
+    const int64_t *lists;
+} row_lists;
+
 typedef struct {
     int32_t big; /* outputs of a large block */
     /* Copy a window to 16-bit numbers, each row filled up with zeros to whole pairs; tell whether any is not zero. Up to
@@ -36,9 +42,12 @@ typedef struct {
      * a middle layer adds its own inputs before it clips; the last one writes sum >> shift to `out` (n outputs). */
     void (*layer)(const smalti_layer *layer, enum layer_kind kind, const inputs *in, const int32_t *const *biases,
                   const inputs *to, int32_t *outs);
-    /* Add products to the sums of `outputs` (a multiple of 16). values: pairs of inputs, and a pair of zeros behind them;
-     * pairs: which pairs of weights belong to them. For each pair of weights and there for each output there are two. */
-    void (*add)(const int16_t *weights, int64_t outputs, const int32_t *values, const int32_t *pairs, int32_t count,
+    /* Gather the lists of the rows that a position reads: values, and the offsets of their weights, `scale` bytes a pair;
+     * a pair of zeros stands behind them. Return how many there are. Whole vectors are written. */
+    int32_t (*read)(const row_lists *lists, const int32_t *where, int64_t taps, int32_t scale, int32_t *values,
+                    int32_t *offsets);
+    /* Add the products of such pairs to the sums of `outputs` (a multiple of 16). */
+    void (*add)(const int16_t *weights, int64_t outputs, const int32_t *values, const int32_t *offsets, int32_t count,
                 const int32_t *from, int32_t *to);
     /* Make the units of a position of a stage from its sums, and how they change from the old ones. at: where its shifts
      * are. more: what is added before they are clipped, or NULL. Whole vectors are read and written, up to the stage's

@@ -4,7 +4,7 @@
  * changes can be added to them. */
 #include "network.h"
 
-enum { SLACK = SMALTI_SLACK, FULL = 16 };
+enum { SLACK = SMALTI_SLACK };
 
 void lay_out_network(network *w, const smalti_net *net, uint8_t *work, int64_t *used) {
     w->net = net, w->run = find_kernel(net->kernel);
@@ -15,7 +15,7 @@ void lay_out_network(network *w, const smalti_net *net, uint8_t *work, int64_t *
     w->values = grab(work, used, net->entries * (int64_t)sizeof *w->values);
     w->indices = grab(work, used, net->entries * (int64_t)sizeof *w->indices);
     w->read_values = grab(work, used, (net->entries + SLACK) * (int64_t)sizeof *w->read_values);
-    w->read_pairs = grab(work, used, (net->entries + SLACK) * (int64_t)sizeof *w->read_pairs);
+    w->read_offsets = grab(work, used, (net->entries + SLACK) * (int64_t)sizeof *w->read_offsets);
     w->counts = grab(work, used, net->rows * (int64_t)sizeof *w->counts);
     w->changed = grab(work, used, net->rows * (int64_t)sizeof *w->changed);
     w->last = grab(work, used, net->stage[net->stages - 1].positions * (int64_t)sizeof *w->last);
@@ -64,7 +64,7 @@ void set_unit(network *w, int32_t row, int64_t unit, int16_t value) {
 /* Compute a position from `count` pairs that have changed before it. */
 static void run_position(network *w, const smalti_stage *stage, int64_t q, int32_t count, bool keep) {
     int32_t *sums = w->sums + stage->first_sum + q * stage->padded, *to = keep ? sums : w->trial;
-    w->run->add(stage->weights, stage->padded, w->read_values, w->read_pairs, count, sums, to);
+    w->run->add(stage->weights, stage->padded, w->read_values, w->read_offsets, count, sums, to);
     if (stage->is_last) {
         int32_t *outputs = w->outputs + q * stage->padded;
         for (int64_t o = 0; o < stage->padded; o++)
@@ -82,38 +82,17 @@ static void run_position(network *w, const smalti_stage *stage, int64_t q, int32
     }
 }
 
-/* Append `count` entries of a list, whose first pair of weights is `first`: FULL entries at a time. */
-static inline void append(const int32_t *restrict values, const int32_t *restrict indices, int32_t count, int32_t first,
-                          int32_t *restrict to_values, int32_t *restrict to_pairs) {
-    for (int32_t c = 0; c < count; c += FULL) {
-        for (int k = 0; k < FULL; k++)
-            to_values[c + k] = values[c + k];
-        for (int k = 0; k < FULL; k++)
-            to_pairs[c + k] = indices[c + k] + first;
-    }
-}
-
 void run_stages(network *w, bool all, bool keep) {
     const smalti_net *net = w->net;
+    const row_lists lists = {w->values, w->indices, w->counts, net->lists};
     w->lasts = 0;
     for (int32_t s = 0; s < net->stages; s++) {
         const smalti_stage *stage = net->stage + s;
         const int32_t *where = stage->where;
         for (int64_t q = 0; q < stage->positions; q++, where += 2 * stage->taps) {
-            int32_t count = 0;
-            for (int64_t t = 0; t < stage->taps; t++) {
-                int32_t row = where[2 * t], more = row < 0 ? 0 : w->counts[row];
-                if (!more)
-                    continue;
-                int64_t at = net->lists[row];
-                append(w->values + at, w->indices + at, more, where[2 * t + 1], w->read_values + count,
-                       w->read_pairs + count);
-                count += more;
-            }
-            if (!count && !all)
-                continue;
-            w->read_values[count] = w->read_pairs[count] = 0;
-            run_position(w, stage, q, count, keep);
+            int32_t count = w->run->read(&lists, where, stage->taps, (int32_t)stage->padded * 4, w->read_values, w->read_offsets);
+            if (count || all)
+                run_position(w, stage, q, count, keep);
         }
     }
     if (keep)

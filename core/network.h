@@ -13,7 +13,7 @@ typedef struct {
     int16_t *kept, *units;             /* all units: as they were kept, and as a trial has them */
     int32_t *sums, *outputs;           /* of all stages; of the last stage, shifted: as a trial has them */
     int32_t *values, *indices, *counts; /* what has changed: the list of each row */
-    int32_t *read_values, *read_pairs;  /* what has changed before a position, and which pairs of weights belong to it */
+    int32_t *read_values, *read_offsets; /* what has changed before a position, and where its weights are */
     int32_t *changed, changes;         /* the rows that have changed */
     int32_t *last, lasts;              /* the positions of the last stage that have changed */
     int32_t *trial;                    /* sums of a position */

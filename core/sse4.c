@@ -16,6 +16,7 @@
 #define SPREAD(i) _mm_set1_epi32(i)
 #define ADD(a, b) _mm_add_epi32(a, b)
 #define SUB(a, b) _mm_sub_epi32(a, b)
+#define MULTIPLY(a, b) _mm_mullo_epi32(a, b)
 #define DOT(sum, w, x) _mm_add_epi32(sum, _mm_madd_epi16(w, x))
 /* There is no shift by several widths. Sums are below 2^24, so that float32 and 2^-shift give the same. */
 #define SHIFT(v, l, o) _mm_cvttps_epi32(_mm_floor_ps(_mm_mul_ps(_mm_cvtepi32_ps(v), _mm_loadu_ps((l)->scales + (o)))))

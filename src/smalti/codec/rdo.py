@@ -143,9 +143,10 @@ def _refine_in_core(x: Pixels, code: LatentCode, search: ModelSearch, model: Mod
     """Do the same as `_refine_patches` in the compiled core, which chooses the same symbols."""
     u = code.spatial if model.spatial is None else spatial_latents(model.spatial, code.spatial, code.points)
     hopeful, found = _coded(code.points, model), np.empty_like(code.symbols)
+    work = np.empty(search.at(int(code.points[0])).work_size(hopeful.shape[1]), np.uint8)
     for i, point in enumerate(code.points.tolist()):
         multiplier, units = float(model.multipliers[point]), search.units(u[i])
-        symbols = search.at(point).refine(x[i], units, multiplier, hopeful[i], code.symbols[i].ravel(), passes)
+        symbols = search.at(point).refine(x[i], units, multiplier, hopeful[i], code.symbols[i].ravel(), passes, work)
         found[i] = symbols.reshape(code.symbols[i].shape)
     return found
 

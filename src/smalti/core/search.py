@@ -53,7 +53,7 @@ class StageArrays:
     """A stage of a network; `core/search.h` tells what a stage is."""
 
     rows: int  # of a position
-    where: NDArray[np.int32]  # positions taps 2: row or -1, and the first pair of its weights
+    where: NDArray[np.int32]  # positions taps 2: row, or -1 for none, and the first pair of its weights
     more: NDArray[np.int32] | None  # positions
     weights: NDArray[np.int16]  # pairs outputs 2
     biases: Ints  # positions outputs, or 1 outputs if they are the same everywhere
@@ -72,6 +72,7 @@ class PackedNet:
         channels, units, sums, most = [c for rows, c in inputs for _ in range(rows)], 0, 0, 0
         units = sum(channels)
         self.stages = (_Stage * len(stages))()
+        nothing = len(channels) + sum(len(stage.where) * stage.rows for stage in stages if not stage.is_last)
         for i, stage in enumerate(stages):
             (positions, taps, _), outputs = stage.where.shape, stage.weights.shape[1]
             padded, each = outputs + -outputs % MULTIPLE, outputs // stage.rows
@@ -81,7 +82,7 @@ class PackedNet:
             self.stages[i] = _Stage(
                 *(positions, taps, outputs, padded, stage.rows, each, units, len(channels), sums),
                 padded if len(shifts) > 1 else 0,
-                self._keep(stage.where, np.int32),
+                self._keep(np.where(stage.where[..., :1] < 0, (nothing, 0), stage.where), np.int32),
                 None if stage.more is None else self._keep(stage.more, np.int32),
                 self._keep(np.pad(stage.weights, (*more, (0, 0))), np.int16),
                 None,  # `at` sets the biases
@@ -94,11 +95,12 @@ class PackedNet:
             if not stage.is_last:
                 units += positions * outputs
                 channels += [each] * (positions * stage.rows)
-        of_rows = np.array(channels)
+        of_rows = np.array([*channels, 2])  # the last row stays empty: it is read where there is none
+        assert len(of_rows) == nothing + 1
         entries = -(-of_rows // (2 * FULL_LIST)) * FULL_LIST + FULL_LIST
         self.starts: Ints = np.cumsum(of_rows) - of_rows
         self.struct = _Net(
-            *(units, len(of_rows), sums, int(entries.sum()), max(most, int(of_rows.max()))),
+            *(units + 2, len(of_rows), sums, int(entries.sum()), max(most, int(of_rows.max()))),
             self._keep(np.cumsum(entries) - entries, np.int64),
             self._keep(self.starts, np.int64),
             self._keep(of_rows, np.int32),
@@ -169,6 +171,11 @@ class PatchSearch:
             *(components, 0),
         )
 
+    def work_size(self, hopeful: int) -> int:
+        """Return the bytes of memory that `refine` needs for so many hopeful latents."""
+        size: int = self._core.library.smalti_refine_work(ctypes.byref(self._struct), hopeful)
+        return size
+
     def refine(
         self,
         pixels: NDArray[np.uint8],
@@ -177,15 +184,17 @@ class PatchSearch:
         hopeful: Ints,
         symbols: Ints,
         passes: int,
+        work: NDArray[np.uint8],
     ) -> Ints:
-        """Return better symbols (`patches*l`) of an image; `core/search.h` tells the rest."""
+        """Return better symbols (`patches*l`) of an image; `core/search.h` tells the rest.
+
+        work: memory of at least `work_size` bytes.
+        """
         search = _Search.from_buffer_copy(self._struct)
         search.passes = passes
         some, found = hopeful.astype(np.int64), symbols.astype(np.int64)
         x, inputs = np.ascontiguousarray(pixels.ravel()), np.ascontiguousarray(units)
-        library = self._core.library
-        work = np.empty(library.smalti_refine_work(ctypes.byref(search), len(some)), np.uint8)
-        code = library.smalti_refine(
+        code = self._core.library.smalti_refine(
             ctypes.byref(search),
             address(x, np.uint8),
             address(inputs, np.int16),
