@@ -4,7 +4,7 @@
  * changes can be added to them. */
 #include "network.h"
 
-enum { SLACK = SMALTI_SLACK };
+enum { SLACK = SMALTI_SLACK, WIDE = 64 };
 
 void lay_out_network(network *w, const smalti_net *net, uint8_t *work, int64_t *used) {
     w->net = net, w->run = find_kernel(net->kernel);
@@ -61,10 +61,12 @@ void set_unit(network *w, int32_t row, int64_t unit, int16_t value) {
     list_row(w, row, w->change, channels);
 }
 
-/* Compute a position from `count` pairs that have changed before it. */
-static void run_position(network *w, const smalti_stage *stage, int64_t q, int32_t count, bool keep) {
+/* Compute a position from `count` pairs that have changed before it, unless its sums are given. */
+static void run_position(network *w, const smalti_stage *stage, int64_t q, int32_t count, const int32_t *given,
+                         bool keep) {
     int32_t *sums = w->sums + stage->first_sum + q * stage->padded, *to = keep ? sums : w->trial;
-    w->run->add(stage->weights, stage->padded, w->read_values, w->read_offsets, count, sums, to);
+    if (!given)
+        w->run->add(stage->weights, stage->padded, w->read_values, w->read_offsets, count, sums, to);
     if (stage->is_last) {
         int32_t *outputs = w->outputs + q * stage->padded;
         for (int64_t o = 0; o < stage->padded; o++)
@@ -73,7 +75,7 @@ static void run_position(network *w, const smalti_stage *stage, int64_t q, int32
         return;
     }
     int64_t at = stage->first + q * stage->outputs;
-    w->run->settle(stage, q * stage->stride, to, stage->more ? w->units + stage->more[q] : 0, w->kept + at, w->now, w->change);
+    w->run->settle(stage, q * stage->stride, given ? given : to, stage->more ? w->units + stage->more[q] : 0, w->kept + at, w->now, w->change);
     for (int64_t r = 0; r < stage->rows; r++) {
         int64_t row = stage->first_row + q * stage->rows + r, unit = r * stage->channels;
         list_row(w, row, w->change + unit, stage->channels);
@@ -82,19 +84,49 @@ static void run_position(network *w, const smalti_stage *stage, int64_t q, int32
     }
 }
 
-void run_stages(network *w, bool all, bool keep) {
-    const smalti_net *net = w->net;
-    const row_lists lists = {w->values, w->indices, w->counts, net->lists};
-    w->lasts = 0;
-    for (int32_t s = 0; s < net->stages; s++) {
-        const smalti_stage *stage = net->stage + s;
-        const int32_t *where = stage->where;
-        for (int64_t q = 0; q < stage->positions; q++, where += 2 * stage->taps) {
-            int32_t count = w->run->read(&lists, where, stage->taps, (int32_t)stage->padded * 4, w->read_values, w->read_offsets);
-            if (count || all)
-                run_position(w, stage, q, count, keep);
-        }
+static int32_t read(const network *w, const smalti_stage *stage, const int32_t *where) {
+    const row_lists lists = {w->values, w->indices, w->counts, w->net->lists};
+    return w->run->read(&lists, where, stage->taps, (int32_t)stage->padded * 4, w->read_values, w->read_offsets);
+}
+
+static void run_stage(network *w, int32_t s, const int32_t *given, bool all, bool keep) {
+    const smalti_stage *stage = w->net->stage + s;
+    const int32_t *where = stage->where;
+    for (int64_t q = 0; q < stage->positions; q++, where += 2 * stage->taps) {
+        int32_t count = given ? 1 : read(w, stage, where);
+        if (count || all)
+            run_position(w, stage, q, count, given, keep);
     }
+}
+
+bool has_wide_stage(const smalti_net *net) {
+    return net->stages > 2 && net->stage[0].positions == 1 && net->stage[1].positions == 1 &&
+           net->stage[1].padded >= 8 * WIDE && net->channels[net->stage[0].first_row] <= WIDE_READS && !net->stage[1].more;
+}
+
+void read_wide(network *w, wide_reads *to) {
+    run_stage(w, 0, 0, false, false);
+    to->count = read(w, &w->net->stage[1], w->net->stage[1].where);
+    __builtin_memcpy(to->values, w->read_values, (size_t)(to->count + 1) * sizeof *to->values);
+    __builtin_memcpy(to->offsets, w->read_offsets, (size_t)(to->count + 1) * sizeof *to->offsets);
+    forget_changes(w);
+}
+
+void add_wide(const network *w, const wide_reads *reads, int64_t n, int32_t *sums) {
+    const smalti_stage *stage = &w->net->stage[1];
+    for (int64_t o = 0; o < stage->padded; o += WIDE) {
+        int64_t some = stage->padded - o < WIDE ? stage->padded - o : WIDE;
+        for (int64_t i = 0; i < n; i++)
+            w->run->add(stage->weights + 2 * o, some, reads[i].values, reads[i].offsets, reads[i].count,
+                        w->sums + stage->first_sum + o, sums + i * stage->padded + o);
+    }
+}
+
+void run_stages(network *w, const int32_t *wide, bool all, bool keep) {
+    const smalti_net *net = w->net;
+    w->lasts = 0;
+    for (int32_t s = 0; s < net->stages; s++)
+        run_stage(w, s, s == 1 ? wide : 0, all, keep);
     if (keep)
         for (int32_t i = 0; i < w->changes; i++) {
             int64_t start = net->starts[w->changed[i]];

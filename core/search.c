@@ -22,6 +22,8 @@ typedef struct {
     bool *left;                          /* count 2 */
     int16_t *change, *rest;              /* count pixels; pixels: original less image */
     network image, *priors;
+    wide_reads *wide;                    /* count, or none if no stage is wide */
+    int32_t *wide_sums;                  /* count padded */
 } search;
 
 static int64_t lay_out(search *w, const smalti_search *s, int64_t count, uint8_t *work) {
@@ -38,6 +40,11 @@ static int64_t lay_out(search *w, const smalti_search *s, int64_t count, uint8_t
     w->change = grab(work, &used, count * s->pixels * (int64_t)sizeof *w->change);
     w->rest = grab(work, &used, s->pixels * (int64_t)sizeof *w->rest);
     w->priors = grab(work, &used, s->patches * (int64_t)sizeof *w->priors);
+    w->wide = 0;
+    if (has_wide_stage(s->image)) {
+        w->wide = grab(work, &used, count * (int64_t)sizeof *w->wide);
+        w->wide_sums = grab(work, &used, count * s->image->stage[1].padded * (int64_t)sizeof *w->wide_sums);
+    }
     network one;
     lay_out_network(&w->image, s->image, work, &used);
     for (int64_t p = 0; p < s->patches; p++)
@@ -84,7 +91,7 @@ static int64_t try_rate(search *w, int64_t i, int64_t symbol, bool keep) {
     int64_t latent = i % s->latents, first = i - latent, outputs = 3 * s->components - 1, sum = 0;
     network *prior = w->priors + i / s->latents;
     set_unit(prior, s->prior_row[latent], s->prior_unit[latent], latent_of(s, i, symbol));
-    run_stages(prior, false, keep);
+    run_stages(prior, 0, false, keep);
     int64_t padded = s->prior->stage[s->prior->stages - 1].padded;
     for (int32_t k = 0; k < prior->lasts; k++) {
         int64_t begin = prior->last[k] * padded, end = begin + padded;
@@ -126,7 +133,7 @@ static void begin_rates(search *w) {
         begin_network(prior);
         for (int64_t l = 0; l < s->latents; l++)
             set_unit(prior, s->prior_row[l], s->prior_unit[l], latent_of(s, p * s->latents + l, w->symbols[p * s->latents + l]));
-        run_stages(prior, true, true);
+        run_stages(prior, 0, true, true);
         forget_changes(prior);
         for (int64_t l = 0; l < s->latents; l++) {
             int64_t i = p * s->latents + l;
@@ -182,7 +189,7 @@ static void begin_image(search *w, const int16_t *units, int64_t inputs) {
         for (int32_t c = 0; c < net->channels[row]; c++)
             if (units[net->starts[row] + c])
                 set_unit(&w->image, (int32_t)row, net->starts[row] + c, units[net->starts[row] + c]);
-    run_stages(&w->image, true, true);
+    run_stages(&w->image, 0, true, true);
     forget_changes(&w->image);
     set_rest(w);
 }
@@ -192,7 +199,7 @@ static void keep_image(search *w, const int64_t *latents, const int64_t *symbols
     for (int64_t k = 0; k < n; k++)
         set_unit(&w->image, w->s->image_row[latents[k]], w->s->image_unit[latents[k]],
                  latent_of(w->s, latents[k], symbols[k]));
-    run_stages(&w->image, false, true);
+    run_stages(&w->image, 0, false, true);
     forget_changes(&w->image);
     set_rest(w);
 }
@@ -209,18 +216,33 @@ static void try_rates(search *w) {
         }
 }
 
+static bool is_fixed(const smalti_search *s, int64_t i) { return s->low[i % s->latents] == s->high[i % s->latents]; }
+
+static void set_step_up(search *w, int64_t a) {
+    int64_t i = w->hopeful[a];
+    set_unit(&w->image, w->s->image_row[i], w->s->image_unit[i], latent_of(w->s, i, w->symbols[i] + 1));
+}
+
 /* Try a step up of each hopeful latent: how the image changes. This has a loop of its own, for the weights of one
  * network fit in the processor's cache, but not those of two. */
 static void try_images(search *w) {
     const smalti_search *s = w->s;
+    int64_t padded = 0;
+    if (w->wide) {
+        padded = s->image->stage[1].padded;
+        for (int64_t a = 0; a < w->count; a++) {
+            set_step_up(w, a);
+            read_wide(&w->image, w->wide + a);
+        }
+        add_wide(&w->image, w->wide, w->count, w->wide_sums);
+    }
     for (int64_t a = 0; a < w->count; a++) {
-        int64_t i = w->hopeful[a], latent = i % s->latents;
         int16_t *change = w->change + a * s->pixels;
-        if (s->low[latent] == s->high[latent]) {
+        if (is_fixed(s, w->hopeful[a])) {
             __builtin_memset(change, 0, (size_t)s->pixels * sizeof *change);
         } else {
-            set_unit(&w->image, s->image_row[i], s->image_unit[i], latent_of(s, i, w->symbols[i] + 1));
-            run_stages(&w->image, false, false);
+            set_step_up(w, a);
+            run_stages(&w->image, w->wide ? w->wide_sums + a * padded : 0, false, false);
             take_change(w, change);
             forget_changes(&w->image);
         }
