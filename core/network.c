@@ -75,7 +75,8 @@ static void run_position(network *w, const smalti_stage *stage, int64_t q, int32
         return;
     }
     int64_t at = stage->first + q * stage->outputs;
-    w->run->settle(stage, q * stage->stride, given ? given : to, stage->more ? w->units + stage->more[q] : 0, w->kept + at, w->now, w->change);
+    const int16_t *more = stage->more ? w->units + stage->more[q] : 0;
+    w->run->settle(stage, q * stage->stride, given ? given : to, more, w->kept + at, w->now, w->change);
     for (int64_t r = 0; r < stage->rows; r++) {
         int64_t row = stage->first_row + q * stage->rows + r, unit = r * stage->channels;
         list_row(w, row, w->change + unit, stage->channels);
@@ -101,7 +102,7 @@ static void run_stage(network *w, int32_t s, const int32_t *given, bool all, boo
 
 bool has_wide_stage(const smalti_net *net) {
     return net->stages > 2 && net->stage[0].positions == 1 && net->stage[1].positions == 1 &&
-           net->stage[1].padded >= 8 * WIDE && net->channels[net->stage[0].first_row] <= WIDE_READS && !net->stage[1].more;
+           net->stage[1].padded >= 8 * WIDE && net->stage[0].outputs <= WIDE_READS && !net->stage[1].more;
 }
 
 void read_wide(network *w, wide_reads *to) {

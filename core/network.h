@@ -22,12 +22,13 @@ typedef struct {
 
 /* Lay out a network in working memory; with no memory, only count the bytes. */
 void lay_out_network(network *w, const smalti_net *net, uint8_t *work, int64_t *used);
-/* Begin with sums of no inputs; inputs are then set by `set_unit`, and all is computed by `run_stages(w, 0, true, true)`. */
+/* Begin with sums of no inputs; then `set_unit` sets them, and `run_stages(w, 0, true, true)` computes all. */
 void begin_network(network *w);
 /* Set an input, which is in this row; each input once in a trial. */
 void set_unit(network *w, int32_t row, int64_t unit, int16_t value);
-/* Compute what changes with the inputs that were set. wide: the sums of the second stage, or NULL. all: whether every position is computed. keep: whether the result
- * is kept. Afterwards `changed` tells which rows have changed; `forget_changes` must follow when the caller has looked. */
+/* Compute what changes with the inputs that were set. wide: the sums of the second stage, or NULL. all: whether every
+ * position is computed. keep: whether the result is kept. Afterwards `changed` tells which rows have changed;
+ * `forget_changes` must follow when the caller has looked. */
 void run_stages(network *w, const int32_t *wide, bool all, bool keep);
 void forget_changes(network *w);
 

@@ -131,14 +131,17 @@ static void begin_rates(search *w) {
     for (int64_t p = 0; p < s->patches; p++) {
         network *prior = w->priors + p;
         begin_network(prior);
-        for (int64_t l = 0; l < s->latents; l++)
-            set_unit(prior, s->prior_row[l], s->prior_unit[l], latent_of(s, p * s->latents + l, w->symbols[p * s->latents + l]));
+        for (int64_t l = 0; l < s->latents; l++) {
+            int64_t i = p * s->latents + l;
+            set_unit(prior, s->prior_row[l], s->prior_unit[l], latent_of(s, i, w->symbols[i]));
+        }
         run_stages(prior, 0, true, true);
         forget_changes(prior);
         for (int64_t l = 0; l < s->latents; l++) {
             int64_t i = p * s->latents + l;
-            __builtin_memcpy(w->bases + i * outputs, prior->outputs + s->prior_sum[l], (size_t)outputs * sizeof *w->bases);
-            w->rates[i] = rate_of(s, l, w->bases + i * outputs, w->symbols[i]);
+            int32_t *base = w->bases + i * outputs;
+            __builtin_memcpy(base, prior->outputs + s->prior_sum[l], (size_t)outputs * sizeof *base);
+            w->rates[i] = rate_of(s, l, base, w->symbols[i]);
             w->sum += w->rates[i];
         }
     }
@@ -210,7 +213,8 @@ static void keep_image(search *w, const int64_t *latents, const int64_t *symbols
 static void try_rates(search *w) {
     for (int side = 0; side < 2; side++)
         for (int64_t a = 0; a < w->count; a++) {
-            int64_t i = w->hopeful[a], next = side == STEP_UP ? w->symbols[i] + 1 : w->symbols[i] - 1, k = side * w->count + a;
+            int64_t i = w->hopeful[a], k = side * w->count + a;
+            int64_t next = side == STEP_UP ? w->symbols[i] + 1 : w->symbols[i] - 1;
             w->costs[k] = in_range(w, i, next) ? (double)try_rate(w, i, next, false) * (1.0 / 4294967296.0) : INFINITY;
             w->left[k] = true;
         }

@@ -12,9 +12,10 @@ enum { SMALTI_TAPS = 64, SMALTI_MOVES = 16 };
  *
  * All units of a network stand one after another. Those of a stage begin at `first`: position after position, and in
  * each some rows of `channels` units. Rows are numbered through all of the network, the stage's own from `first_row`
- * on; the last row of all is always empty. A position adds up what `taps` rows before it give; `where` tells for each position and tap the row, and which
- * pair of the weights belongs to the first pair of the row. For each pair and there for each output there are two
- * weights. The last stage leaves its sums, shifted; others make clip(sum >> shift + more, 0, high). */
+ * on; the last row of all is always empty. A position adds up what `taps` rows before it give; `where` tells for each
+ * position and tap the row, and which pair of the weights belongs to the first pair of the row. For each pair and there
+ * for each output there are two weights. The last stage leaves its sums, shifted; others make
+ * clip(sum >> shift + more, 0, high). */
 typedef struct {
     int64_t positions, taps, outputs, padded; /* padded: outputs, up to a multiple of 16 */
     int64_t rows, channels, first, first_row, first_sum;

@@ -16,7 +16,7 @@ from smalti.core.memory import address, aligned
 from smalti.core.streams import LogisticTables
 
 MULTIPLE, FULL_LIST = 16, 16
-"""Outputs are filled up to this multiple (SMALTI_SMALL of `core/smalti.h`), and so are lists, with as many entries behind."""
+"""Outputs and lists are filled up to multiples, SMALTI_SMALL of `core/smalti.h`; lists have as many entries behind."""
 
 Ints = NDArray[np.int64]
 

@@ -109,7 +109,7 @@ def prior_stages(mlp: MaskedMLP) -> tuple[list[tuple[int, int]], list[StageArray
         masked = np.pad(masked, ((0, count * step * each - len(b)), (0, count * step * inputs - masked.shape[1])))
         rows, wide = count if i else 1, step * inputs if i else n + n % 2
         masked = masked[:, : n + n % 2] if i == 0 else masked
-        parts, where = [], np.full((count, rows, 2), -1)
+        parts, where = list[NDArray[np.int16]](), np.full((count, rows, 2), -1)
         for to in range(count):
             for row in range(rows if i == 0 else to + 1):
                 part = masked[to * step * each : (to + 1) * step * each, row * wide : (row + 1) * wide]

@@ -15,13 +15,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from smalti.core.search import StageArrays
+from smalti.core.search import MULTIPLE, StageArrays
 from smalti.model.masked_mlp import EXACT, QUALITY_EMBEDDINGS, SUBSTEPS
 from smalti.model.proof.onnx_reader import Graph, Node
 from smalti.model.proof.shape_inference import fold
 
 MOST_TAPS = 64
 """The most rows that a position may read: SMALTI_TAPS of `core/search.h`."""
+MOST_BYTES, MOST_UNITS = 1 << 30, 1 << 22
+"""The most bytes of the weights of a stage, and the most units of an image: more would take too much memory."""
 MOST_UNIT, MOST_WEIGHT, MOST_SHIFT = 8191, 32767, 24
 """The largest value of a unit, so that a change of it fits in 16 bits, of a weight, and the widest shift."""
 
@@ -118,7 +120,13 @@ class Stage:
         scale = _scale([whole.transpose(1, 0, 2).reshape(outputs, -1), biases[:, None], embeddings.T])
         whole, biases, embeddings = whole * scale[:, None], biases * scale, embeddings * scale
         largest = np.abs(biases).max() + SUBSTEPS * np.abs(embeddings).max()
-        if np.abs(whole).max() > MOST_WEIGHT or largest >= EXACT or sum(w.shape[1] for w in where) > MOST_TAPS:
+        size = len(whole) * max(MULTIPLE, outputs) * 4
+        if (
+            size > MOST_BYTES
+            or np.abs(whole).max() > MOST_WEIGHT
+            or largest >= EXACT
+            or sum(w.shape[1] for w in where) > MOST_TAPS
+        ):
             raise Unsuited
         return StageArrays(
             len(self.units.placed()),
@@ -190,11 +198,17 @@ class Layout:
         return result
 
     def number(self) -> None:
-        """Number all units and rows, when all networks were added."""
+        """Number all units and rows, when all networks were added.
+
+        Raises:
+            Unsuited: there are too many.
+        """
         units = rows = 0
         for some in [*(x.of_one() for x in self.inputs.values()), *(stage.units for stage in self.stages)]:
             some.first, some.first_row = units, rows
             units, rows = units + len(some.numbers), rows + some.rows[0]
+        if units > MOST_UNITS:
+            raise Unsuited
 
     def _node(self, node: Node, x: Any, *rest: Any) -> Any:
         if x is None or isinstance(x, _Embedded):
@@ -311,6 +325,12 @@ def _moved(node: Node, at: Ints, rest: Sequence[Any]) -> Ints:
             return at.reshape([int(d) for d in rest[0]])
         case "Transpose":
             return at.transpose(node.attributes["perm"])  # type: ignore[arg-type]  # the proof has seen it
+        case "Slice":
+            starts, ends, axes = (values.tolist() for values in rest)
+            cut = [slice(None)] * at.ndim
+            for start, end, axis in zip(starts, ends, axes, strict=True):
+                cut[axis] = slice(start, end)
+            return at[tuple(cut)]
         case "DepthToSpace":
             n, c, h, w = at.shape
             return at.reshape(n, c // 4, 2, 2, h, w).transpose(0, 1, 4, 2, 5, 3).reshape(n, c // 4, 2 * h, 2 * w)
