@@ -105,12 +105,12 @@ def _ways(x: Pixels, labels: Sequence[int], folder: Path) -> Iterator[Way]:
     for what, target in asked.items():
         path = folder / f"{what}.smalti"
         size = smalti.pack(smalti.ImageSet(x, labels=tuple(labels)), path, **target).bytes
-        yield Way(f"smalti, {what}", size, lambda path=path: Dataset(path, to_floats))  # type: ignore[misc]
+        yield Way(f"smalti, {what}", size, lambda path=path: Dataset(path, to_floats))  # type: ignore[misc]  # a default in a lambda has no type
         caches = (folder / f"cache {i}" for i in range(1 + len(WORKERS)))
         yield Way(
             f"smalti, {what}, `cache_dir`",
             size,
-            lambda path=path, caches=caches: Dataset(path, to_floats, cache_dir=next(caches) / path.stem),  # type: ignore[misc]
+            lambda path=path, caches=caches: Dataset(path, to_floats, cache_dir=next(caches) / path.stem),  # type: ignore[misc]  # as above
         )
     total = 0
     tars = [tarfile.open(folder / f"{i}.tar", "w") for i in range(SHARDS)]  # noqa: SIM115 - closed below

@@ -5,6 +5,8 @@ import os
 import struct
 import subprocess
 import sys
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +53,13 @@ def write_idx(path: Path, pixels: np.ndarray) -> Path:
     """Write `pixels` (`n h w`) as an idx file."""
     path.write_bytes(b"\0\0\x08\x03" + struct.pack(">3I", *pixels.shape) + pixels.tobytes())
     return path
+
+
+def in_threads(work: Callable, on: Iterable) -> list:
+    """Return what `work` gives on each thing, all at the same time, each in a thread of its own."""
+    each = list(on)
+    with ThreadPoolExecutor(len(each)) as pool:
+        return list(pool.map(work, each))
 
 
 FORCING_COLOUR = {"FORCE_COLOR", "PY_COLORS", "GITHUB_ACTIONS", "TTY_COMPATIBLE", "TTY_INTERACTIVE"}

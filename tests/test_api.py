@@ -2,11 +2,10 @@ import os
 import stat
 import subprocess
 import sys
-import threading
 
 import numpy as np
 import pytest
-from helpers import write_idx
+from helpers import in_threads, write_idx
 
 import smalti
 from smalti.codec.block import Block, Fallback
@@ -78,11 +77,7 @@ def test_an_archive_can_be_read_from_threads(tmp_path, digits):
             order = np.random.default_rng(seed).integers(0, 20, 15)
             wrong.extend(i for i in order if not (archive[i] == whole[i]).all())
 
-        threads = [threading.Thread(target=read, args=(seed,)) for seed in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        in_threads(read, range(4))
     assert not wrong
 
 

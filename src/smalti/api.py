@@ -3,6 +3,7 @@
 
 import io
 import os
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,15 +20,17 @@ from smalti.codec.rdo import Effort
 from smalti.container.records import ArchiveWriter
 from smalti.container.single_image import pack_single
 from smalti.errors import SourceError, UsageError
-from smalti.exchange.arrays import annotated, one_image
+from smalti.exchange.arrays import one_image
+from smalti.exchange.formats.image_files import Reading
+from smalti.exchange.given import given_source
 from smalti.exchange.recognise import refuse_image_suffix
-from smalti.exchange.sources import Images, as_source, read_labels
+from smalti.exchange.sources import Images
 from smalti.exchange.targets import write_images
 from smalti.model.bundle import is_known
 from smalti.model.model import Model
 from smalti.rate.mean import encode_batches
 from smalti.rate.model_choice import AUTO, ModelChoice
-from smalti.rate.target import DEFAULT_EFFORT, Target, as_target, check_model, effort_of
+from smalti.rate.target import DEFAULT_EFFORT, Target, as_target, check_model, effort_of, largest_error
 from smalti.types import ImageSet, Label, OnBad, Pixels, Progress, Source, check_name, check_size
 from smalti.util.atomic import as_path, atomic_write
 
@@ -79,7 +82,8 @@ def pack(
         quality: 1 (fewest bytes) to 100 (best); 50 if no target is given.
         psnr: the PSNR in dB of the squared error averaged over all images.
         min_psnr: the least PSNR in dB of every image; an image that the model cannot code so well is coded without it.
-        bytes_an_image: the most bytes of the file for each image, without names and labels.
+        bytes_an_image: the most bytes of the file for each image, without names, labels, ICC profiles, metadata and
+            models that the file holds.
         max_error: the most that a sample (0 to 255) may be off by; 0 is lossless.
         lossless: whether every image comes back equal; it means a largest error of 0.
         names: one for each image, if the source has none.
@@ -98,12 +102,12 @@ def pack(
         UsageError: the model or quality does not exist, `path` exists, or the target cannot be met.
         OutputError: `path` cannot be written.
     """
-    most = _largest_error(max_error, lossless=lossless)
+    most = largest_error(max_error, lossless=lossless)
     asked = as_target(target, Target(quality, psnr, min_psnr, bytes_an_image, most))
     hard, loaded = effort_of(effort), None if model == AUTO else as_model(model)
     if loaded is not None:
         check_model(loaded, asked)
-    images = _annotated(source, on_bad, names, labels, convert=convert)
+    images = given_source(source, on_bad, names, labels, convert=convert)
     packing = _with_classes(packing, images.label_names)
     if not isinstance(path, str | os.PathLike):
         if not hasattr(path, "write"):
@@ -114,30 +118,11 @@ def pack(
         return _write(images, file, loaded, asked, hard, packing, progress)
 
 
-def _largest_error(max_error: int | None, *, lossless: bool) -> int | None:
-    if lossless and max_error is not None:
-        raise UsageError("lossless=True means max_error=0; give one of the two")
-    return 0 if lossless else max_error
-
-
 def _with_classes(packing: Packing, names: tuple[str, ...]) -> Packing:
     """Keep the names of classes in the metadata of the file, unless the caller's have some."""
     if not names or LABEL_NAMES in (packing.metadata or {}):
         return packing
     return replace(packing, metadata={**(packing.metadata or {}), LABEL_NAMES: list(names)})
-
-
-def _annotated(source: Images, on_bad: OnBad | None, names: object, labels: object, *, convert: bool) -> Source:
-    """Open a source, and give its images the names and labels that the caller has for them."""
-    if on_bad is not None and (names is not None or labels not in (None, False)):
-        raise UsageError("names and labels are for all images in their order, so none can be skipped; leave out on_bad")
-    if isinstance(labels, str | os.PathLike):
-        given = annotated(as_source(source, labelled=False, convert=convert), names, read_labels(Path(labels)))
-        return replace(given, labels_from=Path(labels).name)
-    images = as_source(source, on_bad, labelled=labels is not False, convert=convert)
-    if labels is False:
-        return annotated(images.without_labels(), names, None)
-    return annotated(images, names, labels)
 
 
 def unpack(
@@ -196,16 +181,21 @@ def encode(
 ) -> bytes:
     """Encode one image (uint8, `h w` or `h w c`, c 2 to 4; or one of Pillow) to the bytes of a smalti file.
 
-    For many images, `pack` takes far fewer bytes. Arguments and errors are those of `pack`.
+    For many images, `pack` takes far fewer bytes. Arguments and errors are those of `pack`. A warning says if an image
+    of Pillow is converted (CMYK in JPEG is), or if its ICC profile is left out.
 
     >>> image = np.zeros((28, 28), np.uint8)
     >>> decode(encode(image)).shape
     (28, 28)
     """
     file = io.BytesIO()
-    one = one_image(image)
+    one = one_image(image, reading := Reading())
+    if converted := reading.passed.converted:
+        warnings.warn(f"converted: {converted}; for other colours give the image in RGB", stacklevel=2)
+    if left_out := str(reading.passed):
+        warnings.warn(f"left out: {left_out}", stacklevel=2)
     x = ImageSet(one.pixels[None], profiles=None if one.profile is None else (one.profile,))
-    most = _largest_error(max_error, lossless=lossless)
+    most = largest_error(max_error, lossless=lossless)
     asked = as_target(target, Target(quality, min_psnr=min_psnr, max_error=most))
     pack(x, file, model=model, target=asked, effort=effort)
     return file.getvalue()
@@ -279,7 +269,7 @@ def _chained(seen: Sequence[ImageSet], rest: Iterable[ImageSet]) -> Iterable[Ima
 def _single(image: ImageSet, model: Model, target: Target, effort: Effort) -> tuple[bytes, Coded]:
     check_size(image.shape)
     batches, thorough = [Batch(image.pixels, model)], replace(effort, thorough=True)
-    (block,) = encode_batches(batches, target, thorough, lambda batches: overhead(batches, [0]))
+    (block,) = encode_batches(batches, target, thorough, lambda batches: overhead(batches, [0], [[0]]))
     h, w, c = image.shape
     name = None if image.names is None else image.names[0]
     if name is not None:
@@ -288,4 +278,6 @@ def _single(image: ImageSet, model: Model, target: Target, effort: Effort) -> tu
     profile = None if image.profiles is None else image.profiles[0]
     coded = Coded()
     coded.add(block)
+    if name is not None:
+        coded.add_name(name)
     return pack_single(model.id, mode, sides, name, block.payload, block.pixels, profile), coded

@@ -16,6 +16,7 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
+from helpers import in_threads
 
 import smalti
 from smalti.archive.archive import Archive
@@ -147,11 +148,7 @@ def test_threads_share_an_archive_that_keeps_hardly_anything(mixed):
             order = np.random.default_rng(seed).integers(0, 25, 20).tolist()
             wrong.extend(i for i in order if not same([archive[i]], [MIXED[i]]))
 
-        threads = [threading.Thread(target=read, args=(seed,)) for seed in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        in_threads(read, range(4))
     assert not wrong
 
 

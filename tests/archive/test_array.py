@@ -5,10 +5,10 @@ import io
 import re
 import subprocess
 import sys
-import threading
 
 import numpy as np
 import pytest
+from helpers import in_threads
 from PIL import Image
 
 import smalti
@@ -249,15 +249,9 @@ def test_opening_a_file_loads_neither_codec_nor_engine(tmp_path, digits):
 def test_readers_and_threads_share_the_model_that_a_file_brings(tmp_path, toy, digits):
     smalti.pack(digits, tmp_path / "x.smalti", model=toy, quality=40, packing=smalti.Packing(embed=True))
     archives = [smalti.open(tmp_path / "x.smalti") for _ in range(4)]
-    found = []
-    threads = [threading.Thread(target=lambda one=one: found.append(one.contents.model(0))) for one in archives]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    found = in_threads(lambda one: one.contents.model(0), archives)
     for one in archives:
         one.close()
-    assert len(found) == 4
     assert all(model is found[0] for model in found)
 
 

@@ -6,8 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smalti.codec.block import ByLatents, ByPixels, ByWebP, Fallback
-from smalti.codec.head import RAW, Head, describe_payload
+from smalti.codec.head import RAW, WEBP, Head, describe_payload
+from smalti.container import format as container
 from smalti.errors import CorruptError
+from smalti.model.empty_model import EMPTY_ID
 from smalti.model.masked_mlp import POINTS
 from smalti.model.pixel_prior import MAX_ERROR
 
@@ -27,6 +29,19 @@ def test_the_ways_of_images_come_back(ways, post_filtered):
     assert again.size == len(data)
     assert again.post_filtered == (post_filtered and bool(head.errors))
     assert again.ways_of(choices, records) == ways
+
+
+def test_the_container_has_the_same_constants_although_it_does_not_know_codec_and_model():
+    assert (container.RAW, container.WEBP_FLAG, container.EMPTY_MODEL) == (RAW, WEBP, EMPTY_ID)
+
+
+@given(st.lists(any_way, min_size=1, max_size=20), st.booleans())
+def test_the_container_knows_an_addition_of_version_2_from_the_head_alone(ways, post_filtered):
+    _, head, _ = Head.of(ways)
+    data = head.pack(post_filtered=post_filtered)
+    kind = container.Kind(0, 1, 28, 28)
+    assert container.needs_extended(kind, data) == any(isinstance(way, ByWebP) for way in ways)
+    assert not container.needs_extended(kind, bytes([RAW]) + data)
 
 
 def test_records_that_no_image_takes_are_refused():

@@ -236,6 +236,30 @@ def test_a_profile_of_cmyk_that_is_damaged_is_not_used_and_said(profile, tmp_pat
     assert str(source.passed_over) == "1 ICC profile that could not be used (a.jpg)"
 
 
+@pytest.mark.parametrize(
+    ("profile", "words"),
+    [
+        (None, ["converted: 1 CMYK image to RGB without an ICC profile"]),
+        (cmyk_profile(), ["converted: 1 CMYK image to sRGB by its ICC profile"]),
+        (b"no profile", ["converted: 1 CMYK image to RGB", "left out: 1 ICC profile that could not be used"]),
+    ],
+)
+def test_encode_warns_where_it_converts_an_image_or_leaves_its_profile_out(profile, words, recwarn):
+    options = {} if profile is None else {"icc_profile": profile}
+    with Image.open(io.BytesIO(data := file_of(noise("CMYK", (6, 5)), "JPEG", **options))) as image:
+        packed = smalti.encode(image, lossless=True)
+    found = [str(warning.message) for warning in recwarn]
+    assert len(found) == len(words)
+    assert all(said.startswith(start) for said, start in zip(found, words, strict=True))
+    assert all(warning.filename == __file__ for warning in recwarn)
+    assert (smalti.decode(packed) == decode_all(data, "here")[0].pixels).all()
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA"])
+def test_encode_does_not_warn_of_an_image_that_it_takes_as_it_is(mode):
+    smalti.encode(noise(mode, (6, 5)), lossless=True)  # a warning would be an error here
+
+
 @pytest.mark.parametrize("kind", ["PNG", "GIF", "WEBP", "TIFF", "AVIF"])
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "P"])
 def test_frames_and_pages_are_images_of_their_own(kind, mode, tmp_path):

@@ -92,6 +92,19 @@ def test_images_that_no_model_suits_are_soon_tried_no_more(monkeypatch):
     assert len(rows) == 40
 
 
+@pytest.mark.parametrize("target", [Target(), LOSSLESS], ids=str)
+@pytest.mark.parametrize("before", [2, 4, 5, 7, 12])
+def test_another_kind_is_seen_however_many_batches_one_model_coded(before, target):
+    choice, x = ModelChoice(target), draw_digits(40)
+    for _ in range(before):
+        ((model, _),) = choice.groups(x)
+        assert model.name == "mnist"
+    ((model, rows),) = choice.groups(smooth(40, 28, 28))
+    assert (model.name, len(rows)) == ("none", 40)
+    ((model, _),) = choice.groups(x)
+    assert model.name == "mnist"
+
+
 def test_each_image_is_in_one_group(model):
     x = np.concatenate([draw_digits(30), smooth(30, 28, 28)])
     groups = ModelChoice(Target()).groups(x)

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,10 +27,11 @@ from smalti.container.mixed_payload import Part, with_models
 from smalti.container.records import ArchiveWriter
 from smalti.entropy.frequencies import Ints, by_value
 from smalti.errors import ModelError, SourceError, UnknownModelError, UsageError
-from smalti.exchange.sources import Images, as_source
+from smalti.exchange.given import given_source
+from smalti.exchange.sources import Images
 from smalti.model.model import Model
 from smalti.rate.model_choice import AUTO, ModelChoice
-from smalti.rate.target import DEFAULT_EFFORT, Target, as_target, check_model, effort_of
+from smalti.rate.target import DEFAULT_EFFORT, Target, as_target, check_model, effort_of, largest_error
 from smalti.types import Label, OnBad, Progress, Source
 from smalti.util.atomic import as_path, atomic_write
 
@@ -44,6 +45,9 @@ def append(
     quality: int | None = None,
     min_psnr: float | None = None,
     max_error: int | None = None,
+    lossless: bool = False,
+    names: Sequence[str] | None = None,
+    labels: Sequence[Label] | Path | str | Literal[False] | None = None,
     effort: int = DEFAULT_EFFORT,
     packing: Packing = Packing(),  # noqa: B008 - frozen
     on_bad: OnBad | None = None,
@@ -56,7 +60,8 @@ def append(
 
     Args:
         model: the model to code with; if none is given, or "auto", the best of the file's and those that `pack` tries.
-        target: the target as one object, in the place of quality, min_psnr and max_error.
+        target: the target as one object, in the place of quality, min_psnr, max_error and lossless.
+        names, labels: as in `pack`.
         packing: as in `pack`; a new model is put into a file that holds its other models, too.
         convert: as in `pack`.
 
@@ -65,7 +70,8 @@ def append(
         FormatError: `path` is damaged or not a smalti file.
         OutputError, UsageError: `path` cannot be written, or the target cannot be met.
     """
-    asked = as_target(target, Target(quality, min_psnr=min_psnr, max_error=max_error))
+    most = largest_error(max_error, lossless=lossless)
+    asked = as_target(target, Target(quality, min_psnr=min_psnr, max_error=most))
     hard = effort_of(effort)
     if asked.is_mean:
         raise UsageError("images are appended at a quality, a least PSNR or a largest error; give one of those")
@@ -78,7 +84,7 @@ def append(
         whole = all(entry.offset for entry in archive.contents.index.models)  # a file that needs no other stays so
         packing = replace(packing, embed=packing.embed or whole)
         images, named, labelled = (
-            as_source(source, on_bad, convert=convert),
+            given_source(source, on_bad, names, labels, convert=convert),
             archive.names is not None,
             archive.labels is not None,
         )
@@ -140,7 +146,7 @@ def _add(
 
 
 def merge(
-    paths: Sequence[Path | str],
+    paths: Sequence[Place],
     output: Path | str,
     *,
     model: ModelName | None = None,

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: MIT
 """Write an archive: code batches of images to meet a target, write blocks and annotations."""
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +11,7 @@ from smalti.archive.batches import Coded, Intake
 from smalti.archive.unordered_writer import write_sets
 from smalti.codec.batching import BLOCK_IMAGES, Batch
 from smalti.codec.rdo import Effort
+from smalti.container.annotation_codec import MAX_SHAPES, pack_numbers, pack_shapes
 from smalti.container.annotations import metadata_bytes, write_metadata
 from smalti.container.format import (
     BLOCK,
@@ -30,18 +30,21 @@ from smalti.container.format import (
     Kind,
 )
 from smalti.container.mixed_payload import Part
-from smalti.container.single_image import SIDES, SINGLE
+from smalti.container.single_image import most_single_bytes
 from smalti.errors import UsageError
 from smalti.model.bundle import decoding_bytes, is_known
 from smalti.model.model import Model
 from smalti.rate.mean import encode_batches
 from smalti.rate.metrics import psnr
 from smalti.rate.model_choice import ModelChoice
-from smalti.rate.target import Sealed, Target
+from smalti.rate.target import DEFAULT_QUALITY, Sealed, Target
 from smalti.types import PassedOver, Progress, Shape, Source
+from smalti.util.binary import varint
 
-MIXED_PART = 12
-"""About the most bytes that the table of a mixed block takes for a part."""
+MIXED_TABLE, MIXED_PART = 10, 2
+"""The most bytes that the table of a mixed block takes besides its parts and images, and for the model of a part."""
+SPLIT_BYTES = 256
+"""More bytes than it takes to divide the kinds of images between two sections, besides one for each kind."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,7 @@ class Packed:
     labels: int = 0  # how many different labels the images have; 0 if they have none
     labels_from: str = ""  # where labels come from, in words that follow "from"; "" if there are none
     models: Mapping[str, int] = field(default_factory=dict)  # how many images each codes, by name, in order
-    unsuited: int = 0  # images for which no model was chosen; others may be kept without it, where that is cheaper
+    unsuited: int = 0  # images that no model suits, or (by a sample, at lossy targets) not the one that was named
     psnr: float | None = None  # dB, of the squared error averaged over all images; infinite if no pixel changed
     before: int = 0  # the bytes of the file before images were appended
 
@@ -97,11 +100,15 @@ class Packed:
 
 def packed(source: Source, coded: Coded, size: int, before: int = 0) -> Packed:
     """Return the report on a file of `size` bytes, to which all images of `source` are written."""
-    n = coded.shapes.total()
+    n, passed = coded.shapes.total(), source.passed_over
+    if coded.unsafe:
+        many = f"s of {coded.unsafe} names, such as" if coded.unsafe > 1 else " of the name"
+        note = f"unpack makes no file{many} {coded.unsafe_name!r:.60}; unpack to parquet, or npz if all have one size"
+        passed = PassedOver((passed,), notes=[note])
     return Packed(
         n,
         size,
-        source.passed_over,
+        passed,
         tuple(sorted(coded.shapes.items(), key=lambda pair: (-pair[1], pair[0]))),
         source.named,
         len(coded.labels),
@@ -119,10 +126,14 @@ def write_packed(intake: Intake, target: Target, effort: Effort, packing: Packin
     Raises:
         SourceError, UsageError: the images cannot be read, or the target cannot be met.
     """
+    if target.max_error is None:
+        intake.quality = DEFAULT_QUALITY if target.quality is None else target.quality
     if packing.unordered:
         write_sets(intake, target, effort, _numbers(intake, packing), progress)
     else:
-        blocks = encode_batches(intake.batches(), target, effort, lambda batches: overhead(batches, intake.shared))
+        blocks = encode_batches(
+            intake.batches(), target, effort, lambda every: overhead(every, intake.shared, intake.places)
+        )
         _write_blocks(intake, blocks, _numbers(intake, packing), progress)
     intake.flush(end=True)
     write_metadata(intake.writer, packing.metadata)
@@ -178,25 +189,58 @@ def _write_mixed(intake: Intake, blocks: Sequence[tuple[Sealed, list[int]]], num
     intake.note(every, intake.writer.kind(MIXED))
 
 
-def overhead(batches: Sequence[Batch], shared: Iterable[int]) -> int:
-    """Return the most bytes, besides payloads, names and labels, of a file of these batches.
+def overhead(batches: Sequence[Batch], shared: Iterable[int], places: Iterable[Sequence[int]]) -> int:
+    """Return the most bytes of a file of these batches, besides payloads, annotations, metadata and models.
 
-    shared: as in `Intake`.
+    shared, places: as in `Intake`.
     """
-    (first, *more), mixed = batches, list(shared)
+    (first, *more), left = batches, list(shared)
     if not more and len(first) == 1:
-        return SINGLE.size + (0 if first.shape == first.model.image_shape else SIDES.size)
-    own = [batch for batch, left in zip(batches, mixed, strict=True) if not left]
+        return most_single_bytes(first.model.id, None if first.shape == first.model.image_shape else first.shape)
+    own = [batch for batch, parts in zip(batches, left, strict=True) if not parts]
     kinds = len({(batch.shape, batch.model.id) for batch in own})
     models = len({batch.model.id for batch in batches})
     fixed = HEADER.size + INDEX.size + TRAILER.size + models * MODEL_ENTRY.size
-    total = fixed + kinds * KIND_ENTRY.size + (len(own) + mixed.count(1)) * (BLOCK.size + BLOCK_ENTRY.size)
-    if (different := kinds + (len(own) < len(batches))) > 1:  # there is an order
-        images = sum(map(len, batches))
-        sections = -(-images // MAX_SECTION_IMAGES)
-        total += sections * (SECTION.size + SECTION_ENTRY.size) + math.ceil(images * math.log2(different) / 7) + 16
+    total = fixed + kinds * KIND_ENTRY.size + (len(own) + left.count(1)) * (BLOCK.size + BLOCK_ENTRY.size)
+    if kinds + (len(own) < len(batches)) > 1:  # there is an order
+        total += _order_bytes(_order(batches, left, places))
     if len(own) == len(batches):
         return total
-    each = [MIXED_PART + len(batch) for batch, left in zip(batches, mixed, strict=True) if left]
-    shapes = SECTION.size + SECTION_ENTRY.size + KIND_ENTRY.size + MIXED_PART * len({batch.shape for batch in batches})
-    return total + sum(each) + shapes
+    shapes = list(dict.fromkeys(batch.shape for batch, parts in zip(batches, left, strict=True) if parts))
+    for start in range(0, len(shapes), MAX_SHAPES):
+        total += SECTION.size + SECTION_ENTRY.size + len(pack_shapes(shapes[start : start + MAX_SHAPES]))
+    return total + KIND_ENTRY.size + _tables(batches, left)
+
+
+def _order(batches: Sequence[Batch], shared: Sequence[int], places: Iterable[Sequence[int]]) -> list[int]:
+    """Return the kind of each image as the file will number it."""
+    kinds = dict[tuple[Shape, bytes] | None, int]()
+    order = [0] * sum(map(len, batches))
+    for batch, parts, mine in zip(batches, shared, places, strict=True):
+        key = None if parts else (batch.shape, batch.model.id)
+        kind = kinds.setdefault(key, len(kinds))
+        for place in mine:
+            order[place] = kind
+    return order
+
+
+def _order_bytes(order: Sequence[int]) -> int:
+    """Return the most bytes that the kinds of all images take."""
+    parts = [order[i : i + MAX_SECTION_IMAGES] for i in range(0, len(order), MAX_SECTION_IMAGES)]
+    heads = len(parts) * (SECTION.size + SECTION_ENTRY.size)
+    if len(parts) > 1:  # they may be divided elsewhere, and once more
+        heads += SECTION.size + SECTION_ENTRY.size + len(parts) * (SPLIT_BYTES + max(order))
+    return heads + sum(len(pack_numbers(part)) for part in parts)
+
+
+def _tables(batches: Sequence[Batch], shared: Sequence[int]) -> int:
+    """Return the most bytes that the tables of mixed blocks take."""
+    total, first = 0, 0
+    for i, left in enumerate(shared):
+        if left == 1:
+            parts = batches[first : i + 1]
+            total += MIXED_TABLE + sum(map(len, parts)) * len(varint(len(parts)))
+            total += sum(MIXED_PART + sum(len(varint(n)) for n in (*part.shape, part.x.size + 1)) for part in parts)
+        if left <= 1:
+            first = i + 1
+    return total

@@ -34,10 +34,9 @@ from smalti.cli.options import (
     place_of,
     read_metadata,
     read_sources,
-    report_unsuited,
     standard,
 )
-from smalti.cli.summary import report
+from smalti.cli.summary import report, report_unsuited
 
 
 def pack(
@@ -59,7 +58,7 @@ def pack(
         typer.Option(
             "--bytes",
             metavar="N",
-            help="Instead of --quality: take at most N bytes an image, on average; names and labels come on top.",
+            help="Instead of --quality: take at most N bytes an image on average, without names, labels and the like.",
             show_default=False,
         ),
     ] = None,
@@ -129,9 +128,11 @@ def pack(
         )
     report("standard output" if piped else output, packed, as_json=as_json, piped=piped)
     if bytes_an_image is not None and packed.rate > bytes_an_image:
-        typer.echo(f"smalti: names, labels and metadata come on top of the {bytes_an_image:g} bytes an image", err=True)
-    if model == AUTO:
-        report_unsuited(packed, lossless=max_error == 0, exact=min_psnr is None and max_error is None)
+        typer.echo(
+            f"smalti: names, labels, profiles, metadata and models come on top of {bytes_an_image:g} bytes an image",
+            err=True,
+        )
+    report_unsuited(packed, model, lossless=max_error == 0, exact=min_psnr is None and max_error is None)
     skipped.report()
 
 

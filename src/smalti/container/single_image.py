@@ -94,6 +94,19 @@ def pack_single(
     return start + hash64(start, rest, payload, pixels)[:4] + rest + payload
 
 
+def most_single_bytes(model_id: bytes, shape: tuple[int, int, int] | None) -> int:
+    """Return the most bytes of the header of a single file without a name and an ICC profile.
+
+    shape: h w c of the image; None if it is that of the model.
+    """
+    if shape is None:
+        return SINGLE.size
+    extended = 1 + len(varint(shape[0])) + len(varint(shape[1]))
+    return SINGLE.size + (
+        extended if model_id == EMPTY_MODEL or shape[2] not in SINGLE_MODES else max(SIDES.size, extended)
+    )
+
+
 def unpack_single(data: bytes) -> Single:
     """Return the header of a single file, from all of its bytes.
 

@@ -34,11 +34,9 @@ EXACTLY = 0.85
 """The bytes of the best lossless coder without a model, as a share of those that `deflated` estimates."""
 SUITED = 0.75
 """A model suits images if it would take at most this share of `deflated` to keep them exactly. It would take 0.5 to
-0.65 for images of its own kind, 0.8 to 2.5 for others; 0012 of the design notes has the table."""
+0.65 for images of its own kind, 0.8 to 2.5 for others; 0017 of the design notes has the table."""
 SAMPLE_STEADY, STEADY = 8, 2
 """At least so many images are in the sample after so many batches in a row that one model coded."""
-LONG_STEADY, LOOK_AGAIN = 4, 8
-"""After more such batches, only one in LOOK_AGAIN is looked at; a block of images of another kind may go unseen."""
 FEW, SIGHT_EACH, PLAIN_TO_SEE = 4, 12, 0.65
 """So few images are coded by the first model that would keep each of them in at most this share of what deflate takes,
 by one sample in so many."""
@@ -46,6 +44,8 @@ COMPANY = 3
 """How many images of the same choice count beside an image, when it is asked whether a model suits it."""
 WORSE = 2
 """A model without a pixel prior suits images whose squared error is at most so many times what was measured."""
+NAMED_EACH, NAMED_LEAST = 128, 2
+"""One of so many images, and at least so many, are looked at to see whether a model that was named suits them."""
 UNSUITED = 2
 """An image that a model does not suit costs at least so many times what it costs without one."""
 GAIN = 0.01
@@ -83,7 +83,6 @@ class ModelChoice:
         self._there = [model for model in there if model.can_encode and model.measured]
         self._before = tuple(there)
         self._used = {model.id for model in there}  # ids of models that the file holds or names
-        self._last: dict[Shape, Model] = {}  # the model of the last batch
         self._steady = Counter[Shape]()  # batches in a row of which one model coded all images
         self._seen, self._vain = Counter[Shape](), Counter[Shape]()
         self._models: dict[Candidate, Model | None] = {}
@@ -105,9 +104,6 @@ class ModelChoice:
         own = any(shape == model.image_shape for model, _ in models)
         if not models or (not own and self._vain[alike(shape)] >= VAIN):
             return [(empty_model(), np.arange(n))]
-        if (steady := self._steady[shape]) >= LONG_STEADY and steady % LOOK_AGAIN:
-            self._steady[shape] += 1
-            return [(self._last[shape], np.arange(n))]
         if n <= FEW and (model := self._at_first_sight(x, models)) is not None:
             self._used.add(model.id)
             return [(model, np.arange(n))]
@@ -128,7 +124,6 @@ class ModelChoice:
         groups = [(model, np.flatnonzero(best == i)) for i, model in enumerate(found) if (best == i).any()]
         self._used |= {model.id for model, _ in groups}
         self._steady[shape] = self._steady[shape] + 1 if len(groups) == 1 else 0
-        self._last[shape] = groups[0][0]
         vain = all(not model.measured for model, _ in groups)
         self._vain[alike(shape)] = self._vain[alike(shape)] + n if vain else 0
         return groups
@@ -284,6 +279,23 @@ class ModelChoice:
         return bool(error <= 10 ** (-decibel / 10))
 
 
+def suits(model: Model, x: Pixels, quality: int) -> bool:
+    """Return whether a model that was named suits images `x` (`n h w` or `n h w c`), by a few of them.
+
+    It does not if it would take more bytes than deflate to keep them exactly. Whoever trained a model for images that
+    are hard to code shall not be told that it suits them little, so the bound is not SUITED. A model that does not code
+    by pixels suits images if their squared error at `quality` is not far above what was measured.
+    """
+    few = x[_spread(len(x), NAMED_LEAST, NAMED_EACH)]
+    if model.pixels is not None:
+        return bool(by_pixels(few, 0, model, MOST_EACH).sum() <= deflated(few).sum())
+    point = model.fitting(model.operating_points.of_quality(quality), shape_of(x))
+    if point is None:
+        return False
+    _, errors = at_point(few, point, model, MOST_EACH)
+    return bool(errors.mean() <= WORSE * point.error * x[0].size)
+
+
 def _company(ways: Sequence[_Way], costs: Floats, excess: Floats) -> Company:
     """Return the company of a sample with these costs and this excess (`n ways` each)."""
     ids = [way.model.id for way in ways]
@@ -300,8 +312,8 @@ def _has_pixels(model: Model, shape: Shape) -> bool:
     return model.pixels is not None and model.pixels.window.channels == shape[2]
 
 
-def _spread(n: int, least: int = SAMPLE_LEAST) -> Ints:
-    """Return the numbers of the images in the sample of `n` images."""
-    k = min(n, max(least, -(-n // SAMPLE_EACH)))
+def _spread(n: int, least: int = SAMPLE_LEAST, each: int = SAMPLE_EACH) -> Ints:
+    """Return the numbers of the images in the sample of `n` images: one of `each`, and at least so many."""
+    k = min(n, max(least, -(-n // each)))
     found: Ints = np.arange(k) * n // k
     return found

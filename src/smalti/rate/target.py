@@ -45,7 +45,7 @@ class Target:
     quality: int | None = None  # 1 (fewest bytes) to 100 (best)
     psnr: float | None = None  # dB, of the mean squared error over all images
     min_psnr: float | None = None  # dB, of every image
-    bytes_an_image: float | None = None  # the most bytes of the file for each image, without names and labels
+    bytes_an_image: float | None = None  # the most bytes of the file for each image; see `pack`
     max_error: int | None = None  # of every sample, of 255; 0 is lossless
 
     def __post_init__(self) -> None:
@@ -83,6 +83,17 @@ def as_target(target: Target | None, short: Target) -> Target:
     if short != Target():
         raise UsageError("a target was given, and a quality, PSNR, size or largest error beside it; give one of them")
     return target
+
+
+def largest_error(max_error: int | None, *, lossless: bool) -> int | None:
+    """Return the largest error that is asked for, which is 0 where images shall be lossless; None if none is.
+
+    Raises:
+        UsageError: both are given.
+    """
+    if lossless and max_error is not None:
+        raise UsageError("lossless=True means max_error=0; give one of the two")
+    return 0 if lossless else max_error
 
 
 def effort_of(effort: int) -> Effort:
@@ -196,12 +207,14 @@ def _several(
         fits = batch.shape == batch.model.image_shape
         return batch.model.id, batch.model.has_latents, batch.shape if fits else alike(batch.shape)
 
+    def size(some: Sequence[Batch]) -> int:
+        return load([(batch.shape, len(batch)) for batch in some])
+
     def both(some: Sequence[Batch]) -> list[tuple[Batch, Block]]:
         return list(zip(some, work([batch.x for batch in some], some[0].model), strict=True))
 
     every = iter(batches)
     first = list(itertools.islice(every, 1))
     threads = first[0].model.threads if first else 0
-    size = lambda some: load([(batch.shape, len(batch)) for batch in some])  # noqa: E731 - it is used once
     some = bundles(itertools.chain(first, every), kind, size, MOST_LOAD, threads)
     return itertools.chain.from_iterable(in_order(both, some, threads))

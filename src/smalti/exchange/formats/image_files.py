@@ -189,7 +189,7 @@ def _images(image: Image.Image, where: str, bits: int, *, convert: bool) -> list
 def _several(image: Image.Image) -> tuple[int, str, Reason]:
     """Return how many images an opened file holds, what they are in words, and the reason if they are converted."""
     if image.format == "ICO":
-        return len(image.ico.entry), "sizes of an icon", _SIZE  # type: ignore[attr-defined]
+        return len(image.ico.entry), "sizes of an icon", _SIZE  # type: ignore[attr-defined]  # of a subclass that Pillow does not name
     if image.format == "ICNS":
         return len(image.info["sizes"]), "sizes of an icon", _SIZE
     frames = getattr(image, "n_frames", 1)
@@ -199,14 +199,14 @@ def _several(image: Image.Image) -> tuple[int, str, Reason]:
 def _opened(image: Image.Image) -> Iterator[tuple[str, Image.Image]]:
     """Yield each image that an opened file holds, icons from the largest to the smallest, and what it is called."""
     if image.format == "ICO":
-        icon = image.ico  # type: ignore[attr-defined]
+        icon = image.ico  # type: ignore[attr-defined]  # of a subclass that Pillow does not name
         for i in range(len(icon.entry)):
             frame = icon.frame(i)
             yield f"{frame.width}x{frame.height}", frame
     elif image.format == "ICNS":
         for size in sorted(image.info["sizes"], key=lambda size: (size[0] * size[2], size), reverse=True):
             w, h, scale = size
-            yield f"{w}x{h}" + (f"@{scale}x" if scale > 1 else ""), image.icns.getimage(size)  # type: ignore[attr-defined]
+            yield f"{w}x{h}" + (f"@{scale}x" if scale > 1 else ""), image.icns.getimage(size)  # type: ignore[attr-defined]  # of a subclass that Pillow does not name
     else:
         frames = getattr(image, "n_frames", 1)
         for i in range(frames):

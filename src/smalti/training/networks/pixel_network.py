@@ -82,7 +82,7 @@ class PixelNet(nn.Module):
         self.errors = nn.Parameter(torch.zeros(QUALITY_EMBEDDINGS, width))
         with torch.no_grad():
             for layer in self.layers:
-                layer.weight *= 2.0  # type: ignore[operator, assignment]
+                layer.weight *= 2.0  # type: ignore[operator, assignment]  # torch types attributes of modules as Tensor or Module
             self.out.weight *= 0.3
             self.out.bias.zero_()
             k = size.components
@@ -97,7 +97,7 @@ class PixelNet(nn.Module):
         """
         x = x / SAMPLE_ONE
         for i, layer in enumerate(self.layers):
-            y = F.linear(x, _weights(layer, SAMPLE_MAX if i == 0 else ACTIVATION_MAX, 1, exact=exact), layer.bias)  # type: ignore[arg-type]
+            y = F.linear(x, _weights(layer, SAMPLE_MAX if i == 0 else ACTIVATION_MAX, 1, exact=exact), layer.bias)  # type: ignore[arg-type]  # torch types attributes of modules as Tensor or Module
             if i == 0:
                 y = y + self.rows[row] + self.columns[column] + self.of_errors()[error]
             x = _activate(y if i == 0 else x + y, exact=exact)

@@ -37,8 +37,8 @@ class PostFilter(nn.Module):
         sizes = [ends, *[width] * layers, ends]
         self.convs = nn.ModuleList(nn.Conv2d(a, b, 3, padding=1) for a, b in itertools.pairwise(sizes))
         self.embeddings = nn.ParameterList(embedding_biases(b) for b in sizes[1:])
-        nn.init.zeros_(self.convs[-1].weight)  # type: ignore[arg-type]
-        nn.init.zeros_(self.convs[-1].bias)  # type: ignore[arg-type]
+        nn.init.zeros_(self.convs[-1].weight)  # type: ignore[arg-type]  # torch types attributes of modules as Tensor or Module
+        nn.init.zeros_(self.convs[-1].bias)  # type: ignore[arg-type]  # torch types attributes of modules as Tensor or Module
 
     def forward(self, samples: Tensor, errors: Tensor, *, exact: bool = False) -> Tensor:
         """Return filtered samples (`b c h w`) of decoded ones (0 to 255) with largest errors (`b`).
@@ -52,7 +52,7 @@ class PostFilter(nn.Module):
         for i, (conv, biases) in enumerate(zip(self.convs, self.embeddings, strict=True)):
             assert isinstance(conv.weight, Tensor)
             weights = whole_weights(conv.weight, SAMPLE_MAX if i == 0 else ACTIVATION_MAX) if exact else conv.weight
-            y = F.conv2d(x, weights, conv.bias, padding=1) + (embeddings @ biases)[:, :, None, None]  # type: ignore[arg-type]
+            y = F.conv2d(x, weights, conv.bias, padding=1) + (embeddings @ biases)[:, :, None, None]  # type: ignore[arg-type]  # torch types attributes of modules as Tensor or Module
             if i < last:
                 x = activate(y if i == 0 else x + y, exact=exact)
         if exact:

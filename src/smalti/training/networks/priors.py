@@ -49,7 +49,7 @@ class FloatMaskedMLP(nn.Module):
             self.register_buffer(f"mask{i}", mask.float(), persistent=False)
             fan_in = mask.sum(1, keepdim=True).clamp_min(1)
             layer.weight.data = torch.randn(mask.shape) * mask * gain / fan_in.sqrt()
-        nn.init.zeros_(self.layers[2].bias)  # type: ignore[arg-type]
+        nn.init.zeros_(self.layers[2].bias)  # type: ignore[arg-type]  # torch types attributes of modules as Tensor or Module
 
     def weights(self, i: int) -> Tensor:
         """Return the weights of layer `i`, with the masked ones at 0."""
@@ -61,7 +61,7 @@ class FloatMaskedMLP(nn.Module):
 
         def layer(i: int, x: Tensor, most: int) -> Tensor:
             w = whole_weights(self.weights(i), most) if exact else self.weights(i)
-            y: Tensor = F.linear(x, w, self.layers[i].bias) + embeddings @ self.embeddings[i]  # type: ignore[arg-type]
+            y: Tensor = F.linear(x, w, self.layers[i].bias) + embeddings @ self.embeddings[i]  # type: ignore[arg-type]  # torch types attributes of modules as Tensor or Module
             return y
 
         a1 = activate(layer(0, x, self.most), exact=exact)
@@ -75,7 +75,7 @@ class FloatLatentPrior(FloatMaskedMLP):
     def __init__(self, latents: int, hidden: int, group: int) -> None:
         super().__init__(latents, hidden, OUTPUTS, 0, LATENT_MAX, group)
         with torch.no_grad():
-            bias = self.layers[2].bias.view(latents, -1)  # type: ignore[operator]
+            bias = self.layers[2].bias.view(latents, -1)  # type: ignore[operator]  # torch types attributes of modules as Tensor or Module
             bias[:, :COMPONENTS] = torch.linspace(-1, 1, COMPONENTS)
 
     def forward(self, v: Tensor, embeddings: Tensor, *, exact: bool = False) -> tuple[Tensor, Tensor, Tensor]:
@@ -97,7 +97,7 @@ class FloatSpatialPrior(FloatMaskedMLP):
     def __init__(self, spatial: int, hidden: int, features: int) -> None:
         super().__init__(spatial, hidden, 2, features + 4 * spatial + 1, ACTIVATION_MAX, group=1)
         with torch.no_grad():
-            self.layers[2].bias.view(spatial, 2)[:, 1] = 1.0  # type: ignore[operator]
+            self.layers[2].bias.view(spatial, 2)[:, 1] = 1.0  # type: ignore[operator]  # torch types attributes of modules as Tensor or Module
 
     def forward(
         self, u: Tensor, features: Tensor, embeddings: Tensor, *, exact: bool = False

@@ -110,7 +110,7 @@ class Analysis(nn.Module):
                 nn.Conv2d(quarter, half, 1),
             ]
         )
-        self.embeddings = nn.ParameterList([embedding_biases(conv.out_channels) for conv in self.convs])  # type: ignore[arg-type]
+        self.embeddings = nn.ParameterList([embedding_biases(conv.out_channels) for conv in self.convs])  # type: ignore[arg-type]  # torch types attributes of modules as Tensor or Module
         features = half * (h // 4) * (w // 4)
         self.hidden, self.hidden_embeddings = nn.Linear(features, hidden), embedding_biases(hidden)
         self.out, self.out_embeddings = nn.Linear(hidden, size.latents), embedding_biases(size.latents)
@@ -180,7 +180,7 @@ class SpatialAnalysis(nn.Module):
                 nn.Conv2d(width, size.spatial, 3, padding=1),
             ]
         )
-        self.embeddings = nn.ParameterList([embedding_biases(conv.out_channels) for conv in self.convs])  # type: ignore[arg-type]
+        self.embeddings = nn.ParameterList([embedding_biases(conv.out_channels) for conv in self.convs])  # type: ignore[arg-type]  # torch types attributes of modules as Tensor or Module
 
     def forward(self, positions: Tensor, features: Tensor, embeddings: Tensor) -> Tensor:
         """Return spatial latents (`b spatial H W`) for features of the analysis and the synthesis (`b k H W` each)."""
@@ -215,8 +215,8 @@ class Synthesis(nn.Module):
                 nn.Conv2d(half, 4 * c, 3, padding=1),
             ]
         )
-        self.embeddings = nn.ParameterList([embedding_biases(conv.out_channels) for conv in self.convs])  # type: ignore[arg-type]
-        nn.init.constant_(self.convs[4].bias, 0.1)  # type: ignore[arg-type]
+        self.embeddings = nn.ParameterList([embedding_biases(conv.out_channels) for conv in self.convs])  # type: ignore[arg-type]  # torch types attributes of modules as Tensor or Module
+        nn.init.constant_(self.convs[4].bias, 0.1)  # type: ignore[arg-type]  # torch types attributes of modules as Tensor or Module
 
     def features(self, v: Tensor, embeddings: Tensor, *, exact: bool = False) -> Tensor:
         """Return features of positions (`b k H W`) for latents (`b*patches l`)."""
@@ -245,7 +245,7 @@ class Synthesis(nn.Module):
     def _conv(self, i: int, x: Tensor, embeddings: Tensor, *, exact: bool) -> Tensor:
         conv = self.convs[i]
         weights = _weights(conv, LATENT_MAX if i == 1 else ACTIVATION_MAX, exact=exact)
-        y: Tensor = F.conv2d(x, weights, conv.bias, padding=1)  # type: ignore[arg-type]
+        y: Tensor = F.conv2d(x, weights, conv.bias, padding=1)  # type: ignore[arg-type]  # torch types attributes of modules as Tensor or Module
         y = y + (embeddings @ self.embeddings[i])[:, :, None, None]
         return y
 

@@ -1,90 +1,28 @@
 """The images of a smalti file for PyTorch's DataLoader."""
 
-import errno
 import os
 import pickle
 import re
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import ROOT
+from helpers import ROOT, in_threads
 from PIL import Image
+from torch_files import noise, packed, rng, same
 
 import smalti
-from smalti.archive.reader import Contents
-from smalti.archive.reading.decoded_file import DecodedFile
-from smalti.errors import CorruptError, OutputError, UsageError
+from smalti.errors import UsageError
 
 torch = pytest.importorskip("torch", reason='smalti.torch needs torch: pip install "smalti[train]"')
 from torch.utils.data import DataLoader
 
-from smalti.torch import BlockShuffle, Dataset
+from smalti.torch import Dataset
 
-rng = np.random.default_rng(17)
 CONTEXTS = ["fork", "spawn"] if sys.platform == "linux" else ["spawn"]
 COLOURS = {"gray": (5, 7), "gray-alpha": (6, 4, 2), "rgb": (5, 7, 3), "rgba": (4, 4, 4)}
-
-
-def noise(n, *shape):
-    return rng.integers(0, 256, (n, *shape), dtype=np.uint8)
-
-
-def packed(path, images, names=None, labels=None, block=4, **metadata):
-    parts = [
-        smalti.ImageSet(
-            np.asarray(x)[None], None if names is None else (names[i],), None if labels is None else (labels[i],)
-        )
-        for i, x in enumerate(images)
-    ]
-    source = smalti.Source(parts, len(parts), named=names is not None, labelled=labels is not None)
-    smalti.pack(source, path, lossless=True, packing=smalti.Packing(block, metadata=metadata or None), force=True)
-    return path
-
-
-@pytest.fixture(scope="module")
-def forty(tmp_path_factory):
-    """40 gray images with labels in 10 blocks."""
-    x = noise(40, 5, 7)
-    return x, packed(tmp_path_factory.mktemp("forty") / "x.smalti", x, labels=[i % 7 for i in range(40)])
-
-
-@pytest.fixture(scope="module")
-def mixed(tmp_path_factory):
-    """60 images of so many sizes and colours that they share mixed blocks, with texts as labels."""
-    x = [noise(1, 3 + i % 5, 4 + i % 3, *[(), (2,), (3,), (4,)][i % 4])[0] for i in range(60)]
-    path = packed(tmp_path_factory.mktemp("mixed") / "x.smalti", x, labels=[f"t{i % 3}" for i in range(60)], block=16)
-    with smalti.open(path) as archive:
-        assert any(kind.mixed for kind in archive.contents.index.kinds)
-    return x, path
-
-
-@pytest.fixture
-def decoded(monkeypatch, tmp_path):
-    """A function that returns the blocks that were decoded so far, in this process and its forks."""
-    log, real = tmp_path / "decoded", Contents.decode
-    log.touch()
-
-    def decode(self, blocks):
-        blocks = list(blocks)
-        with log.open("a") as file:
-            file.write("".join(f"{block}\n" for block in blocks))
-        return real(self, blocks)
-
-    monkeypatch.setattr(Contents, "decode", decode)
-    return lambda: sorted(map(int, log.read_text().split()))
-
-
-def chw(image):
-    return image[None] if image.ndim == 2 else np.moveaxis(image, 2, 0)
-
-
-def same(items, images):
-    pairs = zip(items, images, strict=True)
-    return all(tuple(x.shape) == chw(y).shape and (x.numpy() == chw(y)).all() for x, y in pairs)
 
 
 @pytest.mark.parametrize("colour", COLOURS)
@@ -224,11 +162,7 @@ def test_threads_share_a_data_set(tmp_path, forty):
         order = np.random.default_rng(seed).permutation(40)
         wrong.extend(i for i in order if not (dataset[i][0].numpy()[0] == x[i]).all())
 
-    threads = [threading.Thread(target=read, args=(seed,)) for seed in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    in_threads(read, range(4))
     assert not wrong
 
 
@@ -258,173 +192,6 @@ def test_files_of_every_kind_are_data_sets(path, tmp_path):
     for dataset in (Dataset(path, cache_dir=tmp_path), Dataset(path, memory_bytes=0)):
         items = dataset.__getitems__(range(len(images)))
         assert same(items if labels is None else [image for image, _ in items], images)
-
-
-# ---- the cache folder
-
-
-def test_the_second_program_decodes_nothing(tmp_path, forty, decoded):
-    x, path = forty
-    for _ in range(2):
-        dataset = Dataset(path, cache_dir=tmp_path / "new" / "cache")
-        assert same([image for image, _ in dataset.__getitems__(range(40))], x)
-        assert decoded() == list(range(10))
-    assert len(list((tmp_path / "new" / "cache").iterdir())) == 1
-
-
-def test_what_one_program_began_another_goes_on_with(tmp_path, forty, decoded):
-    x, path = forty
-    Dataset(path, cache_dir=tmp_path / "c")[5]
-    assert decoded() == [1]
-    dataset = Dataset(path, cache_dir=tmp_path / "c")
-    assert same([image for image, _ in dataset.__getitems__(range(40))], x)
-    assert decoded() == list(range(10))
-
-
-def test_a_changed_file_gets_another_cache_and_the_old_one_goes(tmp_path):
-    path, cache = tmp_path / "x.smalti", tmp_path / "cache"
-    Dataset(packed(tmp_path / "other.smalti", noise(5, 6, 6)), cache_dir=cache)
-    before = packed(path, x := noise(5, 6, 6)).stat()
-    old = Dataset(path, cache_dir=cache)
-    assert same(old.__getitems__(range(5)), x)
-    y = noise(5, 6, 6)
-    assert packed(path, y).stat().st_size == before.st_size  # noise is kept as it is
-    assert same(Dataset(path, cache_dir=cache).__getitems__(range(5)), y)
-    assert len(list(cache.iterdir())) == 2
-    if os.name != "nt":
-        assert same(old.__getitems__(range(5)), x)
-
-
-@pytest.mark.parametrize("kind", ["forty", "mixed"])
-def test_every_damage_to_a_cache_is_noticed(tmp_path, request, kind, decoded):
-    x, path = request.getfixturevalue(kind)
-    Dataset(path, cache_dir=tmp_path / "c").__getitems__(range(len(x)))
-    (file,) = (tmp_path / "c").iterdir()
-    whole = file.read_bytes()
-    filled = [at for at in range(len(whole)) if whole[at]]
-    for at in rng.choice(filled, 40).tolist():
-        data = bytearray(whole)
-        data[at] ^= 1
-        file.write_bytes(data)
-        items = Dataset(path, cache_dir=tmp_path / "c").__getitems__(range(len(x)))
-        assert same([image for image, _ in items], x)
-    before = len(decoded())
-    for cut in (b"", whole[:50], whole[:-1], whole + b"\0"):
-        file.unlink()
-        file.write_bytes(cut)
-        items = Dataset(path, cache_dir=tmp_path / "c").__getitems__(range(len(x)))
-        assert same([image for image, _ in items], x)
-    assert len(decoded()) > before
-
-
-def test_a_cache_folder_that_cannot_be_written_is_our_error(tmp_path, forty):
-    (tmp_path / "file").touch()
-    for folder in (tmp_path / "file", tmp_path / "file" / "cache"):
-        with pytest.raises(OutputError, match="cannot write"):
-            Dataset(forty[1], cache_dir=folder)
-    with pytest.raises(UsageError, match="path"):
-        Dataset(forty[1], cache_dir=5)
-
-
-def test_a_full_disk_is_our_error_or_makes_it_slower(tmp_path, forty, monkeypatch):
-    x, path = forty
-
-    def full(*_):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(DecodedFile, "_write", full)
-    with pytest.raises(OutputError, match="free some space"):
-        Dataset(path, cache_dir=tmp_path)[0]
-    dataset = Dataset(path)
-    assert same([image for image, _ in dataset.__getitems__(range(40))], x)
-
-
-def test_a_damaged_block_is_the_error_of_the_file(tmp_path, forty):
-    data = bytearray(forty[1].read_bytes())
-    with smalti.open(bytes(data)) as archive:
-        entry = archive.contents.index.blocks[2]
-    data[entry.offset + entry.size - 1] ^= 1
-    (tmp_path / "x.smalti").write_bytes(data)
-    dataset = Dataset(tmp_path / "x.smalti", cache_dir=tmp_path / "c")
-    for _ in range(2):
-        with pytest.raises(CorruptError):
-            dataset[9]
-        assert (dataset[0][0].numpy()[0] == forty[0][0]).all()
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks")
-def test_a_worker_that_is_killed_leaves_its_block_to_the_others(tmp_path, forty):
-    x, path = forty
-    reader, writer = os.pipe()
-    child = os.fork()
-    if not child:
-        try:
-            dataset = Dataset(path, cache_dir=tmp_path)
-            Contents.decode = lambda *_: os.write(writer, b".") and threading.Event().wait()
-            dataset[0]
-        finally:
-            os._exit(1)
-    found = []
-    try:
-        os.read(reader, 1)  # the child has locked block 0
-        dataset = Dataset(path, cache_dir=tmp_path)
-        thread = threading.Thread(target=lambda: found.append(dataset[0][0]))
-        thread.start()
-        thread.join(0.2)
-        waited = not found
-    finally:
-        os.kill(child, 9)
-        os.waitpid(child, 0)
-        os.close(reader)
-        os.close(writer)
-    thread.join(30)
-    assert waited
-    assert same(found, x[:1])
-
-
-# ---- the shuffle by blocks
-
-
-@pytest.mark.parametrize("workers", [0, 2, 3])
-@pytest.mark.parametrize("drop_last", [False, True])
-@pytest.mark.parametrize("batch_size", [1, 7, 8, 64])
-def test_a_shuffle_by_blocks_gives_every_image_once(forty, workers, drop_last, batch_size):
-    dataset = Dataset(forty[1])
-    sampler = BlockShuffle(dataset, batch_size, workers=workers, blocks=2, drop_last=drop_last)
-    batches = list(sampler)
-    assert len(batches) == len(sampler)
-    rows = sorted(row for batch in batches for row in batch)
-    assert len(rows) == len(set(rows)) == (40 // batch_size * batch_size if drop_last else 40)
-    assert {len(batch) for batch in batches[:-1]} <= {batch_size}
-    assert batches != list(sampler) or not batches
-
-
-def test_a_shuffle_by_blocks_decodes_each_block_in_one_worker(forty):
-    batches = list(BlockShuffle(Dataset(forty[1]), 4, workers=2, blocks=2))
-    blocks = [{row // 4 for batch in batches[i::2] for row in batch} for i in range(2)]
-    assert not blocks[0] & blocks[1]
-    assert any(len({row // 4 for row in batch}) > 1 for batch in batches)  # images of several blocks are mixed
-
-
-def test_a_shuffle_by_blocks_follows_its_generator(forty):
-    dataset = Dataset(forty[1])
-    shuffles = [list(BlockShuffle(dataset, 8, generator=torch.Generator().manual_seed(seed))) for seed in (1, 1, 2)]
-    assert shuffles[0] == shuffles[1] != shuffles[2]
-    for wrong in ({"batch_size": 0}, {"batch_size": 1, "blocks": 0}, {"batch_size": 1, "workers": -1}):
-        with pytest.raises(UsageError, match="at least 1, 1 and 0"):
-            BlockShuffle(dataset, **wrong)
-
-
-def test_a_shuffle_by_blocks_keeps_few_blocks_in_memory(mixed, decoded):
-    _, path = mixed
-    dataset = Dataset(path, memory_bytes=3000)
-    batches = BlockShuffle(dataset, 5, blocks=1)
-    images = [dataset.__getitems__(batch) for batch in batches]
-    assert sum(map(len, images)) == 60
-    assert len(decoded()) <= 2 * len(dataset.archive.contents.index.blocks)
-
-
-# ---- the page, and what it says
 
 
 def test_the_page_runs(tmp_path):
