@@ -43,6 +43,8 @@ _FUNCTIONS = {
         c_int32,
         (c_void_p, c_void_p, c_void_p, c_int64, c_double, c_void_p, c_int64, c_void_p, c_void_p),
     ),
+    "smalti_network_work": (c_int64, (c_void_p, c_int64)),
+    "smalti_run": (c_int32, (c_void_p, c_int64, c_void_p)),
     "smalti_sources": (c_char_p, ()),
 }
 """The functions of the library: what each returns and takes."""
