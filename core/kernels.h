@@ -56,6 +56,12 @@ typedef struct {
                    int16_t *now, int16_t *change);
 } kernel;
 
+/* List the pairs of sample i that are not zero. */
+static inline void list_pairs(const kernel *run, const inputs *in, int64_t i, int64_t pairs) {
+    int64_t at = i * in->stride;
+    in->counts[i] = run->list(in->x + 2 * at, pairs, in->values + at, in->indices + at);
+}
+
 const kernel *find_kernel(int32_t name); /* the scalar one if there is no such kernel here */
 
 extern const kernel scalar_kernel;

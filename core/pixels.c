@@ -121,12 +121,6 @@ static void make_mixture(const walk *w, const int32_t *outputs, int32_t error, l
 
 /* ---- the network ---- */
 
-/* List the pairs of sample i that are not zero. */
-static inline void list_pairs(const walk *w, const inputs *in, int64_t i, int64_t pairs) {
-    int64_t at = i * in->stride;
-    in->counts[i] = w->run->list(in->x + 2 * at, pairs, in->values + at, in->indices + at);
-}
-
 /* Run the network on the first n samples of w->x, from slot `first` on; the results are in w->outputs. */
 static void run_network(walk *w, int64_t first, int64_t n) {
     const smalti_prior *prior = w->prior;
@@ -140,7 +134,7 @@ static void run_network(walk *w, int64_t first, int64_t n) {
         const smalti_layer *layer = &prior->layer[i];
         for (int64_t k = 0; k < n; k++) {
             biases[k] = layer->biases;
-            list_pairs(w, &to, k, layer->pairs);
+            list_pairs(w->run, &to, k, layer->pairs);
         }
         w->run->layer(layer, i + 1 < prior->layers ? MIDDLE : LAST, &to, biases, &other, w->outputs);
         inputs swap = to;
@@ -172,7 +166,7 @@ static bool take_window(walk *w, int64_t slot, const place *at) {
     window from = {samples + at->column + w->side, w->stride_row, prior->above, w->reach, w->left};
     if (!w->run->copy(&from, w->x.x + 2 * slot * w->x.stride))
         return false;
-    list_pairs(w, &w->x, slot, prior->layer[0].pairs);
+    list_pairs(w->run, &w->x, slot, prior->layer[0].pairs);
     return true;
 }
 
