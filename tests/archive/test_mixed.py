@@ -60,7 +60,7 @@ def wanted(rows, prefix=""):
 @given(sources())
 def test_two_readers_agree(rows):
     file = io.BytesIO()
-    smalti.pack(as_source(rows), file, max_error=0)
+    smalti.pack(as_source(rows), file, max_error=0, model="none")
     if read(file.getvalue()).single is None:
         assert contents(file.getvalue()) == wanted(rows)
     said = read(file.getvalue())
@@ -79,7 +79,7 @@ def test_two_readers_agree(rows):
 def test_two_readers_agree_on_a_single_file(image, icc, named):
     file = io.BytesIO()
     name = ("ü.png",) if named else None
-    smalti.pack(smalti.ImageSet(image[None], name, None, (icc,)), file, max_error=0)
+    smalti.pack(smalti.ImageSet(image[None], name, None, (icc,)), file, max_error=0, model="none")
     with smalti.open(file.getvalue()) as archive:
         assert fixed(archive[0]) == fixed(image)
         assert (archive.profiles or (None,)) == (icc,)
@@ -92,7 +92,7 @@ def test_two_readers_agree_on_a_single_file(image, icc, named):
 @given(sources(), sources(), st.data())
 def test_append_select_merge_and_repair_lose_nothing(tmp_path, first, second, data):
     one, two, three = (tmp_path / f"{name}.smalti" for name in "123")
-    smalti.pack(as_source(first), one, max_error=0, force=True)
+    smalti.pack(as_source(first), one, max_error=0, force=True, model="none")
     smalti.append(one, as_source(second, "b/"), max_error=0)
     every = wanted(first) + wanted(second, "b/")
     assert contents(one) == every
@@ -119,7 +119,7 @@ def test_append_select_merge_and_repair_lose_nothing(tmp_path, first, second, da
 @given(sources(), st.data())
 def test_what_repair_saves_of_a_damaged_file_is_right(tmp_path, rows, data):
     one, two = tmp_path / "1.smalti", tmp_path / "2.smalti"
-    smalti.pack(as_source(rows), one, max_error=0, force=True)
+    smalti.pack(as_source(rows), one, max_error=0, force=True, model="none")
     whole = one.read_bytes()
     at = data.draw(st.integers(0, len(whole) - 1))
     one.write_bytes(whole[:at] + bytes([whole[at] ^ 1 << data.draw(st.integers(0, 7))]) + whole[at + 1 :])

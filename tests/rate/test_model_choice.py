@@ -64,13 +64,13 @@ def test_digits_of_other_sizes_are_coded_by_it_too(target, size):
 def test_what_is_unlike_all_models_is_kept_without(quality):
     noise = np.random.default_rng(1).integers(0, 256, (12, 28, 28), dtype=np.uint8)
     for x in (noise, smooth(12, 28, 28), 255 - draw_digits(12), np.full((12, 28, 28), 200, np.uint8)):
-        assert set(chosen(x, Target(quality=quality))) == {"none"}
+        assert set(chosen(x, Target(quality=quality))) == {"colour"}
 
 
 @pytest.mark.parametrize("shape", [(9, 64, 64), (9, 28, 28, 3), (9, 28, 28, 4), (9, 300, 20)])
 def test_no_model_is_tried_on_colours_or_much_larger_images(shape, monkeypatch):
     monkeypatch.setattr(ModelChoice, "_costs", None)
-    assert set(chosen(np.zeros(shape, np.uint8), Target())) == {"none"}
+    assert set(chosen(np.zeros(shape, np.uint8), Target())) == {"colour"}
 
 
 @pytest.mark.parametrize("target", [Target(), Target(quality=25), LOSSLESS], ids=str)
@@ -88,7 +88,7 @@ def test_images_that_no_model_suits_are_soon_tried_no_more(monkeypatch):
     choice.groups(x)
     monkeypatch.setattr(ModelChoice, "_costs", None)
     ((model, rows),) = choice.groups(x)
-    assert model.name == "none"
+    assert model.name == "colour"
     assert len(rows) == 40
 
 
@@ -100,7 +100,7 @@ def test_another_kind_is_seen_however_many_batches_one_model_coded(before, targe
         ((model, _),) = choice.groups(x)
         assert model.name == "mnist"
     ((model, rows),) = choice.groups(smooth(40, 28, 28))
-    assert (model.name, len(rows)) == ("none", 40)
+    assert (model.name, len(rows)) == ("colour", 40)
     ((model, _),) = choice.groups(x)
     assert model.name == "mnist"
 

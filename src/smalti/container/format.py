@@ -28,7 +28,7 @@ MODES = {1: "gray", 2: "gray with alpha", 3: "RGB", 4: "RGBA"}
 """The codes of colour modes, each the number of its channels; 2 is an addition of version 2."""
 EMPTY_MODEL = bytes(8)
 """The id that stands for no model, where no image needs one; an addition of version 2."""
-RAW, NEW_FLAGS = 255, 16 | 32
+RAW, NEW_FLAGS = 255, 16 | 32 | 64
 """The first byte of a payload that is raw, and the flags in that of others which are additions of version 2."""
 ORDER, NAMES, LABELS, METADATA, CARRIERS, SHAPES, PROFILES = 1, 2, 3, 4, 5, 6, 128
 """The codes of the sections; SHAPES is an addition of version 2, PROFILES one that readers of version 1 ignore."""

@@ -19,10 +19,7 @@ model that codes by pixels has the following two members; it may lack all others
 pixels.npz           the pixel prior in integers
 dequantiser.onnx     the post-filter: decoded samples (integers as float32, `n 4c h/2 w/2`) and largest errors (`n`) to
                      corrections of the samples, in units of the step between levels over 256
-
-A model that codes by mixing has the following member; one that does nothing else has no operating point:
-
-mixing.npz           the mixer in integers: networks, tables, and what counters and weights know before the first image
+mixing.npz           the mixer in integers, of a model that codes by mixing; it may lack all else
 
 The networks that only the encoder needs, analysis.onnx and local-analysis.onnx, may be missing; such a model can only
 decode. A bundle that did not come with smalti is checked before any of its networks runs: see `proof/networks.py`.
@@ -48,7 +45,7 @@ from smalti.limits import MAX_SIDE
 from smalti.model.empty_model import EMPTY_ID, EMPTY_NAME, empty_model, no_latents
 from smalti.model.latent_prior import LATENT_MAX, Grid, LatentPrior
 from smalti.model.masked_mlp import ACTIVATION_MAX, POINTS, MaskedMLP
-from smalti.model.mixing.mixer import mixer_arrays, mixer_from
+from smalti.model.mixing.mixer import check_mixer, mixer_arrays, mixer_from
 from smalti.model.model import ANALYSIS, FEATURES, NETWORKS, POST_FILTER, SPATIAL_ANALYSIS, SYNTHESIS, Model
 from smalti.model.npz import npz_bytes, read_npz, unzip, zip_bytes
 from smalti.model.operating_points import OperatingPoint
@@ -61,11 +58,9 @@ SUFFIX = ".model"
 DEFAULT_MODEL = "mnist"
 SEARCH_PATH = "SMALTI_MODEL_PATH"
 """The environment variable that names folders to look for models in, besides the built-in one."""
-MAX_BUNDLE_BYTES = 64 << 20
-MAX_MANIFEST_BYTES = 1 << 20
+MAX_BUNDLE_BYTES, MAX_MANIFEST_BYTES = 64 << 20, 1 << 20
 MAX_NAME = 255
-MAX_LATENTS = 1 << 10
-MAX_PATCHES = 1 << 8
+MAX_LATENTS, MAX_PATCHES = 1 << 10, 1 << 8
 MAX_GRID = POINTS * MAX_LATENTS
 MAX_POSITIONS = 1 << 20
 
@@ -264,6 +259,8 @@ def parse_bundle(data: bytes, *, trusted: bool = True) -> Model:
 def _check(model: Model) -> None:
     from smalti.model.proof.networks import check_networks  # built-in models need no proof here
 
+    if model.mixer is not None:
+        check_mixer(model.mixer)
     check_networks(model)
 
 

@@ -103,22 +103,7 @@ def check_mixer(mixer: Mixer) -> None:
     Raises:
         ValueError: an array has another shape, or a value or a sum may be out of range.
     """
-    if len(mixer.networks) != CHANNELS:
-        raise ValueError(f"a mixer has {len(mixer.networks)} networks, not {CHANNELS}")
-    for inputs, network in zip(INPUTS, mixer.networks, strict=True):
-        sizes, most = [inputs], INPUT_MAX
-        for layer in network:
-            outputs = len(layer.weights)
-            if layer.weights.shape != (outputs, sizes[-1]) or layer.biases.shape != (outputs,):
-                raise ValueError(f"a layer of a mixer has weights of shape {layer.weights.shape}")
-            sums = np.abs(layer.weights.astype(np.int64)).sum(1) * most + np.abs(layer.biases.astype(np.int64))
-            if int(sums.max(initial=0)) >= 1 << 31:
-                raise ValueError("a sum of a mixer's network may need more than 32 bits")
-            sizes.append(outputs)
-            most = UNIT_MAX
-        hidden = sizes[1:-1]
-        if sizes[-1] != OUTPUTS or len(network) != LAYERS or any(n % 2 or not 2 <= n <= HIDDEN_MAX for n in hidden):
-            raise ValueError(f"a network of a mixer has layers of {sizes} units")
+    _check_networks(mixer)
     for name in TABLE_SIZES:
         _check(getattr(mixer.tables, name), name, *_bounds(name))
     steps = np.diff(mixer.tables.logistic.astype(np.int64))
@@ -139,6 +124,25 @@ def check_mixer(mixer: Mixer) -> None:
         raise ValueError(f"the lines of a mixer are {lines.shape}, or two have one key")
     if not (lines[:, 0] & 1).all() or ((lines[:, 1:] & 1023) > 255).any():
         raise ValueError("a line of a mixer has a key that is even, or a counter that was used too often")
+
+
+def _check_networks(mixer: Mixer) -> None:
+    if len(mixer.networks) != CHANNELS:
+        raise ValueError(f"a mixer has {len(mixer.networks)} networks, not {CHANNELS}")
+    for inputs, network in zip(INPUTS, mixer.networks, strict=True):
+        sizes, most = [inputs], INPUT_MAX
+        for layer in network:
+            outputs = len(layer.weights)
+            if layer.weights.shape != (outputs, sizes[-1]) or layer.biases.shape != (outputs,):
+                raise ValueError(f"a layer of a mixer has weights of shape {layer.weights.shape}")
+            sums = np.abs(layer.weights.astype(np.int64)).sum(1) * most + np.abs(layer.biases.astype(np.int64))
+            if int(sums.max(initial=0)) >= 1 << 31:
+                raise ValueError("a sum of a mixer's network may need more than 32 bits")
+            sizes.append(outputs)
+            most = UNIT_MAX
+        hidden = sizes[1:-1]
+        if sizes[-1] != OUTPUTS or len(network) != LAYERS or any(n % 2 or not 2 <= n <= HIDDEN_MAX for n in hidden):
+            raise ValueError(f"a network of a mixer has layers of {sizes} units")
 
 
 def _bounds(name: str) -> tuple[tuple[int, ...], int, int]:
@@ -228,7 +232,7 @@ def mixer_from(arrays: Mapping[str, NDArray[Any]]) -> Mixer:
     """Return the mixer of named arrays; the reverse of `mixer_arrays`.
 
     Raises:
-        KeyError, ValueError: an array is missing, or out of range.
+        KeyError, ValueError: an array is missing, or of another type or shape. `check_mixer` looks at values.
     """
 
     def layer(k: int, i: int) -> Layer:
@@ -245,9 +249,7 @@ def mixer_from(arrays: Mapping[str, NDArray[Any]]) -> Mixer:
     lines = np.empty((len(keys), SLOTS), np.uint32)
     lines[:, 0] = _as(keys, np.uint32)
     lines[:, 1:] = np.where(used > 0, known[_as(logits, np.uint8).T] << 16 | used, 0)
-    mixer = Mixer(networks, tables, start, lines)
-    check_mixer(mixer)
-    return mixer
+    return Mixer(networks, tables, start, lines)
 
 
 def _as(array: NDArray[Any], dtype: type[np.generic]) -> NDArray[Any]:
