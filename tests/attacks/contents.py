@@ -188,7 +188,7 @@ def plain_image_of_2_62_bytes():
 @attack(read_all, "CorruptError", "impossible field")
 def payload_of_unknown_flags():
     """A head of flags that there are not."""
-    return archive_of(GRAY, 1, b"\x60").whole()
+    return archive_of(GRAY, 1, b"\x80").whole()
 
 
 @attack(read_all, "CorruptError", "within its head")

@@ -81,7 +81,7 @@ def test_append_chooses_for_each_image_and_says_what_no_model_suits(tmp_path):
     facts = json.loads(done.stdout)
     assert facts["models"] == [{"name": "mnist", "images": 12}]
     assert facts["images_without_model"] == 4
-    assert "no model here suits 4 of 16 images; they are kept exactly." in " ".join(done.stderr.split())
+    assert "no lossy model here suits 4 of 16 images; they are kept exactly." in " ".join(done.stderr.split())
     done = run("append", path, more, "--lossless")
     assert done.stderr == ""
     with smalti.open(path) as archive:

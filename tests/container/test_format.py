@@ -212,8 +212,8 @@ def test_a_varint_comes_back(value, rest):
 def test_a_single_file_says_what_it_must_in_16_bytes(mode, sides, name, payload, profile):
     """Or in two more where a file of version 1 cannot say it."""
     data = single.pack_single(ID, mode, sides if mode else None, name, payload, PIXELS, profile)
-    webp = payload[:1] != b"\xff" and any(flags & 16 for flags in payload[:1])
-    extended = profile is not None or mode == 2 or webp
+    added = payload[:1] != b"\xff" and any(flags & 112 for flags in payload[:1])
+    extended = profile is not None or mode == 2 or added
     assert data[4] & 15 == 1 + extended
     told = single.unpack_single(data)
     assert (told.model, told.mode, told.sides, told.name) == (ID[:3], mode, sides if mode else None, name)

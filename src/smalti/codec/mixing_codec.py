@@ -125,7 +125,7 @@ def to_levels(x: Pixels, max_error: int) -> Pixels:
     if not max_error:
         return x
     step = 2 * max_error + 1
-    levels = np.minimum(x // step * step + max_error, 255).astype(np.uint8)
+    levels = np.minimum(x.astype(np.int64) // step * step + max_error, 255).astype(np.uint8)
     if x.ndim == 4 and x.shape[3] in (2, 4):
         levels[..., -1] = x[..., -1]
     return levels

@@ -60,8 +60,7 @@ SEARCH_PATH = "SMALTI_MODEL_PATH"
 """The environment variable that names folders to look for models in, besides the built-in one."""
 MAX_BUNDLE_BYTES, MAX_MANIFEST_BYTES = 64 << 20, 1 << 20
 MAX_NAME = 255
-MAX_LATENTS, MAX_PATCHES = 1 << 10, 1 << 8
-MAX_GRID = POINTS * MAX_LATENTS
+MAX_LATENTS, MAX_PATCHES, MAX_GRID = 1 << 10, 1 << 8, POINTS << 10
 MAX_POSITIONS = 1 << 20
 
 MANIFEST = "manifest.json"
