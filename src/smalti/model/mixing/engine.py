@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Choose what codes by mixing: the compiled core where there is one, or else the reference engine."""
 
+import weakref
 from dataclasses import asdict, fields
 from typing import Protocol
 
@@ -10,6 +11,8 @@ from numpy.typing import NDArray
 from smalti.core.library import core
 from smalti.core.mixing import KNOWN, STATE, CoreMixing, PackedMixer, network_rows, pack_mixer
 from smalti.model.mixing.mixer import Mixer, Start, Tables
+from smalti.model.mixing.reference.decisions import Known
+from smalti.model.mixing.reference.image import ReferenceMixing
 
 Pixels = NDArray[np.uint8]
 
@@ -46,15 +49,24 @@ class MixingDecoder(Protocol):
 def mixing_encoder(mixer: Mixer, bits: int) -> MixingEncoder:
     """Return the encoder of a new stream, whose state has 2^bits lines."""
     packed = packed_mixer(mixer)
-    assert packed is not None
-    return CoreMixing(packed, bits, None)
+    return _reference(mixer, bits, None) if packed is None else CoreMixing(packed, bits, None)
 
 
 def mixing_decoder(mixer: Mixer, bits: int, stream: bytes) -> MixingDecoder:
     """Return the decoder of a stream, whose state has 2^bits lines."""
     packed = packed_mixer(mixer)
-    assert packed is not None
-    return CoreMixing(packed, bits, stream)
+    return _reference(mixer, bits, stream) if packed is None else CoreMixing(packed, bits, stream)
+
+
+def _reference(mixer: Mixer, bits: int, stream: bytes | None) -> ReferenceMixing:
+    known = _KNOWN.get(mixer)
+    if known is None:
+        known = _KNOWN[mixer] = Known(mixer)
+    return ReferenceMixing(known, bits, stream)
+
+
+_KNOWN: weakref.WeakKeyDictionary[Mixer, Known] = weakref.WeakKeyDictionary()
+"""Mixers as the reference engine takes them."""
 
 
 def mixing_rows(mixer: Mixer, image: Pixels) -> list[NDArray[np.int16]]:

@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: MIT
+"""Decisions: the coder, lines of counters, and the mixers that join what they say; `core/mixing.inc` does the same."""
+
+from collections.abc import Sequence
+
+from smalti.errors import CorruptError
+from smalti.model.mixing.mixer import SLOTS, TERMS, WEIGHT_MAX, Mixer
+
+MASK = 0xFFFFFFFF
+LEAST_P, MOST_LOGIT, PROBE = 16, 3071, 4
+MATCH_BITS, MATCHES, COLOURS = 16, 3, 15
+FLAG_NODE = 511
+Line = list[int]
+"""A key, then fifteen counters: a probability of 22 bits, and how often it was used, in 10 bits."""
+
+
+def mix_hash(a: int, b: int) -> int:
+    """Return the hash (32 bits) of two numbers."""
+    h = ((a * 0x9E3779B1) ^ ((b + 0x7F4A7C15) * 0x85EBCA6B)) & MASK
+    h ^= h >> 15
+    return (h * 0xC2B2AE35) & MASK
+
+
+def limit(v: int, low: int, high: int) -> int:
+    """Return the value nearest to `v` that is from `low` to `high`."""
+    return low if v < low else high if v > high else v
+
+
+class Known:
+    """A mixer in Python's lists, which are faster to read one by one than arrays."""
+
+    def __init__(self, mixer: Mixer) -> None:
+        tables = mixer.tables
+        self.squash: list[int] = tables.squash.tolist()
+        self.stretch: list[int] = tables.stretch.tolist()
+        self.logistic: list[int] = tables.logistic.tolist()
+        self.scales: list[int] = tables.scales.tolist()
+        self.weights: list[int] = tables.weights.tolist()
+        self.rates: list[int] = tables.rates.tolist()
+        self.confidence: list[int] = tables.confidence.tolist()
+        self.logs: list[int] = tables.logs.tolist()
+        self.inverses: list[int] = tables.inverses.tolist()
+        self.networks = [
+            [(layer.weights.astype("int64"), layer.biases.astype("int64")) for layer in network]
+            for network in mixer.networks
+        ]
+        self.primed: dict[int, Line] = {line[0]: line for line in mixer.lines.tolist()}
+        self.mixer = mixer
+
+
+class Coder:
+    """A binary arithmetic coder. It decodes `stream`, behind whose end are zeros; None: it encodes."""
+
+    def __init__(self, stream: bytes | None) -> None:
+        self.low, self.high, self.value, self.at = 0, MASK, 0, 0
+        self.stream, self.written = stream, bytearray()
+        if stream is not None:
+            for _ in range(4):
+                self._shift_in(stream)
+
+    def _shift_in(self, stream: bytes) -> None:
+        self.value = (self.value << 8 | (stream[self.at] if self.at < len(stream) else 0)) & MASK
+        self.at += 1
+
+    def code(self, bit: int, p: int) -> int:
+        """Code a bit that is 1 with the probability `p`, of 65536."""
+        size = self.high - self.low
+        middle = self.low + (size >> 16) * p + ((size & 0xFFFF) * p >> 16)
+        if self.stream is not None:
+            bit = self.value <= middle
+        if bit:
+            self.high = middle
+        else:
+            self.low = middle + 1
+        while not (self.low ^ self.high) >> 24:
+            if self.stream is not None:
+                self._shift_in(self.stream)
+            else:
+                self.written.append(self.high >> 24)
+            self.low, self.high = self.low << 8 & MASK, (self.high << 8 | 255) & MASK
+        return int(bit)
+
+    def finish(self) -> bytes:
+        """End the stream, and return it.
+
+        Raises:
+            CorruptError: the stream that was decoded has another end.
+        """
+        if self.stream is not None:
+            if len(self.stream) > self.at or self.stream[-1:] == b"\0":
+                raise CorruptError("a stream by mixing has another end than its images; the file is damaged")
+            return self.stream
+        for n in range(1, 5):
+            value = self.high & ~(MASK >> 8 * n if n < 4 else 0)
+            if value >= self.low:
+                self.written += value.to_bytes(4, "big")[:n]
+                break
+        return bytes(self.written).rstrip(b"\0")
+
+
+class Decisions:
+    """The state that the images of a stream share, and the decisions that it codes."""
+
+    def __init__(self, known: Known, bits: int, coder: Coder) -> None:
+        """bits: the logarithm of the lines of counters."""
+        start = known.mixer.start
+        self.known, self.coder, self.bits = known, coder, bits
+        self.node_weights: list[list[int]] = start.node_weights.tolist()
+        self.set_weights: list[list[int]] = start.set_weights.tolist()
+        self.last_weights: list[list[int]] = start.last_weights.tolist()
+        self.curves: list[list[list[int]]] = start.curves.tolist()
+        self.order0: list[int] = start.order0.tolist()
+        self.lines: dict[int, Line] = {}  # by their places
+        self.match_shift = 32 - min(bits, MATCH_BITS)
+        self.matches: list[dict[int, list[int]]] = [{} for _ in range(MATCHES)]  # the pixel that followed, and hits
+        self.colours = [0] * COLOURS
+        self.images = 0
+
+    def line(self, context: int, number: int) -> Line:
+        """Return the line of a context; a new one takes the place of the least used of four."""
+        hashed = mix_hash(context, number)
+        key, at = hashed | 1, hashed >> 32 - self.bits
+        place, least = at, 1 << 62
+        for i in range(PROBE):
+            found = self.lines.get(at ^ i)
+            if found is not None and found[0] == key:
+                return found
+            used = 1 + (found[1] & 1023) if found is not None else 0
+            if used < least:
+                least, place = used, at ^ i
+        primed = self.known.primed.get(key)
+        new = primed if primed is not None else [key] + [0] * (SLOTS - 1)
+        line = self.lines.setdefault(place, [])
+        line[:] = new  # in place: whoever holds the line that was there holds the new one now
+        return line
+
+    def logit(self, p: int) -> int:
+        """Return the logit of a probability of 65536, in 1/256."""
+        stretch = self.known.stretch
+        if p < 2048:
+            return stretch[4096 + p]
+        return -stretch[4096 + 65535 - p] if p >= 65536 - 2048 else stretch[p >> 4]
+
+    def decide(
+        self, bit: int, p: int, lines: Sequence[Line], slot: int, node: int, set_: int, curve: int, rate: int
+    ) -> int:
+        """Code one bit, and learn from it; the arguments are those of `decide` in `core/mixing.inc`."""
+        known = self.known
+        squash, confidence, rates = known.squash, known.confidence, known.rates
+        if not p:
+            p = limit(self.order0[node] >> 16, 8, 65528)
+        expected = self.logit(p)
+        x = [expected]
+        for line in lines:
+            if not line[slot]:
+                line[slot] = p << 16 & ~1023
+            counter = line[slot]
+            x.append((self.logit(counter >> 16) - expected) * confidence[counter & 255] >> 8)
+        x += [0] * (TERMS - 1 - len(x)) + [256]
+        w0, w1, w2 = self.node_weights[node], self.set_weights[set_], self.last_weights[node]
+        x0, x1 = (
+            limit(sum((w >> 5) * v for w, v in zip(ws, x, strict=True)) >> 11, -MOST_LOGIT, MOST_LOGIT)
+            for ws in (w0, w1)
+        )
+        mixed = limit(((w2[0] >> 4) * x0 + (w2[1] >> 4) * x1) >> 12, -MOST_LOGIT, MOST_LOGIT)
+        p0, p1, p2 = (squash[v + MOST_LOGIT + 1] for v in (x0, x1, mixed))
+        at, part = (mixed + MOST_LOGIT + 1) >> 8, (mixed + MOST_LOGIT + 1) & 255
+        c0, c1 = self.curves[0][set_], self.curves[1][curve]
+        by0, by1 = ((c[at] * (256 - part) + c[at + 1] * part) >> 8 for c in (c0, c1))
+        bit = self.coder.code(bit, limit((2 * p2 + by0 + by1 + 2) >> 2, LEAST_P, 65536 - LEAST_P))
+
+        target = 65535 if bit else 0
+        _learn(w0, x, (target - p0) * rate >> 4)
+        _learn(w1, x, (target - p1) * rate >> 4)
+        error = (target - p2) * 6
+        for i, v in enumerate((x0, x1)):
+            w2[i] = limit(w2[i] + ((v * error + (1 << 19)) >> 20), -WEIGHT_MAX, WEIGHT_MAX)
+        at += part >> 7
+        for c in (c0, c1):
+            step = abs(target - c[at]) // 32
+            c[at] += step if target > c[at] else -step
+        goal = 0x3FFFFF if bit else 0
+        for line in lines:
+            now, used = line[slot] >> 10, line[slot] & 255
+            line[slot] = (now + ((goal - now) * rates[used] >> 16)) << 10 | min(used + 1, 255)
+        self.order0[node] += ((bit << 32) - bit * 65536 - self.order0[node]) >> 6
+        return bit
+
+    def flag(self, bit: int) -> int:
+        """Code whether an image is drawn."""
+        bit = self.coder.code(bit, limit(self.order0[FLAG_NODE] >> 16, 512, 65024))
+        self.order0[FLAG_NODE] += ((bit << 32) - bit * 65536 - self.order0[FLAG_NODE]) >> 3
+        return bit
+
+
+def _learn(w: list[int], x: Sequence[int], error: int) -> None:
+    for i, v in enumerate(x):
+        w[i] = limit(w[i] + ((v * error + (1 << 15)) >> 16), -WEIGHT_MAX, WEIGHT_MAX)

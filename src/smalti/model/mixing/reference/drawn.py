@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: MIT
+"""Pixels of drawn images: alpha, then which candidate a pixel is, then its samples if it is none."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from smalti.model.mixing.reference.decisions import COLOURS, MATCHES, Decisions, limit, mix_hash
+from smalti.model.mixing.reference.network import MARGIN, TOP, Base, Mixture, Plane, below, features, run_network, share
+from smalti.model.mixing.reference.tone import centre
+
+RATE = 28
+ORDER = (1, 0, 2)
+"""The channels (0: red) in the order of coding."""
+NEAR, MOST = 12, 14
+"""Candidates that are nearby, and the most that are tried."""
+ALPHA_NODE, TREE_NODE, PICK_NODE, VALUE_NODE = 192, 256, 288, 480
+
+
+@dataclass
+class Around:
+    """What is around a pixel: colours as red | green << 8 | blue << 16 | alpha << 24."""
+
+    w: int
+    n: int
+    nw: int
+    ne: int
+    ww: int
+    nn: int
+    nne: int
+    nee: int
+    mirror: int
+    mirror2: int
+    keys: list[int]
+    match: list[int]
+    hits: list[int]
+    agree: int
+    x: int
+    y: int
+    right: int
+
+
+def look_around(d: Decisions, pixels: Plane, x: int, y: int, width: int) -> Around:
+    """Return what is around the pixel in column `x` and row `y` of an image."""
+    c, (second, first, row) = x + MARGIN, pixels[y + TOP - 2 : y + TOP + 1]
+    w, n, nw, ne, ww, nn = row[c - 1], first[c], first[c - 1], first[c + 1], row[c - 2], second[c]
+    nne, nee, nww, right = second[c + 1], first[c + 2], first[c - 2], int(2 * x >= width)
+    mirror = row[width - 1 - x + MARGIN] if right else n
+    mirror2 = row[width - 2 - x + MARGIN] if right and x < width - 1 else ne
+    six = mix_hash(mix_hash(mix_hash(w, n), mix_hash(nw, ne)), mix_hash(ww, nn))
+    wide = mix_hash(six, mix_hash(mix_hash(nee, nne), mix_hash(nww, row[c - 3])))
+    keys = [key >> d.match_shift for key in (six, wide, mix_hash(w, mix_hash(n, ne)))]
+    entries = [d.matches[i].get(key, [0, 0]) for i, key in enumerate(keys)]
+    match, hits = [entry[0] for entry in entries], [min(entry[1], 7) for entry in entries]
+    agree = (match[1] == match[0]) | (match[0] == match[2]) << 1
+    return Around(w, n, nw, ne, ww, nn, nne, nee, mirror, mirror2, keys, match, hits, agree, x, y, right)
+
+
+def _set(a: int, b: int) -> int:
+    return 2000 + a * 32 + b
+
+
+def _code_byte(
+    d: Decisions, value: int, mix: Mixture | None, step: int, contexts: Sequence[int], kind: int,
+    nodes: tuple[int, int, int], *, tree: bool,
+) -> int:  # fmt: skip
+    node, set_, curve = nodes
+    every, low, high, below_low, at = 1, 0, 256, 0, 0
+    below_high = below(d.known, mix, 256) if mix else 0
+    for half in range(2):
+        salt = every + kind + 1 if half else kind
+        lines = [d.line(mix_hash(context, salt), 177 + i) for i, context in enumerate(contexts)]
+        slot = 1
+        for i in range(4):
+            t, place, p = low + high >> 1, half * 4 + i, 0
+            if mix:
+                at = below(d.known, mix, t * step)
+                p = share(below_low, at, below_high)
+            which = node + (half * 16 + slot if tree else place)
+            bit = d.decide(value >= t, p, lines, slot, which, set_ + place, curve + place, RATE)
+            if bit:
+                low, below_low = t, at
+            else:
+                high, below_high = t, at
+            slot, every = slot * 2 + bit, every * 2 + bit
+    return low
+
+
+def code_alpha(d: Decisions, a: Around, alpha: int) -> int:
+    """Code the alpha of a pixel, and return it."""
+    w, n, nw, ne, first = a.w >> 24, a.n >> 24, a.nw >> 24, a.ne >> 24, a.match[0] >> 24
+    near = w | n << 8 | nw << 16 | ne << 24
+    far = a.ww >> 24 | a.nn >> 24 << 8 | a.nne >> 24 << 16 | a.nee >> 24 << 24
+    contexts = (
+        mix_hash(near, 1),
+        mix_hash(mix_hash(near, 2), mix_hash(far, 0)),
+        mix_hash(first | a.match[1] >> 24 << 8 | a.mirror >> 24 << 16, 3 + a.right * 64 + a.hits[0] * 256),
+        mix_hash(mix_hash(a.mirror >> 24 | a.mirror2 >> 24 << 8, w | n << 8), 4 + a.right),
+        mix_hash(mix_hash(a.w, a.n), 6),
+        mix_hash(mix_hash(w, a.x * 256 + a.y), 7),
+        mix_hash(mix_hash(a.keys[1], a.match[1]), 8),
+    )
+    lines = [d.line(context, 277 + i) for i, context in enumerate(contexts)]
+    node = ALPHA_NODE + sum(times * ((v > 0) + (v > 254)) for times, v in zip((1, 3, 9), (w, n, first), strict=True))
+    hits, agree = a.hits[0], a.agree * 8 + a.hits[1]
+    if d.decide(alpha == 255, 0, lines, 1, node, _set(12, hits), _set(13, agree), RATE):
+        return 255
+    if d.decide(alpha == 0, 0, lines, 2, node + 32, _set(14, hits), _set(15, agree), RATE):
+        return 0
+    return _code_byte(d, alpha, None, 1, contexts, 999, (TREE_NODE, _set(0, 0), _set(1, 0)), tree=True)
+
+
+def _code_pick(
+    d: Decisions, a: Around, alpha: int, colour: int, candidates: Sequence[int], sources: Sequence[int]
+) -> int:
+    """Code which candidate a pixel is; -1 if it is none."""
+    w, n, first, opaque = a.w, a.n, a.match[0], 2 if alpha == 255 else 1 if alpha else 0
+    pairs = (
+        (w, n), (n, a.nw), (n, a.ne), (w, a.ww), (n, a.nn), (w, a.nw), (w, a.ne), (w, first), (n, first),
+        (w, a.mirror), (n, a.mirror), (a.mirror, first), (a.match[1], first),
+    )  # fmt: skip
+    equal = sum((v == u) << i for i, (v, u) in enumerate(pairs)) | a.right << 13
+    of, both = opaque * 16 + 100, mix_hash(w, n)
+    four = mix_hash(both, mix_hash(a.nw, a.ne))
+    contexts = (
+        mix_hash(both, of),
+        mix_hash(equal, of + 1000),
+        mix_hash(four, of + 2000),
+        mix_hash(mix_hash(four, mix_hash(a.ww, a.nn)), of + 3000),
+        mix_hash(mix_hash(a.hits[0] * 8 + a.hits[1], a.agree | sources[0] << 8), of + 4000),
+        mix_hash(mix_hash(a.mirror, a.mirror2), mix_hash(w, of + 5000 + a.right)),
+        mix_hash(mix_hash(n, a.ne), of + 6000),
+        mix_hash((equal & 127) | a.x >> 3 << 8 | a.y >> 3 << 16, of + 7000),
+        mix_hash(mix_hash(alpha, equal & 63), of + 8000),
+    )
+    lines = [d.line(context, 377 + i) for i, context in enumerate(contexts)]
+    for j, (candidate, source) in enumerate(zip(candidates, sources, strict=True)):
+        one = d.line(mix_hash(mix_hash(candidate, source), of + 9000), 477)
+        two = d.line(mix_hash(mix_hash(candidate, w), source * 16 + j + 10000), 478)
+        node = PICK_NODE + opaque * 64 + min(source, NEAR) * 4 + min(j, 3)
+        sets = _set(16 + min(j, 5), equal & 31), _set(22 + opaque, a.hits[0] + 8 * a.agree)
+        if d.decide(colour == candidate, 0, [*lines, one, two], j + 1, node, *sets, RATE):
+            return j
+    return -1
+
+
+def _channel(colour: int, k: int) -> int:
+    return colour >> 8 * k & 255
+
+
+def _code_colour(
+    d: Decisions, a: Around, planes: Sequence[Plane], alpha: int, colour: int, step: int, *, in_colour: bool
+) -> int:
+    """Code the samples of a pixel that is no candidate."""
+    before, value, got = list[Base](), [0, 0, 0], 0
+    for k in range(3 if in_colour else 1):
+        c = ORDER[k]
+        inputs, base = features(d.known, planes, a.x, a.y, k, before, colour=in_colour)
+        before.append(base)
+        mix = run_network(d.known, k, inputs, base)
+        west, west_green, on_line = _channel(a.w, c), _channel(a.w, 1), 0
+        if k:
+            other = next((v for v in (a.n, a.nw, a.ne) if _channel(v, 1) != west_green), a.ww)
+            away, by = _channel(other, 1) - west_green, value[0] - west_green
+            product = (_channel(other, c) - west) * by
+            if away:
+                quotient = abs(product) // abs(away)
+                by = quotient if (product < 0) == (away < 0) else -quotient
+            on_line = limit(west + by, 0, 255)
+        of, energy = k * 65537 + 31, (base.energy > 64) + (base.energy > 256)
+        contexts = (
+            mix_hash(mix_hash(got, alpha), of),
+            mix_hash(mix_hash(got, d.images), of + 1),
+            mix_hash(mix_hash(on_line, k * 8 + energy), of + 2),
+            mix_hash(mix_hash(a.w, value[0] if k else a.n), of + 3),
+            mix_hash(mix_hash(west, _channel(a.n, c)), of + 4),
+            mix_hash(mix_hash(_channel(a.mirror, c), a.right), of + 5 + ((got & 255) << 8)),
+            mix_hash(mix_hash(_channel(a.match[2], c), west), of + 6),
+            mix_hash(base.prediction, of + 7),
+            mix_hash(mix.middle, of + 8 + (mix.width >> 4 << 8)),
+            mix_hash(mix_hash(got, a.w), of + 9),
+        )
+        nodes = VALUE_NODE + k * 8, _set(4 + k, limit(mix.width >> 5, 0, 3) * 8), _set(8 + k, 0)
+        level = _code_byte(d, _channel(colour, c) // step, mix, step, contexts, 1999, nodes, tree=False)
+        value[k] = centre(level, step)
+        planes[k][a.y + TOP][a.x + MARGIN] = value[k]
+        got = (got * 257 + value[k] + 1) & 0xFFFFFFFF
+    if not in_colour:
+        return value[0] * 0x10101 | alpha << 24
+    return value[1] | value[0] << 8 | value[2] << 16 | alpha << 24
+
+
+def code_drawn(
+    d: Decisions, a: Around, planes: Sequence[Plane], colour: int, alpha: int, step: int, *, in_colour: bool
+) -> int:
+    """Code a pixel of a drawn image, whose alpha is known, and return it."""
+    near = (a.match[1], a.match[0], a.w, a.n, a.match[2], a.mirror, a.nw, a.ne, a.ww, a.nn, a.nne, a.nee)
+    candidates, sources = list[int](), list[int]()
+    for i, candidate in enumerate((*near, *d.colours)):
+        if len(candidates) == MOST:
+            break
+        if candidate >> 24 == alpha and candidate not in candidates:
+            candidates.append(candidate)
+            sources.append(i)
+    hit = _code_pick(d, a, alpha, colour, candidates, sources) if candidates else -1
+    coded = candidates[hit] if hit >= 0 else None
+    colour = _code_colour(d, a, planes, alpha, colour, step, in_colour=in_colour) if coded is None else coded
+    for i in range(MATCHES):
+        entry = d.matches[i].setdefault(a.keys[i], [0, 0])
+        if entry[0] == colour:
+            entry[1] += 1
+        elif entry[1] > 3 and i < 2:
+            entry[1] >>= 2
+        else:
+            entry[:] = [colour, 0]
+    if colour not in (a.w, a.n):
+        j = d.colours.index(colour) if colour in d.colours[: COLOURS - 1] else COLOURS - 1
+        d.colours[1 : j + 1] = d.colours[:j]
+        d.colours[0] = colour
+    return colour
