@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from smalti.codec import head
 from smalti.container import format as fmt
+from smalti.container import index as idx
 from smalti.container import single_image as single
 from smalti.container.records import ArchiveReader, ArchiveWriter
 from smalti.errors import CorruptError, FormatError, NotSmaltiError, TruncatedError, VersionError
@@ -84,8 +85,8 @@ def resealed(change) -> bytes:
     reader = read(write())
     data = write()[: reader.end - fmt.TRAILER.size]
     records = data[: data.rindex(fmt.INDEX_MARK)]
-    index = fmt.Index(**{**vars(reader.index), **change(reader.index)})
-    return records + fmt.pack_index(index)
+    index = idx.Index(**{**vars(reader.index), **change(reader.index)})
+    return records + idx.pack_index(index)
 
 
 @pytest.mark.parametrize(

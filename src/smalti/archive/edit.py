@@ -24,7 +24,7 @@ from smalti.codec.rdo import Effort
 from smalti.container.annotations import write_metadata, write_sections
 from smalti.container.append import alone, grow
 from smalti.container.mixed_payload import Part, with_models
-from smalti.container.records import ArchiveWriter
+from smalti.container.records import ArchiveReader, ArchiveWriter
 from smalti.entropy.frequencies import Ints, by_value
 from smalti.errors import ModelError, SourceError, UnknownModelError, UsageError
 from smalti.exchange.sources import Images, as_source
@@ -91,7 +91,7 @@ def append(
                 )
         choice = given or ModelChoice(asked, images.total, _known_models(archive))
         reader = archive.contents.reader
-        if reader.growable:
+        if isinstance(reader, ArchiveReader):
             with grow(place, reader) as writer:
                 added = _add(writer, archive, images, choice, asked, hard, packing, progress)
             return packed(images, added, writer.at, reader.end)

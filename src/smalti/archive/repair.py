@@ -24,10 +24,10 @@ from smalti.container.format import (
     SINGLE_FLAG,
     START_BYTES,
     BlockHead,
-    Index,
     check_start,
     unpack_block,
 )
+from smalti.container.index import Index
 from smalti.container.mixed_payload import with_models
 from smalti.container.permutation_code import decode_permutation
 from smalti.container.records import ArchiveWriter, read_index

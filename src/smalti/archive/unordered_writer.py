@@ -107,12 +107,12 @@ class _Set:
                 first = min(n, first + max(1, round(over * (n - first))))
         if order is None:
             first, order, carried, blocks = n, list(range(n)), [], []
-        start = len(writer.blocks)
+        start = writer.first_block + len(writer.blocks)
         for i in range(0, first, each):
             block = sealed(order[i : i + each])
             writer.block(kind, block.images, block.pixels, block.payload)
             self._intake.coded.add(block)
-        opened = len(writer.blocks) - start
+        opened = writer.first_block + len(writer.blocks) - start
         for _, block in blocks:
             self._intake.coded.add(block)
         for i, record in enumerate(carried):

@@ -2,14 +2,18 @@
 """Write the records of an archive one after another, read any of them. Bytes, not images."""
 
 import contextlib
+import functools
 import os
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from smalti.container.annotation_codec import MAX_SHAPES, pack_numbers, pack_shapes
 from smalti.container.format import (
     BLOCK,
+    BLOCK_ENTRY,
+    EDITS,
     EXTENDED,
     MAGIC,
     MAX_KINDS,
@@ -20,6 +24,7 @@ from smalti.container.format import (
     MIXED,
     MODEL,
     ORDER,
+    PLACES,
     SHAPES,
     SINGLE_FLAG,
     START_BYTES,
@@ -27,7 +32,6 @@ from smalti.container.format import (
     VERSION,
     BlockEntry,
     BlockHead,
-    Index,
     Kind,
     ModelEntry,
     SectionEntry,
@@ -35,20 +39,24 @@ from smalti.container.format import (
     needs_extended,
     pack_block,
     pack_header,
-    pack_index,
     pack_model,
     pack_section,
     unpack_block,
     unpack_header,
-    unpack_index,
     unpack_model,
     unpack_section,
     unpack_trailer,
 )
+from smalti.container.growing import section_join
+from smalti.container.growing.section_join import MOST_BYTES
+from smalti.container.index import Blocks, Index, Segment, joined, pack_index, unpack_index
 from smalti.container.mixed_payload import Part, mixed_hash, pack_mixed
 from smalti.errors import CorruptError, SourceError, within
+from smalti.util.parallel import by_key
 from smalti.util.storage import Storage
 
+SMALL_INDEX = 512
+"""The most bytes of entries that a writer which appends always writes anew, whatever earlier indexes there are."""
 TAIL_BYTES = 1 << 16
 """The number of bytes that are read from the end at once: the trailer and, mostly, the whole index."""
 
@@ -64,17 +72,26 @@ class ArchiveWriter:
     file: BinaryIO
     models: list[ModelEntry]
     kinds: list[Kind] = field(default_factory=list)
-    blocks: list[BlockEntry] = field(default_factory=list)
-    sections: list[SectionEntry] = field(default_factory=list)
+    blocks: list[BlockEntry] = field(default_factory=list)  # new ones
+    sections: list[SectionEntry] = field(default_factory=list)  # new ones
     at: int = 0  # where the next record goes
     stored: dict[int, int] = field(default_factory=dict)  # images of each kind so far
     start_at: int | None = None  # where the archive starts in a file that can be sought in; None: it cannot
     extended: bool = False  # whether an addition of version 2 is used
     shapes: dict[tuple[int, int, int], None] = field(default_factory=dict)  # of mixed blocks, that no section lists yet
+    earlier: list[Segment] = field(default_factory=list)  # the entries of indexes that are in the file already
+    covered: Counter[int] = field(default_factory=Counter)  # the images that all sections of a code speak of
+    listed: int = 0  # images whose names and labels were written
+    shown: int = 0  # those of them that a reader shows
+    read: Callable[[int, int], bytes] | None = None  # what gives bytes of a file that grows
 
     def __post_init__(self) -> None:
         self._numbers = {kind: i for i, kind in enumerate(self.kinds)}
-        self.listed = sum(self.stored.values())  # images whose kinds, names and labels were written
+        self.ordered = sum(self.stored.values())  # stored images whose kinds were written
+        self.first_block = sum(len(segment.blocks) for segment in self.earlier) // BLOCK_ENTRY.size
+        self._known = len(self.models), len(self.kinds)  # the models and kinds of earlier indexes
+        self._changed = False  # whether a model that an earlier index lists has got another entry
+        self._said = dict[int, bytes]()  # the data of new sections by their places, where the file grows
 
     @classmethod
     def start(cls, file: BinaryIO, model_id: bytes | None = None) -> "ArchiveWriter":
@@ -85,13 +102,28 @@ class ArchiveWriter:
         return writer
 
     @classmethod
-    def resume(cls, file: BinaryIO, index: Index, at: int, *, extended: bool = False) -> "ArchiveWriter":
-        """Continue an archive, which may use additions; `file` stands at byte `at`, behind all of it."""
-        stored: dict[int, int] = {}
-        for block in index.blocks:
-            stored[block.kind] = stored.get(block.kind, 0) + block.images
-        parts = (list(index.models), list(index.kinds), list(index.blocks), list(index.sections))
-        return cls(file, *parts, at=at, stored=stored, extended=extended)
+    def resume(cls, file: BinaryIO, reader: "ArchiveReader") -> "ArchiveWriter":
+        """Continue the archive of a reader, which may use additions; `file` stands behind all of it."""
+        index, stored = reader.index, dict[int, int]()
+        blocks = Blocks.of(index.blocks)
+        for kind, images in zip(blocks.kinds, blocks.images, strict=True):
+            stored[kind] = stored.get(kind, 0) + images
+        covered = Counter[int]()
+        for entry in index.sections:
+            covered[entry.code] += entry.images
+        return cls(
+            file,
+            list(index.models),
+            list(index.kinds),
+            at=reader.end,
+            stored=stored,
+            extended=reader.extended,
+            earlier=list(reader.segments),
+            covered=covered,
+            listed=index.listed,
+            shown=index.count,
+            read=reader.storage.read,
+        )
 
     def model(self, model_id: bytes, bundle: bytes | None = None) -> int:
         """Return the number of a model, which may be new; write its bundle if one is given and the file holds none.
@@ -108,6 +140,7 @@ class ArchiveWriter:
         if number == len(known):
             self.models.append(ModelEntry(model_id, 0))
         if bundle is not None and not self.models[number].offset:
+            self._changed |= number < self._known[0]
             self.models[number] = ModelEntry(model_id, self._write(pack_model(number, bundle)))
         return number
 
@@ -125,14 +158,19 @@ class ArchiveWriter:
         return self._numbers[kind]
 
     def order(self, kinds: Sequence[int]) -> None:
-        """Record the kinds of the next images; nothing is written while there is one kind."""
+        """Record the kinds of the next stored images; nothing is written while there is one kind."""
         if len(self.kinds) > 1:
-            covered = sum(entry.images for entry in self.sections if entry.code == ORDER)
-            for start in range(covered, self.listed, MAX_SECTION_IMAGES):  # they came while there was one kind
-                count = min(MAX_SECTION_IMAGES, self.listed - start)
+            for start in range(self.covered[ORDER], self.ordered, MAX_SECTION_IMAGES):  # they came while there was one
+                count = min(MAX_SECTION_IMAGES, self.ordered - start)
                 self.section(ORDER, count, pack_numbers([0] * count))
-            self.section(ORDER, len(kinds), pack_numbers(kinds))
-        self.listed += len(kinds)
+            if kinds:
+                self.section(ORDER, len(kinds), pack_numbers(kinds))
+        self.ordered += len(kinds)
+
+    def list_images(self, count: int) -> None:
+        """Count the next listed images, whose annotations are written."""
+        self.listed += count
+        self.shown += count
 
     def block_record(self, kind: Kind, count: int, pixels: bytes, payload: bytes, after: int = 0) -> bytes:
         """Return the record that `block` would write behind `after` more images of the kind."""
@@ -171,11 +209,13 @@ class ArchiveWriter:
         Raises:
             SourceError: there are too many sections.
         """
-        if len(self.sections) == MAX_SECTIONS:
-            raise SourceError("the file was appended to too often; put it together anew: smalti merge FILE -o NEW")
-        first = sum(entry.images for entry in self.sections if entry.code == code)
-        record = pack_section(code, first, count, data)
+        if len(self.sections) + sum(len(segment.sections) for segment in self.earlier) >= MAX_SECTIONS:
+            raise SourceError("the file was appended to too often; put it together anew: smalti compact FILE")
+        record = pack_section(code, self.covered[code], count, data)
         self.sections.append(SectionEntry(code, self._write(record), len(record), count))
+        self.covered[code] += count
+        if self.read is not None and len(data) <= MOST_BYTES:
+            self._said[self.sections[-1].offset] = data
 
     def _write(self, record: bytes) -> int:
         self.file.write(record)
@@ -187,9 +227,9 @@ class ArchiveWriter:
         shapes = list(self.shapes)
         for start in range(0, len(shapes), MAX_SHAPES):
             self.section(SHAPES, 0, pack_shapes(shapes[start : start + MAX_SHAPES]))
-        index = self.index()
+        index, own = self._index()
         self.extended |= index.extended
-        data = pack_index(index)
+        data = pack_index(index, own)
         self.file.write(data)
         self.at += len(data)
         if self.extended and self.start_at is not None:
@@ -198,9 +238,58 @@ class ArchiveWriter:
             self.file.seek(self.start_at + self.at)
         return self.at
 
-    def index(self) -> Index:
-        """Return the index of all that was written."""
-        return Index(tuple(self.models), tuple(self.kinds), tuple(self.blocks), tuple(self.sections))
+    def _index(self) -> tuple[Index, Segment]:
+        """Return the index of all that was written, and what it holds itself.
+
+        It takes over the entries of earlier indexes that are not at least twice as large, so that few are left.
+        """
+        blocks = Blocks.of(self.blocks).raw
+        own = Segment(self.models[self._known[0] :], self.kinds[self._known[1] :], blocks, self.sections)
+        earlier = list(self.earlier)
+        while earlier and (
+            self._changed
+            or earlier[-1].size <= 2 * own.size
+            or sum(segment.size for segment in earlier) + own.size <= SMALL_INDEX
+        ):
+            own = earlier.pop().then(own)
+        if len(earlier) < len(self.earlier):
+            own.sections = self._joined(own.sections)
+        if self._changed:
+            own.models = self.models
+        shown = self.shown if PLACES in self.covered or EDITS in self.covered else None
+        return joined([*earlier, own], shown), own
+
+    def _joined(self, sections: Sequence[SectionEntry]) -> list[SectionEntry]:
+        """Return entries of sections where small ones of a code are joined to a new one."""
+        found = list[SectionEntry]()
+        for code, several in by_key(sections, lambda entry: entry.code):
+            first = self.covered[code] - sum(entry.images for entry in several)
+            group = list[SectionEntry]()
+            for entry in [*several, None]:
+                if entry is None or section_join.fits(code, [*group, entry]) is False:
+                    found += self._as_one(code, group, first)
+                    first += sum(entry.images for entry in group)
+                    group = []
+                if entry is not None:
+                    group.append(entry)
+        return found
+
+    def _as_one(self, code: int, group: Sequence[SectionEntry], first: int) -> list[SectionEntry]:
+        """Return the entry of one section in the place of a group, where they can be joined."""
+        if len(group) < 2 or self.read is None:
+            return list(group)
+        parts = []
+        for entry in group:
+            data = self._said.get(entry.offset)
+            parts.append(
+                (entry.images, unpack_section(self.read(entry.offset, entry.size))[3] if data is None else data)
+            )
+        data = section_join.joined(code, parts)
+        if data is None:
+            return list(group)
+        count = sum(entry.images for entry in group)
+        record = pack_section(code, first, count, data)
+        return [SectionEntry(code, self._write(record), len(record), count)]
 
 
 def _place(file: BinaryIO) -> int | None:
@@ -220,8 +309,8 @@ def _only_appended_to(file: BinaryIO) -> bool:
     return "a" in str(getattr(file, "mode", ""))
 
 
-def read_index(storage: Storage, end: int, model_id: bytes | None = None) -> tuple[Index, int]:
-    """Read the index of an archive that ends at byte `end`; also return the byte at which the index starts.
+def read_index(storage: Storage, end: int, model_id: bytes | None = None) -> tuple[Index, list[Segment]]:
+    """Read the index of an archive that ends at byte `end`; also return the parts of it, the last one its own.
 
     model_id: the id of the first model that the header holds; None: the header is not compared.
 
@@ -232,8 +321,12 @@ def read_index(storage: Storage, end: int, model_id: bytes | None = None) -> tup
     tail = storage.read(tail_at, end - tail_at)
     index_size, check = unpack_trailer(tail[-TRAILER.size :], end)
     at = end - TRAILER.size - index_size
-    data = tail[at - tail_at : -TRAILER.size] if at >= tail_at else storage.read(at, index_size)
-    return unpack_index(data, check, model_id, at), at
+
+    def read(offset: int, size: int) -> bytes:
+        start = offset - tail_at
+        return tail[start : start + size] if start >= 0 else storage.read(offset, size)
+
+    return unpack_index(read(at, index_size), check, model_id, at, read)
 
 
 class ArchiveReader:
@@ -258,12 +351,17 @@ class ArchiveReader:
         if form & SINGLE_FLAG:
             raise CorruptError("this is a file of a single image")
         self.model_id, self.end = unpack_header(head, storage.size)
-        self.index, self._index_at = read_index(storage, self.end, self.model_id)
-        self.count, stored = self.index.count, dict[int, int]()
-        self._firsts = []
-        for block in self.index.blocks:
-            self._firsts.append(stored.get(block.kind, 0))
-            stored[block.kind] = self._firsts[-1] + block.images
+        self.index, self.segments = read_index(storage, self.end, self.model_id)
+        self.count = self.index.count
+
+    @functools.cached_property
+    def _firsts(self) -> list[int]:
+        """The number of the first image of each block among those of its kind."""
+        blocks, stored, firsts = Blocks.of(self.index.blocks), [0] * len(self.index.kinds), list[int]()
+        for kind, images in zip(blocks.kinds, blocks.images, strict=True):
+            firsts.append(stored[kind])
+            stored[kind] += images
+        return firsts
 
     def read(self, block: int) -> bytes:
         """Return the record of a block, unchecked; it is empty if the order of images carries the block."""
@@ -293,7 +391,8 @@ class ArchiveReader:
 
     def payload_bytes(self) -> int:
         """Return the bytes of all payloads."""
-        return sum(block.size - BLOCK.size for block in self.index.blocks)
+        sizes = Blocks.of(self.index.blocks).sizes
+        return sum(sizes) - len(sizes) * BLOCK.size
 
     def model(self, number: int) -> bytes | None:
         """Return the bundle of a model, if the file holds it.
@@ -317,7 +416,8 @@ class ArchiveReader:
         tables: tuple[Sequence[ModelEntry | BlockEntry | SectionEntry], ...]
         tables = (self.index.models, self.index.blocks, self.index.sections)
         starts = (entry.offset for entries in tables for entry in entries)
-        return min((start for start in starts if start > offset), default=self._index_at) - offset
+        places = [segment.place for segment in self.segments if segment.place]
+        return min(start for start in [*starts, *(place.offset for place in places)] if start > offset) - offset
 
     def sections(self, code: int) -> list[tuple[int, bytes]]:
         """Return the number of images and the data of each section of that code, in order.
@@ -325,20 +425,37 @@ class ArchiveReader:
         Raises:
             CorruptError: a section is damaged, or is not the one that the index lists.
         """
-        found, after = [], 0
+        return [self.section(code, i) for i in range(len(self._by_code.get(code, ())))]
+
+    def section(self, code: int, number: int) -> tuple[int, bytes]:
+        """Return the number of images and the data of the section of that number (from 0) among those of that code.
+
+        Raises:
+            CorruptError: the section is damaged, or is not the one that the index lists.
+        """
+        entry, after = self._by_code[code][number]
+        with within(self.storage.where):
+            found_code, first, count, data = unpack_section(self.storage.read(entry.offset, entry.size))
+            if (found_code, first, count) != (code, after, entry.images):
+                raise CorruptError("a section is not the one that the index says; the file is damaged")
+        return count, data
+
+    @functools.cached_property
+    def _by_code(self) -> dict[int, list[tuple[SectionEntry, int]]]:
+        """The entries of each code, each with the number of its first image."""
+        found, after = dict[int, list[tuple[SectionEntry, int]]](), Counter[int]()
         for entry in self.index.sections:
-            if entry.code == code:
-                with within(self.storage.where):
-                    found_code, first, count, data = unpack_section(self.storage.read(entry.offset, entry.size))
-                    if (found_code, first, count) != (code, after, entry.images):
-                        raise CorruptError("a section is not the one that the index says; the file is damaged")
-                found.append((count, data))
-                after += count
+            found.setdefault(entry.code, []).append((entry, after[entry.code]))
+            after[entry.code] += entry.images
         return found
+
+    def firsts(self, code: int) -> list[int]:
+        """Return the number of the first image of each section of that code."""
+        return [first for _, first in self._by_code.get(code, ())]
 
     def has(self, code: int) -> bool:
         """Return whether there is a section of that code."""
-        return any(entry.code == code for entry in self.index.sections)
+        return code in self._by_code
 
     def close(self) -> None:
         """Close the storage; reading afterwards is an error."""
