@@ -64,6 +64,15 @@ typedef struct {
 SMALTI_API int32_t smalti_take_mixtures(smalti_stream *stream, const smalti_logistics *tables,
                                         const smalti_column *column, int64_t *symbols);
 
+/* The same for several streams: each gives the symbols of n / count rows that follow each other. */
+SMALTI_API int32_t smalti_take_mixtures_each(smalti_stream *streams, int64_t count, const smalti_logistics *tables,
+                                             const smalti_column *column, int64_t *symbols);
+
+/* Decode n symbols, each by one of some tables of k frequencies. starts: for each entry of each table the sum of all
+ * entries before it; which: the table of each symbol; of: its stream, or NULL if there is one stream. */
+SMALTI_API void smalti_take_tables(smalti_stream *streams, const int64_t *of, const int64_t *which, int64_t n,
+                                   const int64_t *starts, int64_t k, int64_t *symbols);
+
 /* A layer of a network. Weights come in blocks of `big` outputs (the kernel's number) as far as they go, then in blocks
  * of 16. In a block there are, for each pair of inputs and there for each output, the two weights. */
 typedef struct {

@@ -15,7 +15,7 @@ import numpy as np
 import smalti
 from smalti.container import format as fmt
 from smalti.container import index as idx
-from smalti.container.records import ArchiveReader
+from smalti.container.archive_reader import ArchiveReader
 from smalti.demo.samples import draw_digits
 from smalti.model.bundle import parse_bundle
 from smalti.model.npz import npz_bytes, zip_bytes

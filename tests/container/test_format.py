@@ -14,7 +14,8 @@ from smalti.codec import head
 from smalti.container import format as fmt
 from smalti.container import index as idx
 from smalti.container import single_image as single
-from smalti.container.records import ArchiveReader, ArchiveWriter
+from smalti.container.archive_reader import ArchiveReader
+from smalti.container.records import ArchiveWriter
 from smalti.errors import CorruptError, FormatError, NotSmaltiError, TruncatedError, VersionError
 from smalti.util import binary
 from smalti.util.storage import Memory

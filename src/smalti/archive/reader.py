@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from smalti.archive.reading.listing import Listing
 from smalti.archive.reading.models import embedded_model
 from smalti.archive.reading.opening import open_reader, pixels_hash
-from smalti.codec.batching import MOST_LOAD, alike, load
+from smalti.archive.reading.single_images import SingleImages
+from smalti.codec.batching import BLOCK as SHARED
+from smalti.codec.batching import MOST_LOAD, alike, load, packing_of
 from smalti.container.annotation_codec import (
     unpack_labels,
     unpack_names,
@@ -19,6 +22,7 @@ from smalti.container.annotation_codec import (
     unpack_shapes,
 )
 from smalti.container.annotations import parse_metadata
+from smalti.container.archive_reader import ArchiveReader
 from smalti.container.format import (
     CARRIERS,
     LABELS,
@@ -91,6 +95,8 @@ class Contents:
         self._models: dict[int, Model] = {}
         self._carried: dict[int, bytes] = {}
         self._sets: list[tuple[int, int, int]] | None = None
+        self.listing = Listing(self.reader)
+        self._singles = SingleImages(self.reader, self.model) if isinstance(self.reader, ArchiveReader) else None
 
     def _check_models(self) -> None:
         """Refuse a file whose models are not known."""
@@ -137,6 +143,18 @@ class Contents:
         if model.id != model_id:
             raise CorruptError(f"{self.storage.where}: the model that it brings is another one; the file is damaged")
         return model
+
+    def packing(self) -> str:
+        """Return which images of the first block share a stream: "block" or "each".
+
+        Raises:
+            CorruptError: the block is damaged.
+        """
+        if not self.index.blocks:
+            return SHARED
+        head, payload = self.reader.block(0, self.record(0))
+        with within(f"{self.storage.where}: block 0"):
+            return packing_of(parts_of(head, payload)[0].payload)
 
     def payload(self, block: int) -> bytes:
         """Return the payload of a block.
@@ -209,6 +227,16 @@ class Contents:
         """
         jobs = bundles(blocks, self._alike, self._load, MOST_LOAD)
         yield from itertools.chain.from_iterable(in_order(self._decode, jobs))
+
+    def decode_single(self, places: Sequence[tuple[int, int]]) -> list[Pixels | None]:
+        """Return images (`h w` or `h w c` each) that are read without their neighbours, each with its own check.
+
+        places: the block of each image, and its place there. An image that has no entry of its own is None.
+
+        Raises:
+            CorruptError: an image is damaged.
+        """
+        return [None] * len(places) if self._singles is None else self._singles.decode(places)
 
     def decode_to_blocks(self, block: int) -> list[tuple[Part, "Block"]]:
         """Decode a block so that its images can be selected and encoded again: its parts, which are one if not mixed.
@@ -296,8 +324,11 @@ class Contents:
         Raises:
             CorruptError: they cannot be read.
         """
-        found = self._column(PROFILES, unpack_profiles)
-        return None if found is None else (*found, *[None] * (self.reader.count - len(found)))
+        found = self._listed(PROFILES, unpack_profiles)
+        if found is None:
+            return None
+        found = self.listing.of_shown((*found, *[None] * (self.index.listed - len(found))))
+        return found if any(found) else None
 
     def order(self) -> list[int] | None:
         """Return the kind of each image; None if there is only one kind.
@@ -341,6 +372,11 @@ class Contents:
         return labels
 
     def _column(self, code: int, unpack: Callable[[bytes, int], tuple[Any, ...]]) -> tuple[Any, ...] | None:
+        """Return the entry of each shown image, from the sections of that code; None if there are none."""
+        found = self._listed(code, unpack)
+        return found if found is None or self.listing.in_order else self.listing.of_shown(found)
+
+    def _listed(self, code: int, unpack: Callable[[bytes, int], tuple[Any, ...]]) -> tuple[Any, ...] | None:
         if not self.reader.has(code):
             return None
         with within(self.storage.where):

@@ -14,6 +14,7 @@ from smalti.archive.repair_models import needed_models
 from smalti.codec.block_codec import decode_block
 from smalti.container.annotation_codec import unpack_labels, unpack_names, unpack_numbers, unpack_profiles
 from smalti.container.annotations import parse_metadata, write_metadata, write_sections
+from smalti.container.archive_reader import read_index
 from smalti.container.format import (
     LABELS,
     MAGIC,
@@ -30,7 +31,7 @@ from smalti.container.format import (
 from smalti.container.index import Index
 from smalti.container.mixed_payload import with_models
 from smalti.container.permutation_code import decode_permutation
-from smalti.container.records import ArchiveWriter, read_index
+from smalti.container.records import ArchiveWriter
 from smalti.container.recovery_scan import Found, first_record, scan
 from smalti.errors import (
     CorruptError,

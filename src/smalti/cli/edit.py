@@ -26,6 +26,7 @@ from smalti.cli.options import (
     NoLabels,
     NoNames,
     OnError,
+    PackingKind,
     Place,
     Skipped,
     Sources,
@@ -55,6 +56,7 @@ def append(
     metadata: Metadata = None,
     embed: Embed = False,
     block_images: BlockImages = 256,
+    packing_kind: PackingKind = None,
     on_error: OnError = "stop",
     convert: Convert = False,
     as_json: AsJson = False,
@@ -71,7 +73,7 @@ def append(
     from smalti.rate.model_choice import AUTO
 
     skipped = Skipped()
-    packing = Packing(block_images, embed=embed, metadata=read_metadata(metadata))
+    packing = Packing(block_images, embed=embed, metadata=read_metadata(metadata), streams=packing_kind)
     source = read_sources(
         sources, labels, skipped.on_bad(on_error), no_names=no_names, no_labels=no_labels, convert=convert
     )

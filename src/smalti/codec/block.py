@@ -5,6 +5,7 @@ A block keeps all that its images need to be coded again with other neighbours, 
 mixed and put into another order without running a network.
 """
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Self
@@ -99,6 +100,15 @@ class Symbols(_OfImages):
         order = np.argsort(self.keys, kind="stable")
         return self.keys[order], self.starts[order].astype(np.int64), self.frequencies[order].astype(np.int64)
 
+    def streams(self) -> list[Stream]:
+        """Return for each image what `stream` returns for this image alone."""
+        order = np.lexsort((self.keys, np.arange(len(self.counts)).repeat(self.counts)))
+        keys, starts, frequencies = self.keys[order], self.starts[order], self.frequencies[order]
+        first, second = starts.astype(np.int64), frequencies.astype(np.int64)
+        ends = np.cumsum(self.counts).tolist()
+        rows = [slice(start, end) for start, end in itertools.pairwise([0, *ends])]
+        return [(keys[some], first[some], second[some]) for some in rows]
+
 
 def symbols_of(images: Ints, keys: Ints, starts: Ints, frequencies: Ints, n: int) -> Symbols:
     """Return symbols, given in the order of a stream, sorted by their images (numbers below `n`)."""
@@ -164,6 +174,13 @@ class PatchSymbols:
         """Return the symbols of the images of all parts."""
         names = ("points", "symbols", "below")
         return PatchSymbols(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+
+    def intervals_alone(self, grid: Grid) -> Symbols:
+        """Return the symbols as intervals, where each image is alone in its stream."""
+        every = np.arange(len(self.points))
+        parts = [(every[self.points == point]) for point in np.unique(self.points)]
+        joined = Symbols.join([self.pick(rows).intervals(grid) for rows in parts])
+        return joined.pick(np.argsort(np.concatenate(parts)))
 
     def intervals(self, grid: Grid) -> Symbols:
         """Return the symbols as intervals, where these are all images of a block that are coded by latents."""

@@ -77,12 +77,15 @@ def decode_pixels(
     least: int,
     model: Model,
     *,
+    counts: Sequence[int] | None = None,
     record: bool = False,
 ) -> tuple[list[Pixels], SampleSymbols | None]:
     """Decode the images by pixels of several blocks (`n h w` or `n h w c` each), not yet post-filtered.
 
-    decoders, shapes: one of each block. errors: the largest error of each image of all blocks.
+    decoders: of the streams of all blocks, in order. shapes: one of each block.
+    errors: the largest error of each image of all blocks.
     least: the smallest largest error that an image of those blocks may have.
+    counts: the images of each stream; None if each block has one stream.
     record: whether the symbols are returned, too, so that the images can be encoded again.
 
     Raises:
@@ -90,7 +93,8 @@ def decode_pixels(
     """
     prior = pixel_prior(shapes[0], model)
     layout, recorder = _Layout(shapes, prior), _Recorder(len(errors))
-    of_plane, several = errors.repeat(layout.each), SeveralDecoders(decoders, [n for n, *_ in shapes], layout.each)
+    of_plane = errors.repeat(layout.each)
+    several = SeveralDecoders(decoders, [n for n, *_ in shapes] if counts is None else counts, layout.each)
     packed, streams = prior.packed(), [decoder.in_core for decoder in decoders if decoder.in_core is not None]
     if packed is not None and len(streams) == len(decoders):
         walk = PixelWalk(packed, layout.sides, of_plane, layout.each, least)
@@ -220,10 +224,10 @@ def _cheaper(tables: SampleTables, nearest: Ints, values: Pixels, lmbda: float) 
 
 
 class SeveralDecoders:
-    """The decoders of blocks that are decoded together, so that each step of the wavefront decodes more samples."""
+    """The decoders of streams that are decoded together, so that each step of the wavefront decodes more samples."""
 
     def __init__(self, decoders: Sequence[SymbolDecoder], counts: Sequence[int], planes: int) -> None:
-        """counts: the images by pixels of each block; planes: the planes of an image."""
+        """counts: the images by pixels of each stream; planes: the planes of an image."""
         self._decoders, self.of_plane = decoders, np.repeat(np.arange(len(decoders)), np.array(counts) * planes)
 
     def take(self, frequencies: Ints, plane: Ints) -> Ints:

@@ -27,8 +27,8 @@ MODES = {1: "gray", 2: "gray with alpha", 3: "RGB", 4: "RGBA"}
 """The codes of colour modes, each the number of its channels; 2 is an addition of version 2."""
 EMPTY_MODEL = bytes(8)
 """The id that stands for no model, where no image needs one; an addition of version 2."""
-RAW, WEBP_FLAG = 255, 16
-"""The first byte of a payload that is raw, and the flag in that of others which is an addition of version 2."""
+RAW, NEW_FLAGS = 255, 16 | 32
+"""The first byte of a payload that is raw, and the flags in that of others which are additions of version 2."""
 ORDER, NAMES, LABELS, METADATA, CARRIERS, SHAPES, PLACES, EDITS, PROFILES = 1, 2, 3, 4, 5, 6, 8, 9, 128
 """The codes of the sections; SHAPES, PLACES and EDITS are additions of version 2, PROFILES is one that readers of
 version 1 ignore."""
@@ -141,7 +141,7 @@ def pack_header(model_id: bytes, end: int = 0, version: int = VERSION) -> bytes:
 
 def needs_extended(kind: Kind, payload: bytes) -> bool:
     """Return whether a block of that kind and payload uses an addition of version 2."""
-    return kind.mode in (MIXED.mode, 2) or (payload[:1] != bytes([RAW]) and any(f & WEBP_FLAG for f in payload[:1]))
+    return kind.mode in (MIXED.mode, 2) or (payload[:1] != bytes([RAW]) and any(f & NEW_FLAGS for f in payload[:1]))
 
 
 def check_start(data: bytes) -> int:
@@ -197,14 +197,24 @@ def unpack_block(record: bytes) -> tuple[BlockHead, bytes]:
     Raises:
         CorruptError: the record is no block, or is damaged.
     """
-    if len(record) < BLOCK.size or not record.startswith(BLOCK_MARK):
-        raise CorruptError("a block does not start as one; the file is damaged")
-    _, size, count, first, number, model, mode, height, width, pixels, check = BLOCK.unpack_from(record)
+    head, size = unpack_block_head(record)
+    check = record[BLOCK.size - HASH_BYTES : BLOCK.size]
     if len(record) != BLOCK.size + size or hash64(record[: BLOCK.size - HASH_BYTES], record[BLOCK.size :]) != check:
         raise CorruptError("the checksum of a block is wrong; the file is damaged")
-    kind = Kind(model, mode, height, width)
-    check_kind(kind, count)
-    return BlockHead(kind, number, count, first, pixels), record[BLOCK.size :]
+    check_kind(head.kind, head.images)
+    return head, record[BLOCK.size :]
+
+
+def unpack_block_head(record: bytes) -> tuple[BlockHead, int]:
+    """Return the head of a block, unchecked, and the bytes of its payload, from the first bytes of its record.
+
+    Raises:
+        CorruptError: it is no block.
+    """
+    if len(record) < BLOCK.size or not record.startswith(BLOCK_MARK):
+        raise CorruptError("a block does not start as one; the file is damaged")
+    _, size, count, first, number, model, mode, height, width, pixels, _ = BLOCK.unpack_from(record)
+    return BlockHead(Kind(model, mode, height, width), number, count, first, pixels), size
 
 
 def check_kind(kind: Kind, count: int) -> None:

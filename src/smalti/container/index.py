@@ -356,7 +356,7 @@ def _check_sections(index: Index, *, grown: bool) -> None:
     if not grown and not codes.isdisjoint((PLACES, EDITS)):
         raise CorruptError("an index of version 1 names places or edits of images; the file is damaged")
     impossible = any(counts[code] not in (0, index.listed) for code in (NAMES, LABELS))
-    impossible = impossible or counts[PROFILES] > index.listed
+    impossible = impossible or counts[PROFILES] > index.listed or counts[ORDER] not in (0, index.stored)
     if impossible or any(counts[code] for code in (METADATA, CARRIERS, SHAPES, EDITS)):
         raise CorruptError(f"the names, labels or order do not fit the {index.listed} images; the file is damaged")
     if counts[ORDER] != (index.stored if len(index.kinds) > 1 else 0):

@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from smalti.container.archive_reader import ArchiveReader
 from smalti.container.format import EXTENDED, HEADER, VERSION, pack_header
-from smalti.container.records import ArchiveReader, ArchiveWriter
+from smalti.container.records import ArchiveWriter
 from smalti.errors import OutputError
 from smalti.util.atomic import output_error
 from smalti.util.file_lock import lock
