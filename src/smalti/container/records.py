@@ -37,6 +37,7 @@ from smalti.container.format import (
     unpack_section,
 )
 from smalti.container.growing import section_join
+from smalti.container.growing.listing_codec import MAX_EDITS, Edit, pack_edits
 from smalti.container.growing.section_join import MOST_BYTES
 from smalti.container.index import Blocks, Index, Segment, joined, pack_index
 from smalti.container.mixed_payload import Part, mixed_hash, pack_mixed
@@ -157,6 +158,12 @@ class ArchiveWriter:
         """Count the next listed images, whose annotations are written."""
         self.listed += count
         self.shown += count
+
+    def edit(self, edits: Sequence[Edit]) -> None:
+        """Write edits of listed images: each hides a shown image, which is removed or has another in its place."""
+        for start in range(0, len(edits), MAX_EDITS):
+            self.section(EDITS, 0, pack_edits(edits[start : start + MAX_EDITS]))
+        self.shown -= len(edits)
 
     def block_record(self, kind: Kind, count: int, pixels: bytes, payload: bytes, after: int = 0) -> bytes:
         """Return the record that `block` would write behind `after` more images of the kind."""

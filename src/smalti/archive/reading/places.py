@@ -43,8 +43,10 @@ class Places:
 
     def of(self, rows: Ints) -> tuple[Ints, Ints]:
         """Return the block of each of those images and its place there."""
-        if not self._listing.in_order:
-            rows = self._listing.stored(rows)
+        return self.of_stored(rows if self._listing.in_order else self._listing.stored(rows))
+
+    def of_stored(self, rows: Ints) -> tuple[Ints, Ints]:
+        """Return the block of each of those stored images and its place there."""
         if self._order is not None:
             blocks, offsets = self._found
             return blocks[rows], offsets[rows]
