@@ -34,6 +34,7 @@ from smalti.container.format import (
     BlockHead,
     Kind,
 )
+from smalti.container.index import Blocks
 from smalti.container.mixed_payload import Part, mixed_hash, unpack_mixed
 from smalti.container.permutation_code import decode_permutation
 from smalti.errors import CorruptError, ModelError, UnknownModelError, within
@@ -342,10 +343,9 @@ class Contents:
         most = len(self.index.kinds) - 1
         with within(self.storage.where):
             found = [kind for count, data in parts for kind in unpack_numbers(data, count, most)]
-        counts = [0] * len(self.index.kinds)
-        for block in self.index.blocks:
-            counts[block.kind] += block.images
-        if np.bincount(found, minlength=len(counts)).tolist() != counts:
+        blocks, kinds = Blocks.of(self.index.blocks), len(self.index.kinds)
+        counts = np.bincount(np.array(blocks.kinds), np.array(blocks.images), kinds)
+        if not np.array_equal(np.bincount(found, minlength=kinds), counts):
             raise CorruptError(f"{self.storage.where}: the order does not fit the images; the file is damaged")
         return found
 

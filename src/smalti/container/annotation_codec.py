@@ -205,7 +205,10 @@ def unpack_numbers(data: bytes, count: int, most: int) -> list[int]:
     Raises:
         CorruptError: the data are damaged, or a number is above `most`.
     """
-    reader = SectionReader(inflate(data))
+    told = inflate(data)
+    if len(told) == count and max(told, default=0) <= min(most, 0x7F):  # a byte each, the usual case
+        return list(told)
+    reader = SectionReader(told)
     found = [reader.number(most) for _ in range(count)]
     reader.finish()
     return found

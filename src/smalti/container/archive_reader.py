@@ -2,6 +2,7 @@
 """Read any record of an archive. Bytes, not images."""
 
 import functools
+import itertools
 from collections import Counter
 from collections.abc import Sequence
 
@@ -29,6 +30,8 @@ from smalti.container.index import Blocks, Index, Segment, unpack_index
 from smalti.errors import CorruptError, within
 from smalti.util.storage import Storage
 
+FEW_BLOCKS = 8
+"""The number of blocks after which the first images of all blocks are computed at once, and not one by one."""
 TAIL_BYTES = 1 << 16
 """The number of bytes that are read from the end at once: the trailer and, mostly, the whole index."""
 
@@ -76,7 +79,16 @@ class ArchiveReader:
             raise CorruptError("this is a file of a single image")
         self.model_id, self.end = unpack_header(head, storage.size)
         self.index, self.segments = read_index(storage, self.end, self.model_id)
-        self.count = self.index.count
+        self.count, self._asked = self.index.count, 0
+
+    def _first(self, block: int) -> int:
+        """Return the number of the first image of a block among those of its kind."""
+        if self._asked < FEW_BLOCKS:
+            self._asked += 1
+            blocks = Blocks.of(self.index.blocks)
+            alike = map(blocks.kinds[block].__eq__, blocks.kinds[:block])
+            return sum(itertools.compress(blocks.images, alike))
+        return self._firsts[block]
 
     @functools.cached_property
     def _firsts(self) -> list[int]:
@@ -108,7 +120,7 @@ class ArchiveReader:
     def _check_head(self, block: int, head: BlockHead) -> None:
         entry = self.index.blocks[block]
         same = head.number == entry.kind and head.kind == self.index.kinds[entry.kind]
-        same = same and head.first == self._firsts[block]
+        same = same and head.first == self._first(block)
         if not same or head.images != entry.images:
             raise CorruptError("a block is not the one that the index says; the file is damaged")
 

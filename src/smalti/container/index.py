@@ -8,6 +8,7 @@ before its own, so that a writer which appends writes only what is new.
 import itertools
 import operator
 import struct
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -79,6 +80,11 @@ class Blocks(Sequence[BlockEntry]):
     def sizes(self) -> tuple[int, ...]:
         """The bytes of each record."""
         return struct.unpack(f"<{4 * self._n}I", self.raw)[2::4]
+
+    @cached_property
+    def images_and_kinds(self) -> tuple[int, ...]:
+        """The number of images of each block, plus 65536 times the number of its kind."""
+        return struct.unpack(f"<{4 * self._n}I", self.raw)[3::4]
 
     @cached_property
     def images(self) -> tuple[int, ...]:
@@ -310,7 +316,7 @@ def _check_index(index: Index, model_id: bytes | None, segments: Sequence[Segmen
         if kind.model >= len(index.models):
             raise CorruptError("the index names a model that does not exist; the file is damaged")
     blocks = Blocks.of(index.blocks)
-    for number, images in set(zip(blocks.kinds, blocks.images, strict=True)):
+    for images, number in (divmod(both, 1 << 16)[::-1] for both in set(blocks.images_and_kinds)):
         if number >= len(index.kinds):
             raise CorruptError("the index names a kind that does not exist; the file is damaged")
         check_kind(index.kinds[number], images)
@@ -325,19 +331,24 @@ def _check_places(index: Index, segments: Sequence[Segment]) -> None:
     places = [(entry.offset, entry.size, SECTION.size) for entry in index.sections]
     places += [(entry.offset, MODEL.size, MODEL.size) for entry in index.models if entry.offset]
     outside = any(offset < HEADER.size or size < least or offset + size > at for offset, size, least in places)
-    inside = [(offset, size) for offset, size in zip(blocks.offsets, blocks.sizes, strict=True) if offset]
-    if not blocks.offsets or all(blocks.offsets):  # the usual case, without a loop
-        starts, sizes = blocks.offsets, blocks.sizes
-    else:
-        starts, sizes = tuple(offset for offset, _ in inside), tuple(size for _, size in inside)
+    starts, sizes = blocks.offsets, blocks.sizes
+    if not all(starts):  # some blocks are carried
+        starts = tuple(itertools.compress(starts, blocks.offsets))
+        sizes = tuple(itertools.compress(sizes, blocks.offsets))
+    if any(map(operator.gt, starts, starts[1:])):  # mostly, they are in order
+        pairs = sorted(zip(starts, sizes, strict=True))
+        starts, sizes = tuple(start for start, _ in pairs), tuple(size for _, size in pairs)
     ends = list(map(operator.add, starts, sizes))
-    if outside or (starts and (min(starts) < HEADER.size or min(sizes) < BLOCK.size or max(ends) > at)):
+    if outside or (starts and (starts[0] < HEADER.size or min(sizes) < BLOCK.size or max(ends) > at)):
         raise CorruptError("the index names a place outside of the file; it is damaged")
     spans = [(offset, offset + size) for offset, size, _ in places]
-    spans += [(entry.offset, entry.offset + entry.size) for entry in indexes]
-    spans += zip(starts, ends, strict=True)
-    spans.sort()
-    if any(map(operator.gt, [end for _, end in spans], [start for start, _ in spans[1:]])):
+    spans = sorted(spans + [(entry.offset, entry.offset + entry.size) for entry in indexes])
+    twice = any(map(operator.gt, ends, starts[1:]))
+    twice = twice or any(here[1] > after[0] for here, after in itertools.pairwise(spans))
+    for start, end in spans:
+        behind = bisect_left(starts, start)
+        twice = twice or (behind > 0 and ends[behind - 1] > start) or (behind < len(starts) and starts[behind] < end)
+    if twice:
         raise CorruptError("two entries of the index name the same bytes; the file is damaged")
     if blocks.sizes and not BLOCK.size <= min(blocks.sizes) <= max(blocks.sizes) <= BLOCK.size + MAX_PAYLOAD:
         raise CorruptError("the index names a block that is too small or too large; the file is damaged")
