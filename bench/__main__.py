@@ -203,6 +203,19 @@ def overhead(
 
 
 @app.command()
+def choice(
+    output: Output = Path("bench-out"),
+    images: Annotated[
+        int | None, typer.Option(min=100, help="Take only so many images of each data set, from the first on.")
+    ] = None,
+) -> None:
+    """Measure how well the choice of the model knows kinds of images, and the time and the bytes that it takes."""
+    from bench.choice import run
+
+    run(images, output)
+
+
+@app.command()
 def loader(
     data: Annotated[
         Literal["mnist", "fashion-mnist", "drawn"], typer.Option(help="The data set of the test images.")

@@ -34,8 +34,13 @@ def labels(name: str, part: Literal["train", "t10k"]) -> NDArray[np.uint8]:
         return np.frombuffer(file.read(), np.uint8, offset=8)  # behind magic and count
 
 
+def folder(name: str) -> Path:
+    """Return the folder of a data set, which may be absent."""
+    return Path(os.environ.get("SMALTI_DATA", SHARED)) / name
+
+
 def _path(name: str, file: str) -> Path:
-    path = Path(os.environ.get("SMALTI_DATA", SHARED)) / name / file
+    path = folder(name) / file
     if not path.exists() and name == "mnist":
         return next(path for path in fetch(name) if path.name == file)
     return path

@@ -297,4 +297,6 @@ def _single(image: ImageSet, model: Model, target: Target, effort: Effort) -> tu
     profile = None if image.profiles is None else image.profiles[0]
     coded = Coded()
     coded.add(block)
+    if name is not None:
+        coded.add_name(name)
     return pack_single(model.id, mode, sides, name, block.payload, block.pixels, profile), coded

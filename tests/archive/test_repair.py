@@ -321,7 +321,7 @@ def test_how_many_images_are_lost_is_said_where_it_is_known(path, tmp_path):
     path.write_bytes(data[:last])
     notes = smalti.repair(path, tmp_path / "y.smalti", force=True).notes
     assert any("of at least" in note and "how many there were is not known" in note for note in notes)
-    assert "no names or labels or metadata were found; whether there were any is not known" in notes
+    assert "no names or labels or ICC profiles or metadata were found; whether there were any is not known" in notes
 
 
 def test_advice_to_repair_is_given_where_it_helps(path, tmp_path):
@@ -357,3 +357,73 @@ def test_a_file_of_a_newer_version_is_not_called_damaged(path):
     path.write_bytes(data[:4] + b"\x03" + data[5:])  # a flipped bit
     (wrong,) = smalti.verify(path)
     assert "damaged" in wrong
+
+
+def cli(*arguments):
+    found = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    return found.exit_code, found.output
+
+
+def test_the_exit_code_of_repair_says_whether_all_is_saved_for_certain(path, tmp_path):
+    whole = path.read_bytes()
+    assert cli("repair", path, "-o", tmp_path / "y.smalti")[0] == 0
+    damages = [lambda: path.write_bytes(whole[:-20]), *(lambda code=code: damage(path, code) for code in CODES)]
+    damages.append(lambda: path.write_bytes(whole[:90] + bytes([whole[90] ^ 1]) + whole[91:]))  # of the first block
+    for hurt in damages:
+        path.write_bytes(whole)
+        hurt()
+        code, output = cli("repair", path, "-o", tmp_path / "y.smalti", "--force")
+        assert (code, smalti.repair(path, tmp_path / "y.smalti", force=True).complete) == (1, False)
+        assert "not all of the file is saved for certain" in output
+        assert smalti.verify(tmp_path / "y.smalti", deep=True) == []
+        assert cli("repair", tmp_path / "y.smalti", "-o", tmp_path / "z.smalti", "--force")[0] == 0
+
+
+CODES = (fmt.NAMES, fmt.LABELS, fmt.METADATA, fmt.ORDER)
+
+
+def with_profiles(path, profiles, shapes=SHAPES):
+    """Write images of several kinds, with these profiles, in blocks of three."""
+    parts = [
+        smalti.ImageSet(MIXED[SHAPES.index(shape)][None], profiles=(profile,))
+        for shape, profile in zip(shapes, profiles, strict=False)
+    ]
+    source = smalti.Source(parts, len(parts), named=False, labelled=False)
+    smalti.pack(source, path, model="mnist", max_error=0, packing=smalti.Packing(3), force=True)
+    return path.read_bytes()
+
+
+def without_sections(data, *codes):
+    """Return an archive of which the index and sections of these codes are damaged."""
+    with smalti.open(data) as archive:
+        hurt = [entry.offset for entry in archive.contents.index.sections if entry.code in codes]
+    damaged = bytearray(data[:-20])
+    for at in hurt:
+        damaged[at + 9] ^= 1
+    return bytes(damaged)
+
+
+def test_profiles_are_not_lost_in_silence_without_the_index(tmp_path):
+    path, output = tmp_path / "x.smalti", tmp_path / "y.smalti"
+    profiles = [b"one", None, b"two", b"two", None] * 2
+
+    def notes(data):
+        path.write_bytes(data)
+        return smalti.repair(path, output, force=True).notes
+
+    data = with_profiles(path, profiles)
+    assert not any("ICC profiles of" in note for note in notes(data[:-20]))
+    with smalti.open(output) as archive:
+        assert list(archive.profiles) == profiles
+    assert "the ICC profiles of the images are lost" in notes(without_sections(data, fmt.ORDER))
+    assert any("or ICC profiles" in note for note in notes(without_sections(data, fmt.PROFILES)))
+    with_profiles(path, profiles)
+    more = [smalti.ImageSet(MIXED[0][None]), smalti.ImageSet(MIXED[0][None] // 2, profiles=(b"three",))]
+    smalti.append(path, smalti.Source(more[:1], 1, named=False, labelled=False), max_error=0)
+    before = path.read_bytes()
+    assert "whether images from 10 on had ICC profiles is not known" in notes(before[:-20])
+    path.write_bytes(before)
+    smalti.append(path, smalti.Source(more[1:], 1, named=False, labelled=False), max_error=0)
+    assert not any("ICC profiles" in note for note in notes(path.read_bytes()[:-20]))
+    with smalti.open(output) as archive:
+        assert list(archive.profiles) == [*profiles, None, b"three"]

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from sources import DIGITS, PNG, names_of, tar_of, write, zip_of
 
+import smalti
 from smalti.errors import CorruptError, OutputError
 from smalti.exchange.sources import open_source, read_images
 from smalti.types import ImageSet
@@ -82,3 +83,31 @@ def test_where_a_name_cannot_be_a_file_the_message_says_what_can_hold_it(tmp_pat
     assert not list(tmp_path.iterdir())
     write(images, tmp_path / other)
     assert read_images(tmp_path / other).names == names
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (["a.png", "b/c.png", "b/c.jpg", "b/c.PNG", "d.png.png"], ""),
+        (["../a.png", "b.png"], "no file of the name '../a.png';"),
+        (["/a.png"], "no file of the name '/a.png';"),
+        (["b.png", "x//y", "z/../y"], "no files of 2 names, such as 'x//y';"),
+        (["a", "a.png"], "no file of the name 'a.png';"),
+        (["a.jpg.png", "a.jpg"], "no file of the name 'a.jpg';"),
+        (["a.png", "a.png.png"], ""),
+        (["12:00.png"], ""),  # written otherwise, where that is needed
+    ],
+)
+@pytest.mark.parametrize("target", ["out", "out.tar", "out.zip"])
+def test_names_of_which_no_files_can_be_made_are_said_when_they_are_packed(tmp_path, names, words, target):
+    x = np.zeros((len(names), 3, 4), np.uint8)
+    packed = smalti.pack(smalti.ImageSet(x, tuple(names)), tmp_path / "x.smalti", lossless=True)
+    notes = packed.passed_over.total().notes
+    assert len(notes) == bool(words)
+    assert all(words in note for note in notes)
+    if words:
+        with pytest.raises((CorruptError, OutputError)):
+            smalti.unpack(tmp_path / "x.smalti", tmp_path / target)
+        smalti.unpack(tmp_path / "x.smalti", tmp_path / "x.npz")
+    else:
+        smalti.unpack(tmp_path / "x.smalti", tmp_path / target)

@@ -1,6 +1,7 @@
 """Targets that are refused, and what is left as it was."""
 
 import os
+import re
 import warnings
 from pathlib import Path
 
@@ -247,3 +248,12 @@ def test_every_refusal_is_one_of_our_errors(tmp_path):
     for target in (tmp_path / "missing" / "x.npz", tmp_path / "missing" / "x.zip", tmp_path / "zero\0"):
         with pytest.raises(SmaltiError, match="cannot write"):
             write(ImageSet(DIGITS), target)
+
+
+@pytest.mark.parametrize(("shapes", "words"), [([(3, 4, 3)], r"\.npz"), ([(3, 4, 3), (3, 5, 1)], r"\.parquet")])
+def test_idx_names_targets_that_can_hold_what_it_cannot(tmp_path, shapes, words):
+    about = About(len(shapes), frozenset(shapes), named=False, labelled=False)
+    with pytest.raises(UsageError, match=f"gray images only; unpack to a folder, .*{words}") as refused:
+        check_target(tmp_path / "x-idx3-ubyte", about, force=False)
+    for name in re.findall(r"\.[a-z]+", str(refused.value).partition("unpack to ")[2]):
+        check_target(tmp_path / f"x{name}", about, force=False)

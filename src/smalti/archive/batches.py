@@ -8,6 +8,7 @@ into mixed blocks, in the order of the images.
 import itertools
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,9 +18,10 @@ from smalti.container.annotations import MOST_WEIGHT, check_label, weight, write
 from smalti.container.format import MAX_SECTION_IMAGES
 from smalti.container.records import ArchiveWriter
 from smalti.errors import SourceError
+from smalti.exchange.names import unsafe_name
 from smalti.model.empty_model import EMPTY_ID
 from smalti.model.model import Model
-from smalti.rate.model_choice import ModelChoice
+from smalti.rate.model_choice import ModelChoice, suits
 from smalti.rate.target import Sealed
 from smalti.types import ImageSet, Label, Pixels, Shape, Source, check_name, check_size, shape_of
 
@@ -47,7 +49,9 @@ class Coded:
     shapes: Counter[Shape] = field(default_factory=Counter)
     labels: set[Label] = field(default_factory=set)
     models: Counter[str] = field(default_factory=Counter)  # the images that each model codes, by its name, in order
-    unsuited: int = 0  # the images for which no model was chosen
+    unsuited: int = 0  # the images for which no model was chosen, or which the one that was named does not suit
+    unsafe: int = 0  # the names that are no names of files, or that would be of the same file as another
+    unsafe_name: str = ""  # the first of them
     squared_error: float = 0.0  # of all images together: the sum of their MSEs on pixels in [0, 1]
 
     def add(self, block: Sealed) -> None:
@@ -56,8 +60,14 @@ class Coded:
         self.squared_error += block.squared_error
         if block.by_model:
             self.models[block.model.name] += block.by_model
-        if block.model.id == EMPTY_ID:
+        if block.model.id == EMPTY_ID:  # the choice; a model that is named is looked at in `Intake`
             self.unsuited += block.images
+
+    def add_name(self, name: str, seen: AbstractSet[str] = frozenset()) -> None:
+        """Count a name of which no file can be made beside those of the names that were `seen`."""
+        if unsafe_name(name, strict=False) or _file_is_taken(name, seen):
+            self.unsafe += 1
+            self.unsafe_name = self.unsafe_name or name
 
 
 @dataclass
@@ -72,6 +82,7 @@ class Intake:
     model: Model | ModelChoice  # of all images, or the choice of one for each
     most: int  # the most images of a block
     writer: ArchiveWriter
+    quality: int | None = None  # at which it is looked whether a model suits; None: that is not looked at
     mixed: bool = True  # whether images of several shapes may share a block
     seen: set[str] = field(default_factory=set)  # names of images that are there already
     label_kind: type | None = None
@@ -115,6 +126,8 @@ class Intake:
         """Yield images of one shape by their models, with their places in the source."""
         x, first = some.pixels, self.count - len(some)
         if isinstance(self.model, Model):
+            if self.quality is not None and self.model.measured and not suits(self.model, x, self.quality):
+                self.coded.unsuited += len(x)
             yield x, list(range(first, self.count)), self.model
             return
         for model, rows in self.model.groups(x):
@@ -204,6 +217,7 @@ class Intake:
                         f"two images are named {name!r}; give each its own name, or pack their common folder"
                     )
                 check_name(name)
+                self.coded.add_name(name, self.seen)
                 self.seen.add(name)
                 self.weight += weight(name, None)
             self.names += some.names or ()
@@ -231,3 +245,10 @@ class Intake:
             write_sections(self.writer, self.kinds[:ready], names, labels, self.profiles[:ready])
             del self.kinds[:ready], self.names[:ready], self.labels[:ready], self.profiles[:ready]
             self.weight = self.weight if self.kinds else 0
+
+
+def _file_is_taken(name: str, seen: AbstractSet[str]) -> bool:
+    """Return whether one of the names that were `seen` would be the same file, for .png is added unless it is there."""
+    if name.lower().endswith(".png"):
+        return name.endswith(".png") and name[:-4] in seen and not name[:-4].lower().endswith(".png")
+    return f"{name}.png" in seen

@@ -56,6 +56,7 @@ class Repaired:
 
     images: int  # saved
     notes: tuple[str, ...]  # what is saved and what is lost, a line each
+    complete: bool = False  # whether all that was in the file is saved, for certain
 
 
 def repair(
@@ -92,7 +93,7 @@ def repair(
         storage.close()
     with atomic_write(as_path(output), force=force) as file:
         saved.write(file, progress)
-    return Repaired(len(saved.numbers), tuple(saved.notes))
+    return Repaired(len(saved.numbers), tuple(saved.notes), saved.complete)
 
 
 def _check_archive(storage: Storage) -> None:
@@ -113,6 +114,7 @@ class _Saved:
     def __init__(self, found: Found, index: Index | None, given: Model | None, where: str) -> None:
         self.found, self.index = found, index
         self.notes = ["the index is whole" if index else "the index is lost; blocks were looked for"]
+        self.complete = index is not None  # else there may have been more than is found
         self.nameless = False  # whether names and labels cannot be given to images any more
         if not found.blocks:
             raise CorruptError(f"{where}: no block of it is whole; nothing can be saved")
@@ -134,7 +136,13 @@ class _Saved:
         total = max(total, int(self.numbers.max()) + 1)
         if self.index is None:
             return f"{n} of at least {total} images are saved; how many there were is not known"
+        self.complete &= n == total
         return f"{n} of {total} images are saved" + (f"; {total - n} are lost" if n < total else "")
+
+    def _lose(self, note: str) -> None:
+        """Note what is lost."""
+        self.notes.append(note)
+        self.complete = False
 
     def _fitting(self, blocks: list[tuple[BlockHead, bytes]]) -> list[tuple[BlockHead, bytes]]:
         """Return the blocks that can be of one archive: of their number's kind, with images that no other holds."""
@@ -149,7 +157,7 @@ class _Saved:
                 after[head.number] = head.first + head.images
                 fitting.append((head, payload))
         if len(fitting) < len(blocks):
-            self.notes.append(f"{len(blocks) - len(fitting)} blocks do not fit the others, and are left out")
+            self._lose(f"{len(blocks) - len(fitting)} blocks do not fit the others, and are left out")
         return fitting
 
     def _readable(self, head: BlockHead, payload: bytes) -> bool:
@@ -185,7 +193,7 @@ class _Saved:
                     found.append((head, payload))
                     message = message[len(record) :]
             except SmaltiError as exc:
-                self.notes.append(f"images that the order of others carried are lost: {exc}")
+                self._lose(f"images that the order of others carried are lost: {exc}")
         return found
 
     def _places(self) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
@@ -200,7 +208,7 @@ class _Saved:
             return next(iter(ranks.values())), kinds
         counts = np.bincount(order if order is not None else [], minlength=max(ranks) + 1)
         if order is None or any(mine.max() >= counts[n] for n, mine in ranks.items()):
-            self.notes.append("the order of the images is lost, and with it whose names and labels are whose")
+            self._lose("the order of the images is lost, and with it whose names and labels are whose")
             self.nameless = True
             return np.arange(len(kinds)), kinds
         sort, starts = np.argsort(order, kind="stable"), np.cumsum(counts) - counts
@@ -258,10 +266,11 @@ class _Saved:
             [kinds[kind] for kind in self.kinds.tolist()],
             None if names is None else self._names(names),
             None if labels is None else self._labels(labels),
-            [profiles.get(i) for i in self.numbers.tolist()],
+            None if profiles is None else [profiles.get(i) for i in self.numbers.tolist()],
         )
         self._write_metadata(writer)
-        absent = {"names": names is None, "labels": labels is None, "metadata": not self.found.metadata}
+        absent = {"names": names is None, "labels": labels is None, "ICC profiles": profiles is None}
+        absent["metadata"] = not self.found.metadata
         if self.index is None and any(absent.values()):
             words = " or ".join(what for what, missing in absent.items() if missing)
             self.notes.append(f"no {words} were found; whether there were any is not known")
@@ -274,10 +283,10 @@ class _Saved:
             with contextlib.suppress(KeyError, CorruptError, UsageError):
                 write_metadata(writer, parse_metadata(self.found.metadata[place]))
                 if place != told[-1]:
-                    self.notes.append("the metadata are lost; older ones of the file take their place")
+                    self._lose("the metadata are lost; older ones of the file take their place")
                 return
         if told:
-            self.notes.append("the metadata are lost")
+            self._lose("the metadata are lost")
 
     def _names(self, names: dict[int, str]) -> list[str]:
         """Return a name for each saved image, all different."""
@@ -293,13 +302,18 @@ class _Saved:
         self._note_lost("names", lost)
         return list(found)
 
-    def _profiles(self) -> dict[int, Any]:
-        """Return the ICC profiles of images by their numbers, as far as they are known."""
-        profiles = self._column(PROFILES, unpack_profiles) or {}
+    def _profiles(self) -> dict[int, Any] | None:
+        """Return the ICC profiles of images by their numbers, as far as they are known; None if there are none."""
+        profiles = self._column(PROFILES, unpack_profiles)
+        if profiles is None:
+            return None
         told = sum(entry.images for entry in self.index.sections if entry.code == PROFILES) if self.index else 0
-        if told and self.nameless:
-            self.notes.append("the ICC profiles of the images are lost")
+        told = told or max(first + n for code, first, n, _ in self.found.sections if code == PROFILES)
+        if self.nameless:
+            self._lose("the ICC profiles of the images are lost")
         self._note_lost("ICC profiles", [i for i in self.numbers.tolist() if i < told and i not in profiles])
+        if self.index is None and not self.nameless and self.numbers.max() >= told:
+            self.notes.append(f"whether images from {told} on had ICC profiles is not known")
         return profiles
 
     def _labels(self, labels: dict[int, Label]) -> list[Label]:
@@ -311,7 +325,7 @@ class _Saved:
 
     def _note_lost(self, what: str, images: Sequence[int]) -> None:
         if images and not self.nameless:
-            self.notes.append(f"the {what} of {len(images)} saved images are lost: {_spans(images)}")
+            self._lose(f"the {what} of {len(images)} saved images are lost: {_spans(images)}")
 
 
 def _spans(numbers: Sequence[int]) -> str:

@@ -38,7 +38,7 @@ from smalti.model.model import Model
 from smalti.rate.mean import encode_batches
 from smalti.rate.metrics import psnr
 from smalti.rate.model_choice import ModelChoice
-from smalti.rate.target import Sealed, Target
+from smalti.rate.target import DEFAULT_QUALITY, Sealed, Target
 from smalti.types import PassedOver, Progress, Shape, Source
 from smalti.util.binary import varint
 
@@ -94,7 +94,7 @@ class Packed:
     labels: int = 0  # how many different labels the images have; 0 if they have none
     labels_from: str = ""  # where labels come from, in words that follow "from"; "" if there are none
     models: Mapping[str, int] = field(default_factory=dict)  # how many images each codes, by name, in order
-    unsuited: int = 0  # images for which no model was chosen; others may be kept without it, where that is cheaper
+    unsuited: int = 0  # images that no model suits, or (by a sample, at lossy targets) not the one that was named
     psnr: float | None = None  # dB, of the squared error averaged over all images; infinite if no pixel changed
     before: int = 0  # the bytes of the file before images were appended
 
@@ -111,11 +111,15 @@ class Packed:
 
 def packed(source: Source, coded: Coded, size: int, before: int = 0) -> Packed:
     """Return the report on a file of `size` bytes, to which all images of `source` are written."""
-    n = coded.shapes.total()
+    n, passed = coded.shapes.total(), source.passed_over
+    if coded.unsafe:
+        many = f"s of {coded.unsafe} names, such as" if coded.unsafe > 1 else " of the name"
+        note = f"unpack makes no file{many} {coded.unsafe_name!r:.60}; unpack to parquet, or npz if all have one size"
+        passed = PassedOver((passed,), notes=[note])
     return Packed(
         n,
         size,
-        source.passed_over,
+        passed,
         tuple(sorted(coded.shapes.items(), key=lambda pair: (-pair[1], pair[0]))),
         source.named,
         len(coded.labels),
@@ -133,6 +137,8 @@ def write_packed(intake: Intake, target: Target, effort: Effort, packing: Packin
     Raises:
         SourceError, UsageError: the images cannot be read, or the target cannot be met.
     """
+    if target.max_error is None:
+        intake.quality = DEFAULT_QUALITY if target.quality is None else target.quality
     if packing.unordered:
         write_sets(intake, target, effort, _numbers(intake, packing), progress)
     else:

@@ -34,9 +34,8 @@ from smalti.cli.options import (
     place_of,
     read_metadata,
     read_sources,
-    report_unsuited,
 )
-from smalti.cli.summary import report
+from smalti.cli.summary import report, report_unsuited
 
 Output = Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The smalti file to write.")]
 
@@ -70,7 +69,6 @@ def append(
     """
     from smalti.archive.edit import append as append_images
     from smalti.archive.writer import Packing
-    from smalti.rate.model_choice import AUTO
 
     skipped = Skipped()
     packing = Packing(block_images, embed=embed, metadata=read_metadata(metadata), streams=packing_kind)
@@ -90,9 +88,8 @@ def append(
             progress=advance,
         )
     report(file, done, as_json=as_json)
-    if model == AUTO:
-        exact = min_psnr is None and max_error is None
-        report_unsuited(done, lossless=lossless or max_error == 0, exact=exact)
+    exact = min_psnr is None and max_error is None
+    report_unsuited(done, model, lossless=lossless or max_error == 0, exact=exact)
     skipped.report()
 
 
@@ -203,6 +200,8 @@ def repair(
 ) -> None:
     """Save every undamaged block of a damaged smalti file, even without its index, and print what is lost.
 
+    The exit code is 1 if something is lost, or if the index is, for then nobody knows whether something is.
+
     Examples:
     smalti repair damaged.smalti -o saved.smalti
     """
@@ -215,3 +214,6 @@ def repair(
     for note in done.notes:
         typer.echo(note)
     typer.echo(f"{output}: {images(done.images)}")
+    if not done.complete:
+        typer.echo("smalti: not all of the file is saved for certain; see above", err=True)
+        raise typer.Exit(1)

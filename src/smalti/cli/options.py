@@ -10,7 +10,6 @@ import typer
 from smalti.cli.console import images, in_options
 
 if TYPE_CHECKING:
-    from smalti.archive.writer import Packed
     from smalti.types import OnBad, Source
     from smalti.util.storage import Storage
 
@@ -163,22 +162,6 @@ def read_sources(
 
     source = open_source(*sources, labels=labels, on_bad=on_bad, labelled=not no_labels, convert=convert)
     return source.nameless() if no_names else source
-
-
-def report_unsuited(packed: "Packed", *, lossless: bool, exact: bool) -> None:
-    """Print one line to stderr if lossy packing found no model that suits some images.
-
-    exact: whether images without a model are kept exactly.
-    """
-    n, total = packed.unsuited, packed.images
-    if lossless or not n:
-        return
-    which = "these images" if n == total else f"{n:,} of {images(total)}"
-    kept = "they are kept exactly" if exact else "they are coded without one"
-    typer.echo(
-        f"smalti: no model here suits {which}; {kept}. For fewer bytes, train a model: smalti train SRC -o my.model",
-        err=True,
-    )
 
 
 class Skipped:

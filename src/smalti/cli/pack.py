@@ -35,10 +35,9 @@ from smalti.cli.options import (
     place_of,
     read_metadata,
     read_sources,
-    report_unsuited,
     standard,
 )
-from smalti.cli.summary import report
+from smalti.cli.summary import report, report_unsuited
 
 
 def pack(
@@ -137,8 +136,7 @@ def pack(
             f"smalti: names, labels, profiles, metadata and models come on top of {bytes_an_image:g} bytes an image",
             err=True,
         )
-    if model == AUTO:
-        report_unsuited(packed, lossless=max_error == 0, exact=min_psnr is None and max_error is None)
+    report_unsuited(packed, model, lossless=max_error == 0, exact=min_psnr is None and max_error is None)
     skipped.report()
 
 

@@ -43,6 +43,29 @@ def report(output: Path | str, packed: "Packed", *, as_json: bool, piped: bool =
         typer.echo(f"smalti: {len(notes) - _MAX_NOTES} more of these", err=True)
 
 
+def report_unsuited(packed: "Packed", model: str, *, lossless: bool, exact: bool) -> None:
+    """Print to stderr if lossy packing found no model that suits some images, or if the one that was named does not.
+
+    exact: whether images without a model are kept exactly.
+    """
+    from smalti.model.empty_model import EMPTY_NAME
+    from smalti.rate.model_choice import AUTO
+
+    n, total, train = packed.unsuited, packed.images, "smalti train SRC -o my.model".replace(" ", _JOIN)
+    if lossless or not n or model == EMPTY_NAME:
+        return
+    if model == AUTO:
+        which = "these images" if n == total else f"{n:,} of {_counted(total, 'image')}"
+        kept = "they are kept exactly" if exact else "they are coded without one"
+        words = f"no model here suits {which}; {kept}. For fewer bytes, train a model: {train}"
+    else:
+        which = "these images" if n == total else "some of these images"
+        words = f"model {model} does not suit {which}: they take many bytes, or come back blurred. Leave out --model,"
+        words += f" or train a model: {train}"
+    for line in wrapped(f"smalti: {words}", max(WIDTH, shutil.get_terminal_size((WIDTH, 24)).columns)):
+        typer.echo(line, err=True)
+
+
 def facts_of(output: Path | str, packed: "Packed") -> dict[str, Any]:
     """Return the facts of the report by their names; nothing is shortened."""
     from smalti.types import describe

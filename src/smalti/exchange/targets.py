@@ -91,7 +91,8 @@ def check_target(target: Path, about: About, *, force: bool) -> None:
         check_folder(target, force=force)
         return
     if idx and any(c != 1 for _, _, c in about.shapes):
-        raise UsageError(f"{target.name}: idx files hold gray images only; unpack to a folder, .npz, .tar or .zip")
+        others = "a folder, .npz, .tar or .zip" if len(about.shapes) == 1 else "a folder, .tar, .zip or .parquet"
+        raise UsageError(f"{target.name}: idx files hold gray images only; unpack to {others}")
     if (idx or (format_ is not None and format_.one_shape)) and len(about.shapes) != 1:
         raise UsageError(f"{target.name} holds images of one size and colour only; give a folder, tar, zip or parquet")
     if format_ is not None and format_.require is not None:

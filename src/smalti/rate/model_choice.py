@@ -44,6 +44,8 @@ COMPANY = 3
 """How many images of the same choice count beside an image, when it is asked whether a model suits it."""
 WORSE = 2
 """A model without a pixel prior suits images whose squared error is at most so many times what was measured."""
+NAMED_EACH, NAMED_LEAST = 128, 2
+"""One of so many images, and at least so many, are looked at to see whether a model that was named suits them."""
 UNSUITED = 2
 """An image that a model does not suit costs at least so many times what it costs without one."""
 GAIN = 0.01
@@ -277,6 +279,23 @@ class ModelChoice:
         return bool(error <= 10 ** (-decibel / 10))
 
 
+def suits(model: Model, x: Pixels, quality: int) -> bool:
+    """Return whether a model that was named suits images `x` (`n h w` or `n h w c`), by a few of them.
+
+    It does not if it would take more bytes than deflate to keep them exactly. Whoever trained a model for images that
+    are hard to code shall not be told that it suits them little, so the bound is not SUITED. A model that does not code
+    by pixels suits images if their squared error at `quality` is not far above what was measured.
+    """
+    few = x[_spread(len(x), NAMED_LEAST, NAMED_EACH)]
+    if model.pixels is not None:
+        return bool(by_pixels(few, 0, model, MOST_EACH).sum() <= deflated(few).sum())
+    point = model.fitting(model.operating_points.of_quality(quality), shape_of(x))
+    if point is None:
+        return False
+    _, errors = at_point(few, point, model, MOST_EACH)
+    return bool(errors.mean() <= WORSE * point.error * x[0].size)
+
+
 def _company(ways: Sequence[_Way], costs: Floats, excess: Floats) -> Company:
     """Return the company of a sample with these costs and this excess (`n ways` each)."""
     ids = [way.model.id for way in ways]
@@ -293,8 +312,8 @@ def _has_pixels(model: Model, shape: Shape) -> bool:
     return model.pixels is not None and model.pixels.window.channels == shape[2]
 
 
-def _spread(n: int, least: int = SAMPLE_LEAST) -> Ints:
-    """Return the numbers of the images in the sample of `n` images."""
-    k = min(n, max(least, -(-n // SAMPLE_EACH)))
+def _spread(n: int, least: int = SAMPLE_LEAST, each: int = SAMPLE_EACH) -> Ints:
+    """Return the numbers of the images in the sample of `n` images: one of `each`, and at least so many."""
+    k = min(n, max(least, -(-n // each)))
     found: Ints = np.arange(k) * n // k
     return found
