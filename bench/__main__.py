@@ -93,6 +93,20 @@ def lossless(
 
 
 @app.command()
+def append(
+    data: Annotated[
+        Literal["mnist", "fashion-mnist", "drawn"], typer.Option(help="The data set of the images.")
+    ] = "mnist",
+    appends: Annotated[int, typer.Option(min=20, help="How many images are appended, one at a time.")] = 10_000,
+    named: Annotated[bool, typer.Option("--named", help="Give each image a name and a label.")] = False,
+) -> None:
+    """Append images one at a time, read one after each, and print what both cost as the file grows."""
+    from bench.append import run
+
+    run(test_images(data), appends, named=named)
+
+
+@app.command()
 def limit(
     data: Annotated[
         Literal["mnist", "fashion-mnist"], typer.Option(help="The data set to train and test on.")
