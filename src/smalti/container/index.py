@@ -8,11 +8,12 @@ before its own, so that a writer which appends writes only what is new.
 import itertools
 import operator
 import struct
+import sys
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import NamedTuple, overload
+from typing import Literal, NamedTuple, overload
 
 from smalti.container.format import (
     BLOCK,
@@ -71,30 +72,41 @@ class Blocks(Sequence[BlockEntry]):
         """Return these entries as `Blocks`."""
         return entries if isinstance(entries, Blocks) else cls(b"".join(BLOCK_ENTRY.pack(*entry) for entry in entries))
 
+    def _column(self, code: Literal["Q", "I", "H"], first: int, step: int) -> Sequence[int]:
+        """Return every `step`-th integer of a type (as `struct` names it) from the `first` on."""
+        if sys.byteorder == "little" and self.raw:
+            return memoryview(self.raw).cast(code)[first::step].tolist()
+        return struct.unpack(f"<{len(self.raw) // struct.calcsize(code)}{code}", self.raw)[first::step]
+
     @cached_property
-    def offsets(self) -> tuple[int, ...]:
+    def offsets(self) -> Sequence[int]:
         """The place of each record, in bytes; 0 if the order of images carries it."""
-        return struct.unpack(f"<{2 * self._n}Q", self.raw)[::2]
+        return self._column("Q", 0, 2)
 
     @cached_property
-    def sizes(self) -> tuple[int, ...]:
+    def sizes(self) -> Sequence[int]:
         """The bytes of each record."""
-        return struct.unpack(f"<{4 * self._n}I", self.raw)[2::4]
+        return self._column("I", 2, 4)
 
     @cached_property
-    def images_and_kinds(self) -> tuple[int, ...]:
+    def images_and_kinds(self) -> Sequence[int]:
         """The number of images of each block, plus 65536 times the number of its kind."""
-        return struct.unpack(f"<{4 * self._n}I", self.raw)[3::4]
+        return self._column("I", 3, 4)
 
     @cached_property
-    def images(self) -> tuple[int, ...]:
+    def images(self) -> Sequence[int]:
         """The number of images of each block."""
-        return struct.unpack(f"<{8 * self._n}H", self.raw)[6::8]
+        return self._column("H", 6, 8)
 
     @cached_property
-    def kinds(self) -> tuple[int, ...]:
+    def total(self) -> int:
+        """The number of images of all blocks."""
+        return sum(self.images)
+
+    @cached_property
+    def kinds(self) -> Sequence[int]:
         """The number of the kind of each block."""
-        return struct.unpack(f"<{8 * self._n}H", self.raw)[7::8]
+        return self._column("H", 7, 8)
 
     def __len__(self) -> int:
         return self._n
@@ -145,7 +157,7 @@ class Index:
     @property
     def stored(self) -> int:
         """The number of images in all blocks."""
-        return sum(Blocks.of(self.blocks).images)
+        return Blocks.of(self.blocks).total
 
     @property
     def count(self) -> int:
@@ -333,24 +345,30 @@ def _check_places(index: Index, segments: Sequence[Segment]) -> None:
     outside = any(offset < HEADER.size or size < least or offset + size > at for offset, size, least in places)
     starts, sizes = blocks.offsets, blocks.sizes
     if not all(starts):  # some blocks are carried
-        starts = tuple(itertools.compress(starts, blocks.offsets))
-        sizes = tuple(itertools.compress(sizes, blocks.offsets))
-    if any(map(operator.gt, starts, starts[1:])):  # mostly, they are in order
-        pairs = sorted(zip(starts, sizes, strict=True))
-        starts, sizes = tuple(start for start, _ in pairs), tuple(size for _, size in pairs)
+        starts = list(itertools.compress(starts, blocks.offsets))
+        sizes = list(itertools.compress(sizes, blocks.offsets))
     ends = list(map(operator.add, starts, sizes))
-    if outside or (starts and (starts[0] < HEADER.size or min(sizes) < BLOCK.size or max(ends) > at)):
+    twice = any(map(operator.gt, ends, starts[1:]))
+    if twice:  # mostly, they are in order
+        pairs = sorted(zip(starts, sizes, strict=True))
+        starts, sizes = [start for start, _ in pairs], [size for _, size in pairs]
+        ends = list(map(operator.add, starts, sizes))
+        twice = any(map(operator.gt, ends, starts[1:]))
+    least, most = (min(sizes), max(sizes)) if sizes else (BLOCK.size, BLOCK.size)
+    if outside or (
+        starts and (starts[0] < HEADER.size or least < BLOCK.size or (max(ends) if twice else ends[-1]) > at)
+    ):
         raise CorruptError("the index names a place outside of the file; it is damaged")
     spans = [(offset, offset + size) for offset, size, _ in places]
     spans = sorted(spans + [(entry.offset, entry.offset + entry.size) for entry in indexes])
-    twice = any(map(operator.gt, ends, starts[1:]))
     twice = twice or any(here[1] > after[0] for here, after in itertools.pairwise(spans))
     for start, end in spans:
         behind = bisect_left(starts, start)
         twice = twice or (behind > 0 and ends[behind - 1] > start) or (behind < len(starts) and starts[behind] < end)
     if twice:
         raise CorruptError("two entries of the index name the same bytes; the file is damaged")
-    if blocks.sizes and not BLOCK.size <= min(blocks.sizes) <= max(blocks.sizes) <= BLOCK.size + MAX_PAYLOAD:
+    carried = [] if len(sizes) == len(blocks) else blocks.sizes
+    if max(most, *carried, 0) > BLOCK.size + MAX_PAYLOAD or min(carried, default=least) < BLOCK.size:
         raise CorruptError("the index names a block that is too small or too large; the file is damaged")
 
 
