@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from smalti.archive.batches import Intake
+from smalti.archive.batches import COPY, Intake
 from smalti.codec.batching import Batch, block_images
 from smalti.codec.block import Block
 from smalti.codec.rdo import Effort
@@ -55,9 +55,7 @@ def write_sets(
             progress(len(batch), intake.source.total)
     for mine in waiting.values():
         order += mine.write()
-    intake.kinds = [intake.kinds[i] for i in order]
-    intake.labels = [intake.labels[i] for i in order] if intake.labels else []
-    intake.profiles = [intake.profiles[i] for i in order]
+    intake.reorder([*order, *(i for i, kind in enumerate(intake.kinds) if kind == COPY)])
 
 
 class _Set:
