@@ -20,16 +20,17 @@ from smalti.codec.rdo import Effort
 from smalti.container.records import ArchiveWriter
 from smalti.container.single_image import pack_single
 from smalti.errors import SourceError, UsageError
-from smalti.exchange.arrays import annotated, one_image
+from smalti.exchange.arrays import one_image
 from smalti.exchange.formats.image_files import Reading
+from smalti.exchange.given import given_source
 from smalti.exchange.recognise import refuse_image_suffix
-from smalti.exchange.sources import Images, as_source, read_labels
+from smalti.exchange.sources import Images
 from smalti.exchange.targets import write_images
 from smalti.model.bundle import is_known
 from smalti.model.model import Model
 from smalti.rate.mean import encode_batches
 from smalti.rate.model_choice import AUTO, ModelChoice
-from smalti.rate.target import DEFAULT_EFFORT, Target, as_target, check_model, effort_of
+from smalti.rate.target import DEFAULT_EFFORT, Target, as_target, check_model, effort_of, largest_error
 from smalti.types import ImageSet, Label, OnBad, Pixels, Progress, Source, check_name, check_size
 from smalti.util.atomic import as_path, atomic_write
 
@@ -102,12 +103,12 @@ def pack(
         UsageError: the model or quality does not exist, `path` exists, or the target cannot be met.
         OutputError: `path` cannot be written.
     """
-    most = _largest_error(max_error, lossless=lossless)
+    most = largest_error(max_error, lossless=lossless)
     asked = as_target(target, Target(quality, psnr, min_psnr, bytes_an_image, most))
     hard, loaded = effort_of(effort), None if model == AUTO else as_model(model)
     if loaded is not None:
         check_model(loaded, asked)
-    images = _annotated(source, on_bad, names, labels, convert=convert)
+    images = given_source(source, on_bad, names, labels, convert=convert)
     packing = _with_classes(as_packing(packing), images.label_names)
     if not isinstance(path, str | os.PathLike):
         if not hasattr(path, "write"):
@@ -118,30 +119,11 @@ def pack(
         return _write(images, file, loaded, asked, hard, packing, progress)
 
 
-def _largest_error(max_error: int | None, *, lossless: bool) -> int | None:
-    if lossless and max_error is not None:
-        raise UsageError("lossless=True means max_error=0; give one of the two")
-    return 0 if lossless else max_error
-
-
 def _with_classes(packing: Packing, names: tuple[str, ...]) -> Packing:
     """Keep the names of classes in the metadata of the file, unless the caller's have some."""
     if not names or LABEL_NAMES in (packing.metadata or {}):
         return packing
     return replace(packing, metadata={**(packing.metadata or {}), LABEL_NAMES: list(names)})
-
-
-def _annotated(source: Images, on_bad: OnBad | None, names: object, labels: object, *, convert: bool) -> Source:
-    """Open a source, and give its images the names and labels that the caller has for them."""
-    if on_bad is not None and (names is not None or labels not in (None, False)):
-        raise UsageError("names and labels are for all images in their order, so none can be skipped; leave out on_bad")
-    if isinstance(labels, str | os.PathLike):
-        given = annotated(as_source(source, labelled=False, convert=convert), names, read_labels(Path(labels)))
-        return replace(given, labels_from=Path(labels).name)
-    images = as_source(source, on_bad, labelled=labels is not False, convert=convert)
-    if labels is False:
-        return annotated(images.without_labels(), names, None)
-    return annotated(images, names, labels)
 
 
 def unpack(
@@ -214,7 +196,7 @@ def encode(
     if left_out := str(reading.passed):
         warnings.warn(f"left out: {left_out}", stacklevel=2)
     x = ImageSet(one.pixels[None], profiles=None if one.profile is None else (one.profile,))
-    most = _largest_error(max_error, lossless=lossless)
+    most = largest_error(max_error, lossless=lossless)
     asked = as_target(target, Target(quality, min_psnr=min_psnr, max_error=most))
     pack(x, file, model=model, target=asked, effort=effort)
     return file.getvalue()

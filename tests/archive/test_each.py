@@ -193,3 +193,25 @@ def test_the_command_line_packs_each(digits, tmp_path):
 def test_a_packing_that_there_is_not_is_refused(digits, tmp_path):
     with pytest.raises(UsageError, match="the packing 'some' was asked; give one of: block, each"):
         smalti.pack(digits[:2], tmp_path / "x.smalti", packing="some")
+
+
+def test_repair_saves_all_images_of_a_damaged_block_but_the_damaged_ones(digits, tmp_path):
+    path, saved = tmp_path / "x.smalti", tmp_path / "y.smalti"
+    named = smalti.ImageSet(digits[:40], tuple(f"{i}.png" for i in range(40)))
+    data = bytearray(packed(named, max_error=0, packing=smalti.Packing(20, streams="each")))
+    for i in (7, 8, 33):
+        storage = Counted(bytes(data))
+        with Archive(storage) as archive:
+            archive[0 if i < 20 else 20]  # so that the table of the block is known
+            archive[i]
+        data[storage.ranges[-1][0] + 2] ^= 4
+    path.write_bytes(data)
+    done = smalti.repair(path, saved)
+    left = [i for i in range(40) if i not in (7, 8, 33)]
+    assert done.images == 37
+    assert "37 of 40 images are saved; 3 are lost" in done.notes
+    assert any(note.startswith("37 of the saved images are of damaged blocks") for note in done.notes)
+    with smalti.open(saved) as archive:
+        assert archive.names == tuple(f"{i}.png" for i in left)
+        assert (archive[:] == digits[left]).all()
+    assert smalti.verify(saved, deep=True) == []

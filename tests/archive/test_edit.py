@@ -297,3 +297,35 @@ def test_what_was_there_is_read_while_an_append_is_under_way(path, digits):
         with smalti.open(data) as archive:
             assert (archive[:] == digits[:12]).all()
     assert len(smalti.open(path.read_bytes())) == 52
+
+
+def test_append_takes_names_labels_and_lossless_as_pack_does(tmp_path, digits):
+    path, labels = tmp_path / "x.smalti", tmp_path / "labels.npy"
+    smalti.pack(digits[:3], path, lossless=True, names=["a", "b", "c"], labels=[1, 2, 3])
+    smalti.append(path, digits[3:5], lossless=True, names=["d", "e"], labels=[4, 5])
+    np.save(labels, np.array([6, 7]))
+    smalti.append(path, list(digits[5:7]), lossless=True, names=("f", "g"), labels=labels)
+    with smalti.open(path) as archive:
+        assert (archive[:] == digits[:7]).all()
+        assert archive.names == tuple("abcdefg")
+        assert archive.labels == (1, 2, 3, 4, 5, 6, 7)
+    before = path.read_bytes()
+    for wrong, words in (
+        ({"names": ["h"], "labels": [1, 2]}, "1 names for 2 images|2 labels for 1"),
+        ({"names": ["a", "h"], "labels": [1, 2]}, "two images are named 'a'"),
+        ({"names": ["h", "i"]}, "no labels"),
+        ({"names": ["h", "i"], "labels": ["x", "y"]}, "of several kinds"),
+        ({"max_error": 0, "names": ["h", "i"], "labels": [1, 2]}, "lossless=True means max_error=0"),
+    ):
+        with pytest.raises((SourceError, UsageError), match=words):
+            smalti.append(path, digits[7:9], lossless=True, **wrong)
+        assert path.read_bytes() == before
+
+
+def test_append_leaves_labels_out_where_that_is_asked(tmp_path, digits):
+    path = tmp_path / "x.smalti"
+    smalti.pack(digits[:3], path, lossless=True)
+    smalti.append(path, smalti.ImageSet(digits[3:5], None, (4, 5)), lossless=True, labels=False)
+    with smalti.open(path) as archive:
+        assert (archive[:] == digits[:5]).all()
+        assert archive.labels is None

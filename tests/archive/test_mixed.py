@@ -178,3 +178,35 @@ def test_an_image_without_a_model_needs_its_sides():
     data = bytearray(pack_single(fmt.EMPTY_MODEL, 0, None, None, b"\xff\0", bytes(8)))
     with pytest.raises(CorruptError, match="no size"):
         smalti.open(bytes(data))
+
+
+def pieces(count, first=0):
+    """Images of as many sizes as there are images, in gray and in colour."""
+    rng = np.random.default_rng(first)
+    sides = range(first, first + count)
+    return [rng.integers(0, 256, (3 + i, 4, *[(), (3,)][i % 2]), dtype=np.uint8) for i in sides]
+
+
+def test_the_shapes_of_mixed_blocks_are_known_whatever_is_done_with_the_file(tmp_path):
+    one, two, output = tmp_path / "one.smalti", tmp_path / "two.smalti", tmp_path / "y.smalti"
+    smalti.pack(pieces(5), one, lossless=True)
+    smalti.pack(pieces(4, first=7), two, lossless=True)
+
+    def check(path, wanted):
+        with smalti.open(path) as archive:
+            assert any(kind.mixed for kind in archive.contents.index.kinds)
+            assert archive.contents.shapes() == {(*x.shape, 1)[:3] for x in wanted}
+            assert [x.tobytes() for x in archive] == [x.tobytes() for x in wanted]
+
+    check(one, pieces(5))
+    smalti.merge([one, two], output)
+    check(output, pieces(5) + pieces(4, first=7))
+    smalti.select(output, tmp_path / "whole.smalti", range(9))  # blocks are copied
+    check(tmp_path / "whole.smalti", pieces(5) + pieces(4, first=7))
+    smalti.select(output, tmp_path / "some.smalti", [1, 2, 6, 7])
+    check(tmp_path / "some.smalti", pieces(5)[1:3] + pieces(4, first=7)[1:3])
+    (tmp_path / "torn.smalti").write_bytes(output.read_bytes()[:-20])
+    smalti.repair(tmp_path / "torn.smalti", tmp_path / "saved.smalti")
+    check(tmp_path / "saved.smalti", pieces(5) + pieces(4, first=7))
+    smalti.append(one, pieces(3, first=12), max_error=0)
+    check(one, pieces(5) + pieces(3, first=12))

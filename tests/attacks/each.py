@@ -5,8 +5,8 @@ from attacks.attack import GRAY, attack, one_by_one
 from attacks.build import archive_of
 from attacks.targets import read_all
 
-from smalti.codec.entries import FALLBACK, check_of, pack_entries
 from smalti.codec.fallback_codec import raw_record
+from smalti.codec.payload.entries import FALLBACK, check_of, pack_entries
 from smalti.container import format as fmt
 from smalti.demo.samples import draw_digits
 from smalti.util import binary

@@ -328,3 +328,34 @@ def test_numbers_that_are_none_and_bytes_on_top_are_said_plainly(tmp_path):
 def test_a_smalti_file_is_not_called_like_an_image(tmp_path, packed, command):
     fails(2, command, packed, "-o", tmp_path / "x.png", words="x.png")
     assert not (tmp_path / "x.png").exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a shell")
+def test_every_command_that_reads_a_smalti_file_reads_standard_input(tmp_path, packed):
+    def piped(*words):
+        command = [sys.executable, "-m", "smalti", *map(str, words)]
+        with packed.open("rb") as file:
+            return subprocess.run(command, stdin=file, capture_output=True, text=True, cwd=tmp_path)
+
+    whole = smalti.load(packed)
+    for words in (["info", "-"], ["verify", "-"], ["unpack", "-", "-o", "out.npz"], ["select", "-", "-o", "s.smalti"]):
+        done = piped(*words)
+        assert done.returncode == 0, done.stderr
+    for words in (["merge", "-", "-o", "m.smalti"], ["repair", "-", "-o", "r.smalti"]):
+        done = piped(*words)
+        assert done.returncode == 0, done.stderr
+    assert piped("verify", "-").stdout == "standard input is whole\n"
+    for name in "smr":
+        found = smalti.load(tmp_path / f"{name}.smalti")
+        assert (found.pixels == whole.pixels).all()
+        assert found.names == whole.names
+    assert "only once" in piped("merge", "-", "-", "-o", "x.smalti").stderr
+    assert not (tmp_path / "x.smalti").exists()
+
+
+@pytest.mark.parametrize("command", ["merge", "select", "repair"])
+def test_only_pack_writes_to_standard_output(tmp_path, packed, command):
+    done = run(command, packed, "-o", "-", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "only smalti pack writes to standard output" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == [packed.name]

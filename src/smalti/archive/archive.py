@@ -2,7 +2,6 @@
 """Read a smalti file as a sequence of images that are decoded when they are asked for."""
 
 import itertools
-import operator
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 from smalti.archive.reader import Contents, Images, ModelName, Place
 from smalti.archive.reading.block_cache import BlockCache
 from smalti.archive.reading.contact_sheet import SHOWN, Shown, sheet_html, sheet_png, words
-from smalti.archive.reading.indexing import rows_of, within_images
+from smalti.archive.reading.indexing import number_of, rows_of, within_images
 from smalti.archive.reading.places import Places
 from smalti.entropy.frequencies import Ints, by_value
 from smalti.errors import SeveralShapesError, UsageError
@@ -193,13 +192,7 @@ class Archive:
             return self[:]
         if isinstance(index, slice | list | range) or (isinstance(index, np.ndarray) and index.ndim):
             return self._stacked(self.rows(index))
-        try:
-            i = operator.index(index)  # type: ignore[arg-type]  # it is looked whether it is one
-        except TypeError as exc:
-            raise TypeError(f"images are numbered by whole numbers, slices, lists or masks, not by {index!r}") from exc
-        if not -len(self) <= i < len(self):
-            raise IndexError(f"image {i} of {len(self)}")
-        block, row = self._places.of_one(i % len(self))
+        block, row = self._places.of_one(number_of(index, len(self)))
         kept = self._cache.get(block)
         if kept is None and self._reads_alone(block, 1):
             (alone,) = self._contents.decode_single([(block, row)])
@@ -209,10 +202,7 @@ class Archive:
         return image.copy()
 
     def _reads_alone(self, block: int, images: int) -> bool:
-        """Return whether so many images of a block that is not kept are better read one by one, if that is possible.
-
-        It counts them: when they are many, it takes less time to decode the whole block once.
-        """
+        """Count images of a block that is not kept; return whether they are so few that each is read by itself."""
         self._alone[block] = self._alone.get(block, 0) + images
         return self._alone[block] <= 1 + self._contents.index.blocks[block].images // MOST_ALONE
 
@@ -353,16 +343,16 @@ class Archive:
         self.close()
 
     def __repr__(self) -> str:
-        shapes = ", ".join(describe(shape) for shape in sorted(self.shapes)[:3])
-        more = ", ..." if len(self.shapes) > 3 else ""
-        return f"<Archive of {len(self)} images ({shapes}{more}): {self._contents.storage.where}>"
+        return f"<Archive of {len(self)} images ({self._shown_shapes}): {self._contents.storage.where}>"
+
+    @property
+    def _shown_shapes(self) -> str:
+        return ", ".join(map(describe, sorted(self.shapes)[:3])) + ", ..." * (len(self.shapes) > 3)
 
     @property
     def _summary(self) -> str:
-        shapes = ", ".join(describe(shape) for shape in sorted(self.shapes)[:3])
-        more = ", ..." if len(self.shapes) > 3 else ""
         each = self._contents.reader.end / max(len(self), 1)
-        return f"{len(self):,} image{'s' * (len(self) != 1)}, {shapes}{more}, {each:,.1f} bytes an image"
+        return f"{len(self):,} image{'s' * (len(self) != 1)}, {self._shown_shapes}, {each:,.1f} bytes an image"
 
     def _repr_png_(self) -> bytes:
         """Return a picture (PNG) of the first images, with their names and labels, for notebooks."""

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from numpy.typing import NDArray
 
@@ -26,10 +26,11 @@ from smalti.container.format import LABELS, NAMES
 from smalti.container.growing.append import alone, grow
 from smalti.container.records import ArchiveWriter
 from smalti.errors import ModelError, SourceError, UnknownModelError, UsageError
-from smalti.exchange.sources import Images, as_source
+from smalti.exchange.given import given_source
+from smalti.exchange.sources import Images
 from smalti.model.model import Model
 from smalti.rate.model_choice import AUTO, ModelChoice
-from smalti.rate.target import DEFAULT_EFFORT, Target, as_target, check_model, effort_of
+from smalti.rate.target import DEFAULT_EFFORT, Target, as_target, check_model, effort_of, largest_error
 from smalti.types import Label, OnBad, Progress, Source
 from smalti.util.atomic import as_path, atomic_write
 
@@ -43,6 +44,9 @@ def append(
     quality: int | None = None,
     min_psnr: float | None = None,
     max_error: int | None = None,
+    lossless: bool = False,
+    names: Sequence[str] | None = None,
+    labels: Sequence[Label] | Path | str | Literal[False] | None = None,
     effort: int = DEFAULT_EFFORT,
     packing: Packing = Packing(),  # noqa: B008 - frozen
     on_bad: OnBad | None = None,
@@ -55,7 +59,8 @@ def append(
 
     Args:
         model: the model to code with; if none is given, or "auto", the best of the file's and those that `pack` tries.
-        target: the target as one object, in the place of quality, min_psnr and max_error.
+        target: the target as one object, in the place of quality, min_psnr, max_error and lossless.
+        names, labels: as in `pack`.
         packing: as in `pack`; a new model is put into a file that holds its other models, too. If it does not say which
             images share a stream, they are those that do in the first block of the file.
         convert: as in `pack`.
@@ -67,9 +72,10 @@ def append(
     """
 
     def images_of(_: Archive) -> Source:
-        return as_source(source, on_bad, convert=convert)
+        return given_source(source, on_bad, names, labels, convert=convert)
 
-    asked = as_target(target, Target(quality, min_psnr=min_psnr, max_error=max_error))
+    most = largest_error(max_error, lossless=lossless)
+    asked = as_target(target, Target(quality, min_psnr=min_psnr, max_error=most))
     return append_to(path, images_of, model, asked, effort, packing, progress)
 
 
@@ -185,7 +191,7 @@ def _label_kind(archive: Archive) -> type | None:
 
 
 def merge(
-    paths: Sequence[Path | str],
+    paths: Sequence[Place],
     output: Path | str,
     *,
     model: ModelName | None = None,

@@ -46,6 +46,7 @@ from smalti.util.storage import Storage, storage_of
 
 if TYPE_CHECKING:
     from smalti.codec.block import Block
+    from smalti.codec.payload.entries import Entry
 
 Place = Path | str | bytes | bytearray | memoryview | Storage
 """The place of a file: a path, a URL, or its bytes."""
@@ -238,6 +239,15 @@ class Contents:
             CorruptError: an image is damaged.
         """
         return [None] * len(places) if self._singles is None else self._singles.decode(places)
+
+    def entry(self, block: int, row: int) -> "Entry | None":
+        """Return an image of a block as it is coded by itself; None if it has no entry of its own.
+
+        Raises:
+            CorruptError: the table of the block is damaged.
+        """
+        found = None if self._singles is None else self._singles.entry(block, row)
+        return None if found is None else found[1]
 
     def decode_to_blocks(self, block: int) -> list[tuple[Part, "Block"]]:
         """Decode a block so that its images can be selected and encoded again: its parts, which are one if not mixed.

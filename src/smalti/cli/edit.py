@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The commands smalti append, merge, select, verify and repair."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -34,6 +35,8 @@ from smalti.cli.options import (
     place_of,
     read_metadata,
     read_sources,
+    standard,
+    target_of,
 )
 from smalti.cli.summary import report, report_unsuited
 
@@ -94,7 +97,9 @@ def append(
 
 
 def merge(
-    files: Annotated[list[str], typer.Argument(metavar="FILE", help="Smalti files: paths or URLs.")],
+    files: Annotated[
+        list[str], typer.Argument(metavar="FILE", help="Smalti files: paths or URLs; - is standard input, once.")
+    ],
     output: Output,
     model: ModelOption = None,
     no_names: NoNames = False,
@@ -107,17 +112,21 @@ def merge(
     smalti merge one.smalti two.smalti -o both.smalti
     """
     from smalti.archive.edit import merge as merge_files
-    from smalti.exchange.recognise import refuse_image_suffix
+    from smalti.errors import UsageError
 
-    refuse_image_suffix(output)
+    target_of(output)
+    if files.count(STANDARD) > 1:
+        raise UsageError("standard input can be read only once; give - for one of the files")
     with progress("merging") as advance:
         keep = {"names": not no_names, "labels": not no_labels}
-        done = merge_files(files, output, model=model, force=force, progress=advance, **keep)
+        done = merge_files(
+            [place_of(file) for file in files], output, model=model, force=force, progress=advance, **keep
+        )
     typer.echo(f"{output}: {images(done.images)}, {size(done.bytes)}")
 
 
 def select(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="A smalti file: a path or a URL.")],
+    file: Place,
     output: Output,
     start: Annotated[
         int,
@@ -153,14 +162,14 @@ def select(
     from smalti.archive.archive import Archive
     from smalti.archive.edit import matching
     from smalti.archive.edit import select as select_images
-    from smalti.exchange.recognise import refuse_image_suffix
 
-    refuse_image_suffix(output)
-    with Archive(file, model) as archive:
+    target_of(output)
+    place = standard(sys.stdin, "input").read() if file == STANDARD else file  # it is opened twice
+    with Archive(place, model) as archive:
         rows = matching(archive, start=start, stop=stop, name=name, label=label)
     with progress("selecting") as advance:
         keep = {"names": not no_names, "labels": not no_labels}
-        done = select_images(file, output, rows, model=model, force=force, progress=advance, **keep)
+        done = select_images(place, output, rows, model=model, force=force, progress=advance, **keep)
     typer.echo(f"{output}: {images(done.images)}, {size(done.bytes)}")
 
 
@@ -189,11 +198,14 @@ def verify(
         if file != STANDARD and repairable(file):
             typer.echo(f"smalti: {file} is damaged; save what is whole: smalti repair", err=True)
         raise typer.Exit(1)
-    typer.echo(f"{file} is whole" + (", and decodes to what was packed" if deep else ""))
+    typer.echo(
+        f"{'standard input' if file == STANDARD else file} is whole"
+        + (", and decodes to what was packed" if deep else "")
+    )
 
 
 def repair(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="A smalti file: a path or a URL.")],
+    file: Place,
     output: Output,
     model: ModelOption = None,
     force: Force = False,
@@ -206,11 +218,10 @@ def repair(
     smalti repair damaged.smalti -o saved.smalti
     """
     from smalti.archive.repair import repair as repair_file
-    from smalti.exchange.recognise import refuse_image_suffix
 
-    refuse_image_suffix(output)
+    target_of(output)
     with progress("repairing") as advance:
-        done = repair_file(file, output, model=model, force=force, progress=advance)
+        done = repair_file(place_of(file), output, model=model, force=force, progress=advance)
     for note in done.notes:
         typer.echo(note)
     typer.echo(f"{output}: {images(done.images)}")

@@ -119,6 +119,21 @@ def place_of(file: str) -> "str | Storage":
     return spool(standard(sys.stdin, "input")) if file == STANDARD else file
 
 
+def target_of(output: Path) -> Path:
+    """Return the smalti file to write, as it was named on the command line.
+
+    Raises:
+        UsageError: it is standard output, which `pack` alone writes to, or it is called like an image.
+    """
+    from smalti.errors import UsageError
+    from smalti.exchange.recognise import refuse_image_suffix
+
+    if str(output) == STANDARD:
+        raise UsageError("only smalti pack writes to standard output; name a file with --output")
+    refuse_image_suffix(output)
+    return output
+
+
 def standard(stream: TextIO | None, what: str) -> BinaryIO:
     """Return the binary stream of standard input or output."""
     from smalti.errors import UsageError

@@ -15,7 +15,7 @@ PACKINGS = (BLOCK, EACH)
 """Which images share an entropy-coded stream: those of a block, or none, so that each is read without the others."""
 RAW, ENTRIES = 255, 32
 """The first byte of a payload that has no head: its images follow as they are. And the flag in the first byte of others
-that says that each image can be read without the others (`entries.py`)."""
+that says that each image can be read without the others (`payload/entries.py`)."""
 TOGETHER, MOST_LOAD = 4, 1 << 20
 """The most whole blocks that are coded by pixels at the same time, and the most samples of them, as `load` counts."""
 

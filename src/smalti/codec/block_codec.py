@@ -14,7 +14,9 @@ first the choice of a way for each image, then the symbols of all images by late
 latents), then those of all images by pixels.
 
 Encoding has two steps: `encode_images` makes a block, and `encode_block` writes its payload. Decoding reverses them:
-`_OpenBlock` reads the head, the records and the choices, then `_decode` reads the symbols and makes the images of them.
+`OpenBlock` (`payload/open_block.py`) reads the head, the records and the choices, then `decode_together` reads the
+symbols and makes the images of them. Where images are packed each by itself, a payload holds a table and a stream for
+each image (`payload/entries.py`), and `decode_entries` decodes any of them.
 
 Other wings do the rest: `exchange/` reads and writes images, `archive/` makes batches and files, and `rate/` chooses
 how each image is coded.
@@ -30,16 +32,17 @@ from smalti.codec.batching import BLOCK, EACH, RAW, packing_of
 from smalti.codec.block import (
     Block,
     ByLatents,
-    ByPixels,
     ByWebP,
     Fallback,
     SampleSymbols,
     Symbols,
-    Way,
     WithoutModel,
     choice_intervals,
 )
-from smalti.codec.entries import (
+from smalti.codec.fallback_codec import decode_fallback, encode_fallback, raw_record
+from smalti.codec.head import Head
+from smalti.codec.latent_codec import block_of, encode_latents
+from smalti.codec.payload.entries import (
     CODED,
     FALLBACK,
     LONG_BYTES,
@@ -52,17 +55,13 @@ from smalti.codec.entries import (
     pack_entries,
     room,
     several_kinds,
-    unpack_entries,
 )
-from smalti.codec.fallback_codec import decode_fallback, encode_fallback, raw_record
-from smalti.codec.head import Head
-from smalti.codec.latent_codec import block_of, decode_latents, encode_latents
-from smalti.codec.pixel_codec import decode_pixels, encode_pixels, samples_bits
-from smalti.codec.rdo import Effort, LatentCode
+from smalti.codec.payload.open_block import OpenBlock, decode_together
+from smalti.codec.pixel_codec import encode_pixels, samples_bits
+from smalti.codec.rdo import Effort
 from smalti.codec.webp_codec import decode_webp, encode_webp
-from smalti.entropy.frequencies import Ints, uniform
-from smalti.entropy.rans import SeveralStreams, Stream, SymbolDecoder, encode_intervals
-from smalti.errors import CorruptError
+from smalti.entropy.frequencies import Ints
+from smalti.entropy.rans import Stream, encode_intervals
 from smalti.model.model import Model
 from smalti.model.operating_points import LMBDA, OperatingPoint
 from smalti.model.wavefront import table_sizes
@@ -211,8 +210,8 @@ def decode_images(payloads: Sequence[tuple[bytes, int, Shape]], model: Model) ->
     Raises:
         CorruptError: a payload is damaged.
     """
-    blocks = [_OpenBlock.of_payload(*payload) for payload in payloads]
-    _decode(blocks, model)
+    blocks = [OpenBlock.of_payload(*payload) for payload in payloads]
+    decode_together(blocks, model)
     return [block.x_hat for block in blocks]
 
 
@@ -222,8 +221,8 @@ def decode_entries(entries: Sequence[Entry], model: Model) -> list[Pixels]:
     Raises:
         CorruptError: an image is damaged.
     """
-    blocks = [_OpenBlock.of_entry(entry) for entry in entries]
-    _decode(blocks, model)
+    blocks = [OpenBlock.of_entry(entry) for entry in entries]
+    decode_together(blocks, model)
     return [block.x_hat[0] for block in blocks]
 
 
@@ -233,8 +232,8 @@ def decode_to_block(payload: bytes, n: int, shape: Shape, model: Model) -> Block
     Raises:
         CorruptError: the payload is damaged.
     """
-    block = _OpenBlock.of_payload(payload, n, shape)
-    decoded_samples = _decode([block], model, record=True)
+    block = OpenBlock.of_payload(payload, n, shape)
+    decoded_samples = decode_together([block], model, record=True)
     bits = np.array([8.0 * len(record) for record in block.all_records])
     patches, spatial, samples = None, Symbols.none(n), SampleSymbols.none(n)
     if (code := block.code) is not None:
@@ -245,187 +244,3 @@ def decode_to_block(payload: bytes, n: int, shape: Shape, model: Model) -> Block
         bits[block.by_pixels] = samples_bits(decoded_samples, block.least)
         samples = decoded_samples.spread(block.by_pixels)
     return Block(tuple(block.ways), block.x_hat, bits, patches, spatial, samples, block.post_filtered)
-
-
-def _decode(blocks: "Sequence[_OpenBlock]", model: Model, *, record: bool = False) -> SampleSymbols | None:
-    """Decode the images of all blocks, those by pixels together, and those that have streams of their own.
-
-    record: whether the symbols of the images by pixels are returned; then there is one block.
-    """
-    samples = None
-    for block in blocks:
-        block.decode_shared_latents(model)
-    _decode_own_latents(blocks, model)
-    together: dict[tuple[int, int], list[_OpenBlock]] = {}
-    for block in blocks:
-        if block.by_pixels.any():
-            together.setdefault((block.least, block.shape[2]), []).append(block)
-    for (least, _), group in together.items():
-        errors = [block.errors[block.by_pixels] for block in group]
-        shapes = [(len(largest), *block.x_hat.shape[1:]) for block, largest in zip(group, errors, strict=True)]
-        streams, counts = zip(*(stream for block in group for stream in block.pixel_streams()), strict=True)
-        of_all = np.concatenate(errors)
-        quantised, samples = decode_pixels(streams, shapes, of_all, least, model, counts=counts, record=record)
-        for block, x, largest in zip(group, quantised, errors, strict=True):
-            block.x_hat[block.by_pixels] = model.post_filter(x, largest) if block.post_filtered else x
-    for block in blocks:
-        block.finish()
-    return samples
-
-
-def _decode_own_latents(blocks: "Sequence[_OpenBlock]", model: Model) -> None:
-    """Decode the images by latents that have streams of their own, those of one operating point together."""
-    jobs: dict[int, list[tuple[_OpenBlock, int, SymbolDecoder]]] = {}
-    for block in blocks:
-        for i, decoder in enumerate(block.own):
-            way = block.ways[i]
-            if decoder is not None and isinstance(way, ByLatents):
-                block.check_latents(model)
-                jobs.setdefault(way.point, []).append((block, i, decoder))
-    for point, some in jobs.items():
-        decoders = SeveralStreams([decoder for *_, decoder in some])
-        code, pixels = decode_latents(decoders, np.full(len(some), point), model)
-        for row, (block, i, _) in enumerate(some):
-            block.x_hat[i] = pixels[row]
-            block.codes[i] = code.symbols[row], code.spatial[row]
-
-
-class _OpenBlock:
-    """A block while it is decoded: what is known of its images so far."""
-
-    def __init__(self, shape: Shape, n: int) -> None:
-        h, w, c = shape
-        self.shape = shape
-        self.shared: SymbolDecoder | None = None  # of the stream of all images, if there is one
-        self.own = list[SymbolDecoder | None]()  # of the stream of each image (n), if images have such
-        self.codes: dict[int, tuple[Ints, Ints]] = {}  # of images by latents with streams of their own, by row
-        self.post_filtered, self.least = False, 0  # least: the smallest largest error of images by pixels
-        self.x_hat: Pixels = np.empty((n, h, w) if c == 1 else (n, h, w, c), np.uint8)
-        self.ways: list[Way] = []
-        self._code: LatentCode | None = None  # of the images by latents, if they share a stream
-        self._checks, self._bits = list[int | None](), 0
-
-    @staticmethod
-    def of_payload(payload: bytes, n: int, shape: Shape) -> "_OpenBlock":
-        """Open a payload of `n` images of `shape` (h w c).
-
-        Raises:
-            CorruptError: it is damaged.
-        """
-        block, first = _OpenBlock(shape, n), payload[:1]
-        if first == bytes([RAW]) and len(payload) == 1 + block.x_hat.size:
-            block.x_hat = np.frombuffer(payload[1:], np.uint8).reshape(block.x_hat.shape)
-            block.ways = [Fallback(raw_record(image)) for image in block.x_hat]
-        elif packing_of(first) == EACH:
-            entries = unpack_entries(payload, n, len(payload))
-            block._open_entries(Entry.all_of(payload, entries, shape))
-        else:
-            block._open(payload, n)
-        block._sort()
-        return block
-
-    @staticmethod
-    def of_entry(entry: Entry) -> "_OpenBlock":
-        """Open one image.
-
-        Raises:
-            CorruptError: it is damaged.
-        """
-        block = _OpenBlock(entry.shape, 1)
-        block._open_entries([entry])
-        block._sort()
-        return block
-
-    def _sort(self) -> None:
-        self.by_latents = np.array([isinstance(way, ByLatents) for way in self.ways])
-        self.by_pixels = np.array([isinstance(way, ByPixels) for way in self.ways])
-        self.errors = np.array([way.max_error if isinstance(way, ByPixels) else 0 for way in self.ways])
-
-    def _open(self, payload: bytes, n: int) -> None:
-        """Read the head, the fallback records and the choice of a way for each of `n` images; open the stream."""
-        head, of_image = Head.unpack(payload, n), self.x_hat.shape[1:]
-        self.post_filtered, self.least = head.post_filtered, head.errors.start
-        records, images, at = list[bytes](), list[Pixels](), head.size
-        decoders = [decode_fallback] * (head.fallbacks or 0) + [decode_webp] * (head.webps or 0)
-        for decode in decoders:
-            image, end = decode(payload, at, of_image)
-            records.append(payload[at:end])
-            images.append(image)
-            at = end
-        self.shared = SymbolDecoder(payload[at:])
-        self.ways = head.ways_of(self.shared.take(uniform(n, head.ways)), records)
-        for kind, some in ((Fallback, images[: head.fallbacks or 0]), (ByWebP, images[head.fallbacks or 0 :])):
-            if some:
-                self.x_hat[[isinstance(way, kind) for way in self.ways]] = some
-
-    def _open_entries(self, entries: Sequence[Entry]) -> None:
-        """Open the stream of each image, or decode its record."""
-        head, self._bits = entries[0].head, entries[0].bits
-        self.post_filtered, self.least = head.post_filtered, head.errors.start
-        for i, entry in enumerate(entries):
-            if entry.kind == CODED:
-                decoder = SymbolDecoder(entry.data)
-                choice = 0 if head.coded_ways == 1 else int(decoder.take(uniform(1, head.coded_ways))[0])
-                self.ways.append(head.coded_way(choice))
-                self.own.append(decoder)
-                self._checks.append(None)
-                continue
-            record, check = entry.record
-            decode = decode_webp if entry.kind == WEBP else decode_fallback
-            self.x_hat[i], end = decode(record, 0, self.x_hat.shape[1:])
-            if end != len(record):
-                raise CorruptError("a record does not end where it should; the file is damaged")
-            self.ways.append(ByWebP(record) if entry.kind == WEBP else Fallback(record))
-            self.own.append(None)
-            self._checks.append(check)
-
-    @property
-    def all_records(self) -> list[bytes]:
-        """The record of each image: empty where it has none."""
-        return [way.record if isinstance(way, Fallback | ByWebP) else b"" for way in self.ways]
-
-    @property
-    def code(self) -> LatentCode | None:
-        """The code of all images by latents, once they are decoded."""
-        if not self.codes:
-            return self._code
-        points = np.array([way.point for way in self.ways if isinstance(way, ByLatents)])
-        symbols, spatial = zip(*(self.codes[i] for i in sorted(self.codes)), strict=True)
-        return LatentCode(points, np.stack(symbols), np.stack(spatial))
-
-    def pixel_streams(self) -> list[tuple[SymbolDecoder, int]]:
-        """Return the streams that hold the images by pixels, each with the number of these images."""
-        if self.shared is not None:
-            return [(self.shared, int(self.by_pixels.sum()))]
-        return [(decoder, 1) for decoder, mine in zip(self.own, self.by_pixels, strict=True) if mine and decoder]
-
-    def check_latents(self, model: Model) -> None:
-        """Refuse images by latents that the model cannot decode.
-
-        Raises:
-            CorruptError: they are of another shape, or it has no latents.
-        """
-        if self.shape != model.image_shape or not model.has_latents:
-            raise CorruptError(
-                "a block holds images by latents, of a shape that its model does not take; the file is damaged"
-            )
-
-    def decode_shared_latents(self, model: Model) -> None:
-        """Decode the images that are coded by latents in the stream of all images."""
-        if self.shared is None or not self.by_latents.any():
-            return
-        self.check_latents(model)
-        points: Ints = np.array([way.point for way in self.ways if isinstance(way, ByLatents)])
-        self._code, self.x_hat[self.by_latents] = decode_latents(self.shared, points, model)
-
-    def finish(self) -> None:
-        """Check that the streams are used up, and that images with checks of their own are those that were packed.
-
-        Raises:
-            CorruptError: they are not.
-        """
-        if self.shared is not None:
-            self.shared.finish()
-        for image, decoder, check in zip(self.x_hat, self.own, self._checks, strict=False):
-            if check_of(image, self._bits) != (check if decoder is None else decoder.rest):
-                raise CorruptError("an image decodes to other pixels than were packed; it is damaged")

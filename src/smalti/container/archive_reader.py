@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from smalti.container.format import (
     BLOCK,
+    BLOCK_MARK,
     EXTENDED,
     MAX_MODEL_BYTES,
     MODEL,
@@ -16,11 +17,11 @@ from smalti.container.format import (
     TRAILER,
     BlockEntry,
     BlockHead,
+    Kind,
     ModelEntry,
     SectionEntry,
     check_start,
     unpack_block,
-    unpack_block_head,
     unpack_header,
     unpack_model,
     unpack_section,
@@ -133,8 +134,10 @@ class ArchiveReader:
         entry = self.index.blocks[block]
         with within(f"{self.storage.where}: block {block}"):
             record = self.storage.read(entry.offset, min(entry.size, BLOCK.size + most))
-            head, size = unpack_block_head(record)
-            self._check_head(block, head)
+            if len(record) < BLOCK.size or not record.startswith(BLOCK_MARK):
+                raise CorruptError("a block does not start as one; the file is damaged")
+            _, size, count, first, number, *kind, pixels, _ = BLOCK.unpack_from(record)
+            self._check_head(block, BlockHead(Kind(*kind), number, count, first, pixels))
             if BLOCK.size + size != entry.size:
                 raise CorruptError("a block is not the one that the index says; the file is damaged")
         return record[BLOCK.size :]

@@ -197,24 +197,14 @@ def unpack_block(record: bytes) -> tuple[BlockHead, bytes]:
     Raises:
         CorruptError: the record is no block, or is damaged.
     """
-    head, size = unpack_block_head(record)
-    check = record[BLOCK.size - HASH_BYTES : BLOCK.size]
-    if len(record) != BLOCK.size + size or hash64(record[: BLOCK.size - HASH_BYTES], record[BLOCK.size :]) != check:
-        raise CorruptError("the checksum of a block is wrong; the file is damaged")
-    check_kind(head.kind, head.images)
-    return head, record[BLOCK.size :]
-
-
-def unpack_block_head(record: bytes) -> tuple[BlockHead, int]:
-    """Return the head of a block, unchecked, and the bytes of its payload, from the first bytes of its record.
-
-    Raises:
-        CorruptError: it is no block.
-    """
     if len(record) < BLOCK.size or not record.startswith(BLOCK_MARK):
         raise CorruptError("a block does not start as one; the file is damaged")
-    _, size, count, first, number, model, mode, height, width, pixels, _ = BLOCK.unpack_from(record)
-    return BlockHead(Kind(model, mode, height, width), number, count, first, pixels), size
+    _, size, count, first, number, model, mode, height, width, pixels, check = BLOCK.unpack_from(record)
+    if len(record) != BLOCK.size + size or hash64(record[: BLOCK.size - HASH_BYTES], record[BLOCK.size :]) != check:
+        raise CorruptError("the checksum of a block is wrong; the file is damaged")
+    kind = Kind(model, mode, height, width)
+    check_kind(kind, count)
+    return BlockHead(kind, number, count, first, pixels), record[BLOCK.size :]
 
 
 def check_kind(kind: Kind, count: int) -> None:

@@ -84,6 +84,17 @@ def as_target(target: Target | None, short: Target) -> Target:
     return target
 
 
+def largest_error(max_error: int | None, *, lossless: bool) -> int | None:
+    """Return the largest error that is asked for, which is 0 where images shall be lossless; None if none is.
+
+    Raises:
+        UsageError: both are given.
+    """
+    if lossless and max_error is not None:
+        raise UsageError("lossless=True means max_error=0; give one of the two")
+    return 0 if lossless else max_error
+
+
 def effort_of(effort: int) -> Effort:
     """Return the work that an effort stands for.
 

@@ -13,7 +13,7 @@ from smalti.types import Pixels
 from smalti.util.parallel import by_key
 
 if TYPE_CHECKING:
-    from smalti.codec.entries import Entries, Entry
+    from smalti.codec.payload.entries import Entries, Entry
 
 MOST_TABLES = 1 << 12
 """The most blocks whose tables are kept."""
@@ -71,7 +71,7 @@ class SingleImages:
         found: list[Pixels | None] = [None] * len(places)
         jobs: list[tuple[int, int, Entry]] = []
         for i, place in enumerate(places):
-            if (found_entry := self._entry(*place)) is not None:
+            if (found_entry := self.entry(*place)) is not None:
                 jobs.append((i, *found_entry))
         for number, some in by_key(jobs, lambda job: job[1]) if len(jobs) > 1 else [(job[1], [job]) for job in jobs]:
             entries, model = [entry for *_, entry in some], self._model(number)
@@ -92,9 +92,13 @@ class SingleImages:
     def _where(self, block: int, row: int) -> str:
         return f"{self._reader.storage.where}: image {row} of block {block}"
 
-    def _entry(self, block: int, row: int) -> "tuple[int, Entry] | None":
-        """Return the number of the model of an image, and its entry."""
-        from smalti.codec.entries import Entry, room, unpack_entries
+    def entry(self, block: int, row: int) -> "tuple[int, Entry] | None":
+        """Return the number of the model of an image, and its entry; None if it has none.
+
+        Raises:
+            CorruptError: the table of the block is damaged.
+        """
+        from smalti.codec.payload.entries import Entry, room, unpack_entries
 
         with within(self._where(block, row)):
             table, given = self._table(block)

@@ -8,7 +8,7 @@ decoded. A coder that begins with 0 loses about 20 bits with its first symbols, 
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -128,6 +128,15 @@ def unpack_entries(data: bytes, n: int, size: int) -> Entries:
     ends = np.empty(n + 1, np.int64)
     ends[0], ends[1:] = at, at + np.cumsum(lengths + least)
     return Entries(head, bits, kinds, ends.tolist())
+
+
+def repacked(entries: Sequence[Entry]) -> bytes:
+    """Return a payload of some images of another payload, which are not coded anew."""
+    head, kinds = entries[0].head, [entry.kind for entry in entries]
+    few = replace(head, fallbacks=kinds.count(FALLBACK) or None, webps=kinds.count(WEBP) or None)
+    start = few.pack(post_filtered=head.post_filtered, entries=True)
+    images = [entry.data for entry in entries]
+    return pack_entries(start, entries[0].bits, kinds if several_kinds(few) else None, images)
 
 
 def several_kinds(head: Head) -> bool:
