@@ -2,12 +2,13 @@
 """Open a smalti file: decode and check its blocks, find its models, read its annotations."""
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from smalti.archive.reading.annotations import Annotations
 from smalti.archive.reading.listing import Listing
 from smalti.archive.reading.models import embedded_model
 from smalti.archive.reading.opening import open_reader, pixels_hash
@@ -15,22 +16,12 @@ from smalti.archive.reading.single_images import SingleImages
 from smalti.codec.batching import BLOCK as SHARED
 from smalti.codec.batching import MOST_LOAD, alike, load, packing_of
 from smalti.container.annotation_codec import (
-    unpack_labels,
-    unpack_names,
     unpack_numbers,
-    unpack_profiles,
-    unpack_shapes,
 )
-from smalti.container.annotations import parse_metadata
 from smalti.container.archive_reader import ArchiveReader
 from smalti.container.format import (
     CARRIERS,
-    LABELS,
-    METADATA,
-    NAMES,
     ORDER,
-    PROFILES,
-    SHAPES,
     BlockHead,
     Kind,
 )
@@ -40,7 +31,7 @@ from smalti.container.permutation_code import decode_permutation
 from smalti.errors import CorruptError, ModelError, UnknownModelError, within
 from smalti.model.bundle import find_model, is_known, load_model
 from smalti.model.model import Model
-from smalti.types import Label, Pixels, Shape
+from smalti.types import Pixels, Shape
 from smalti.util.parallel import bundles, by_key, in_order
 from smalti.util.storage import Storage, storage_of
 
@@ -74,7 +65,7 @@ def parts_of(head: BlockHead, payload: bytes) -> list[Part]:
     )
 
 
-class Contents:
+class Contents(Annotations):
     """An open smalti file: its blocks, models and annotations.
 
     Raises:
@@ -319,28 +310,6 @@ class Contents:
                 images[row] = image
         return images
 
-    def shapes(self) -> frozenset[Shape]:
-        """Return the shapes (h w c) that images of the file have.
-
-        Raises:
-            CorruptError: they cannot be read.
-        """
-        with within(self.storage.where):
-            listed = [shape for _, data in self.reader.sections(SHAPES) for shape in unpack_shapes(data)]
-        return frozenset([*listed, *(kind.shape for kind in self.index.kinds if not kind.mixed)])
-
-    def profiles(self) -> tuple[bytes | None, ...] | None:
-        """Return the ICC profile of each image; None if no image has one.
-
-        Raises:
-            CorruptError: they cannot be read.
-        """
-        found = self._listed(PROFILES, unpack_profiles)
-        if found is None:
-            return None
-        found = self.listing.of_shown((*found, *[None] * (self.index.listed - len(found))))
-        return found if any(found) else None
-
     def order(self) -> list[int] | None:
         """Return the kind of each image; None if there is only one kind.
 
@@ -358,49 +327,3 @@ class Contents:
         if not np.array_equal(np.bincount(found, minlength=kinds), counts):
             raise CorruptError(f"{self.storage.where}: the order does not fit the images; the file is damaged")
         return found
-
-    def names(self) -> tuple[str, ...] | None:
-        """Return the name of each image; None if images have no names.
-
-        Raises:
-            CorruptError: they cannot be read.
-        """
-        names = self._column(NAMES, unpack_names)
-        if names is not None and len(set(names)) < len(names):
-            raise CorruptError(f"{self.storage.where}: two images have one name; the file is damaged")
-        return names
-
-    def labels(self) -> tuple[Label, ...] | None:
-        """Return the label of each image; None if images have no labels.
-
-        Raises:
-            CorruptError: they cannot be read.
-        """
-        labels = self._column(LABELS, unpack_labels)
-        if labels is not None and len({type(label) for label in labels}) > 1:
-            raise CorruptError(f"{self.storage.where}: labels are of several kinds; the file is damaged")
-        return labels
-
-    def _column(self, code: int, unpack: Callable[[bytes, int], tuple[Any, ...]]) -> tuple[Any, ...] | None:
-        """Return the entry of each shown image, from the sections of that code; None if there are none."""
-        found = self._listed(code, unpack)
-        return found if found is None or self.listing.in_order else self.listing.of_shown(found)
-
-    def _listed(self, code: int, unpack: Callable[[bytes, int], tuple[Any, ...]]) -> tuple[Any, ...] | None:
-        if not self.reader.has(code):
-            return None
-        with within(self.storage.where):
-            parts = [unpack(data, count) for count, data in self.reader.sections(code)]
-        return tuple(itertools.chain.from_iterable(parts))
-
-    def metadata(self) -> dict[str, Any]:
-        """Return the metadata of the file.
-
-        Raises:
-            CorruptError: they cannot be read.
-        """
-        parts = self.reader.sections(METADATA)
-        if not parts:
-            return {}
-        with within(self.storage.where):
-            return parse_metadata(parts[-1][1])
