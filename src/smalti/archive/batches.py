@@ -12,6 +12,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from smalti.archive.duplicates import Originals
 from smalti.codec.batching import BLOCK_SAMPLES, Batch, alike, block_images
@@ -113,9 +114,10 @@ class Intake:
         pending: Waiting = {}
         waiting = 0  # samples
         for piece in self._pieces():
-            some, where = self._take(piece)
-            if not len(some):
+            where, new = self._take(piece)
+            if not len(where):
                 continue
+            some = piece if new.all() else ImageSet(piece.pixels[new])
             waiting += some.pixels.size
             keys = [self._wait(pending, x, places, model) for x, places, model in self._by_model(some, where)]
             if waiting > PENDING_SAMPLES:  # small blocks are better than all images in memory
@@ -214,8 +216,8 @@ class Intake:
             self.shared.append(0)
             yield Batch(x[i : i + block], model)
 
-    def _take(self, some: ImageSet) -> tuple[ImageSet, Ints]:
-        """Note what is said of images; return those that are no copies of others, and their places in the source."""
+    def _take(self, some: ImageSet) -> tuple[Ints, NDArray[np.bool_]]:
+        """Note what is said of images; return the places in the source of those that are new, and a mask of them."""
         check_size(some.shape)
         numbers, new = self._originals.take(some.pixels)
         where = np.arange(self.count, self.count + len(some))[new]
@@ -245,7 +247,7 @@ class Intake:
                 self.weight += weight(None, label)
             self.labels += some.labels or ()
             self.coded.labels |= set(some.labels or ())
-        return some if not copies else ImageSet(some.pixels[new]), where
+        return where, new
 
     def reorder(self, order: Sequence[int]) -> None:
         """Put all images of the source (by their places there) into another order; no copy comes before all others."""
