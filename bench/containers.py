@@ -345,7 +345,7 @@ def _open_webdataset(path: Path) -> Opened:
     return Opened(lambda: (np.asarray(image)[None] for image, _ in data))
 
 
-_SMALTI = ("smalti", "smalti.api", "onnxruntime", "smalti.exchange.sources")
+_SMALTI = ("smalti", "smalti.api", "smalti.exchange.sources")
 ALL = (
     Container("smalti lossless", "max_error 0", "x.smalti", _SMALTI, partial(_pack_smalti, max_error=0), _open_smalti),
     Container("smalti quality 50", "the default; effort 3", "x.smalti", _SMALTI,

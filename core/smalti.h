@@ -23,7 +23,8 @@
 
 enum { SMALTI_SCALAR, SMALTI_SSE4, SMALTI_AVX2, SMALTI_AVX_VNNI, SMALTI_AVX512, SMALTI_KERNELS };
 enum { SMALTI_LAYERS = 8, SMALTI_SMALL = 16, SMALTI_CHUNK = 32, SMALTI_SLACK = 64, SMALTI_COMPONENTS = 32 };
-enum { SMALTI_OK = 0, SMALTI_NO_SUCH_LEVEL = 1, SMALTI_FULL = 2 };
+enum { SMALTI_FLOATS = 64, SMALTI_CHANGES = 8, SMALTI_AXES = 8 };
+enum { SMALTI_OK = 0, SMALTI_NO_SUCH_LEVEL = 1, SMALTI_FULL = 2, SMALTI_UNFIT = 3 };
 
 SMALTI_API int32_t smalti_version(void);
 SMALTI_API const char *smalti_sources(void); /* a hash of the sources, for tests */
@@ -126,5 +127,61 @@ SMALTI_API void smalti_sum_bits(const smalti_symbols *symbols, const int64_t *co
 /* Sort symbols by their images. counts: the symbols of each of n images, as they are; keys: of key_size bytes. */
 SMALTI_API void smalti_sort(const smalti_symbols *from, int64_t n, int64_t *counts, smalti_symbols *to, void *keys,
                             int32_t key_size);
+
+/* The numbers of a tensor of a network: those of `size` for each image, one image after another. Tensors of four axes
+ * have the channels last: n h w c. */
+typedef struct {
+    float *values;
+    int64_t size;
+} smalti_tensor;
+
+enum { SMALTI_MAP, SMALTI_LINEAR, SMALTI_POOL, SMALTI_GATHER, SMALTI_COPY };
+enum { SMALTI_ADD, SMALTI_SUBTRACT, SMALTI_MULTIPLY, SMALTI_DIVIDE, SMALTI_FLOOR, SMALTI_CLIP };
+
+/* What is done to each number of a result. The operand is a tensor, of whose rows each serves `each` rows of the result;
+ * or, if `tensor` is -1, constants, one for each channel, or, if there are none, the number `low`. */
+typedef struct {
+    int32_t kind, tensor;
+    float low, high; /* SMALTI_CLIP: to low .. high */
+    const float *values;
+    int64_t each;
+} smalti_change;
+
+/* A step of a network: it makes a tensor of another one, and then changes its numbers. An image has `parts` parts, each
+ * of which has `rows` rows of `channels` numbers in the result.
+ *
+ * SMALTI_MAP     copies the numbers.
+ * SMALTI_LINEAR  is a convolution, k by k, of h w c to rows = result's h * columns, with h and w divided by the stride,
+ *                rounded up, and (k - 1) / 2 zeros around. With `weights` (for each SMALTI_FLOATS outputs, k k c of
+ *                them) it sums in float32, in the order k k c. Without, it takes 16-bit integers: inputs times `scale`,
+ *                the layer's weights (k k c, in pairs), sums times `scales`. A matrix product has h = w = k = 1.
+ * SMALTI_POOL    takes the largest of each two by two pixels.
+ * SMALTI_GATHER  takes rows of a table, `weights`, of h rows.
+ * SMALTI_COPY    moves numbers: for all places on all axes, from the sum of `sources` to the sum of `targets`.
+ *                in_rows: those of the last axis follow each other. */
+typedef struct {
+    int32_t kind, changes, from, to;
+    int64_t parts, rows, channels, h, w, c, k, stride, columns;
+    smalti_change change[SMALTI_CHANGES];
+    smalti_layer layer;
+    const float *scales, *weights;
+    float scale;
+    int32_t axes, in_rows, reserved;
+    int64_t sizes[SMALTI_AXES];
+    const int32_t *sources[SMALTI_AXES], *targets[SMALTI_AXES];
+} smalti_step;
+
+/* The steps of a network, and its tensors: inputs, which the caller fills, results, and what is between. */
+typedef struct {
+    int64_t steps, count; /* count: of tensors */
+    const smalti_step *step;
+    const smalti_tensor *tensors;
+    int32_t kernel, reserved;
+} smalti_program;
+
+/* The bytes of working memory to run a network on n images; -1 if a step does not stay within its tensors. */
+SMALTI_API int64_t smalti_network_work(const smalti_program *program, int64_t n);
+/* Run a network on n images. A step that does not stay within its tensors is refused before any runs. */
+SMALTI_API int32_t smalti_run(const smalti_program *program, int64_t n, uint8_t *work);
 
 #endif

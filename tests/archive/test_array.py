@@ -14,6 +14,7 @@ from PIL import Image
 import smalti
 from smalti.archive.reader import Contents
 from smalti.errors import SeveralShapesError, UsageError
+from smalti.model.engines import network
 
 rng = np.random.default_rng(11)
 
@@ -243,7 +244,8 @@ def test_opening_a_file_loads_neither_codec_nor_engine(tmp_path, digits):
     assert not {"onnxruntime", "PIL", "constriction", "smalti.codec.block_codec", "smalti.exchange.sources"} & found
     found = loaded_by(f"smalti.open({str(path)!r})[3]")
     assert "smalti.codec.block_codec" in found
-    assert "onnxruntime" not in found  # lossless images need no network
+    assert "smalti.model.engines.core_engine" not in found  # lossless images need no network
+    assert "smalti.model.proof.onnx_reader" not in found
 
 
 def test_readers_and_threads_share_the_model_that_a_file_brings(tmp_path, toy, digits):
@@ -259,9 +261,12 @@ def test_a_network_starts_once_for_all_threads(toy, digits, tmp_path, monkeypatc
     path = tmp_path / "x.smalti"
     smalti.pack(digits, path, model=toy, quality=40, packing=smalti.Packing(2))
     model = smalti.load_model(toy) if not isinstance(toy, smalti.Model) else toy
-    model.__dict__.pop("_engine", None)
-    started, real = [], smalti.Model._start
-    monkeypatch.setattr(smalti.Model, "_start", lambda self, name: started.append(name) or real(self, name))
+    model.__dict__.pop("_sessions", None)
+    started, real = [], network.start
+    names = {data: name for name, data in model.networks.items()}
+    monkeypatch.setattr(
+        "smalti.model.model.start", lambda data, *a, **k: started.append(names[data]) or real(data, *a, **k)
+    )
     with smalti.open(path, model=model) as archive:
         assert len(archive[:]) == 20
     assert 0 < len(started) == len(set(started))

@@ -107,7 +107,7 @@ def repair(
 
 def _saved_singly(storage: Storage, found: Found, given: Model | None) -> list[tuple[BlockHead, bytes]]:
     """Return blocks of the images of damaged blocks that can be saved one by one."""
-    with contextlib.suppress(FormatError):
+    with contextlib.suppress(SmaltiError):
         contents = Contents(storage, given, models=False)
         return list(saved_singly(contents, {(head.number, head.first) for head, _ in found.blocks}))
     return []

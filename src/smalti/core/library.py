@@ -38,6 +38,8 @@ _FUNCTIONS = {
     "smalti_quantise": (c_int32, (c_void_p, c_void_p, c_double, c_void_p, c_void_p, c_void_p)),
     "smalti_sum_bits": (None, (c_void_p, c_void_p, c_int64, c_void_p, c_void_p, c_void_p)),
     "smalti_sort": (None, (c_void_p, c_int64, c_void_p, c_void_p, c_void_p, c_int32)),
+    "smalti_network_work": (c_int64, (c_void_p, c_int64)),
+    "smalti_run": (c_int32, (c_void_p, c_int64, c_void_p)),
     "smalti_sources": (c_char_p, ()),
 }
 """The functions of the library: what each returns and takes."""

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """A model in memory, its networks, priors and operating points; it runs the networks.
 
-The networks are ONNX graphs, and this is the only module that runs onnxruntime when images are packed or unpacked. The
-methods of `Model` say what each network takes and gives. `bundle.py` reads and writes a model as one file.
+The networks are ONNX graphs; the engines that run them are in `engines`. The methods of `Model` say what each network
+takes and gives. `bundle.py` reads and writes a model as one file.
 """
 
 import os
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from smalti.entropy.frequencies import Ints
 from smalti.errors import ModelError, UsageError
+from smalti.model.engines.network import Network, engine, start
 from smalti.model.latent_prior import Grid, LatentPrior
 from smalti.model.masked_mlp import ACTIVATION_MAX, EXACT, embedding_weights
 from smalti.model.operating_points import OperatingPoint, OperatingPoints
@@ -30,6 +31,8 @@ ANALYSIS, SYNTHESIS = "analysis.onnx", "synthesis.onnx"
 FEATURES, SPATIAL_ANALYSIS = "features.onnx", "local-analysis.onnx"
 POST_FILTER = "dequantiser.onnx"
 NETWORKS = (FEATURES, SYNTHESIS, ANALYSIS, SPATIAL_ANALYSIS, POST_FILTER)
+DECODING = (FEATURES, SYNTHESIS, POST_FILTER)
+"""The networks that decode, which are proven exact."""
 COARSE = 2
 """The post-filter runs on images whose largest error is at least this."""
 CORRECTION_BITS = 8
@@ -56,7 +59,7 @@ class Model:
     pixels: PixelPrior | None = None  # if the model can code by pixels
     positions: tuple[int, int] = (0, 0)  # rows and columns of positions, if there are spatial latents
     size: int = 0  # of the bundle, in bytes
-    threads: int = 0  # of onnxruntime; 0: one for each core
+    threads: int = 0  # of onnxruntime, if it is used; 0: one for each core
 
     @property
     def has_latents(self) -> bool:
@@ -190,18 +193,17 @@ class Model:
 
         An input has one row for each image, or one for each patch.
         """
+        n = len(next(iter(inputs.values()))) if "anchors" not in inputs else len(inputs["anchors"])
         try:
             session = self._session(network)
-            known = {i.name for i in session.get_inputs()}
-            n = len(next(iter(inputs.values()))) if "anchors" not in inputs else len(inputs["anchors"])
             parts = []
             for i in range(0, max(n, 1), RUN_IMAGES):
                 feed = {}
-                for name in known:
+                for name in session.inputs:
                     rows = len(inputs[name]) // max(n, 1)
                     feed[name] = inputs[name][i * rows : (i + RUN_IMAGES) * rows]
-                parts.append(session.run(None, feed))
-        except Exception as exc:  # onnxruntime's errors have no common root of their own
+                parts.append(session.run(feed, min(RUN_IMAGES, n - i)))
+        except (ValueError, KeyError) as exc:
             raise ModelError(f"model {self.name}: {network} does not fit its manifest; use another bundle") from exc
         return [np.concatenate(result) if len(result) > 1 else result[0] for result in zip(*parts, strict=True)]
 
@@ -215,43 +217,35 @@ class Model:
         """Return what is pickled: the fields, without the engine and without cached values."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
-    def _session(self, network: str) -> Any:
-        """Return the session of a network, which starts when it is first needed, once for all threads.
+    def _session(self, network: str) -> Network:
+        """Return a network that is ready to run; it is made ready when it is first needed, once for all threads.
 
-        A forked process starts new sessions, for threads do not survive a fork.
+        A forked process starts anew, for the threads of an engine do not survive a fork.
         """
-        engine: _Engine | None = self.__dict__.get("_engine")
-        if engine is None or engine.process != os.getpid():
-            _LEFT_ALONE.append(engine)
-            engine = self.__dict__["_engine"] = _Engine(os.getpid(), threading.Lock(), {})
-        with engine.lock:
-            if network not in engine.sessions:
-                engine.sessions[network] = self._start(network)
-            return engine.sessions[network]
-
-    def _start(self, network: str) -> Any:
-        import onnxruntime as ort  # it takes long to load, and not every image needs a network
-
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = self.threads
-        options.log_severity_level = 3
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # else the idle ones starve numpy's
-        try:
-            return ort.InferenceSession(self.networks[network], options, providers=["CPUExecutionProvider"])
-        except Exception as exc:  # as above
-            raise ModelError(f"model {self.name}: its networks cannot be loaded; use another bundle") from exc
+        sessions: _Sessions | None = self.__dict__.get("_sessions")
+        if sessions is None or sessions.process != os.getpid():
+            _LEFT_ALONE.append(sessions)
+            sessions = self.__dict__["_sessions"] = _Sessions(os.getpid(), threading.Lock(), {})
+        on = engine()
+        with sessions.lock:
+            if (network, on) not in sessions.networks:
+                exact = network in DECODING
+                sessions.networks[network, on] = start(
+                    self.networks[network], on, exact=exact, patches=self.patches, threads=self.threads
+                )
+            return sessions.networks[network, on]
 
 
-class _Engine(NamedTuple):
-    """The sessions of onnxruntime that a process has started."""
+class _Sessions(NamedTuple):
+    """The networks that a process has made ready to run."""
 
     process: int
     lock: threading.Lock
-    sessions: dict[str, Any]
+    networks: dict[tuple[str, object], Network]
 
 
 _LEFT_ALONE: list[object] = []
-"""Engines of the process that this one was forked from; ending one would wait for threads that do not exist here."""
+"""Networks of the process that this one was forked from; ending one could wait for threads that do not exist here."""
 
 
 def _embeddings(points: Ints) -> Floats:

@@ -57,6 +57,16 @@ class Tensor:
     range: Range
 
 
+@dataclass(frozen=True, eq=False)
+class Proof:
+    """A network that was proven exact: what its constants come to, the nodes left, and all shapes and ranges."""
+
+    constants: Constants
+    nodes: tuple[Node, ...]
+    shapes: Mapping[str, Shape]  # for one image; first the number of rows for an image
+    ranges: Mapping[str, Range]
+
+
 def check_bounds(
     graph: Graph, patches: int = 1, limits: Mapping[str, int] = LIMITS, sizes: Mapping[str, int] = SIZES
 ) -> dict[str, Tensor]:
@@ -74,6 +84,14 @@ def check_bounds(
     Raises:
         ValueError: the graph could be inexact, or has an operator for which this proof knows no rule.
     """
+    proof = prove(graph, patches, limits, sizes)
+    return {name: Tensor(proof.shapes[name], proof.ranges[name]) for name in (*graph.inputs, *graph.outputs)}
+
+
+def prove(
+    graph: Graph, patches: int = 1, limits: Mapping[str, int] = LIMITS, sizes: Mapping[str, int] = SIZES
+) -> Proof:
+    """Return the proof that a graph is exact; arguments and errors are those of `check_bounds`."""
     constants, nodes = fold(graph)
     shapes = infer(graph, constants, nodes, {"r": patches, **sizes}, exact=True)
     if not graph.inputs.keys() <= limits.keys():
@@ -92,7 +110,7 @@ def check_bounds(
         if result.unit.min() < LEAST_UNIT:
             raise ValueError(f"{node.kind} {out} gives multiples of less than 2^-60, which could be inexact")
         ranges[out] = result
-    return {name: Tensor(shapes[name], ranges[name]) for name in (*graph.inputs, *graph.outputs)}
+    return Proof(constants, tuple(nodes), shapes, ranges)
 
 
 def _range(node: Node, constants: Constants, ranges: Mapping[str, Range], shapes: Mapping[str, Shape]) -> Range:
@@ -102,7 +120,7 @@ def _range(node: Node, constants: Constants, ranges: Mapping[str, Range], shapes
         if index.most.max() >= len(table) or index.signed:
             raise ValueError(f"Gather {node.outputs[0]} could look behind the end of its table")
         columns = table.T if table.ndim == len(shapes[names[1]]) + 1 == 2 else table.reshape(1, -1)
-        return Range(np.abs(columns).max(1), _unit(columns), bool((table < 0).any()))
+        return Range(np.abs(columns).max(1), unit_of(columns), bool((table < 0).any()))
     x = ranges[names[0]]
     match node.kind:
         case "Floor":
@@ -135,7 +153,7 @@ def _product(rows: Array, x: Range, bias: Range | None, *, sums: bool) -> Range:
     sums: whether all entries of `x` may be at their limit together; if not, their absolute values sum to that limit.
     """
     most = np.abs(rows).sum(1) if sums else np.abs(rows).max(1)
-    result = Range(most * x.most, _unit(rows) * x.unit, x.signed or bool((rows < 0).any()))
+    result = Range(most * x.most, unit_of(rows) * x.unit, x.signed or bool((rows < 0).any()))
     if bias is None:
         return result
     return Range(result.most + bias.most, np.minimum(result.unit, bias.unit), result.signed or bias.signed)
@@ -144,7 +162,7 @@ def _product(rows: Array, x: Range, bias: Range | None, *, sums: bool) -> Range:
 def _bias(values: NDArray[np.generic]) -> Range:
     """Return the range of a constant that is added: one entry for each channel, or one for all."""
     column = values.astype(np.float64).reshape(-1, 1)
-    return Range(np.abs(column).ravel(), _unit(column), bool((column < 0).any()))
+    return Range(np.abs(column).ravel(), unit_of(column), bool((column < 0).any()))
 
 
 def _keeps_channels(node: Node, shapes: Mapping[str, Shape]) -> bool:
@@ -153,7 +171,7 @@ def _keeps_channels(node: Node, shapes: Mapping[str, Shape]) -> bool:
     return node.kind in ("Identity", "Cast") or (node.kind == "Reshape" and after == (*before, 1, 1))
 
 
-def _unit(rows: Array) -> Array:
+def unit_of(rows: Array) -> Array:
     """Return the largest power of two, at most 1, that divides every entry of a row."""
     digits, exponents = np.frexp(np.abs(rows))
     whole = np.ldexp(digits, 53).astype(np.int64)

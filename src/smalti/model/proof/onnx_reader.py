@@ -2,9 +2,9 @@
 """Read the ONNX files that smalti writes, without the onnx package, into a graph of plain Python and numpy.
 
 An ONNX file is a protobuf message (https://protobuf.dev/programming-guides/encoding, and onnx.proto3 of ONNX 1.12).
-What is proven here must be what onnxruntime later runs. So this reader knows only the fields that smalti writes, and
-refuses all others, and fields that come twice, which another reader could understand differently. It allocates no more
-memory than the bytes of the file justify.
+What is proven here must be what other readers of ONNX, such as onnxruntime, would run. So this reader knows only the
+fields that smalti writes, and refuses all others, and fields that come twice, which another reader could understand
+differently. It allocates no more memory than the bytes of the file justify.
 """
 
 import math

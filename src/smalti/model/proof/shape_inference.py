@@ -106,7 +106,13 @@ def _constant(node: Node, values: list[NDArray[Any]]) -> NDArray[Any]:
 
 
 def infer(
-    graph: Graph, constants: Constants, nodes: Sequence[Node], sizes: Mapping[str, int], *, exact: bool
+    graph: Graph,
+    constants: Constants,
+    nodes: Sequence[Node],
+    sizes: Mapping[str, int],
+    *,
+    exact: bool,
+    limited: bool = True,
 ) -> dict[str, Shape]:
     """Return the shapes of all tensors for one image.
 
@@ -115,11 +121,13 @@ def infer(
         constants, nodes: what `fold` returned for it.
         sizes: what the names of free dimensions stand for.
         exact: whether only operators that can be proven exact are allowed.
+        limited: whether the network must not be too large; not if it was proven for smaller images.
 
     Raises:
         ValueError: an operator is not used as smalti's own networks use it, or the network is too large.
     """
-    shapes = {name: _input(name, dims, sizes) for name, dims in graph.inputs.items()}
+    most, most_work = (MAX_ELEMENTS, MAX_WORK) if limited else (math.inf, math.inf)
+    shapes = {name: _input(name, dims, sizes, most) for name, dims in graph.inputs.items()}
     if not shapes.keys().isdisjoint(constants):
         raise ValueError("an input is defined twice")
     indices: set[str] = set()
@@ -136,7 +144,7 @@ def infer(
             raise ValueError(f"{node.kind} {out} is not used as smalti's own networks use it")
         each = math.prod(inputs[1][1:]) if node.kind == "Conv" else inputs[1][0] if node.kind == "MatMul" else 1
         work += math.prod(shape) * each
-        if math.prod(shape) > MAX_ELEMENTS or work > MAX_WORK:
+        if math.prod(shape) > most or work > most_work:
             raise ValueError(f"{node.kind} {out} gives {shape} an image; the network is too large")
         shapes[out] = shape
         if node.kind == "Cast":
@@ -158,11 +166,11 @@ def _check_use(node: Node, operators: Mapping[str, Use], indices: Container[str]
         raise ValueError(f"{node.kind} {node.outputs[0]} takes integers for numbers, or numbers for integers")
 
 
-def _input(name: str, dims: tuple[int | str, ...], sizes: Mapping[str, int]) -> Shape:
+def _input(name: str, dims: tuple[int | str, ...], sizes: Mapping[str, int], most: float) -> Shape:
     if not dims or not isinstance(dims[0], str) or not all(isinstance(d, int) or d in sizes for d in dims):
         raise ValueError(f"input {name!r} has unknown dimensions")
     shape = tuple(dim if isinstance(dim, int) else sizes[dim] for dim in dims)
-    if min(shape) < 1 or math.prod(shape) > MAX_ELEMENTS:
+    if min(shape) < 1 or math.prod(shape) > most:
         raise ValueError(f"input {name!r} is of shape {shape}")
     return shape
 

@@ -286,7 +286,7 @@ def _measure(model: Model, x: NDArray[np.uint8], point: int) -> OperatingPoint:
 
 
 def check_engines(model: Model, rows: int = 8) -> None:
-    """Compare onnxruntime with int64 and torch, on random latents that include extreme ones.
+    """Compare the engine that runs networks with int64 and torch, on random latents that include extreme ones.
 
     Raises:
         TrainingError: the results differ.
@@ -314,11 +314,13 @@ def _extremes(rng: np.random.Generator, n: int, k: int) -> NDArray[np.int64]:
 
 
 def hold_engines(network: bytes, inputs: Mapping[str, NDArray[Any]], got: NDArray[Any]) -> None:
-    """Compare the result of onnxruntime, `got`, with those of int64 and torch.
+    """Compare the result of the engine that runs networks, `got`, with those of int64 and torch.
 
     Raises:
         TrainingError: the results differ.
     """
     expected = run_numpy(network, inputs)
     if (got != expected).any() or (run_torch(network, inputs) != expected).any():
-        raise TrainingError("onnxruntime, torch and plain integers give different results; report this, please")
+        raise TrainingError(
+            "the engines of networks, torch and plain integers give different results; report this, please"
+        )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Run integer graphs in numpy's int64 and in torch, as references for the results of onnxruntime.
+"""Run integer graphs in numpy's int64 and in torch, as references for the engines that run networks.
 
 In int64, values are fixed-point numbers: multiples of 2^-24. Weights are multiples of 2^-24 too, so that only Floor
 rounds.

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""Engines that run the networks of models: the compiled core, numpy and onnxruntime."""
