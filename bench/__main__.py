@@ -107,6 +107,19 @@ def append(
 
 
 @app.command()
+def far(
+    data: Annotated[
+        Literal["mnist", "fashion-mnist", "drawn"], typer.Option(help="The data set of the images.")
+    ] = "mnist",
+    images: Annotated[int, typer.Option(min=256, help="How many images the file has.")] = 1_000_000,
+) -> None:
+    """Count the requests and bytes that it takes to read single images of a file on an HTTP server and on S3."""
+    from bench.far import run
+
+    run(test_images(data)[:2048], images)
+
+
+@app.command()
 def limit(
     data: Annotated[
         Literal["mnist", "fashion-mnist"], typer.Option(help="The data set to train and test on.")

@@ -33,14 +33,14 @@ from smalti.model.bundle import find_model, is_known, load_model
 from smalti.model.model import Model
 from smalti.types import Pixels, Shape
 from smalti.util.parallel import bundles, by_key, in_order
-from smalti.util.storage import Storage, storage_of
+from smalti.util.storage import Openable, Storage, storage_of
 
 if TYPE_CHECKING:
     from smalti.codec.block import Block
     from smalti.codec.payload.entries import Entry
 
-Place = Path | str | bytes | bytearray | memoryview | Storage
-"""The place of a file: a path, a URL, or its bytes."""
+Place = Path | str | bytes | bytearray | memoryview | Storage | Openable
+"""The place of a file: a path, a URL, its bytes, or an open file (also of fsspec)."""
 ModelName = Model | Path | str
 """A model: loaded, by the path of its bundle, or by its name."""
 Images = Pixels | list[Pixels]
