@@ -2,6 +2,7 @@
 """Benchmark of reading a file far away by ranges of bytes: requests and bytes, on HTTP and S3 servers on loopback."""
 
 import contextlib
+import importlib
 import os
 import shutil
 import subprocess
@@ -160,11 +161,11 @@ def nginx(folder: Path, port: int = 18080) -> Iterator[int]:
 @contextlib.contextmanager
 def bucket(path: Path) -> Iterator[Any]:
     """Put a file into a bucket of moto's S3 server; yield the file system."""
-    import s3fs
-    from moto.server import ThreadedMotoServer
+    s3fs = importlib.import_module("s3fs")
+    moto = importlib.import_module("moto.server")
 
     os.environ |= {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0)
     server.start()
     try:
         host, port = server.get_host_and_port()
