@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 SOURCES = Path(__file__).parent
@@ -98,16 +99,14 @@ def build(target: Path, flags: tuple[str, ...] = ()) -> list[str]:
 
 def _compile(command: list[str], target: Path, flags: tuple[str, ...]) -> list[str]:
     sources = [str(path) for path in sorted(SOURCES.glob("*.c"))]
-    new = target.with_name(f"{os.getpid()}.{target.name}")
     define = f'-DSMALTI_SOURCES="{source_hash()}"'
     try:
-        done = subprocess.run([*command, *FLAGS, *flags, define, *sources, "-o", str(new)], capture_output=True)
-        if done.returncode:
-            raise BuildError(done.stderr.decode(errors="replace").strip())
-        new.replace(target)  # a program that runs keeps the old one
+        with tempfile.TemporaryDirectory(dir=target.parent) as folder:  # for Windows, zig leaves more files beside it
+            new = Path(folder) / target.name
+            done = subprocess.run([*command, *FLAGS, *flags, define, *sources, "-o", str(new)], capture_output=True)
+            if done.returncode:
+                raise BuildError(done.stderr.decode(errors="replace").strip())
+            new.replace(target)  # a program that runs keeps the old one
     except OSError as exc:
         raise BuildError(str(exc)) from exc
-    finally:
-        for rest in target.parent.glob(f"*{os.getpid()}.libsmalti_core.*"):  # for Windows, zig makes more of them
-            rest.unlink()
     return command
