@@ -34,3 +34,17 @@ int32_t smalti_take_mixtures(smalti_stream *stream, const smalti_logistics *tabl
     }
     return SMALTI_OK;
 }
+
+int32_t smalti_take_mixtures_each(smalti_stream *streams, int64_t count, const smalti_logistics *tables,
+                                  const smalti_column *column, int64_t *symbols) {
+    smalti_column part = *column;
+    part.n = count ? column->n / count : 0;
+    for (int64_t i = 0; i < count; i++) {
+        part.outputs = column->outputs + i * part.n * column->stride;
+        part.steps = column->steps + i * part.n;
+        int32_t code = smalti_take_mixtures(streams + i, tables, &part, symbols + i * part.n);
+        if (code != SMALTI_OK)
+            return code;
+    }
+    return SMALTI_OK;
+}

@@ -21,19 +21,29 @@ void smalti_take(smalti_stream *stream, const int64_t *frequencies, int64_t n, i
     }
 }
 
+void smalti_take_tables(smalti_stream *streams, const int64_t *of, const int64_t *which, int64_t n,
+                        const int64_t *starts, int64_t k, int64_t *symbols) {
+    for (int64_t i = 0; i < n; i++) {
+        smalti_stream *stream = streams + (of ? of[i] : 0);
+        const int64_t *table = starts + which[i] * k;
+        int64_t quantile = rans_quantile(stream), symbol = 0, end = k;
+        while (end - symbol > 1) { /* the symbol is among symbol .. end - 1 */
+            int64_t middle = symbol + (end - symbol) / 2;
+            if (table[middle] > quantile)
+                end = middle;
+            else
+                symbol = middle;
+        }
+        int64_t stop = symbol + 1 < k ? table[symbol + 1] : TOTAL;
+        if (k > 1) /* else the symbol is certain and takes no bits */
+            rans_advance(stream, (uint32_t)table[symbol], (uint32_t)(stop - table[symbol]));
+        symbols[i] = symbol;
+    }
+}
+
 int64_t smalti_put(uint64_t *state, const int64_t *starts, const int64_t *frequencies, int64_t n, uint32_t *words,
                    int64_t count) {
-    uint64_t now = *state;
-    for (int64_t i = n - 1; i >= 0; i--) {
-        uint64_t frequency = (uint64_t)frequencies[i];
-        if (frequency >= TOTAL || frequency == 0)
-            continue; /* a symbol that is certain takes no bits */
-        if (now >> (64 - PRECISION) >= frequency) {
-            words[count++] = (uint32_t)now;
-            now >>= 32;
-        }
-        now = (now / frequency << PRECISION) + (uint64_t)starts[i] + now % frequency;
-    }
-    *state = now;
+    for (int64_t i = n - 1; i >= 0; i--)
+        count = rans_put(state, (uint64_t)starts[i], (uint64_t)frequencies[i], words, count);
     return count;
 }

@@ -23,6 +23,7 @@
 
 enum { SMALTI_SCALAR, SMALTI_SSE4, SMALTI_AVX2, SMALTI_AVX_VNNI, SMALTI_AVX512, SMALTI_KERNELS };
 enum { SMALTI_LAYERS = 8, SMALTI_SMALL = 16, SMALTI_CHUNK = 32, SMALTI_SLACK = 64, SMALTI_COMPONENTS = 32 };
+enum { SMALTI_KIND = 16 }; /* the number that tells kinds of symbols of samples apart */
 enum { SMALTI_FLOATS = 64, SMALTI_CHANGES = 8, SMALTI_AXES = 8 };
 enum { SMALTI_OK = 0, SMALTI_NO_SUCH_LEVEL = 1, SMALTI_FULL = 2, SMALTI_UNFIT = 3 };
 
@@ -64,6 +65,15 @@ typedef struct {
 /* Decode a symbol for each row of a column. */
 SMALTI_API int32_t smalti_take_mixtures(smalti_stream *stream, const smalti_logistics *tables,
                                         const smalti_column *column, int64_t *symbols);
+
+/* The same for several streams: each gives the symbols of n / count rows that follow each other. */
+SMALTI_API int32_t smalti_take_mixtures_each(smalti_stream *streams, int64_t count, const smalti_logistics *tables,
+                                             const smalti_column *column, int64_t *symbols);
+
+/* Decode n symbols, each by one of some tables of k frequencies. starts: for each entry of each table the sum of all
+ * entries before it; which: the table of each symbol; of: its stream, or NULL if there is one stream. */
+SMALTI_API void smalti_take_tables(smalti_stream *streams, const int64_t *of, const int64_t *which, int64_t n,
+                                   const int64_t *starts, int64_t k, int64_t *symbols);
 
 /* A layer of a network. Weights come in blocks of `big` outputs (the kernel's number) as far as they go, then in blocks
  * of 16. In a block there are, for each pair of inputs and there for each output, the two weights. */
@@ -115,6 +125,12 @@ SMALTI_API int32_t smalti_quantise(const smalti_prior *prior, const smalti_plane
  * images, counts[i] of image i. sizes: of the tables of each of the three kinds of symbol; bits: as above. */
 SMALTI_API void smalti_sum_bits(const smalti_symbols *symbols, const int64_t *counts, int64_t n, const int64_t *sizes,
                                 const int64_t *bits, int64_t *sums);
+/* Encode symbols in this order, the last one first, otherwise as smalti_put does. sizes: as above. */
+SMALTI_API int64_t smalti_put_symbols(uint64_t *state, const smalti_symbols *symbols, const uint32_t *order,
+                                      const int64_t *sizes, uint32_t *words, int64_t count);
+/* Find the order of n keys of key_size bytes, up to `most`, by size; equal ones stay as they are. work: n. */
+SMALTI_API void smalti_order(const void *keys, int32_t key_size, int64_t n, uint64_t most, uint32_t *order,
+                             uint32_t *work);
 /* Sort symbols by their images. counts: the symbols of each of n images, as they are; keys: of key_size bytes. */
 SMALTI_API void smalti_sort(const smalti_symbols *from, int64_t n, int64_t *counts, smalti_symbols *to, void *keys,
                             int32_t key_size);

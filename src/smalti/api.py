@@ -14,7 +14,7 @@ import numpy as np
 from smalti.archive.archive import LABEL_NAMES, Archive
 from smalti.archive.batches import Coded, Intake
 from smalti.archive.reader import ModelName, Place, as_model
-from smalti.archive.writer import Packed, Packing, overhead, packed, write_packed
+from smalti.archive.writer import Packed, Packing, as_packing, overhead, packed, write_packed
 from smalti.codec.batching import Batch
 from smalti.codec.rdo import Effort
 from smalti.container.records import ArchiveWriter
@@ -58,7 +58,7 @@ def pack(
     names: Sequence[str] | None = None,
     labels: Sequence[Label] | Path | str | Literal[False] | None = None,
     effort: int = DEFAULT_EFFORT,
-    packing: Packing = Packing(),  # noqa: B008 - frozen
+    packing: Packing | str = Packing(),  # noqa: B008 - frozen
     on_bad: OnBad | None = None,
     convert: bool = False,
     force: bool = False,
@@ -89,7 +89,8 @@ def pack(
         names: one for each image, if the source has none.
         labels: one for each image, or an idx or npy file of them, if the source has none; False leaves labels out.
         effort: 1 (fast) to 9 (fewest bytes); decoding takes the same time.
-        packing: how the file is made: images of a block, whether it holds its model, whether order is kept, metadata.
+        packing: how the file is made: images of a block, whether it holds its model, whether order is kept, metadata;
+            or only which images share a stream: "block", or "each" to read every image without its neighbours.
         on_bad: a function that is called with the error of an image that cannot be read; if it returns, the image is
             left out. Without it, the error is raised.
         convert: whether images of other colours, more than 8 bits a sample, floats, animations, pages and icons of
@@ -108,7 +109,7 @@ def pack(
     if loaded is not None:
         check_model(loaded, asked)
     images = given_source(source, on_bad, names, labels, convert=convert)
-    packing = _with_classes(packing, images.label_names)
+    packing = _with_classes(as_packing(packing), images.label_names)
     if not isinstance(path, str | os.PathLike):
         if not hasattr(path, "write"):
             raise UsageError(f"what is written is named by a path, or is a binary stream; it is not {path!r}")

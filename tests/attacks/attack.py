@@ -47,6 +47,15 @@ def unpack_tar(path: Path) -> object:
     return smalti.unpack(path, path.parent / "out.tar")
 
 
+def one_by_one(path: Path) -> object:
+    """Read each image without its neighbours."""
+    found = []
+    for i in range(len(smalti.open(path))):
+        with smalti.open(path) as archive:
+            found.append(archive[i])
+    return found
+
+
 def repair(path: Path) -> object:
     done = smalti.repair(path, path.parent / "saved.smalti")
     assert smalti.verify(path.parent / "saved.smalti") == []

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: MIT
 """All files that lie, in the order of `tests/attacks/README.md`."""
 
-from attacks import archives, contents, mixed, models, outside, sources
+from attacks import archives, contents, each, mixed, models, outside, sources
 from attacks.attack import OF_MODULE
 
 ATTACKS = [
-    some for module in (archives, contents, mixed, models, outside, sources) for some in OF_MODULE[module.__name__]
+    some
+    for module in (archives, contents, mixed, each, models, outside, sources)
+    for some in OF_MODULE[module.__name__]
 ]
 
 

@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from smalti.codec.batching import ENTRIES, RAW
 from smalti.codec.block import ByLatents, ByPixels, ByWebP, Fallback
-from smalti.codec.head import RAW, WEBP, Head, describe_payload
+from smalti.codec.head import WEBP, Head, describe_payload
 from smalti.container import format as container
 from smalti.errors import CorruptError
 from smalti.model.empty_model import EMPTY_ID
@@ -32,7 +33,7 @@ def test_the_ways_of_images_come_back(ways, post_filtered):
 
 
 def test_the_container_has_the_same_constants_although_it_does_not_know_codec_and_model():
-    assert (container.RAW, container.WEBP_FLAG, container.EMPTY_MODEL) == (RAW, WEBP, EMPTY_ID)
+    assert (container.RAW, container.NEW_FLAGS, container.EMPTY_MODEL) == (RAW, WEBP | ENTRIES, EMPTY_ID)
 
 
 @given(st.lists(any_way, min_size=1, max_size=20), st.booleans())

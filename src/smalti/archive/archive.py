@@ -2,7 +2,6 @@
 """Read a smalti file as a sequence of images that are decoded when they are asked for."""
 
 import itertools
-import operator
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -15,7 +14,8 @@ from numpy.typing import NDArray
 from smalti.archive.reader import Contents, Images, ModelName, Place
 from smalti.archive.reading.block_cache import BlockCache
 from smalti.archive.reading.contact_sheet import SHOWN, Shown, sheet_html, sheet_png, words
-from smalti.archive.reading.indexing import rows_of, within_images
+from smalti.archive.reading.indexing import number_of, rows_of, within_images
+from smalti.archive.reading.places import Places
 from smalti.entropy.frequencies import Ints, by_value
 from smalti.errors import SeveralShapesError, UsageError
 from smalti.types import About, ImageSet, Label, Pixels, Progress, Shape, Source, describe
@@ -23,6 +23,8 @@ from smalti.util.parallel import once
 
 CACHE_BYTES = 1 << 26
 """The most bytes of decoded pixels that are kept: those of the blocks that were used last."""
+MOST_ALONE = 8
+"""A block is decoded as a whole once more than one of so many of its images was read alone."""
 CHUNK_IMAGES = 256
 """The number of images that are decoded at a time where images are of several sizes."""
 
@@ -56,6 +58,7 @@ class Archive:
         local = isinstance(place, Path) or (isinstance(place, str) and "://" not in place)
         self._place = Path(str(place)).absolute() if local else place  # so that a pickle means the same file elsewhere
         self._model, self._contents, self._cache = model, Contents(place, model), BlockCache(cache_bytes)
+        self._alone: dict[int, int] = {}  # how many images of a block were read alone
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Archive, (self._place, self._model, self._cache.room)
@@ -189,15 +192,19 @@ class Archive:
             return self[:]
         if isinstance(index, slice | list | range) or (isinstance(index, np.ndarray) and index.ndim):
             return self._stacked(self.rows(index))
-        try:
-            i = operator.index(index)  # type: ignore[arg-type]  # it is looked whether it is one
-        except TypeError as exc:
-            raise TypeError(f"images are numbered by whole numbers, slices, lists or masks, not by {index!r}") from exc
-        if not -len(self) <= i < len(self):
-            raise IndexError(f"image {i} of {len(self)}")
-        block, row = self._place_of(i % len(self))
-        image: Pixels = self._block(block)[row]
+        block, row = self._places.of_one(number_of(index, len(self)))
+        kept = self._cache.get(block)
+        if kept is None and self._reads_alone(block, 1):
+            (alone,) = self._contents.decode_single([(block, row)])
+            if alone is not None:
+                return alone
+        image: Pixels = (self._block(block) if kept is None else kept)[row]
         return image.copy()
+
+    def _reads_alone(self, block: int, images: int) -> bool:
+        """Count images of a block that is not kept; return whether they are so few that each is read by itself."""
+        self._alone[block] = self._alone.get(block, 0) + images
+        return self._alone[block] <= 1 + self._contents.index.blocks[block].images // MOST_ALONE
 
     def __getitems__(self, numbers: Sequence[int]) -> list[Pixels]:
         """Return images of these numbers; each block is decoded once. Loaders of torch ask in this way."""
@@ -235,7 +242,7 @@ class Archive:
                 progress(len(pixels), len(self))
 
     def _every(self) -> Iterator[Pixels]:
-        if self._places is None:
+        if self._places.in_order:
             for _, images in self._contents.decode(range(len(self._contents.index.blocks))):
                 yield from _runs(images) if isinstance(images, list) else [images]
             return
@@ -260,6 +267,9 @@ class Archive:
         blocks, offsets = self.places(rows)
         found: Pixels | None = None
         where = dict(by_value(blocks))
+        for place, image in self._singly(where, offsets):
+            found = np.empty((len(rows), *image.shape), np.uint8) if found is None else found
+            found[place] = image
         for block, images in self._blocks(list(where)):
             pixels = np.stack(images) if isinstance(images, list) else images
             if found is None:
@@ -273,41 +283,35 @@ class Archive:
         blocks, offsets = self.places(rows)
         found = [np.empty(0, np.uint8)] * len(rows)
         where = dict(by_value(blocks))
+        for place, image in self._singly(where, offsets):
+            found[place] = image
         for block, pixels in self._blocks(list(where)):
             for i in where[block].tolist():
                 found[i] = pixels[offsets[i]].copy()
         return found
 
-    @once
-    def _places(self) -> tuple[Ints, Ints] | None:
-        """The block of each image and its place there; None if images are in the order of the blocks."""
-        order = self._contents.order()
-        if order is None:
-            return None
-        rows = np.argsort(np.array(order, np.int64), kind="stable")  # images, kind after kind
-        entries = self._contents.index.blocks
-        several = np.argsort([block.kind for block in entries], kind="stable")  # blocks likewise
-        counts = np.array([block.images for block in entries], np.int64)[several]
-        blocks, offsets = np.empty(len(rows), np.int64), np.empty(len(rows), np.int64)
-        blocks[rows] = np.repeat(several, counts)
-        offsets[rows] = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
-        return blocks, offsets
+    def _singly(self, where: dict[int, Ints], offsets: Ints) -> Iterator[tuple[int, Pixels]]:
+        """Yield those images that are read alone, each with its number; take their blocks out of `where`.
+
+        where: for each block, the numbers of images in it; offsets: the place of each image in its block.
+        """
+        blocks = [block for block, some in where.items() if block not in self._cache]
+        few = [block for block in blocks if self._reads_alone(block, len(where[block]))]
+        numbers = [(block, i) for block in few for i in where[block].tolist()]
+        found = self._contents.decode_single([(block, int(offsets[i])) for block, i in numbers])
+        together = {block for (block, _), image in zip(numbers, found, strict=True) if image is None}
+        for (block, i), image in zip(numbers, found, strict=True):
+            if image is not None and block not in together:
+                where.pop(block, None)
+                yield i, image
 
     @once
-    def _starts(self) -> Ints:
-        """The number of the first image of each block, where images are in the order of the blocks."""
-        return np.cumsum([0, *(block.images for block in self._contents.index.blocks)])
+    def _places(self) -> Places:
+        return Places(self._contents.index, self._contents.order())
 
     def places(self, rows: Ints) -> tuple[Ints, Ints]:
         """Return the block of each of those images and its place there."""
-        if self._places is not None:
-            return self._places[0][rows], self._places[1][rows]
-        blocks = np.searchsorted(self._starts, rows, "right") - 1
-        return blocks, rows - self._starts[blocks]
-
-    def _place_of(self, i: int) -> tuple[int, int]:
-        blocks, offsets = self.places(np.array([i]))
-        return int(blocks[0]), int(offsets[0])
+        return self._places.of(rows)
 
     def _block(self, block: int) -> Images:
         return next(self._blocks([block]))[1]
@@ -323,6 +327,7 @@ class Archive:
                 yield block, pixels
         for block, pixels in self._contents.decode(missing) if missing else ():
             self._cache.put(block, pixels)
+            self._alone.pop(block, None)
             yield block, pixels
 
     def close(self) -> None:
@@ -338,16 +343,16 @@ class Archive:
         self.close()
 
     def __repr__(self) -> str:
-        shapes = ", ".join(describe(shape) for shape in sorted(self.shapes)[:3])
-        more = ", ..." if len(self.shapes) > 3 else ""
-        return f"<Archive of {len(self)} images ({shapes}{more}): {self._contents.storage.where}>"
+        return f"<Archive of {len(self)} images ({self._shown_shapes}): {self._contents.storage.where}>"
+
+    @property
+    def _shown_shapes(self) -> str:
+        return ", ".join(map(describe, sorted(self.shapes)[:3])) + ", ..." * (len(self.shapes) > 3)
 
     @property
     def _summary(self) -> str:
-        shapes = ", ".join(describe(shape) for shape in sorted(self.shapes)[:3])
-        more = ", ..." if len(self.shapes) > 3 else ""
         each = self._contents.reader.end / max(len(self), 1)
-        return f"{len(self):,} image{'s' * (len(self) != 1)}, {shapes}{more}, {each:,.1f} bytes an image"
+        return f"{len(self):,} image{'s' * (len(self) != 1)}, {self._shown_shapes}, {each:,.1f} bytes an image"
 
     def _repr_png_(self) -> bytes:
         """Return a picture (PNG) of the first images, with their names and labels, for notebooks."""

@@ -19,7 +19,7 @@ from smalti.archive.batches import Coded, Intake
 from smalti.archive.reader import Contents, ModelName, Place, as_model, parts_of
 from smalti.archive.reading.opening import pixels_hash
 from smalti.archive.writer import Packed, Packing, packed, write_packed
-from smalti.codec.block_codec import encode_block
+from smalti.codec.block_codec import encode_as
 from smalti.codec.rdo import Effort
 from smalti.container.annotations import write_metadata, write_sections
 from smalti.container.append import alone, grow
@@ -62,7 +62,8 @@ def append(
         model: the model to code with; if none is given, or "auto", the best of the file's and those that `pack` tries.
         target: the target as one object, in the place of quality, min_psnr, max_error and lossless.
         names, labels: as in `pack`.
-        packing: as in `pack`; a new model is put into a file that holds its other models, too.
+        packing: as in `pack`; a new model is put into a file that holds its other models, too. If it does not say which
+            images share a stream, they are those that do in the first block of the file.
         convert: as in `pack`.
 
     Raises:
@@ -82,7 +83,7 @@ def append(
         if given is not None:
             check_model(given, asked)
         whole = all(entry.offset for entry in archive.contents.index.models)  # a file that needs no other stays so
-        packing = replace(packing, embed=packing.embed or whole)
+        packing = replace(packing, embed=packing.embed or whole, streams=packing.streams or archive.contents.packing())
         images, named, labelled = (
             given_source(source, on_bad, names, labels, convert=convert),
             archive.names is not None,
@@ -309,7 +310,7 @@ def _some(contents: Contents, block: int, rows: Ints) -> list[tuple[Part, bytes]
         if len(wanted):
             picked = coded.pick(wanted)
             whole = len(wanted) == len(places)
-            payload = part.payload if whole else encode_block(picked, contents.model(part.kind.model))
+            payload = part.payload if whole else encode_as(part.payload, picked, contents.model(part.kind.model))
             now = tuple(np.searchsorted(rows, places[wanted]).tolist())
             found.append((Part(part.kind, now, payload), pixels_hash(picked.x_hat)))
     return found

@@ -35,6 +35,7 @@ def describe_file(place: Place) -> dict[str, Any]:
             "blocks": len(index.blocks),
             "images_a_block": max((block.images for block in index.blocks), default=0),
             "first_block": _first_block(contents) if count else None,
+            "packing": contents.packing(),
             "carried_blocks": sum(not block.offset for block in index.blocks),
             "named": reader.has(NAMES),
             "labelled": reader.has(LABELS),

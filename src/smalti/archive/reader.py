@@ -10,7 +10,9 @@ import numpy as np
 
 from smalti.archive.reading.models import embedded_model
 from smalti.archive.reading.opening import open_reader, pixels_hash
-from smalti.codec.batching import MOST_LOAD, alike, load
+from smalti.archive.reading.single_images import SingleImages
+from smalti.codec.batching import BLOCK as SHARED
+from smalti.codec.batching import MOST_LOAD, alike, load, packing_of
 from smalti.container.annotation_codec import (
     unpack_labels,
     unpack_names,
@@ -32,6 +34,7 @@ from smalti.container.format import (
 )
 from smalti.container.mixed_payload import Part, mixed_hash, unpack_mixed
 from smalti.container.permutation_code import decode_permutation
+from smalti.container.records import ArchiveReader
 from smalti.errors import CorruptError, ModelError, UnknownModelError, within
 from smalti.model.bundle import find_model, is_known, load_model
 from smalti.model.model import Model
@@ -41,6 +44,7 @@ from smalti.util.storage import Storage, storage_of
 
 if TYPE_CHECKING:
     from smalti.codec.block import Block
+    from smalti.codec.payload.entries import Entry
 
 Place = Path | str | bytes | bytearray | memoryview | Storage
 """The place of a file: a path, a URL, or its bytes."""
@@ -91,6 +95,7 @@ class Contents:
         self._models: dict[int, Model] = {}
         self._carried: dict[int, bytes] = {}
         self._sets: list[tuple[int, int, int]] | None = None
+        self._singles = SingleImages(self.reader, self.model) if isinstance(self.reader, ArchiveReader) else None
 
     def _check_models(self) -> None:
         """Refuse a file whose models are not known."""
@@ -137,6 +142,18 @@ class Contents:
         if model.id != model_id:
             raise CorruptError(f"{self.storage.where}: the model that it brings is another one; the file is damaged")
         return model
+
+    def packing(self) -> str:
+        """Return which images of the first block share a stream: "block" or "each".
+
+        Raises:
+            CorruptError: the block is damaged.
+        """
+        if not self.index.blocks:
+            return SHARED
+        head, payload = self.reader.block(0, self.record(0))
+        with within(f"{self.storage.where}: block 0"):
+            return packing_of(parts_of(head, payload)[0].payload)
 
     def payload(self, block: int) -> bytes:
         """Return the payload of a block.
@@ -209,6 +226,25 @@ class Contents:
         """
         jobs = bundles(blocks, self._alike, self._load, MOST_LOAD)
         yield from itertools.chain.from_iterable(in_order(self._decode, jobs))
+
+    def decode_single(self, places: Sequence[tuple[int, int]]) -> list[Pixels | None]:
+        """Return images (`h w` or `h w c` each) that are read without their neighbours, each with its own check.
+
+        places: the block of each image, and its place there. An image that has no entry of its own is None.
+
+        Raises:
+            CorruptError: an image is damaged.
+        """
+        return [None] * len(places) if self._singles is None else self._singles.decode(places)
+
+    def entry(self, block: int, row: int) -> "Entry | None":
+        """Return an image of a block as it is coded by itself; None if it has no entry of its own.
+
+        Raises:
+            CorruptError: the table of the block is damaged.
+        """
+        found = None if self._singles is None else self._singles.entry(block, row)
+        return None if found is None else found[1]
 
     def decode_to_blocks(self, block: int) -> list[tuple[Part, "Block"]]:
         """Decode a block so that its images can be selected and encoded again: its parts, which are one if not mixed.

@@ -9,7 +9,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from smalti.archive.reader import ModelName, Place, as_model, parts_of
+from smalti.archive.reader import Contents, ModelName, Place, as_model, parts_of
+from smalti.archive.reading.salvage import saved_singly
 from smalti.archive.repair_models import needed_models
 from smalti.codec.block_codec import decode_block
 from smalti.container.annotation_codec import unpack_labels, unpack_names, unpack_numbers, unpack_profiles
@@ -87,12 +88,27 @@ def repair(
             index, _ = read_index(storage, found.end)
         if index is None and found.nothing:
             _check_archive(storage)
-        saved = _Saved(found, index, None if model is None else as_model(model), storage.where)
+        given = None if model is None else as_model(model)
+        before = len(found.blocks)
+        if index is not None:
+            found.blocks += _saved_singly(storage, found, given)
+        saved = _Saved(found, index, given, storage.where)
+        if found.blocks[before:]:
+            n = sum(head.images for head, _ in found.blocks[before:])
+            saved.notes.append(f"{n} of the saved images are of damaged blocks, whose images are packed each by itself")
     finally:
         storage.close()
     with atomic_write(as_path(output), force=force) as file:
         saved.write(file, progress)
     return Repaired(len(saved.numbers), tuple(saved.notes), saved.complete)
+
+
+def _saved_singly(storage: Storage, found: Found, given: Model | None) -> list[tuple[BlockHead, bytes]]:
+    """Return blocks of the images of damaged blocks that can be saved one by one."""
+    with contextlib.suppress(SmaltiError):
+        contents = Contents(storage, given, models=False)
+        return list(saved_singly(contents, {(head.number, head.first) for head, _ in found.blocks}))
+    return []
 
 
 def _check_archive(storage: Storage) -> None:

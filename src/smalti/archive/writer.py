@@ -9,7 +9,8 @@ import numpy as np
 
 from smalti.archive.batches import Coded, Intake
 from smalti.archive.unordered_writer import write_sets
-from smalti.codec.batching import BLOCK_IMAGES, Batch
+from smalti.codec.batching import BLOCK as SHARED
+from smalti.codec.batching import BLOCK_IMAGES, EACH, PACKINGS, Batch
 from smalti.codec.rdo import Effort
 from smalti.container.annotation_codec import MAX_SHAPES, pack_numbers, pack_shapes
 from smalti.container.annotations import metadata_bytes, write_metadata
@@ -59,13 +60,23 @@ class Packing:
     embed: bool = False  # whether the file holds its model
     unordered: bool = False  # whether the order of the images may be lost, which saves bytes
     metadata: Mapping[str, Any] | None = None  # of the file: a JSON object
+    streams: str | None = None  # "each": each image is read alone; "block", the default of new files; see PACKINGS
 
     def __post_init__(self) -> None:
         if not isinstance(self.block_images, int | np.integer) or not 1 <= self.block_images <= MAX_BLOCK_IMAGES:
             raise UsageError(
                 f"{self.block_images!r} images a block were asked; give a whole number from 1 to {MAX_BLOCK_IMAGES}"
             )
+        if self.streams not in (None, *PACKINGS):
+            raise UsageError(f"the packing {self.streams!r} was asked; give one of: {', '.join(PACKINGS)}")
+        if self.unordered and self.streams == EACH:
+            raise UsageError("unordered images cannot be read one by one; leave out unordered, or take packing block")
         metadata_bytes(self.metadata)
+
+
+def as_packing(packing: Packing | str) -> Packing:
+    """Return a packing that is given as a whole, or by which images share a stream."""
+    return Packing(streams=packing) if isinstance(packing, str) else packing
 
 
 @dataclass(frozen=True)
@@ -132,7 +143,11 @@ def write_packed(intake: Intake, target: Target, effort: Effort, packing: Packin
         write_sets(intake, target, effort, _numbers(intake, packing), progress)
     else:
         blocks = encode_batches(
-            intake.batches(), target, effort, lambda every: overhead(every, intake.shared, intake.places)
+            intake.batches(),
+            target,
+            effort,
+            lambda every: overhead(every, intake.shared, intake.places),
+            packing.streams or SHARED,
         )
         _write_blocks(intake, blocks, _numbers(intake, packing), progress)
     intake.flush(end=True)

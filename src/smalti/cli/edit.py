@@ -27,6 +27,7 @@ from smalti.cli.options import (
     NoLabels,
     NoNames,
     OnError,
+    PackingKind,
     Place,
     Skipped,
     Sources,
@@ -57,6 +58,7 @@ def append(
     metadata: Metadata = None,
     embed: Embed = False,
     block_images: BlockImages = 256,
+    packing_kind: PackingKind = None,
     on_error: OnError = "stop",
     convert: Convert = False,
     as_json: AsJson = False,
@@ -72,7 +74,7 @@ def append(
     from smalti.archive.writer import Packing
 
     skipped = Skipped()
-    packing = Packing(block_images, embed=embed, metadata=read_metadata(metadata))
+    packing = Packing(block_images, embed=embed, metadata=read_metadata(metadata), streams=packing_kind)
     source = read_sources(
         sources, labels, skipped.on_bad(on_error), no_names=no_names, no_labels=no_labels, convert=convert
     )

@@ -101,6 +101,17 @@ BlockImages = Annotated[
 ]
 
 
+PackingKind = Annotated[
+    Literal["block", "each"] | None,
+    typer.Option(
+        "--packing",
+        help="Which images share an entropy-coded stream: those of a block, which takes the fewest bytes, or none"
+        " (each), so that every image is read and checked without its neighbours, for about 4 bytes more.",
+        show_default=False,
+    ),
+]
+
+
 def place_of(file: str) -> "str | Storage":
     """Return the place of a smalti file that was named on the command line: its name, or all of standard input."""
     from smalti.util.storage import spool

@@ -27,6 +27,7 @@ from smalti.cli.options import (
     NoLabels,
     NoNames,
     OnError,
+    PackingKind,
     Place,
     Skipped,
     Sources,
@@ -74,6 +75,7 @@ def pack(
         bool, typer.Option("--unordered", help="Do not keep the order of the images, which saves bytes.")
     ] = False,
     block_images: BlockImages = 256,
+    packing_kind: PackingKind = None,
     on_error: OnError = "stop",
     convert: Convert = False,
     force: Force = False,
@@ -110,7 +112,9 @@ def pack(
     max_error = lossless_error(lossless=lossless, max_error=max_error)
     target = Target(quality, psnr, min_psnr, bytes_an_image, max_error)  # a wrong one is refused before any reading
     effort_of(effort)
-    packing = Packing(block_images, embed=embed, unordered=unordered, metadata=read_metadata(metadata))
+    packing = Packing(
+        block_images, embed=embed, unordered=unordered, metadata=read_metadata(metadata), streams=packing_kind
+    )
     loaded, skipped = AUTO if model == AUTO else load_model(model), Skipped()  # a wrong name is refused early, too
     source = read_sources(
         sources, labels, skipped.on_bad(on_error), no_names=no_names, no_labels=no_labels, convert=convert

@@ -10,8 +10,20 @@ from smalti.types import Pixels, Shape, shape_of
 BLOCK_IMAGES, BLOCK_SAMPLES = 256, 1 << 20
 """The most images and the most samples of a block. In a larger block, one image is read more slowly; in a smaller one,
 the bytes that each block takes besides its images weigh more."""
+BLOCK, EACH = "block", "each"
+PACKINGS = (BLOCK, EACH)
+"""Which images share an entropy-coded stream: those of a block, or none, so that each is read without the others."""
+RAW, ENTRIES = 255, 32
+"""The first byte of a payload that has no head: its images follow as they are. And the flag in the first byte of others
+that says that each image can be read without the others (`payload/entries.py`)."""
 TOGETHER, MOST_LOAD = 4, 1 << 20
 """The most whole blocks that are coded by pixels at the same time, and the most samples of them, as `load` counts."""
+
+
+def packing_of(payload: bytes) -> str:
+    """Return which images of a payload share a stream, one of PACKINGS, from its first byte."""
+    flags = payload[0] if payload else RAW
+    return EACH if flags != RAW and flags & ENTRIES else BLOCK
 
 
 @dataclass(frozen=True, eq=False)

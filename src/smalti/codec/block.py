@@ -5,6 +5,7 @@ A block keeps all that its images need to be coded again with other neighbours, 
 mixed and put into another order without running a network.
 """
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Self
@@ -12,6 +13,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from smalti.core.library import core
+from smalti.core.symbols import Recorded, SampleStream
 from smalti.entropy.frequencies import TOTAL, Ints
 from smalti.entropy.logistic_mixture import WHOLE, scaled
 from smalti.entropy.rans import Stream
@@ -62,6 +65,10 @@ class _OfImages:
     def pick(self, rows: Ints) -> Self:
         """Return the entries of the images `rows`, in that order."""
         first, counts = np.cumsum(self.counts) - self.counts, self.counts[rows]
+        if len(rows) and (np.diff(rows) == 1).all():  # neighbours, which need not be gathered
+            start = int(first[rows[0]])
+            some = slice(start, start + int(counts.sum()))
+            return type(self)(counts, *(getattr(self, field.name)[some] for field in fields(self)[1:]))
         at = np.repeat(first[rows] - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum())
         return type(self)(counts, *(getattr(self, field.name)[at] for field in fields(self)[1:]))
 
@@ -99,6 +106,15 @@ class Symbols(_OfImages):
         order = np.argsort(self.keys, kind="stable")
         return self.keys[order], self.starts[order].astype(np.int64), self.frequencies[order].astype(np.int64)
 
+    def streams(self) -> list[Stream]:
+        """Return for each image what `stream` returns for this image alone."""
+        order = np.lexsort((self.keys, np.arange(len(self.counts)).repeat(self.counts)))
+        keys, starts, frequencies = self.keys[order], self.starts[order], self.frequencies[order]
+        first, second = starts.astype(np.int64), frequencies.astype(np.int64)
+        ends = np.cumsum(self.counts).tolist()
+        rows = [slice(start, end) for start, end in itertools.pairwise([0, *ends])]
+        return [(keys[some], first[some], second[some]) for some in rows]
+
 
 def symbols_of(images: Ints, keys: Ints, starts: Ints, frequencies: Ints, n: int) -> Symbols:
     """Return symbols, given in the order of a stream, sorted by their images (numbers below `n`)."""
@@ -133,6 +149,17 @@ class SampleSymbols(_OfImages):
             np.zeros(n, np.int64), np.zeros(0, np.uint8), nothing, nothing, nothing, np.zeros(0, np.uint8)
         )
 
+    def stream(self, table_sizes: tuple[int, int, int]) -> Stream | SampleStream:
+        """Return the symbols in the order of a block's stream, with tables of these sizes for each kind."""
+        if core() is None:
+            return self.intervals(table_sizes).stream()
+        return SampleStream(self.recorded, table_sizes)
+
+    @property
+    def recorded(self) -> Recorded:
+        """The symbols as the compiled core takes them."""
+        return self.counts, self.keys, self.below, self.up_to, self.whole, self.kinds
+
     def intervals(self, table_sizes: tuple[int, int, int]) -> Symbols:
         """Return the symbols as intervals, with tables of these sizes for each kind."""
         symbols = (self.kinds & 15).astype(np.int64)
@@ -164,6 +191,13 @@ class PatchSymbols:
         """Return the symbols of the images of all parts."""
         names = ("points", "symbols", "below")
         return PatchSymbols(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+
+    def intervals_alone(self, grid: Grid) -> Symbols:
+        """Return the symbols as intervals, where each image is alone in its stream."""
+        every = np.arange(len(self.points))
+        parts = [(every[self.points == point]) for point in np.unique(self.points)]
+        joined = Symbols.join([self.pick(rows).intervals(grid) for rows in parts])
+        return joined.pick(np.argsort(np.concatenate(parts)))
 
     def intervals(self, grid: Grid) -> Symbols:
         """Return the symbols as intervals, where these are all images of a block that are coded by latents."""

@@ -14,7 +14,9 @@ first the choice of a way for each image, then the symbols of all images by late
 latents), then those of all images by pixels.
 
 Encoding has two steps: `encode_images` makes a block, and `encode_block` writes its payload. Decoding reverses them:
-`_OpenBlock` reads the head, the records and the choices, then `_decode` reads the symbols and makes the images of them.
+`OpenBlock` (`payload/open_block.py`) reads the head, the records and the choices, then `decode_together` reads the
+symbols and makes the images of them. Where images are packed each by itself, a payload holds a table and a stream for
+each image (`payload/entries.py`), and `decode_entries` decodes any of them.
 
 Other wings do the rest: `exchange/` reads and writes images, `archive/` makes batches and files, and `rate/` chooses
 how each image is coded.
@@ -26,27 +28,41 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from smalti.codec.batching import BLOCK, EACH, RAW, packing_of
 from smalti.codec.block import (
     Block,
     ByLatents,
-    ByPixels,
     ByWebP,
     Fallback,
     SampleSymbols,
     Symbols,
-    Way,
     WithoutModel,
     choice_intervals,
 )
 from smalti.codec.fallback_codec import decode_fallback, encode_fallback, raw_record
-from smalti.codec.head import RAW, Head
-from smalti.codec.latent_codec import block_of, decode_latents, encode_latents
-from smalti.codec.pixel_codec import decode_pixels, encode_pixels, samples_bits
-from smalti.codec.rdo import Effort, LatentCode
+from smalti.codec.head import Head
+from smalti.codec.latent_codec import block_of, encode_latents
+from smalti.codec.payload.entries import (
+    CODED,
+    FALLBACK,
+    LONG_BYTES,
+    LONG_CHECK,
+    SHORT_CHECK,
+    WEBP,
+    Entry,
+    check_bytes,
+    check_of,
+    pack_entries,
+    room,
+    several_kinds,
+)
+from smalti.codec.payload.open_block import OpenBlock, decode_together
+from smalti.codec.pixel_codec import encode_pixels, samples_bits
+from smalti.codec.rdo import Effort
 from smalti.codec.webp_codec import decode_webp, encode_webp
-from smalti.entropy.frequencies import Ints, uniform
-from smalti.entropy.rans import SymbolDecoder, encode_intervals
-from smalti.errors import CorruptError
+from smalti.core.symbols import SampleStream
+from smalti.entropy.frequencies import Ints
+from smalti.entropy.rans import Stream, encode_intervals
 from smalti.model.model import Model
 from smalti.model.operating_points import LMBDA, OperatingPoint
 from smalti.model.wavefront import table_sizes
@@ -112,25 +128,70 @@ class Payload:
 
     data: bytes
     x_hat: Pixels  # n h w or n h w c
+    raw: bool = False  # whether the images are kept as they are
 
 
 def encode_block(block: Block, model: Model) -> bytes:
     """Encode a block to its payload: head, records and stream."""
     choices, head, records = Head.of(block.ways)
-    streams = [choice_intervals(choices, head.ways).stream()]
+    streams: list[Stream | SampleStream] = [choice_intervals(choices, head.ways).stream()]
     if block.patches is not None:
         streams += [block.patches.intervals(model.grid).stream(), block.spatial.stream()]
     if head.errors:
-        streams.append(block.samples.intervals(table_sizes(head.errors.start)).stream())
+        streams.append(block.samples.stream(table_sizes(head.errors.start)))
     return head.pack(post_filtered=block.post_filtered) + b"".join(records) + encode_intervals(streams)
 
 
-def seal(block: Block, x: Pixels, model: Model) -> Payload:
-    """Encode a block of images `x` to its payload, or keep them as they are where that takes fewer bytes."""
+def encode_each(block: Block, model: Model) -> bytes:
+    """Encode a block to a payload in which each image has a stream or a record of its own, and a check."""
+    choices, head, _ = Head.of(block.ways)
+    bits = LONG_CHECK if block.bits.mean() >= 8 * LONG_BYTES else SHORT_CHECK
+    streams, kinds, images = _streams_of_images(block, head, choices, model), list[int](), list[bytes]()
+    for i, (way, image) in enumerate(zip(block.ways, block.x_hat, strict=True)):
+        check = check_of(image, bits)
+        if isinstance(way, WithoutModel):
+            kinds.append(FALLBACK if isinstance(way, Fallback) else WEBP)
+            images.append(way.record + check.to_bytes(check_bytes(bits), "little"))
+        else:
+            kinds.append(CODED)
+            images.append(encode_intervals([part[i] for part in streams], check))
+    start = head.pack(post_filtered=block.post_filtered, entries=True)
+    return pack_entries(start, bits, kinds if several_kinds(head) else None, images)
+
+
+def _streams_of_images(block: Block, head: Head, choices: Ints, model: Model) -> list[list[Stream]]:
+    """Return the symbols of each image (`n`) as it is coded alone: those of its choice, by latents, and by pixels."""
+    coded = np.array([not isinstance(way, WithoutModel) for way in block.ways])
+    parts = list[Symbols]()
+    if head.coded_ways > 1:
+        parts.append(choice_intervals(choices[coded], head.coded_ways).spread(coded))
+    if block.patches is not None:
+        by_latents = np.array([isinstance(way, ByLatents) for way in block.ways])
+        parts += [block.patches.intervals_alone(model.grid).spread(by_latents), block.spatial]
+    if head.errors:
+        parts.append(block.samples.intervals(table_sizes(head.errors.start)))
+    return [part.streams() for part in parts]
+
+
+def seal(block: Block, x: Pixels, model: Model, packing: str = BLOCK) -> Payload:
+    """Encode a block of images `x` to its payload, or keep them as they are where that takes fewer bytes.
+
+    packing: one of PACKINGS.
+    """
+    if packing == EACH:
+        data, raw = encode_each(block, model), [Fallback(raw_record(image)) for image in x]
+        if len(data) > sum(len(way.record) for way in raw) + room(len(x)):
+            return Payload(encode_each(block_without_model(raw, x.shape[1:]), model), x, raw=True)
+        return Payload(data, block.x_hat)
     data = encode_block(block, model)
     if len(data) > x.size:
-        return Payload(bytes([RAW]) + x.tobytes(), x)
+        return Payload(bytes([RAW]) + x.tobytes(), x, raw=True)
     return Payload(data, block.x_hat)
+
+
+def encode_as(payload: bytes, block: Block, model: Model) -> bytes:
+    """Encode a block as the images of `payload` are packed: in one stream, or each by itself."""
+    return encode_each(block, model) if packing_of(payload) == EACH else encode_block(block, model)
 
 
 def decode_block(payload: bytes, n: int, shape: Shape, model: Model) -> Pixels:
@@ -150,9 +211,20 @@ def decode_images(payloads: Sequence[tuple[bytes, int, Shape]], model: Model) ->
     Raises:
         CorruptError: a payload is damaged.
     """
-    blocks = [_OpenBlock(*payload) for payload in payloads]
-    _decode(blocks, model)
+    blocks = [OpenBlock.of_payload(*payload) for payload in payloads]
+    decode_together(blocks, model)
     return [block.x_hat for block in blocks]
+
+
+def decode_entries(entries: Sequence[Entry], model: Model) -> list[Pixels]:
+    """Decode single images (`h w` or `h w c` each) of payloads whose images have entries; each is checked.
+
+    Raises:
+        CorruptError: an image is damaged.
+    """
+    blocks = [OpenBlock.of_entry(entry) for entry in entries]
+    decode_together(blocks, model)
+    return [block.x_hat[0] for block in blocks]
 
 
 def decode_to_block(payload: bytes, n: int, shape: Shape, model: Model) -> Block:
@@ -161,96 +233,15 @@ def decode_to_block(payload: bytes, n: int, shape: Shape, model: Model) -> Block
     Raises:
         CorruptError: the payload is damaged.
     """
-    block = _OpenBlock(payload, n, shape)
-    decoded_samples = _decode([block], model, record=True)
+    block = OpenBlock.of_payload(payload, n, shape)
+    decoded_samples = decode_together([block], model, record=True)
     bits = np.array([8.0 * len(record) for record in block.all_records])
     patches, spatial, samples = None, Symbols.none(n), SampleSymbols.none(n)
-    if block.code is not None:
-        coded = block_of(block.code, model)
+    if (code := block.code) is not None:
+        coded = block_of(code, model)
         bits[block.by_latents], patches = coded.bits, coded.patches
         spatial = coded.spatial.spread(block.by_latents)
     if decoded_samples is not None:
         bits[block.by_pixels] = samples_bits(decoded_samples, block.least)
         samples = decoded_samples.spread(block.by_pixels)
     return Block(tuple(block.ways), block.x_hat, bits, patches, spatial, samples, block.post_filtered)
-
-
-def _decode(blocks: "Sequence[_OpenBlock]", model: Model, *, record: bool = False) -> SampleSymbols | None:
-    """Decode the images of all blocks, those by pixels together.
-
-    record: whether the symbols of the images by pixels are returned; then there is one block.
-    """
-    samples = None
-    for block in blocks:
-        block.decode_latents(model)
-    together: dict[tuple[int, int], list[_OpenBlock]] = {}
-    for block in blocks:
-        if block.by_pixels.any():
-            together.setdefault((block.least, block.shape[2]), []).append(block)
-    for (least, _), group in together.items():
-        errors = [block.errors[block.by_pixels] for block in group]
-        shapes = [(len(largest), *block.x_hat.shape[1:]) for block, largest in zip(group, errors, strict=True)]
-        decoders = [block.decoder for block in group if block.decoder is not None]
-        quantised, samples = decode_pixels(decoders, shapes, np.concatenate(errors), least, model, record=record)
-        for block, x, largest in zip(group, quantised, errors, strict=True):
-            block.x_hat[block.by_pixels] = model.post_filter(x, largest) if block.post_filtered else x
-    for block in blocks:
-        if block.decoder is not None:
-            block.decoder.finish()
-    return samples
-
-
-class _OpenBlock:
-    """A block while it is decoded: what is known of its images so far."""
-
-    def __init__(self, payload: bytes, n: int, shape: Shape) -> None:
-        h, w, c = shape
-        of_image = (h, w) if c == 1 else (h, w, c)
-        self.shape = shape
-        self.decoder: SymbolDecoder | None = None  # of the stream, if there is one
-        self.code: LatentCode | None = None  # of the images by latents, once they are decoded
-        self.post_filtered, self.least = False, 0  # least: the smallest largest error of images by pixels
-        self.ways: list[Way]
-        if payload[:1] == bytes([RAW]) and len(payload) == 1 + n * h * w * c:
-            self.x_hat = np.frombuffer(payload[1:], np.uint8).reshape(n, *of_image)
-            self.ways = [Fallback(raw_record(image)) for image in self.x_hat]
-        else:
-            self._open(payload, n, of_image)
-        self.by_latents = np.array([isinstance(way, ByLatents) for way in self.ways])
-        self.by_pixels = np.array([isinstance(way, ByPixels) for way in self.ways])
-        self.errors = np.array([way.max_error if isinstance(way, ByPixels) else 0 for way in self.ways])
-
-    def _open(self, payload: bytes, n: int, of_image: tuple[int, ...]) -> None:
-        """Read the head, the fallback records and the choice of a way for each of `n` images; open the stream."""
-        head = Head.unpack(payload, n)
-        self.post_filtered, self.least = head.post_filtered, head.errors.start
-        self.x_hat = np.empty((n, *of_image), np.uint8)
-        records, images, at = list[bytes](), list[Pixels](), head.size
-        decoders = [decode_fallback] * (head.fallbacks or 0) + [decode_webp] * (head.webps or 0)
-        for decode in decoders:
-            image, end = decode(payload, at, of_image)
-            records.append(payload[at:end])
-            images.append(image)
-            at = end
-        self.decoder = SymbolDecoder(payload[at:])
-        self.ways = head.ways_of(self.decoder.take(uniform(n, head.ways)), records)
-        for kind, some in ((Fallback, images[: head.fallbacks or 0]), (ByWebP, images[head.fallbacks or 0 :])):
-            if some:
-                self.x_hat[[isinstance(way, kind) for way in self.ways]] = some
-
-    @property
-    def all_records(self) -> list[bytes]:
-        """The record of each image: empty where it has none."""
-        return [way.record if isinstance(way, Fallback | ByWebP) else b"" for way in self.ways]
-
-    def decode_latents(self, model: Model) -> None:
-        """Decode the images that are coded by latents."""
-        if not self.by_latents.any():
-            return
-        if self.shape != model.image_shape or not model.has_latents:
-            raise CorruptError(
-                "a block holds images by latents, of a shape that its model does not take; the file is damaged"
-            )
-        assert self.decoder is not None
-        points: Ints = np.array([way.point for way in self.ways if isinstance(way, ByLatents)])
-        self.code, self.x_hat[self.by_latents] = decode_latents(self.decoder, points, model)

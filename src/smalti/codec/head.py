@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from smalti.codec.batching import ENTRIES, RAW
 from smalti.codec.block import ByLatents, ByPixels, ByWebP, Fallback, Way
 from smalti.entropy.frequencies import Ints
 from smalti.errors import CorruptError
@@ -15,8 +16,6 @@ from smalti.model.pixel_prior import MAX_ERROR
 
 LATENTS, PIXELS, POST_FILTERED, FALLBACK, WEBP = 1, 2, 4, 8, 16
 """Flags in the first byte: what follows in the head, and whether images by pixels are post-filtered."""
-RAW = 255
-"""The first byte of a payload that has no head: the images of the block follow as they are."""
 RANGE, COUNT = struct.Struct("<BB"), struct.Struct("<H")
 
 
@@ -29,12 +28,23 @@ class Head:
     fallbacks: int | None  # number of images that are coded by the fallback; None: it is not offered
     webps: int | None  # number of images that are kept as WebP bitstreams, likewise
     post_filtered: bool = False  # whether images by pixels are post-filtered
+    entries: bool = False  # whether each image has a stream or a record of its own
     size: int = 0  # of the head, in bytes; known if it was unpacked
 
     @property
     def ways(self) -> int:
         """The number of ways in which an image may be coded."""
-        return len(self.points) + len(self.errors) + (self.fallbacks is not None) + (self.webps is not None)
+        return self.coded_ways + (self.fallbacks is not None) + (self.webps is not None)
+
+    @property
+    def coded_ways(self) -> int:
+        """The number of ways in which a model may code an image; they come first."""
+        return len(self.points) + len(self.errors)
+
+    def coded_way(self, choice: int) -> Way:
+        """Return the way, by a model, of that choice."""
+        latents = len(self.points)
+        return ByLatents(self.points[choice]) if choice < latents else ByPixels(self.errors[choice - latents])
 
     @staticmethod
     def of(ways: Sequence[Way]) -> "tuple[Ints, Head, list[bytes]]":
@@ -63,7 +73,7 @@ class Head:
         Raises:
             CorruptError: the images do not take as many records as there are.
         """
-        offered: list[Way] = [*map(ByLatents, self.points), *map(ByPixels, self.errors)]
+        offered = [self.coded_way(choice) for choice in range(self.coded_ways)]
         n = self.fallbacks or 0
         of_fallback, of_webp = iter(records[:n]), iter(records[n:])
         without_model: list[tuple[type[Fallback | ByWebP], Iterator[bytes]]]
@@ -81,9 +91,14 @@ class Head:
             raise CorruptError("a block does not hold the images without model that it claims; the file is damaged")
         return found
 
-    def pack(self, *, post_filtered: bool) -> bytes:
-        """Return the bytes of the head. post_filtered: whether images by pixels are post-filtered."""
-        flags = LATENTS * bool(self.points) | PIXELS * bool(self.errors)
+    def pack(self, *, post_filtered: bool, entries: bool = False) -> bytes:
+        """Return the bytes of the head.
+
+        Args:
+            post_filtered: whether images by pixels are post-filtered.
+            entries: whether each image has a stream or a record of its own.
+        """
+        flags = ENTRIES * entries | LATENTS * bool(self.points) | PIXELS * bool(self.errors)
         flags |= FALLBACK * (self.fallbacks is not None) | WEBP * (self.webps is not None)
         flags |= POST_FILTERED * (post_filtered and bool(self.errors))
         ranges = b"".join(RANGE.pack(some.start, some.stop - 1) for some in (self.points, self.errors) if some)
@@ -96,7 +111,7 @@ class Head:
         Raises:
             CorruptError: it ends too soon, or has an impossible field.
         """
-        known = LATENTS | PIXELS | POST_FILTERED | FALLBACK | WEBP
+        known = LATENTS | PIXELS | POST_FILTERED | FALLBACK | WEBP | ENTRIES
         if any(flags & ~known for flags in payload[:1]):
             raise CorruptError("the head of a block has an impossible field; the file is damaged")
         try:
@@ -113,7 +128,8 @@ class Head:
                 at += COUNT.size * bool(flags & flag)
         except (IndexError, struct.error) as exc:
             raise CorruptError("a block ends within its head; the file is damaged") from exc
-        head = Head(spans[0], spans[1], counts[0], counts[1], bool(flags & POST_FILTERED), at)
+        how = bool(flags & POST_FILTERED), bool(flags & ENTRIES)
+        head = Head(spans[0], spans[1], counts[0], counts[1], *how, at)
         possible = sum(filter(None, counts)) <= n and head.points.stop <= POINTS and head.errors.stop <= MAX_ERROR + 1
         if not possible or not head.ways or (head.post_filtered and not head.errors):
             raise CorruptError("the head of a block has an impossible field; the file is damaged")
@@ -138,6 +154,7 @@ def describe_payload(payload: bytes, n: int) -> str:
         words.append(f"by pixels, in steps of {steps}" if head.post_filtered else f"by pixels, {exact}")
     words += ["by the fallback"] if head.fallbacks is not None else []
     words += ["as WebP lossless bitstreams"] if head.webps is not None else []
+    words += ["each image by itself"] if head.entries else []
     return "; ".join(words)
 
 

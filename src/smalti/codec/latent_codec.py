@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from smalti.codec.block import Block, ByLatents, PatchSymbols, SampleSymbols, Symbols, symbols_of
 from smalti.codec.rdo import Effort, LatentCode, nearest, patch_bits, patch_cdf, refine
 from smalti.entropy.frequencies import Ints
-from smalti.entropy.rans import SymbolDecoder
+from smalti.entropy.rans import SeveralStreams, SymbolDecoder
 from smalti.model.latent_prior import LatentWalk, to_latents
 from smalti.model.model import Model
 from smalti.model.spatial_prior import (
@@ -30,6 +30,7 @@ from smalti.model.spatial_prior import (
 from smalti.types import Pixels
 
 Floats = NDArray[np.float32]
+Decoder = SymbolDecoder | SeveralStreams
 
 
 def encode_latents(x: Pixels, points: Ints, model: Model, effort: Effort) -> Block:
@@ -59,8 +60,11 @@ def block_of(code: LatentCode, model: Model) -> Block:
     return Block(ways, x_hat, bits, patches, spatial, SampleSymbols.none(n), post_filtered=False)
 
 
-def decode_latents(decoder: SymbolDecoder, points: Ints, model: Model) -> tuple[LatentCode, Pixels]:
-    """Decode images at operating points (`n`); return their code and their pixels."""
+def decode_latents(decoder: Decoder, points: Ints, model: Model) -> tuple[LatentCode, Pixels]:
+    """Decode images at operating points (`n`); return their code and their pixels.
+
+    decoder: of the stream that all images share, or of a stream for each; then all points must be the same.
+    """
     symbols = _decode_patches(decoder, points, model)
     features = _features(symbols, points, model)
     spatial = np.zeros((len(points), *model.spatial_shape), np.int64)
@@ -101,7 +105,7 @@ def _spatial_symbols(code: LatentCode, features: Floats, prior: SpatialPrior) ->
     return symbols_of(images[active], keys[active], starts[found], tables[found], n), bits
 
 
-def _decode_patches(decoder: SymbolDecoder, points: Ints, model: Model) -> Ints:
+def _decode_patches(decoder: Decoder, points: Ints, model: Model) -> Ints:
     """Decode the symbols (`n p l`) of the patches."""
     walk = LatentWalk(model.prior, model.grid, points.repeat(model.patches))
     found = []
@@ -112,15 +116,14 @@ def _decode_patches(decoder: SymbolDecoder, points: Ints, model: Model) -> Ints:
     return np.concatenate(found, 1).reshape(len(points), model.patches, model.latents)
 
 
-def _decode_spatial(decoder: SymbolDecoder, points: Ints, features: Floats, model: Model) -> Ints:
+def _decode_spatial(decoder: Decoder, points: Ints, features: Floats, model: Model) -> Ints:
     """Decode the symbols (`n c H W`) of the spatial latents."""
     assert model.spatial is not None
     tables = model.spatial.tables.reshape(WIDTHS * SHARES, -1)
-    walk = SpatialWalk(model.spatial, features, points)
+    starts = model.spatial.starts.reshape(WIDTHS * SHARES, -1)
+    walk, positions = SpatialWalk(model.spatial, features, points), model.positions[0] * model.positions[1]
     for column in walk.columns():
-        symbols = column.base - REACH
-        for span, table in column.spans():
-            symbols[span] += decoder.take_alike(span.stop - span.start, tables[table])
-        walk.take(column, symbols)
+        entries = decoder.take_tables(column.rows // positions, column.table, tables, starts)
+        walk.take(column, column.base - REACH + entries)
     spatial: Ints = walk.symbols.reshape(-1, len(points), *model.positions).transpose(1, 0, 2, 3)
     return spatial

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from smalti.codec.block import Block, ByPixels, SampleSymbols, Symbols, smallest_type
 from smalti.core.library import core
-from smalti.core.pixels import PixelWalk, sum_bits
+from smalti.core.pixels import PixelWalk
+from smalti.core.symbols import sum_bits
 from smalti.entropy.frequencies import FRACTION_BITS, LOG2, MASS_BITS, PRECISION, Ints, by_value, mass_bits
 from smalti.entropy.rans import SymbolDecoder
 from smalti.errors import CorruptError
@@ -77,12 +78,15 @@ def decode_pixels(
     least: int,
     model: Model,
     *,
+    counts: Sequence[int] | None = None,
     record: bool = False,
 ) -> tuple[list[Pixels], SampleSymbols | None]:
     """Decode the images by pixels of several blocks (`n h w` or `n h w c` each), not yet post-filtered.
 
-    decoders, shapes: one of each block. errors: the largest error of each image of all blocks.
+    decoders: of the streams of all blocks, in order. shapes: one of each block.
+    errors: the largest error of each image of all blocks.
     least: the smallest largest error that an image of those blocks may have.
+    counts: the images of each stream; None if each block has one stream.
     record: whether the symbols are returned, too, so that the images can be encoded again.
 
     Raises:
@@ -90,7 +94,8 @@ def decode_pixels(
     """
     prior = pixel_prior(shapes[0], model)
     layout, recorder = _Layout(shapes, prior), _Recorder(len(errors))
-    of_plane, several = errors.repeat(layout.each), SeveralDecoders(decoders, [n for n, *_ in shapes], layout.each)
+    of_plane = errors.repeat(layout.each)
+    several = SeveralDecoders(decoders, [n for n, *_ in shapes] if counts is None else counts, layout.each)
     packed, streams = prior.packed(), [decoder.in_core for decoder in decoders if decoder.in_core is not None]
     if packed is not None and len(streams) == len(decoders):
         walk = PixelWalk(packed, layout.sides, of_plane, layout.each, least)
@@ -132,8 +137,7 @@ def pixel_prior(shape: Shape, model: Model) -> PixelPrior:
 def samples_bits(symbols: SampleSymbols, least: int) -> NDArray[np.float64]:
     """Return the bits that the samples of each image (`n`) take of an ideal coder; `least` is as in `decode_pixels`."""
     if (found := core()) is not None:
-        recorded = symbols.counts, symbols.keys, symbols.below, symbols.up_to, symbols.whole, symbols.kinds
-        sums = sum_bits(found, recorded, table_sizes(least), LOG2)
+        sums = sum_bits(found, symbols.recorded, table_sizes(least), LOG2)
     else:
         frequencies = symbols.intervals(table_sizes(least)).frequencies.astype(np.int64)
         costs = mass_bits(frequencies) - (MASS_BITS - PRECISION << FRACTION_BITS)
@@ -220,10 +224,10 @@ def _cheaper(tables: SampleTables, nearest: Ints, values: Pixels, lmbda: float) 
 
 
 class SeveralDecoders:
-    """The decoders of blocks that are decoded together, so that each step of the wavefront decodes more samples."""
+    """The decoders of streams that are decoded together, so that each step of the wavefront decodes more samples."""
 
     def __init__(self, decoders: Sequence[SymbolDecoder], counts: Sequence[int], planes: int) -> None:
-        """counts: the images by pixels of each block; planes: the planes of an image."""
+        """counts: the images by pixels of each stream; planes: the planes of an image."""
         self._decoders, self.of_plane = decoders, np.repeat(np.arange(len(decoders)), np.array(counts) * planes)
 
     def take(self, frequencies: Ints, plane: Ints) -> Ints:

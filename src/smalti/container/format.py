@@ -28,8 +28,8 @@ MODES = {1: "gray", 2: "gray with alpha", 3: "RGB", 4: "RGBA"}
 """The codes of colour modes, each the number of its channels; 2 is an addition of version 2."""
 EMPTY_MODEL = bytes(8)
 """The id that stands for no model, where no image needs one; an addition of version 2."""
-RAW, WEBP_FLAG = 255, 16
-"""The first byte of a payload that is raw, and the flag in that of others which is an addition of version 2."""
+RAW, NEW_FLAGS = 255, 16 | 32
+"""The first byte of a payload that is raw, and the flags in that of others which are additions of version 2."""
 ORDER, NAMES, LABELS, METADATA, CARRIERS, SHAPES, PROFILES = 1, 2, 3, 4, 5, 6, 128
 """The codes of the sections; SHAPES is an addition of version 2, PROFILES one that readers of version 1 ignore."""
 SECTIONS = (ORDER, NAMES, LABELS, METADATA, CARRIERS, SHAPES, PROFILES)
@@ -160,7 +160,7 @@ def pack_header(model_id: bytes, end: int = 0, version: int = VERSION) -> bytes:
 
 def needs_extended(kind: Kind, payload: bytes) -> bool:
     """Return whether a block of that kind and payload uses an addition of version 2."""
-    return kind.mode in (MIXED.mode, 2) or (payload[:1] != bytes([RAW]) and any(f & WEBP_FLAG for f in payload[:1]))
+    return kind.mode in (MIXED.mode, 2) or (payload[:1] != bytes([RAW]) and any(f & NEW_FLAGS for f in payload[:1]))
 
 
 def check_start(data: bytes) -> int:

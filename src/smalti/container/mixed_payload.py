@@ -8,6 +8,7 @@ block, and cost a few bytes each. `docs/format.md` is the specification.
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from smalti.container.format import MAX_BLOCK_SAMPLES, MAX_MODELS, MODES, Kind
 from smalti.errors import CorruptError
@@ -50,8 +51,41 @@ def _ages(part_of: dict[int, int]) -> list[int]:
     return ages
 
 
+class PartPlace(NamedTuple):
+    """The place of a part in the payload of a mixed block."""
+
+    kind: Kind
+    rows: Sequence[int]  # the places of its images in the block, rising
+    start: int  # of its payload, in bytes
+    end: int
+
+
 def unpack_mixed(payload: bytes, n: int) -> list[Part]:
     """Return the parts of the payload of a mixed block of `n` images.
+
+    Raises:
+        CorruptError: the payload is damaged.
+    """
+    return [
+        Part(kind, tuple(rows), payload[start:end])
+        for kind, rows, start, end in unpack_places(payload, n, len(payload))
+    ]
+
+
+def table_end(payload: bytes) -> int:
+    """Return where the table of a mixed block ends. payload: its first bytes, at least nine or all.
+
+    Raises:
+        CorruptError: it is damaged.
+    """
+    size, at = read_varint(payload, 0)
+    return at + size
+
+
+def unpack_places(payload: bytes, n: int, whole: int) -> list[PartPlace]:
+    """Return the places of the parts of a mixed block of `n` images, whose payload has `whole` bytes.
+
+    payload: the first bytes of the payload, at least up to `table_end`.
 
     Raises:
         CorruptError: the payload is damaged.
@@ -65,13 +99,13 @@ def unpack_mixed(payload: bytes, n: int) -> list[Part]:
     if len(data) > MAX_TABLE_BYTES or not inflater.eof or inflater.unused_data or at + size > len(payload):
         raise CorruptError("the table of a mixed block does not end where it should; the file is damaged")
     kinds, sizes, rows = _table(data, n)
-    parts, at = list[Part](), at + size
+    places, at = list[PartPlace](), at + size
     for kind, of_part, mine in zip(kinds, sizes, rows, strict=True):
-        parts.append(Part(kind, tuple(mine), payload[at : at + of_part]))
+        places.append(PartPlace(kind, tuple(mine), at, at + of_part))
         at += of_part
-    if at != len(payload):
+    if at != whole:
         raise CorruptError("the parts of a mixed block do not fill it; the file is damaged")
-    return parts
+    return places
 
 
 def _table(data: bytes, n: int) -> tuple[list[Kind], list[int], list[list[int]]]:

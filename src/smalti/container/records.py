@@ -10,6 +10,7 @@ from typing import BinaryIO
 from smalti.container.annotation_codec import MAX_SHAPES, pack_numbers, pack_shapes
 from smalti.container.format import (
     BLOCK,
+    BLOCK_MARK,
     EXTENDED,
     MAGIC,
     MAX_KINDS,
@@ -280,12 +281,40 @@ class ArchiveReader:
         """
         with within(f"{self.storage.where}: block {block}"):
             head, payload = unpack_block(self.read(block) if record is None else record)
-            entry = self.index.blocks[block]
-            same = head.number == entry.kind and head.kind == self.index.kinds[entry.kind]
-            same = same and head.first == self._firsts[block]
-            if not same or head.images != entry.images:
-                raise CorruptError("a block is not the one that the index says; the file is damaged")
+            self._check_head(block, head)
         return head, payload
+
+    def _check_head(self, block: int, head: BlockHead) -> None:
+        entry = self.index.blocks[block]
+        same = head.number == entry.kind and head.kind == self.index.kinds[entry.kind]
+        same = same and head.first == self._firsts[block]
+        if not same or head.images != entry.images:
+            raise CorruptError("a block is not the one that the index says; the file is damaged")
+
+    def start_of(self, block: int, most: int) -> bytes:
+        """Return the first bytes of the payload of a block, at most `most`, without a look at its checksum.
+
+        Raises:
+            CorruptError: the block is not the one that the index lists.
+        """
+        entry = self.index.blocks[block]
+        with within(f"{self.storage.where}: block {block}"):
+            record = self.storage.read(entry.offset, min(entry.size, BLOCK.size + most))
+            if len(record) < BLOCK.size or not record.startswith(BLOCK_MARK):
+                raise CorruptError("a block does not start as one; the file is damaged")
+            _, size, count, first, number, *kind, pixels, _ = BLOCK.unpack_from(record)
+            self._check_head(block, BlockHead(Kind(*kind), number, count, first, pixels))
+            if BLOCK.size + size != entry.size:
+                raise CorruptError("a block is not the one that the index says; the file is damaged")
+        return record[BLOCK.size :]
+
+    def payload_size(self, block: int) -> int:
+        """Return the bytes of the payload of a block, as the index tells."""
+        return self.index.blocks[block].size - BLOCK.size
+
+    def part_of(self, block: int, start: int, end: int) -> bytes:
+        """Return some bytes of the payload of a block, unchecked."""
+        return self.storage.read(self.index.blocks[block].offset + BLOCK.size + start, end - start)
 
     def decodes_to(self, head: BlockHead, pixels: bytes) -> bool:
         """Return whether a block of that head is whole, where it decodes to pixels of that hash."""

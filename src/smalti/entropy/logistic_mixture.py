@@ -123,6 +123,10 @@ class Column:
     low: int
     high: int
 
+    def part(self, rows: slice) -> "Column":
+        """Return the column that has only these rows."""
+        return Column(self.logistics, self.outputs[rows], self.steps[rows], self.low, self.high)
+
     @once
     def frequencies(self) -> Ints:
         """Return the integer frequencies of the symbols (`n k`)."""

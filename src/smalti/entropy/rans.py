@@ -7,6 +7,7 @@ The coder is a stack (64-bit state, 32-bit words): encoding goes backwards so th
 symbols after another, for all images of a block at a time.
 """
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smalti.core.library import core
-from smalti.core.streams import StreamDecoder, encode_streams
-from smalti.entropy.frequencies import TOTAL, Ints
+from smalti.core.streams import States, StreamDecoder, encode_streams, take_mixtures, take_tables
+from smalti.core.symbols import SampleStream
+from smalti.entropy.frequencies import TOTAL, Ints, by_value
 from smalti.entropy.logistic_mixture import Column
 from smalti.errors import CorruptError
 
@@ -28,16 +30,22 @@ Stream = tuple[NDArray[Any], Ints, Ints]
 """Symbols in order: keys, starts and frequencies (`n` each). Neighbours of one key have tables of one size."""
 
 
-def encode_intervals(streams: Sequence[Stream]) -> bytes:
+def encode_intervals(streams: Sequence[Stream | SampleStream], rest: int = 0) -> bytes:
     """Encode streams of symbols, one behind the other; each symbol is given by its interval in its table.
 
     The start of a symbol is the sum of the frequencies of all smaller symbols; a table sums to 2^24. A symbol that is
     certain takes no bits.
+
+    rest: a number below 2^32, which is left of the stream when all symbols are decoded. Its lowest 20 bits take nearly
+        no bytes, since a coder that begins with 0 loses as much with its first symbols.
     """
     if (found := core()) is not None:
-        return _bytes(encode_streams(found, [stream[1:] for stream in streams]))
-    coder = constriction.stream.stack.AnsCoder()
-    for keys, starts, frequencies in reversed(streams):
+        split = [stream if isinstance(stream, SampleStream) else stream[1:] for stream in streams]
+        return _bytes(encode_streams(found, split, rest))
+    coder = constriction.stream.stack.AnsCoder(*([np.array([rest], np.uint32)] if rest else []))
+    for stream in reversed(streams):
+        assert not isinstance(stream, SampleStream)  # it comes from the core, which is still there
+        keys, starts, frequencies = stream
         kept = frequencies < TOTAL
         for piece in reversed(_pieces(keys[kept], starts[kept], frequencies[kept])):
             coder.encode_reverse(*piece)
@@ -127,14 +135,71 @@ class SymbolDecoder:
         symbols: NDArray[np.int32] = self._coder.decode(_model(frequencies), n)
         return symbols.astype(np.int64)
 
+    def take_tables(self, of: Ints, which: Ints, tables: NDArray[Any], starts: NDArray[Any]) -> Ints:
+        """Decode a symbol for each row (`n`); rows of one table follow each other.
+
+        Args:
+            of: the stream of each row; there is one, so it does not matter.
+            which: the table of each row, of `tables` (`t k`: frequencies).
+            starts: the sums of all entries of a table before each.
+        """
+        if self.in_core is not None:
+            with States([self.in_core]) as states:
+                return take_tables(self.in_core.core, states, np.zeros_like(of), which, starts)
+        symbols, bounds = np.empty(len(which), np.int64), np.flatnonzero(np.diff(which, prepend=-1)).tolist()
+        for start, end in itertools.pairwise([*bounds, len(which)]):
+            symbols[start:end] = self.take_alike(end - start, tables[which[start]])
+        return symbols
+
+    @property
+    def rest(self) -> int | None:
+        """The number that is left of the stream, if it is below 2^32; else None."""
+        if self.in_core is not None:
+            return self.in_core.rest
+        words = self._coder.get_compressed()
+        return None if len(words) > 1 else int(words.sum())
+
     def finish(self) -> None:
         """Check that all columns have been decoded.
 
         Raises:
             CorruptError: bits are left over.
         """
-        if not (self._coder.is_empty() if self.in_core is None else self.in_core.is_used_up):
+        if self.rest != 0:
             raise CorruptError("a block holds more than its images; the file is damaged or of another model")
+
+
+class SeveralStreams:
+    """Decoders of streams that are decoded together, each of an image of its own, as if they were one decoder."""
+
+    def __init__(self, decoders: Sequence[SymbolDecoder]) -> None:
+        self._decoders = decoders
+        self._in_core = [decoder.in_core for decoder in decoders if decoder.in_core is not None]
+        self._together = len(self._in_core) == len(decoders) > 0
+
+    def take_column(self, column: Column) -> Ints:
+        """Decode a symbol for each row of a column, in which each stream has as many rows."""
+        if not self._together:
+            each = len(column.outputs) // max(1, len(self._decoders))
+            parts = [slice(i * each, (i + 1) * each) for i in range(len(self._decoders))]
+            found = [d.take_column(column.part(rows)) for d, rows in zip(self._decoders, parts, strict=True)]
+            return np.concatenate(found) if found else np.zeros(0, np.int64)
+        cdf, inverse, limit = column.logistics.lookup
+        tables = cdf, column.logistics.weights, inverse, limit
+        with States(self._in_core) as states:
+            return take_mixtures(
+                self._in_core[0].core, states, tables, column.outputs, column.steps, column.low, column.high
+            )
+
+    def take_tables(self, of: Ints, which: Ints, tables: NDArray[Any], starts: NDArray[Any]) -> Ints:
+        """Decode a symbol for each row (`n`), of stream `of` (`n`); the others are those of `SymbolDecoder`."""
+        if self._together:
+            with States(self._in_core) as states:
+                return take_tables(self._in_core[0].core, states, of, which, starts)
+        symbols = np.empty(len(which), np.int64)
+        for i, rows in by_value(of):
+            symbols[rows] = self._decoders[i].take_tables(of[rows], which[rows], tables, starts)
+        return symbols
 
 
 def _model(frequencies: NDArray[Any] | None = None) -> Any:

@@ -104,12 +104,6 @@ class SpatialColumn:
     base: Ints  # m: the symbol nearest to the centre of the logistic
     table: Ints  # m: index of the table (of WIDTHS*SHARES), never falling
 
-    def spans(self) -> Iterator[tuple[slice, int]]:
-        """Yield each stretch of positions that share a table, and the index of the table."""
-        starts = np.flatnonzero(np.diff(self.table, prepend=-1)).tolist()
-        for start, end in zip(starts, [*starts[1:], len(self.table)], strict=False):
-            yield slice(start, end), int(self.table[start])
-
 
 class SpatialWalk:
     """A walk over the spatial latents of images in coding order: even positions first, and latent by latent in each.

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from smalti.codec.batching import Batch
+from smalti.codec.batching import BLOCK, EACH, Batch
 from smalti.codec.block import Block
-from smalti.codec.block_codec import encode_block
+from smalti.codec.block_codec import seal
 from smalti.codec.rdo import Effort
 from smalti.errors import UsageError
 from smalti.model.model import Model
@@ -27,24 +27,31 @@ from smalti.types import Pixels, Shape
 
 SAMPLE_IMAGES, OPTIMISED_SAMPLE_IMAGES = 256, 64
 """The number of images in the sample that gives the first guess, without rate-distortion optimisation and with it."""
+ENTRY_BYTES = 3.7
+"""About the bytes that an image takes more in a stream of its own."""
 
 
 def encode_batches(
-    batches: Iterable[Batch], target: Target, effort: Effort, overhead: Callable[[Sequence[Batch]], int]
+    batches: Iterable[Batch],
+    target: Target,
+    effort: Effort,
+    overhead: Callable[[Sequence[Batch]], int],
+    packing: str = BLOCK,
 ) -> Iterator[Sealed]:
     """Yield an encoded block for each batch, to meet the target.
 
     Batches are taken as they are needed; for a mean, all at once.
 
     overhead: a function that returns the bytes of the file besides the payloads of its batches, for a target in bytes.
+    packing: which images share a stream, one of PACKINGS.
 
     Raises:
         UsageError: the target cannot be met.
     """
     if not target.is_mean:
-        return (seal_block(batch, block) for batch, block in code_blocks(batches, target, effort))
+        return (seal_block(batch, block, packing) for batch, block in code_blocks(batches, target, effort))
     every = list(batches)
-    return _Mean(every, target, effort, overhead(every)).blocks() if every else iter(())
+    return _Mean(every, target, effort, overhead(every), packing).blocks() if every else iter(())
 
 
 _Place = tuple[OperatingPoint | None, int]
@@ -67,6 +74,7 @@ class _Mean:
     target: Target
     effort: Effort
     overhead: int  # bytes
+    packing: str  # one of PACKINGS
     _known: dict[_Place, _Coded] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -130,7 +138,7 @@ class _Mean:
         return code_at(batches, lambda model: point or model.operating_points.all[0], self.effort)
 
     def _coded(self, batch: Batch, block: Block) -> _Coded:
-        sealed = seal_block(batch, block)
+        sealed = seal_block(batch, block, self.packing)
         value = len(sealed.payload) if self.target.psnr is None else squared_errors(batch.x, block.x_hat).sum()
         return _Coded(sealed, float(value))
 
@@ -224,7 +232,9 @@ class _Mean:
 
     def _estimate(self, x: Pixels, block: Block) -> float:
         """Return an estimate of the value of a block of the sample; nothing is entropy-coded."""
-        return float(block.rate.sum() if self.target.psnr is None else squared_errors(x, block.x_hat).sum())
+        if self.target.psnr is not None:
+            return float(squared_errors(x, block.x_hat).sum())
+        return float(block.rate.sum() + ENTRY_BYTES * len(block) * (self.packing == EACH))
 
     def _expected(self) -> int:
         """Return the first level that is enough by the measurements in the models."""
@@ -265,14 +275,14 @@ class _Mean:
             if self.target.psnr is not None:
                 value = float(errors[:first].sum() + errors[n + first :].sum())
             else:
-                value = float(len(encode_block(mixed(first), batch.model)))
+                value = float(len(seal(mixed(first), x, batch.model, self.packing).data))
             if self._enough(others + value, self.n):
                 high = first
             else:
                 low = first
         if self.target.psnr is not None:
-            return self._known[higher].sealed if high == n else seal_block(batch, mixed(high))
-        return self._known[lower].sealed if low == 0 else seal_block(batch, mixed(low))
+            return self._known[higher].sealed if high == n else seal_block(batch, mixed(high), self.packing)
+        return self._known[lower].sealed if low == 0 else seal_block(batch, mixed(low), self.packing)
 
     def _check_psnr(self) -> None:
         if self.target.psnr is not None:

@@ -12,10 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from smalti.codec.batching import MOST_LOAD, Batch, alike, load
+from smalti.codec.batching import BLOCK, MOST_LOAD, Batch, alike, load
 from smalti.codec.block import Block, WithoutModel
 from smalti.codec.block_codec import encode_images, seal
-from smalti.codec.head import RAW
 from smalti.codec.rdo import EFFORTS, Effort
 from smalti.errors import UsageError
 from smalti.model.model import Model
@@ -150,13 +149,12 @@ class Sealed:
     by_model: int  # the images that the model codes
 
 
-def seal_block(batch: Batch, block: Block) -> Sealed:
-    """Encode the block of a batch to its payload, with the hash of its decoded pixels."""
-    payload = seal(block, batch.x, batch.model)
+def seal_block(batch: Batch, block: Block, packing: str = BLOCK) -> Sealed:
+    """Encode the block of a batch to its payload, with the hash of its decoded pixels. packing: one of PACKINGS."""
+    payload = seal(block, batch.x, batch.model, packing)
     error = float(squared_errors(batch.x, payload.x_hat).sum())
     pixels = hash64(np.ascontiguousarray(payload.x_hat).data)
-    raw = payload.data[:1] == bytes([RAW])
-    by_model = 0 if raw else sum(not isinstance(way, WithoutModel) for way in block.ways)
+    by_model = 0 if payload.raw else sum(not isinstance(way, WithoutModel) for way in block.ways)
     return Sealed(batch.shape, len(batch), payload.data, pixels, batch.model, error, by_model)
 
 

@@ -20,6 +20,9 @@ class BlockCache:
         self._kept: OrderedDict[int, Images] = OrderedDict()
         self._bytes = 0
 
+    def __contains__(self, block: int) -> bool:
+        return self._pid == os.getpid() and block in self._kept
+
     def get(self, block: int) -> Images | None:
         if self._pid != os.getpid():  # another thread may have held the lock when this process was forked
             self._clear()

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Say which images an index means, as NumPy understands it."""
 
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -34,6 +35,22 @@ def rows_of(wanted: Sequence[Any] | NDArray[Any] | slice, n: int) -> Ints:
     if len(rows) and not (-n <= int(rows.min()) and int(rows.max()) < n):
         raise IndexError(f"images {rows.min()} to {rows.max()} of {n}")
     return rows.astype(np.int64) % max(n, 1)
+
+
+def number_of(index: Any, n: int) -> int:
+    """Return the number from 0 on of one of `n` images; a negative one counts from the end.
+
+    Raises:
+        IndexError: there is no such image.
+        TypeError: the index is no whole number.
+    """
+    try:
+        i = operator.index(index)
+    except TypeError as exc:
+        raise TypeError(f"images are numbered by whole numbers, slices, lists or masks, not by {index!r}") from exc
+    if not -n <= i < n:
+        raise IndexError(f"image {i} of {n}")
+    return i % n
 
 
 def within_images(index: tuple[Any, ...], images: Callable[[Any], Any]) -> Any:
