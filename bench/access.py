@@ -26,9 +26,9 @@ from smalti.types import Pixels, shape_of
 
 SIZES = (1, 4, 16, 64, 256, 1024)
 """The images of a block that are tried with packing block; packing each has 256."""
-READS, ROUNDS = 150, 9
+READS, ROUNDS = 100, 7
 """The single reads of which the median is taken, and the cold processes of which it is."""
-MILLION, PHOTOS, SIDE = 10**6, 32, 256
+MILLION, PHOTOS, SIDE = 10**6, 16, 192
 """The images of the largest file, the photographs, and the side of the part of each that is taken."""
 COLD = """
 import time
@@ -78,7 +78,7 @@ def crops(folder: Path) -> Pixels:
     return np.stack(found)
 
 
-def run(mnist: Pixels, photos: Path | None, output: Path, many: int) -> None:
+def run(mnist: Pixels, photos: Path | None, output: Path, many: int, files: Path | None) -> None:
     """Measure, print and write `access.md`.
 
     Args:
@@ -86,6 +86,7 @@ def run(mnist: Pixels, photos: Path | None, output: Path, many: int) -> None:
         photos: a folder of photographs, if there is one.
         output: the folder for the tables.
         many: the images of MNIST, taken again and again, in the file that cold processes open.
+        files: the folder where these files are kept and found again; None: they are written anew and removed.
     """
     console, lines = Console(), [f"{os.cpu_count()} cores; medians of {READS} single reads in random order", ""]
     lines += ["| images | packing | bytes an image | more | one image, ms |", "| --- | --- | ---: | ---: | ---: |"]
@@ -95,7 +96,7 @@ def run(mnist: Pixels, photos: Path | None, output: Path, many: int) -> None:
     lines += ["| file | open, ms | open and first image, ms | of it processor, ms | with all imports, ms |"]
     lines += ["| --- | ---: | ---: | ---: | ---: |"]
     with tempfile.TemporaryDirectory() as folder:
-        for name, path in _files(mnist, many, Path(folder)):
+        for name, path in _files(mnist, many, files or Path(folder)):
             lines += _show(console, [_cold(name, path)])
     output.mkdir(parents=True, exist_ok=True)
     (output / "access.md").write_text("\n".join([*lines, ""]), encoding="utf-8")
@@ -146,7 +147,8 @@ def _files(mnist: Pixels, many: int, folder: Path) -> list[tuple[str, Path]]:
     for what, options in asked.items():
         for packing in ("each", "block"):
             path = folder / f"{what}-{packing}.smalti"
-            smalti.pack(x, path, packing=packing, model="mnist", **options)
+            if not path.exists():
+                smalti.pack(x, path, packing=packing, model="mnist", **options)
             found.append((f"{many:,} images of MNIST, {what}, {packing}", path))
     path = folder / "million.smalti"
     _repeat(mnist, path)

@@ -126,7 +126,7 @@ class Model:
         c, (h, w) = prior.window.channels, x.shape[1:3]
         samples = samples.reshape(-1, c, h, w)
         steps = 2 * errors.repeat(len(samples) // len(x)) + 1
-        even = np.pad(samples, ((0, 0), (0, 0), (0, h % 2), (0, w % 2)), mode="edge")
+        even = np.pad(samples, ((0, 0), (0, 0), (0, h % 2), (0, w % 2)), mode="edge") if h % 2 or w % 2 else samples
         rows, columns = even.shape[2] // 2, even.shape[3] // 2
         quads = even.reshape(-1, c, rows, 2, columns, 2).transpose(0, 1, 3, 5, 2, 4).reshape(-1, 4 * c, rows, columns)
         inputs = {"x": quads.astype(np.float32), "errors": (steps // 2).astype(np.float32)}
