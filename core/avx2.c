@@ -13,17 +13,19 @@
 #define STORE(p, v) _mm256_storeu_si256((__m256i *)(void *)(p), v)
 #define SPREAD(i) _mm256_set1_epi32(i)
 #define ADD(a, b) _mm256_add_epi32(a, b)
+#define SUB(a, b) _mm256_sub_epi32(a, b)
+#define MULTIPLY(a, b) _mm256_mullo_epi32(a, b)
 #define SHIFT(v, l, o) _mm256_srav_epi32(v, LOAD((l)->shifts + (o)))
 #define LOAD16(p) _mm256_cvtepi16_epi32(_mm_loadu_si128((const __m128i *)(const void *)(p)))
 #define STORE16(p, v) store16(p, v)
-#define CLIP(v) _mm256_min_epi32(_mm256_max_epi32(v, _mm256_setzero_si256()), _mm256_set1_epi32(ACTIVATION_MAX))
+#define CLIP(v, top) _mm256_min_epi32(_mm256_max_epi32(v, _mm256_setzero_si256()), top)
 #define COPIED __m128i
 #define COPY16(from, to, n) copy16(from, to, n)
 #define JOIN(a, b) _mm_or_si128(a, b)
 #define IS_ZERO(v) _mm_testz_si128(v, v)
 #define HOLD(v) __asm__ volatile("" : "+x"(v));
 #define TWO_SUMS 0
-#define LIST(x, i, values, indices) list8(x, i, values, indices)
+#define LIST(x, i, values, indices, n) list8(x, i, values, indices, n)
 
 AVX2 static inline void store16(int16_t *to, __m256i v) {
     __m128i both = _mm_packs_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
@@ -50,15 +52,16 @@ AVX2 static inline __m128i copy16(const uint8_t *from, int16_t *to, int64_t n) {
 #define SIXTY_FOUR(s) SIXTEEN(s), SIXTEEN(s + 16), SIXTEEN(s + 32), SIXTEEN(s + 48)
 static const uint32_t TO_FRONT[256] = {SIXTY_FOUR(0), SIXTY_FOUR(64), SIXTY_FOUR(128), SIXTY_FOUR(192)};
 
-AVX2 static inline int32_t list8(const int16_t *x, int32_t i, int32_t *values, int32_t *indices) {
+AVX2 static inline int32_t list8(const int16_t *x, int32_t i, int32_t *values, int32_t *indices, int n) {
     __m256i pairs = LOAD(x);
     int zero = _mm256_movemask_ps(_mm256_castsi256_ps(_mm256_cmpeq_epi32(pairs, _mm256_setzero_si256())));
-    __m256i digits = SPREAD((int32_t)TO_FRONT[zero ^ 255]);
+    int set = (zero ^ 255) & ((1 << n) - 1);
+    __m256i digits = SPREAD((int32_t)TO_FRONT[set]);
     __m256i places = _mm256_srlv_epi32(digits, _mm256_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28));
     places = _mm256_and_si256(places, SPREAD(7));
     STORE(values, _mm256_permutevar8x32_epi32(pairs, places));
     STORE(indices, ADD(places, SPREAD(i)));
-    return __builtin_popcount((unsigned)(zero ^ 255));
+    return __builtin_popcount((unsigned)set);
 }
 
 #define KERNEL(name) avx2_##name

@@ -84,15 +84,15 @@ static bool copy(const window *from, int16_t *x) {
     return any | copy_row(row - from->left, from->left, x);
 }
 
-static void list(const inputs *in, int64_t i, int64_t pairs) {
-    int32_t *values = in->values + i * in->stride, *indices = in->indices + i * in->stride, count = 0;
+static int32_t list(const int16_t *x, int64_t pairs, int32_t *values, int32_t *indices) {
+    int32_t count = 0;
     for (int32_t p = 0; p < pairs; p++) {
-        __builtin_memcpy(values + count, in->x + 2 * (i * in->stride + p), sizeof *values);
+        __builtin_memcpy(values + count, x + 2 * p, sizeof *values);
         indices[count] = p;
         count += values[count] != 0;
     }
     values[count] = indices[count] = 0;
-    in->counts[i] = count;
+    return count;
 }
 
 static void layer(const smalti_layer *l, enum layer_kind kind, const inputs *in, const int32_t *const *biases,
@@ -124,4 +124,42 @@ static void layer(const smalti_layer *l, enum layer_kind kind, const inputs *in,
     }
 }
 
-const kernel scalar_kernel = {SMALTI_SMALL, copy, list, layer};
+static int32_t read(const row_lists *lists, const int32_t *where, int64_t taps, int32_t scale, int32_t *values,
+                    int32_t *offsets) {
+    int32_t count = 0;
+    for (int64_t t = 0; t < taps; t++) {
+        int64_t row = where[2 * t], at = lists->lists[row];
+        for (int32_t c = 0; c < lists->counts[row]; c++, count++) {
+            values[count] = lists->values[at + c];
+            offsets[count] = (lists->indices[at + c] + where[2 * t + 1]) * scale;
+        }
+    }
+    return count;
+}
+
+static void add(const int16_t *weights, int64_t outputs, const int32_t *values, const int32_t *offsets, int32_t count,
+                const int32_t *from, int32_t *to) {
+    for (int64_t first = 0; first < outputs; first += SMALTI_SMALL) {
+        int32_t sums[SMALTI_SMALL];
+        __builtin_memcpy(sums, from + first, sizeof sums);
+        for (int32_t c = 0; c < count; c++) {
+            const int16_t *w = weights + offsets[c] / (int32_t)sizeof *w + 2 * first;
+            int16_t pair[2];
+            __builtin_memcpy(pair, values + c, sizeof pair);
+            for (int o = 0; o < SMALTI_SMALL; o++)
+                sums[o] += w[2 * o] * pair[0] + w[2 * o + 1] * pair[1];
+        }
+        __builtin_memcpy(to + first, sums, sizeof sums);
+    }
+}
+
+static void settle(const smalti_stage *stage, int64_t at, const int32_t *sums, const int16_t *more, const int16_t *old,
+                   int16_t *now, int16_t *change) {
+    for (int64_t o = 0; o < stage->padded; o++) {
+        int32_t value = (sums[o] >> stage->shifts[at + o]) + (more ? more[o] : 0);
+        value = value < 0 ? 0 : value > stage->high ? stage->high : value;
+        now[o] = (int16_t)value, change[o] = (int16_t)(value - old[o]);
+    }
+}
+
+const kernel scalar_kernel = {SMALTI_SMALL, copy, list, layer, read, add, settle};

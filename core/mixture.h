@@ -39,4 +39,11 @@ static inline logistic make_logistic(const smalti_logistics *tables, int32_t k, 
     return (logistic){2 * centre, tables->inverse[at], tables->limits[at], share};
 }
 
+/* The bits of a mass of 2^28, in 2^-32 bits: 28 - log2, linear between 4096 steps of an octave. */
+static inline int64_t bits_of(const int64_t *log2s, int32_t mass) {
+    int shift = __builtin_clz((uint32_t)mass) - 3; /* to 2^28 .. 2^29 */
+    int64_t whole = (int64_t)mass << shift, step = whole >> 16 & 4095, rest = whole & 65535;
+    return ((int64_t)shift << 32) - (log2s[step] + ((log2s[step + 1] - log2s[step]) * rest >> 16));
+}
+
 #endif

@@ -170,7 +170,7 @@ static void whole_sums(const job *j, const smalti_step *s, const plan *p, int64_
             int16_t *row = in.x + 2 * i * in.stride;
             for (int64_t k = 0; k < s->k; k++)
                 memcpy(row + k * width, corner + k * p->wide * s->c, (size_t)width * sizeof *row);
-            j->run->list(&in, i, s->layer.pairs);
+            list_pairs(j->run, &in, i, s->layer.pairs);
         }
         j->run->layer(&s->layer, LAST, &in, biases, 0, sums);
         int64_t row = first * s->rows + start;

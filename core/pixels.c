@@ -5,11 +5,11 @@
  * A step takes all samples whose causal windows are complete. For each it finds the mixture of logistics: by the network
  * for windows that are not empty, from a small table for those that are. Then it decodes the levels, or chooses them and
  * records their symbols. */
-#include "kernels.h"
 #include "mixture.h"
+#include "network.h"
 #include "rans.h"
 
-enum { ROWS = 64, COLUMNS = 64, MAX_ERROR = 126, SAMPLE_MAX = 255, NIBBLE = 16, KIND = 16, LEVEL_UNITS = 16 };
+enum { ROWS = 64, COLUMNS = 64, MAX_ERROR = 126, SAMPLE_MAX = 255, NIBBLE = 16, LEVEL_UNITS = 16 };
 enum { LEAST_MASS = 1 << (WHOLE_BITS - 23) };
 enum { SLOTS = SMALTI_CHUNK + 1 }; /* samples that the network takes at a time, and one empty window */
 
@@ -50,13 +50,6 @@ static int64_t walk_side(const smalti_prior *prior) {
 }
 
 static int64_t padded_outputs(const smalti_prior *prior) { return prior->layer[prior->layers - 1].outputs; }
-
-/* Take `size` bytes of the working memory, aligned; with no memory, only count them. */
-static void *grab(uint8_t *work, int64_t *used, int64_t size) {
-    int64_t at = *used;
-    *used += (size + 63) / 64 * 64;
-    return work ? work + at : 0;
-}
 
 static inputs grab_inputs(uint8_t *work, int64_t *used, int64_t pairs) {
     inputs in = {0, (pairs + 15) / 16 * 16 + 16, 0, 0, 0, 0};
@@ -141,7 +134,7 @@ static void run_network(walk *w, int64_t first, int64_t n) {
         const smalti_layer *layer = &prior->layer[i];
         for (int64_t k = 0; k < n; k++) {
             biases[k] = layer->biases;
-            w->run->list(&to, k, layer->pairs);
+            list_pairs(w->run, &to, k, layer->pairs);
         }
         w->run->layer(layer, i + 1 < prior->layers ? MIDDLE : LAST, &to, biases, &other, w->outputs);
         inputs swap = to;
@@ -173,7 +166,7 @@ static bool take_window(walk *w, int64_t slot, const place *at) {
     window from = {samples + at->column + w->side, w->stride_row, prior->above, w->reach, w->left};
     if (!w->run->copy(&from, w->x.x + 2 * slot * w->x.stride))
         return false;
-    w->run->list(&w->x, slot, prior->layer[0].pairs);
+    list_pairs(w->run, &w->x, slot, prior->layer[0].pairs);
     return true;
 }
 
@@ -253,7 +246,7 @@ static bool record(const walk *w, smalti_symbols *to, const place *at, int64_t s
     to->images[i] = (uint32_t)w->planes->images[at->plane];
     to->keys[i] = (uint64_t)((step * 3 + kind) * w->planes->sides[2 * at->plane] + at->row);
     to->below[i] = (uint32_t)bounds[0], to->up_to[i] = (uint32_t)bounds[1], to->whole[i] = (uint32_t)bounds[2];
-    to->kinds[i] = (uint8_t)(kind * KIND + symbol);
+    to->kinds[i] = (uint8_t)(kind * SMALTI_KIND + symbol);
     return true;
 }
 
@@ -379,13 +372,6 @@ int32_t smalti_decode(const smalti_prior *prior, const smalti_planes *planes, sm
 
 /* ---- encoding ---- */
 
-/* The bits of a mass of 2^28, in 2^-32 bits: 28 - log2, linear between 4096 steps of an octave. */
-static int64_t bits_of(const int64_t *log2s, int32_t mass) {
-    int shift = __builtin_clz((uint32_t)mass) - 3; /* to 2^28 .. 2^29 */
-    int64_t whole = (int64_t)mass << shift, step = whole >> 16 & 4095, rest = whole & 65535;
-    return ((int64_t)shift << 32) - (log2s[step] + ((log2s[step + 1] - log2s[step]) * rest >> 16));
-}
-
 /* The level that costs least in bits and error: the nearest one, its neighbours or 0. */
 static int32_t cheapest(const walk *w, const place *at, const logistic *mixture, int32_t value, double lmbda,
                         const int64_t *log2s) {
@@ -423,61 +409,4 @@ int32_t smalti_quantise(const smalti_prior *prior, const smalti_planes *planes, 
         set_samples(&w, count);
     }
     return SMALTI_OK;
-}
-
-/* ---- symbols that were recorded ---- */
-
-/* The start of a symbol in a table that leaves `room`, without the 1 of each symbol before it. */
-static inline int64_t scaled(uint32_t bound, uint32_t whole, int64_t room) {
-    return whole == WHOLE ? bound * room >> WHOLE_BITS : bound * room / (whole ? whole : 1);
-}
-
-void smalti_sum_bits(const smalti_symbols *symbols, const int64_t *counts, int64_t n, const int64_t *sizes,
-                     const int64_t *bits, int64_t *sums) {
-    int64_t at = 0;
-    for (int64_t i = 0; i < n; i++) {
-        int64_t sum = 0;
-        for (int64_t end = at + counts[i]; at < end; at++) {
-            int64_t kind = symbols->kinds[at] / KIND, symbol = symbols->kinds[at] % KIND;
-            int64_t size = sizes[kind < 3 ? kind : 2], room = TOTAL - size;
-            uint32_t whole = symbols->whole[at];
-            int64_t low = scaled(symbols->below[at], whole, room), high = scaled(symbols->up_to[at], whole, room);
-            if (whole == 0 && symbol == size - 1)
-                high = room;
-            sum += bits_of(bits, (int32_t)(high - low + 1)) - ((int64_t)(WHOLE_BITS - PRECISION) << 32);
-        }
-        sums[i] = sum;
-    }
-}
-
-static void set_key(void *keys, int32_t size, int64_t i, uint64_t key) {
-    switch (size) {
-    case 1:
-        ((uint8_t *)keys)[i] = (uint8_t)key;
-        break;
-    case 2:
-        ((uint16_t *)keys)[i] = (uint16_t)key;
-        break;
-    case 4:
-        ((uint32_t *)keys)[i] = (uint32_t)key;
-        break;
-    default:
-        ((uint64_t *)keys)[i] = key;
-    }
-}
-
-void smalti_sort(const smalti_symbols *from, int64_t n, int64_t *counts, smalti_symbols *to, void *keys,
-                 int32_t key_size) {
-    int64_t at = 0;
-    for (int64_t i = 0; i < n; i++) { /* counts become the places of the next symbols */
-        int64_t count = counts[i];
-        counts[i] = at;
-        at += count;
-    }
-    for (int64_t i = 0; i < from->count; i++) {
-        int64_t place = counts[from->images[i]]++;
-        set_key(keys, key_size, place, from->keys[i]);
-        to->below[place] = from->below[i], to->up_to[place] = from->up_to[i], to->whole[place] = from->whole[i];
-        to->kinds[place] = from->kinds[i];
-    }
 }

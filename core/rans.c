@@ -43,17 +43,7 @@ void smalti_take_tables(smalti_stream *streams, const int64_t *of, const int64_t
 
 int64_t smalti_put(uint64_t *state, const int64_t *starts, const int64_t *frequencies, int64_t n, uint32_t *words,
                    int64_t count) {
-    uint64_t now = *state;
-    for (int64_t i = n - 1; i >= 0; i--) {
-        uint64_t frequency = (uint64_t)frequencies[i];
-        if (frequency >= TOTAL || frequency == 0)
-            continue; /* a symbol that is certain takes no bits */
-        if (now >> (64 - PRECISION) >= frequency) {
-            words[count++] = (uint32_t)now;
-            now >>= 32;
-        }
-        now = (now / frequency << PRECISION) + (uint64_t)starts[i] + now % frequency;
-    }
-    *state = now;
+    for (int64_t i = n - 1; i >= 0; i--)
+        count = rans_put(state, (uint64_t)starts[i], (uint64_t)frequencies[i], words, count);
     return count;
 }

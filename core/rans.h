@@ -17,4 +17,17 @@ static inline void rans_advance(smalti_stream *stream, uint32_t start, uint32_t 
         stream->state = stream->state << 32 | stream->words[--stream->left];
 }
 
+/* Encode a symbol and return how many words there are then, `count` of them from before. */
+static inline int64_t rans_put(uint64_t *state, uint64_t start, uint64_t frequency, uint32_t *words, int64_t count) {
+    uint64_t now = *state;
+    if (frequency >= TOTAL || frequency == 0)
+        return count; /* a symbol that is certain takes no bits */
+    if (now >> (64 - PRECISION) >= frequency) {
+        words[count++] = (uint32_t)now;
+        now >>= 32;
+    }
+    *state = (now / frequency << PRECISION) + start + now % frequency;
+    return count;
+}
+
 #endif

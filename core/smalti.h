@@ -23,6 +23,7 @@
 
 enum { SMALTI_SCALAR, SMALTI_SSE4, SMALTI_AVX2, SMALTI_AVX_VNNI, SMALTI_AVX512, SMALTI_KERNELS };
 enum { SMALTI_LAYERS = 8, SMALTI_SMALL = 16, SMALTI_CHUNK = 32, SMALTI_SLACK = 64, SMALTI_COMPONENTS = 32 };
+enum { SMALTI_KIND = 16 }; /* the number that tells kinds of symbols of samples apart */
 enum { SMALTI_FLOATS = 64, SMALTI_CHANGES = 8, SMALTI_AXES = 8 };
 enum { SMALTI_OK = 0, SMALTI_NO_SUCH_LEVEL = 1, SMALTI_FULL = 2, SMALTI_UNFIT = 3 };
 
@@ -124,6 +125,12 @@ SMALTI_API int32_t smalti_quantise(const smalti_prior *prior, const smalti_plane
  * images, counts[i] of image i. sizes: of the tables of each of the three kinds of symbol; bits: as above. */
 SMALTI_API void smalti_sum_bits(const smalti_symbols *symbols, const int64_t *counts, int64_t n, const int64_t *sizes,
                                 const int64_t *bits, int64_t *sums);
+/* Encode symbols in this order, the last one first, otherwise as smalti_put does. sizes: as above. */
+SMALTI_API int64_t smalti_put_symbols(uint64_t *state, const smalti_symbols *symbols, const uint32_t *order,
+                                      const int64_t *sizes, uint32_t *words, int64_t count);
+/* Find the order of n keys of key_size bytes, up to `most`, by size; equal ones stay as they are. work: n. */
+SMALTI_API void smalti_order(const void *keys, int32_t key_size, int64_t n, uint64_t most, uint32_t *order,
+                             uint32_t *work);
 /* Sort symbols by their images. counts: the symbols of each of n images, as they are; keys: of key_size bytes. */
 SMALTI_API void smalti_sort(const smalti_symbols *from, int64_t n, int64_t *counts, smalti_symbols *to, void *keys,
                             int32_t key_size);

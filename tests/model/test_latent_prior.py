@@ -65,7 +65,7 @@ def test_a_walk_costs_what_all_at_once_costs(name):
     symbols = some_symbols(model, points)
     columns = walked(model, points, symbols)
     total = sum(bits(c.frequencies, s - c.low) for c, s in zip(columns, symbols.T, strict=True))
-    np.testing.assert_allclose(total, row_bits(symbols, points, model), rtol=1e-12)
+    np.testing.assert_allclose(total, row_bits(symbols, points, model), atol=1e-5)  # its bits are integers
 
 
 def test_what_an_image_may_be_does_not_depend_on_what_comes_later_or_beside_it(model):

@@ -13,6 +13,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from smalti.core.library import core
+from smalti.core.symbols import Recorded, SampleStream
 from smalti.entropy.frequencies import TOTAL, Ints
 from smalti.entropy.logistic_mixture import WHOLE, scaled
 from smalti.entropy.rans import Stream
@@ -63,6 +65,10 @@ class _OfImages:
     def pick(self, rows: Ints) -> Self:
         """Return the entries of the images `rows`, in that order."""
         first, counts = np.cumsum(self.counts) - self.counts, self.counts[rows]
+        if len(rows) and (np.diff(rows) == 1).all():  # neighbours, which need not be gathered
+            start = int(first[rows[0]])
+            some = slice(start, start + int(counts.sum()))
+            return type(self)(counts, *(getattr(self, field.name)[some] for field in fields(self)[1:]))
         at = np.repeat(first[rows] - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum())
         return type(self)(counts, *(getattr(self, field.name)[at] for field in fields(self)[1:]))
 
@@ -142,6 +148,17 @@ class SampleSymbols(_OfImages):
         return SampleSymbols(
             np.zeros(n, np.int64), np.zeros(0, np.uint8), nothing, nothing, nothing, np.zeros(0, np.uint8)
         )
+
+    def stream(self, table_sizes: tuple[int, int, int]) -> Stream | SampleStream:
+        """Return the symbols in the order of a block's stream, with tables of these sizes for each kind."""
+        if core() is None:
+            return self.intervals(table_sizes).stream()
+        return SampleStream(self.recorded, table_sizes)
+
+    @property
+    def recorded(self) -> Recorded:
+        """The symbols as the compiled core takes them."""
+        return self.counts, self.keys, self.below, self.up_to, self.whole, self.kinds
 
     def intervals(self, table_sizes: tuple[int, int, int]) -> Symbols:
         """Return the symbols as intervals, with tables of these sizes for each kind."""

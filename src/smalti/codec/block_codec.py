@@ -60,6 +60,7 @@ from smalti.codec.payload.open_block import OpenBlock, decode_together
 from smalti.codec.pixel_codec import encode_pixels, samples_bits
 from smalti.codec.rdo import Effort
 from smalti.codec.webp_codec import decode_webp, encode_webp
+from smalti.core.symbols import SampleStream
 from smalti.entropy.frequencies import Ints
 from smalti.entropy.rans import Stream, encode_intervals
 from smalti.model.model import Model
@@ -133,11 +134,11 @@ class Payload:
 def encode_block(block: Block, model: Model) -> bytes:
     """Encode a block to its payload: head, records and stream."""
     choices, head, records = Head.of(block.ways)
-    streams = [choice_intervals(choices, head.ways).stream()]
+    streams: list[Stream | SampleStream] = [choice_intervals(choices, head.ways).stream()]
     if block.patches is not None:
         streams += [block.patches.intervals(model.grid).stream(), block.spatial.stream()]
     if head.errors:
-        streams.append(block.samples.intervals(table_sizes(head.errors.start)).stream())
+        streams.append(block.samples.stream(table_sizes(head.errors.start)))
     return head.pack(post_filtered=block.post_filtered) + b"".join(records) + encode_intervals(streams)
 
 

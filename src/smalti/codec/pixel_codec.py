@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from smalti.codec.block import Block, ByPixels, SampleSymbols, Symbols, smallest_type
 from smalti.core.library import core
-from smalti.core.pixels import PixelWalk, sum_bits
+from smalti.core.pixels import PixelWalk
+from smalti.core.symbols import sum_bits
 from smalti.entropy.frequencies import FRACTION_BITS, LOG2, MASS_BITS, PRECISION, Ints, by_value, mass_bits
 from smalti.entropy.rans import SymbolDecoder
 from smalti.errors import CorruptError
@@ -136,8 +137,7 @@ def pixel_prior(shape: Shape, model: Model) -> PixelPrior:
 def samples_bits(symbols: SampleSymbols, least: int) -> NDArray[np.float64]:
     """Return the bits that the samples of each image (`n`) take of an ideal coder; `least` is as in `decode_pixels`."""
     if (found := core()) is not None:
-        recorded = symbols.counts, symbols.keys, symbols.below, symbols.up_to, symbols.whole, symbols.kinds
-        sums = sum_bits(found, recorded, table_sizes(least), LOG2)
+        sums = sum_bits(found, symbols.recorded, table_sizes(least), LOG2)
     else:
         frequencies = symbols.intervals(table_sizes(least)).frequencies.astype(np.int64)
         costs = mass_bits(frequencies) - (MASS_BITS - PRECISION << FRACTION_BITS)

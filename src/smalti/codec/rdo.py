@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from smalti.entropy.frequencies import PRECISION, Ints
+from smalti.entropy.frequencies import FRACTION_BITS, MASS_BITS, PRECISION, Ints, mass_bits
 from smalti.entropy.logistic_mixture import WHOLE, mixture_cdf, scaled
 from smalti.model.latent_prior import to_latents
 from smalti.model.model import Model
+from smalti.model.search.model_search import ModelSearch, model_search
 from smalti.model.spatial_prior import nearest_spatial, spatial_bits, spatial_costs, spatial_latents
 from smalti.types import Pixels
 from smalti.util.parallel import in_order
@@ -115,6 +116,8 @@ def _refine_patches(x: Pixels, code: LatentCode, model: Model, passes: int) -> I
     A pass tries a step up of each latent with the decoder. It assumes that the changes of the image add up when several
     latents take a step, and picks steps on that assumption, best first. The decoder then tells how many of them pay.
     """
+    if (search := model_search(model)) is not None:
+        return _refine_in_core(x, code, search, model, passes)
     points, size = code.points, model.patches * model.latents
     symbols = code.symbols.reshape(len(x), size).copy()
     active, least = np.arange(len(x)), _cost(x, code, model)
@@ -134,6 +137,18 @@ def _refine_patches(x: Pixels, code: LatentCode, model: Model, passes: int) -> I
         if not len(active):
             break
     return symbols.reshape(code.symbols.shape)
+
+
+def _refine_in_core(x: Pixels, code: LatentCode, search: ModelSearch, model: Model, passes: int) -> Ints:
+    """Do the same as `_refine_patches` in the compiled core, which chooses the same symbols."""
+    u = code.spatial if model.spatial is None else spatial_latents(model.spatial, code.spatial, code.points)
+    hopeful, found = _coded(code.points, model), np.empty_like(code.symbols)
+    work = np.empty(search.at(int(code.points[0])).work_size(hopeful.shape[1]), np.uint8)
+    for i, point in enumerate(code.points.tolist()):
+        multiplier, units = float(model.multipliers[point]), search.units(u[i])
+        symbols = search.at(point).refine(x[i], units, multiplier, hopeful[i], code.symbols[i].ravel(), passes, work)
+        found[i] = symbols.reshape(code.symbols[i].shape)
+    return found
 
 
 def _coded(points: Ints, model: Model) -> Ints:
@@ -196,7 +211,7 @@ def _moves(x: Pixels, code: LatentCode, hopeful: Ints, model: Model) -> tuple[In
     change = _decoded(_alternatives(code, flat + steps, model), model).reshape(n, k, -1) - x_hat  # n k pixels
     up, down = rate[:, :k], rate[:, k:]
     chosen, sign, gain = _greedy(change, x.reshape(n, 1, -1) - x_hat, up, down, model.multipliers[code.points])
-    best_first = np.argsort(-gain, axis=1)[:, : max(MOVES, k // 2)]  # the others will hardly ever pay
+    best_first = np.argsort(-gain, axis=1, kind="stable")[:, : max(MOVES, k // 2)]  # the others will hardly ever pay
     moves = np.zeros((n, MOVES, size), np.int64)
     for m in range(MOVES):
         moves[np.arange(n), m:, hopeful[np.arange(n), chosen[:, m]]] += sign[:, m, None]
@@ -204,7 +219,7 @@ def _moves(x: Pixels, code: LatentCode, hopeful: Ints, model: Model) -> tuple[In
 
 
 def _greedy(
-    change: NDArray[np.float32], rest: NDArray[np.float32], up: Floats, down: Floats, multipliers: Floats
+    change: NDArray[Any], rest: NDArray[Any], up: Floats, down: Floats, multipliers: Floats
 ) -> tuple[Ints, Ints, Floats]:
     """Choose among k steps those to take together, best first: which (`n MOVES`), their signs (0: none), and gains.
 
@@ -213,6 +228,7 @@ def _greedy(
     """
     n, k = up.shape
     rows, weight = np.arange(n), multipliers[:, None] / 255**2
+    change, rest = change.astype(np.float64), rest.astype(np.float64)  # sums of integers are exact, in any order
     gram = (change @ change.transpose(0, 2, 1)) * weight[..., None]  # n k k
     toward = (change @ rest.transpose(0, 2, 1))[..., 0] * weight
     own = np.diagonal(gram, axis1=1, axis2=2)
@@ -314,10 +330,10 @@ def _bits_between(below: Ints, symbols: Ints, points: Ints, model: Model) -> Flo
     cumulative[..., 0][symbols == low] = 0
     cumulative[..., 1][symbols == high] = WHOLE
     found = np.diff(scaled(cumulative, (high - low + 1)[..., None]))[..., 0] + 1
-    rate: Floats = PRECISION - np.log2(found.astype(np.float64))
+    rate = mass_bits(found) - (MASS_BITS - PRECISION << FRACTION_BITS)
     rate[(low == high) & (symbols == low)] = 0
-    rate[(symbols < low) | (symbols > high)] = np.inf
-    total: Floats = rate.sum(1)
+    total: Floats = rate.sum(1) / (1 << FRACTION_BITS)
+    total[((symbols < low) | (symbols > high)).any(1)] = np.inf
     return total
 
 

@@ -9,7 +9,7 @@ not set, the fastest one that the processor runs is used.
 import ctypes
 import os
 import sys
-from ctypes import c_char_p, c_double, c_int32, c_int64, c_void_p
+from ctypes import c_char_p, c_double, c_int32, c_int64, c_uint64, c_void_p
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -37,7 +37,14 @@ _FUNCTIONS = {
     "smalti_decode": (c_int32, (c_void_p, c_void_p, c_void_p, c_void_p, c_void_p, c_void_p)),
     "smalti_quantise": (c_int32, (c_void_p, c_void_p, c_double, c_void_p, c_void_p, c_void_p)),
     "smalti_sum_bits": (None, (c_void_p, c_void_p, c_int64, c_void_p, c_void_p, c_void_p)),
+    "smalti_put_symbols": (c_int64, (c_void_p, c_void_p, c_void_p, c_void_p, c_void_p, c_int64)),
+    "smalti_order": (None, (c_void_p, c_int32, c_int64, c_uint64, c_void_p, c_void_p)),
     "smalti_sort": (None, (c_void_p, c_int64, c_void_p, c_void_p, c_void_p, c_int32)),
+    "smalti_refine_work": (c_int64, (c_void_p, c_int64)),
+    "smalti_refine": (
+        c_int32,
+        (c_void_p, c_void_p, c_void_p, c_int64, c_double, c_void_p, c_int64, c_void_p, c_void_p),
+    ),
     "smalti_network_work": (c_int64, (c_void_p, c_int64)),
     "smalti_run": (c_int32, (c_void_p, c_int64, c_void_p)),
     "smalti_sources": (c_char_p, ()),

@@ -4,7 +4,7 @@
 import ctypes
 from collections.abc import Sequence
 from ctypes import c_int32, c_int64, c_void_p
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from smalti.core.library import Core
 from smalti.core.memory import address, aligned
 from smalti.core.streams import LogisticTables, StreamDecoder, StreamState
+from smalti.core.symbols import Record, Recorded
 
 MOST_LAYERS, SMALL, SLACK = 8, 16, 64
 """SMALTI_LAYERS, SMALTI_SMALL and SMALTI_SLACK of `core/smalti.h`."""
@@ -19,8 +20,6 @@ OK, NO_SUCH_LEVEL = 0, 1
 
 Ints = NDArray[np.int64]
 Samples = NDArray[np.uint8]
-Recorded = tuple[Ints, NDArray[Any], NDArray[np.uint32], NDArray[np.uint32], NDArray[np.uint32], NDArray[np.uint8]]
-"""The symbols of images, as `SampleSymbols` holds them: counts, keys, below, up to, whole, kinds."""
 
 
 class _Layer(ctypes.Structure):
@@ -44,13 +43,6 @@ class _Planes(ctypes.Structure):
     _fields_ = (
         *((name, c_int64) for name in ("n", "h", "m", "least")),
         *((name, c_void_p) for name in ("sides", "errors", "images", "padded", "values")),
-    )
-
-
-class _Symbols(ctypes.Structure):
-    _fields_ = (
-        *((name, c_int64) for name in ("capacity", "count")),
-        *((name, c_void_p) for name in ("images", "keys", "below", "up_to", "whole", "kinds")),
     )
 
 
@@ -153,7 +145,7 @@ class PixelWalk:
             Whether all levels exist, and all symbols if `record` says so.
         """
         streams = (StreamState * len(decoders))(*(decoder.state for decoder in decoders))
-        record_to = _Record(self._samples) if record else None
+        record_to = Record(self._samples) if record else None
         which = of_plane.astype(np.int32)
         code = self.prior.core.library.smalti_decode(
             ctypes.byref(self.prior.struct),
@@ -173,7 +165,7 @@ class PixelWalk:
         assert values.shape == self._shape
         kept, table = np.ascontiguousarray(values), np.ascontiguousarray(log2s)
         self._planes.values = address(kept, np.uint8)
-        record = _Record(self._samples)
+        record = Record(self._samples)
         code = self.prior.core.library.smalti_quantise(
             ctypes.byref(self.prior.struct),
             ctypes.byref(self._planes),
@@ -184,51 +176,6 @@ class PixelWalk:
         )
         assert code == OK
         return record.sorted(self.prior.core, self._images)
-
-
-def sum_bits(core: Core, symbols: Recorded, table_sizes: tuple[int, int, int], log2s: Ints) -> Ints:
-    """Return the bits that the symbols of each image take of an ideal coder (`n`), in units of 2^-32 bits."""
-    counts, _, *rest = symbols
-    arrays = [np.ascontiguousarray(array) for array in rest]
-    places = (address(array, dtype) for array, dtype in zip(arrays, _Record.TYPES[2:], strict=True))
-    struct = _Symbols(len(arrays[0]), len(arrays[0]), None, None, *places)
-    of_images, sizes = np.ascontiguousarray(counts, np.int64), np.array(table_sizes, np.int64)
-    table, sums = np.ascontiguousarray(log2s), np.empty(len(counts), np.int64)
-    places = (address(array, np.int64) for array in (sizes, table, sums))
-    core.library.smalti_sum_bits(ctypes.byref(struct), address(of_images, np.int64), len(counts), *places)
-    return sums
-
-
-class _Record:
-    """The symbols of samples, in the order of coding."""
-
-    TYPES: ClassVar[tuple[type[np.generic], ...]] = (np.uint32, np.uint64, np.uint32, np.uint32, np.uint32, np.uint8)
-
-    def __init__(self, samples: int) -> None:
-        """samples: how many are coded, with up to three symbols each; memory that is not used costs nothing."""
-        self._arrays = [np.empty(3 * samples, dtype) for dtype in self.TYPES]
-        places = (address(array, dtype) for array, dtype in zip(self._arrays, self.TYPES, strict=True))
-        self.struct = _Symbols(3 * samples, 0, *places)
-
-    def sorted(self, core: Core, n: int) -> Recorded:
-        """Return the symbols of `n` images, image after image."""
-        count = self.struct.count
-        images, keys = self._arrays[0][:count], self._arrays[1][:count]
-        counts = np.bincount(images, minlength=n).astype(np.int64)
-        small = np.empty(count, np.min_scalar_type(int(keys.max(initial=0))))
-        rest = [np.empty(count, dtype) for dtype in self.TYPES[2:]]
-        to = _Symbols(count, 0, None, None, *(array.ctypes.data for array in rest))
-        places = counts.copy()
-        core.library.smalti_sort(
-            ctypes.byref(self.struct),
-            n,
-            address(places, np.int64),
-            ctypes.byref(to),
-            small.ctypes.data,
-            small.itemsize,
-        )
-        below, up_to, whole, kinds = rest
-        return counts, small, below, up_to, whole, kinds
 
 
 def _filled(array: NDArray[Any], axis: int) -> NDArray[Any]:

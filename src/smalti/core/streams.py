@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from smalti.core.library import Core
 from smalti.core.memory import address
+from smalti.core.symbols import SampleStream
 
 Ints = NDArray[np.int64]
 
@@ -130,15 +131,20 @@ def take_tables(core: Core, states: "ctypes.Array[StreamState]", of: Ints, which
     return symbols
 
 
-def encode_streams(core: Core, streams: Sequence[tuple[Ints, Ints]], begin: int = 0) -> NDArray[np.uint32]:
+def encode_streams(
+    core: Core, streams: Sequence[tuple[Ints, Ints] | SampleStream], begin: int = 0
+) -> NDArray[np.uint32]:
     """Return the words of symbols, given as starts and frequencies (`n` each); the streams follow each other.
 
     begin: the state that the encoder begins with, below 2^32, which the decoder is left with.
     """
-    words = np.empty(sum(len(starts) for starts, _ in streams) + 2, np.uint32)
-    state, count = ctypes.c_uint64(begin), 0
-    for starts, frequencies in reversed(streams):
-        first, wide = np.ascontiguousarray(starts, np.int64), np.ascontiguousarray(frequencies, np.int64)
+    sizes = (len(stream) if isinstance(stream, SampleStream) else len(stream[0]) for stream in streams)
+    words, state, count = np.empty(sum(sizes) + 2, np.uint32), ctypes.c_uint64(begin), 0
+    for stream in reversed(streams):
+        if isinstance(stream, SampleStream):
+            count = stream.put(core, state, words, count)
+            continue
+        first, wide = (np.ascontiguousarray(values, np.int64) for values in stream)
         places = address(first, np.int64), address(wide, np.int64), len(first), address(words, np.uint32)
         count = core.library.smalti_put(ctypes.byref(state), *places, count)
     rest = state.value

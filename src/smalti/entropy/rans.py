@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from smalti.core.library import core
 from smalti.core.streams import States, StreamDecoder, encode_streams, take_mixtures, take_tables
+from smalti.core.symbols import SampleStream
 from smalti.entropy.frequencies import TOTAL, Ints, by_value
 from smalti.entropy.logistic_mixture import Column
 from smalti.errors import CorruptError
@@ -29,7 +30,7 @@ Stream = tuple[NDArray[Any], Ints, Ints]
 """Symbols in order: keys, starts and frequencies (`n` each). Neighbours of one key have tables of one size."""
 
 
-def encode_intervals(streams: Sequence[Stream], rest: int = 0) -> bytes:
+def encode_intervals(streams: Sequence[Stream | SampleStream], rest: int = 0) -> bytes:
     """Encode streams of symbols, one behind the other; each symbol is given by its interval in its table.
 
     The start of a symbol is the sum of the frequencies of all smaller symbols; a table sums to 2^24. A symbol that is
@@ -39,9 +40,12 @@ def encode_intervals(streams: Sequence[Stream], rest: int = 0) -> bytes:
         no bytes, since a coder that begins with 0 loses as much with its first symbols.
     """
     if (found := core()) is not None:
-        return _bytes(encode_streams(found, [stream[1:] for stream in streams], rest))
+        split = [stream if isinstance(stream, SampleStream) else stream[1:] for stream in streams]
+        return _bytes(encode_streams(found, split, rest))
     coder = constriction.stream.stack.AnsCoder(*([np.array([rest], np.uint32)] if rest else []))
-    for keys, starts, frequencies in reversed(streams):
+    for stream in reversed(streams):
+        assert not isinstance(stream, SampleStream)  # it comes from the core, which is still there
+        keys, starts, frequencies = stream
         kept = frequencies < TOTAL
         for piece in reversed(_pieces(keys[kept], starts[kept], frequencies[kept])):
             coder.encode_reverse(*piece)
