@@ -259,6 +259,23 @@ def loader(
     )
 
 
+@app.command()
+def access(
+    data: Annotated[
+        Literal["mnist", "drawn"], typer.Option(help="The data set of the digits; drawn ones take no download.")
+    ] = "mnist",
+    output: Output = Path("bench-out"),
+    images: Annotated[int, typer.Option(min=300, help="How many digits are packed for the curve of packings.")] = 2048,
+    many: Annotated[int, typer.Option(min=300, help="The images of the file that cold processes open.")] = 70_000,
+    photos: Annotated[Path | None, typer.Option(help="A folder of photographs; their middle 192x192 is taken.")] = None,
+    files: Annotated[Path | None, typer.Option(help="A folder where the files of many images are kept.")] = None,
+) -> None:
+    """Measure what one image costs in bytes and in time, by packing and block size, and what a first image costs."""
+    from bench.access import run
+
+    run(test_images(data)[:images], photos, output, many, files)
+
+
 def main() -> None:
     """Run the command line."""
     try:
