@@ -3,6 +3,7 @@
 
 import contextlib
 import importlib
+import logging
 import os
 import shutil
 import subprocess
@@ -164,13 +165,14 @@ def bucket(path: Path) -> Iterator[Any]:
     s3fs = importlib.import_module("s3fs")
     moto = importlib.import_module("moto.server")
 
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # it names each request
     os.environ |= {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
     server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0)
     server.start()
     try:
         host, port = server.get_host_and_port()
         files = s3fs.S3FileSystem(client_kwargs={"endpoint_url": f"http://{host}:{port}", "region_name": "us-east-1"})
-        files.mkdir("images")
+        files.call_s3("create_bucket", Bucket="images")
         files.put(str(path), "images/x.smalti")
         yield files
     finally:
