@@ -2,7 +2,8 @@
 """Build the compiled core into the wheel, or into the source of an editable install.
 
 It takes the C compiler that is there, or else zig, which is then asked for as a build requirement. With
-SMALTI_NO_CORE=1, or where neither is to be had, the wheel is without the core, and numpy does its work.
+SMALTI_NO_CORE=1, or where neither is to be had, the wheel is without the core, and numpy does its work. With
+SMALTI_WHEEL, the tag of a platform, zig compiles the wheel for that platform: see scripts/wheels.
 """
 
 import importlib.util
@@ -55,6 +56,9 @@ class CustomBuildHook(BuildHookInterface):
             self.app.display_warning("SMALTI_NO_CORE is set: the core is left out, and numpy does its work")
             return
         builder = _builder()
+        if os.environ.get("SMALTI_WHEEL"):
+            self._cross_compile(builder, os.environ["SMALTI_WHEEL"], build_data)
+            return
         in_source = ROOT / "src" / PACKAGED / builder.NAME
         target = in_source if version == "editable" else Path(self.directory) / builder.NAME
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -69,6 +73,17 @@ class CustomBuildHook(BuildHookInterface):
         if version != "editable":
             build_data["force_include"][str(target)] = f"{PACKAGED}/{builder.NAME}"
             self._made = target
+
+    def _cross_compile(self, builder: Any, platform: str, build_data: dict[str, Any]) -> None:
+        """Compile the core for another platform; here, a failure ends the build."""
+        self._made = Path(self.directory) / builder.name_on(platform)
+        self._made.parent.mkdir(parents=True, exist_ok=True)
+        builder.build_for(platform, self._made)
+        build_data["pure_python"] = False
+        build_data["tag"] = f"py3-none-{platform}"
+        build_data["force_include"][str(self._made)] = f"{PACKAGED}/{self._made.name}"
+        for path, name in builder.licences(platform):
+            build_data["force_include"][str(path)] = f"{PACKAGED}/licences/{name}"
 
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:  # noqa: ARG002
         """Remove the library, which is in the wheel by now."""

@@ -93,6 +93,33 @@ def lossless(
 
 
 @app.command()
+def append(
+    data: Annotated[
+        Literal["mnist", "fashion-mnist", "drawn"], typer.Option(help="The data set of the images.")
+    ] = "mnist",
+    appends: Annotated[int, typer.Option(min=20, help="How many images are appended, one at a time.")] = 10_000,
+    named: Annotated[bool, typer.Option("--named", help="Give each image a name and a label.")] = False,
+) -> None:
+    """Append images one at a time, read one after each, and print what both cost as the file grows."""
+    from bench.append import run
+
+    run(test_images(data), appends, named=named)
+
+
+@app.command()
+def far(
+    data: Annotated[
+        Literal["mnist", "fashion-mnist", "drawn"], typer.Option(help="The data set of the images.")
+    ] = "mnist",
+    images: Annotated[int, typer.Option(min=256, help="How many images the file has.")] = 1_000_000,
+) -> None:
+    """Count the requests and bytes that it takes to read single images of a file on an HTTP server and on S3."""
+    from bench.far import run
+
+    run(test_images(data)[:2048], images)
+
+
+@app.command()
 def limit(
     data: Annotated[
         Literal["mnist", "fashion-mnist"], typer.Option(help="The data set to train and test on.")
@@ -230,6 +257,23 @@ def loader(
     run(
         x, [i % 10 for i in range(len(x))] if data == "drawn" else labels(data, "t10k")[: len(x)].tolist(), output, data
     )
+
+
+@app.command()
+def access(
+    data: Annotated[
+        Literal["mnist", "drawn"], typer.Option(help="The data set of the digits; drawn ones take no download.")
+    ] = "mnist",
+    output: Output = Path("bench-out"),
+    images: Annotated[int, typer.Option(min=300, help="How many digits are packed for the curve of packings.")] = 2048,
+    many: Annotated[int, typer.Option(min=300, help="The images of the file that cold processes open.")] = 70_000,
+    photos: Annotated[Path | None, typer.Option(help="A folder of photographs; their middle 192x192 is taken.")] = None,
+    files: Annotated[Path | None, typer.Option(help="A folder where the files of many images are kept.")] = None,
+) -> None:
+    """Measure what one image costs in bytes and in time, by packing and block size, and what a first image costs."""
+    from bench.access import run
+
+    run(test_images(data)[:images], photos, output, many, files)
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 SOURCES = Path(__file__).parent
@@ -19,6 +20,19 @@ FLAGS = (
 )  # no fused sums: they round otherwise
 SUFFIX = {"win32": ".dll", "darwin": ".dylib"}.get(sys.platform, ".so")
 NAME = "libsmalti_core" + SUFFIX
+
+
+PLATFORMS = {
+    "manylinux_2_17_x86_64.manylinux2014_x86_64": "x86_64-linux-gnu.2.17",
+    "manylinux_2_17_aarch64.manylinux2014_aarch64": "aarch64-linux-gnu.2.17",
+    "musllinux_1_1_x86_64": "x86_64-linux-musl",
+    "musllinux_1_1_aarch64": "aarch64-linux-musl",
+    "macosx_11_0_x86_64": "x86_64-macos.11.0",
+    "macosx_11_0_arm64": "aarch64-macos.11.0",
+    "win_amd64": "x86_64-windows-gnu",
+    "win_arm64": "aarch64-windows-gnu",
+}
+"""The platforms of wheels, by their tags, with the names that zig has for them."""
 
 
 class BuildError(Exception):
@@ -42,6 +56,35 @@ def source_hash() -> str:
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:16]
 
 
+def name_on(platform: str) -> str:
+    """Return the name of the library on a platform of PLATFORMS."""
+    return "libsmalti_core" + {"win": ".dll", "mac": ".dylib"}.get(platform[:3], ".so")
+
+
+def build_for(platform: str, target: Path) -> list[str]:
+    """Compile the core for a platform of PLATFORMS by zig; return the command of the compiler.
+
+    Raises:
+        BuildError: zig is not installed, or it failed.
+    """
+    if importlib.util.find_spec("ziglang") is None:
+        raise BuildError("the Python package ziglang is not installed; it compiles for other platforms")
+    command = [sys.executable, "-m", "ziglang", "cc", "-target", PLATFORMS[platform], "-s"]
+    return _compile(command, target, () if platform.startswith("win") else ("-fPIC",))
+
+
+def licences(platform: str) -> list[tuple[Path, str]]:
+    """Return the licences of what zig links into the library, as files and names: its runtime, on Windows MinGW's."""
+    spec = importlib.util.find_spec("ziglang")
+    assert spec is not None
+    assert spec.origin is not None
+    zig = Path(spec.origin).parent
+    found = [(zig / "LICENSE", "zig-compiler-rt.txt")]
+    if platform.startswith("win"):
+        found.append((zig / "lib" / "libc" / "mingw" / "COPYING", "mingw-w64.txt"))
+    return found
+
+
 def build(target: Path, flags: tuple[str, ...] = ()) -> list[str]:
     """Compile the core to the file `target` and return the command of the compiler; `flags` are added.
 
@@ -51,17 +94,19 @@ def build(target: Path, flags: tuple[str, ...] = ()) -> list[str]:
     command = compiler()
     if command is None:
         raise BuildError("there is no C compiler: neither cc, gcc nor clang, nor the Python package ziglang")
+    return _compile(command, target, (*(() if sys.platform == "win32" else ("-fPIC",)), *flags))
+
+
+def _compile(command: list[str], target: Path, flags: tuple[str, ...]) -> list[str]:
     sources = [str(path) for path in sorted(SOURCES.glob("*.c"))]
-    pic = () if sys.platform == "win32" else ("-fPIC",)
-    new = target.with_name(f"{target.name}.{os.getpid()}.new")
     define = f'-DSMALTI_SOURCES="{source_hash()}"'
     try:
-        done = subprocess.run([*command, *FLAGS, *pic, *flags, define, *sources, "-o", str(new)], capture_output=True)
-        if done.returncode:
-            raise BuildError(done.stderr.decode(errors="replace").strip())
-        new.replace(target)  # a program that runs keeps the old one
+        with tempfile.TemporaryDirectory(dir=target.parent) as folder:  # for Windows, zig leaves more files beside it
+            new = Path(folder) / target.name
+            done = subprocess.run([*command, *FLAGS, *flags, define, *sources, "-o", str(new)], capture_output=True)
+            if done.returncode:
+                raise BuildError(done.stderr.decode(errors="replace").strip())
+            new.replace(target)  # a program that runs keeps the old one
     except OSError as exc:
         raise BuildError(str(exc)) from exc
-    finally:
-        new.unlink(missing_ok=True)
     return command

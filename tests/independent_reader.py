@@ -11,12 +11,13 @@ import zlib
 from bisect import bisect_left
 from collections import Counter
 from dataclasses import make_dataclass
+from itertools import chain, pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 
-ORDER, NAMES, LABELS, METADATA, CARRIERS, SHAPES, PROFILES = *range(1, 7), 128
+ORDER, NAMES, LABELS, METADATA, CARRIERS, SHAPES, PLACES, EDITS, PROFILES = *range(1, 7), 8, 9, 128
 LIMIT = 1 << 24  # values of a block, bytes of a section
 MEMBERS = ("synthesis.onnx", "decoder.npz", "features.onnx", "local.npz", "pixels.npz", "dequantiser.onnx")
 BROKEN = (zipfile.BadZipFile, zlib.error, struct.error, LookupError, EOFError, RuntimeError, TypeError, ValueError)
@@ -42,7 +43,7 @@ File = make_dataclass("File", [
     ("blocks", tuple[Block, ...], ()), ("sections", tuple[Section, ...], ()), ("names", tuple[str, ...], ()),
     ("labels", tuple, ()), ("order", tuple, ()), ("metadata", dict | None, None), ("carriers", tuple, ()),
     ("single", Single | None, None), ("count", int, 1), ("profiles", tuple, ()),
-    ("shapes", tuple, ())], frozen=True)  # fmt: skip
+    ("shapes", tuple, ()), ("places", tuple[int, ...], ())], frozen=True)  # fmt: skip
 
 
 class SpecError(Exception):
@@ -303,6 +304,30 @@ def _templates(cursor: _Cursor, count: int) -> list[bytes]:
     return names
 
 
+def _places(cursor: _Cursor, count: int) -> list[int]:
+    said = list[int]()
+    new, last = cursor.varint(), -1
+    ways = list(cursor.take(count))
+    _need(max(ways, default=0) <= 5, "a place of no known code")
+    numbers = [0 for way in ways if way > 1]
+    for byte in range(4):
+        having = [i for i, way in enumerate(way for way in ways if way > 1) if way - 1 > byte]
+        for i, value in zip(having, cursor.take(len(having)), strict=True):
+            numbers[i] += value << 8 * byte
+    for way in ways:
+        last = new if way == 0 else last + 1 if way == 1 else numbers.pop(0)
+        new += way == 0
+        said.append(last)
+    return said
+
+
+def _edits(cursor: _Cursor, count: int) -> list[tuple[int, int]]:
+    n, image = cursor.varint(), 0
+    _need(count == 0 and n <= 1 << 20, "edits speak of images, or are too many")
+    images = [image := image + cursor.folded() for _ in range(n)]
+    return [(image, cursor.varint() - 1) for image in images]
+
+
 def _section(records: bytes, section: Section, first: int) -> list[Any]:
     """What a section says, of each image if it does; a label has its kind before it."""
     (code, *told), data = _record(records, section.offset, section.size, b"\xb1SSE", "BIII", 3)
@@ -340,6 +365,8 @@ def _section(records: bytes, section: Section, first: int) -> list[Any]:
         listed = [None, *(cursor.take(cursor.varint()) for _ in range(n))]
         _need(all(it is None or 0 < len(it) <= 1 << 20 for it in listed), "a profile that cannot be")
         said = [listed[cursor.varint()] for _ in range(count)]
+    elif code in (PLACES, EDITS):
+        said = _places(cursor, count) if code == PLACES else _edits(cursor, count)
     _need(cursor.tell() == len(data), "a section says more than it should, or is of no known code")
     return said
 
@@ -358,6 +385,50 @@ def _check_carriers(carriers: list[tuple[int, int, int]], blocks: list[Block], k
     _need(sorted(seen) == [i for i, block in enumerate(blocks) if not block.entry.offset], "other blocks are carried")
 
 
+def _tables(data: bytes, start: int, cursor: _Cursor, records: bytes) -> list[Any]:
+    """The count of an index, and the entries of models, kinds, blocks and sections of it and of earlier ones."""
+    parts, taken = list[Any](), [(start, len(data))]
+    count, others, own = _own_tables(cursor)
+    for offset, size, check in others:
+        body = data[offset : offset + size]
+        _need(21 <= offset <= offset + size <= start and size >= 22, "an index outside of the file")
+        _need(check == _hash(body), "an earlier index is damaged")
+        taken.append((offset, offset + size))
+        parts.append(_own_tables(_Cursor(body))[2])
+    ids, kinds, entries, sections = (list(chain.from_iterable(tables)) for tables in zip(*parts, own, strict=True))
+    taken += [(it.offset, it.offset + it.size) for it in [*entries, *sections] if it.offset or isinstance(it, Section)]
+    taken += [(at, at + 17) for _, at in ids if at]
+    taken.sort()
+    _need(all(one[1] <= two[0] for one, two in pairwise(taken)), "bytes that are named twice")
+    return [count, ids, kinds, entries, sections]
+
+
+def _own_tables(cursor: _Cursor) -> tuple[int, list[list[Any]], list[list[Any]]]:
+    mark, count = cursor.fields("4sQ")
+    _need(mark in (b"\xb1SIX", b"\xb1SI2"), "no index")
+    earlier = cursor.fields("H")[0] if mark == b"\xb1SI2" else 0
+    blocks, models, kinds, sections = cursor.fields("IHHI" if mark == b"\xb1SI2" else "IHHH")
+    _need(earlier <= 64, "too many earlier indexes")
+    others = [cursor.fields("QI8s") for _ in range(earlier)]
+    tables: list[list[Any]] = [[cursor.fields("8sQ") for _ in range(models)]]
+    tables.append([Kind(*cursor.fields("BBHH")) for _ in range(kinds)])
+    tables.append([Entry(*cursor.fields("QIHH")) for _ in range(blocks)])
+    tables.append([Section(*cursor.fields("BQII")) for _ in range(sections)])
+    _need(not cursor.read(), "an index of another size")
+    return count, others, tables
+
+
+def _shown(listed: int, edits: list[tuple[int, int]]) -> list[int]:
+    """The listed images that are shown, in order."""
+    instead = dict[int, int]()
+    others = {other for _, other in edits if other >= 0}
+    for image, other in edits:
+        _need(0 <= image < listed and other < listed and image not in others, "an edit of an image that it cannot be")
+        instead[image] = other
+    there = [instead.get(image, image) for image in range(listed) if image not in others]
+    return [image for image in there if image >= 0]
+
+
 def _archive(data: bytes) -> File:
     _, form, end, check, model = _Cursor(data).fields("4sB6s2s8s")
     size = int.from_bytes(end, "little") or len(data)
@@ -369,12 +440,9 @@ def _archive(data: bytes) -> File:
     _need(magic == b"LMS\x89" and length >= 22 and start >= 21, "the end of the file is missing")
     records, cursor = data[:start], _Cursor(data[start : size - 16])
     _need(check == _hash(cursor.getvalue()), "the index is damaged")
-    mark, count, *numbers = cursor.fields("4sQIHHH")
-    ids = [cursor.fields("8sQ") for _ in range(numbers[1])]
-    kinds = [Kind(*cursor.fields("BBHH")) for _ in range(numbers[2])]
-    entries = [Entry(*cursor.fields("QIHH")) for _ in range(numbers[0])]
-    sections = [Section(*cursor.fields("BQII")) for _ in range(numbers[3])]
-    _need(mark == b"\xb1SIX" and not cursor.read() and len(ids) <= 256, "an index of another size")
+    count, *tables = _tables(data, start, cursor, records)
+    ids, kinds, entries, sections = tables
+    _need(1 <= len(ids) <= 256, "no model, or too many")
     _need(ids[0][0] == model and len({told for told, _ in ids}) == len(ids), "another model, or one twice")
     _need(len(set(kinds)) == len(kinds) and (entries or not kinds), "two kinds that are alike, or of no block")
     _need(all(it.count <= 65536 and 25 <= it.size <= 25 + 2 * LIMIT for it in sections), "a section that is too large")
@@ -388,19 +456,31 @@ def _archive(data: bytes) -> File:
         _need(fits and 1 <= entry.count <= 4096 and 38 <= entry.size <= 38 + 2 * LIMIT, "a block that cannot be")
         blocks.append(_block(records, block, kind) if entry.offset else block)
         firsts[entry.kind] += entry.count
-    said, spoken = {code: list[Any]() for code in (*range(1, 7), PROFILES)}, Counter[int]()
+    said, spoken = {code: list[Any]() for code in (*range(1, 10), PROFILES)}, Counter[int]()
     for section in (section for section in sections if section.code <= PROFILES):
         said[section.code] += _section(records, section, spoken[section.code])
         spoken[section.code] += section.count
-    _need(count == firsts.total() and all(spoken[code] == count for code in spoken if code < METADATA), "other counts")
+    stored = firsts.total()
+    listed = spoken[PLACES] or stored
+    _need(all(spoken[code] == total for code, total in ((ORDER, stored), (NAMES, listed), (LABELS, listed))
+              if code in spoken), "other counts")  # fmt: skip
+    places = said[PLACES] or list(range(stored))
+    _need(all(place < stored for place in places), "an image is where none is stored")
+    _need(data[start : start + 4] == b"\xb1SI2" or not {PLACES, EDITS} & set(spoken), "edits in an old index")
+    shown = _shown(listed, said[EDITS])
+    _need(count == len(shown), "another number of images is shown")
     _need((ORDER in spoken) == (len(kinds) > 1) and Counter(said[ORDER]) in (firsts, Counter()), "another order")
     _need(len({kind for kind, _ in said[LABELS]}) < 2, "labels of several kinds")
     named = {part.kind.model for block in blocks for part in block.parts}
-    _need(spoken[PROFILES] <= count and all(model < len(ids) for model in named), "profiles or parts that lie")
+    _need(spoken[PROFILES] <= listed and all(model < len(ids) for model in named), "profiles or parts that lie")
     _check_carriers(said[CARRIERS], blocks, kinds)
     labels, metadata = [label for _, label in said[LABELS]], (said[METADATA] or [None])[-1]
-    parts = map(tuple, (models, kinds, blocks, sections, said[NAMES], labels, said[ORDER]))
-    return File(*parts, metadata, tuple(said[CARRIERS]), None, count, tuple(said[PROFILES]), tuple(said[SHAPES]))
+    said[PROFILES] += [None] * (listed - len(said[PROFILES])) if PROFILES in spoken else []
+    names, labels, profiles = ([it[i] for i in shown] if it else [] for it in (said[NAMES], labels, said[PROFILES]))
+    parts = map(tuple, (models, kinds, blocks, sections, names, labels, said[ORDER]))
+    places = tuple(places[i] for i in shown)
+    rest = None, count, tuple(profiles), tuple(said[SHAPES]), places
+    return File(*parts, metadata, tuple(said[CARRIERS]), *rest)
 
 
 def single_check(data: bytes, pixels: bytes) -> bool:

@@ -9,6 +9,7 @@ from independent_reader import SpecError, carried, read, single_check
 
 import smalti
 from smalti.archive.reader import Contents
+from smalti.archive.reading.places import Places
 from smalti.util.binary import hash64
 
 FOLDER = ROOT / "tests" / "golden"
@@ -57,22 +58,23 @@ def test_a_reader_that_knows_the_specification_alone_reads_the_same(path):
     with smalti.open(path) as archive:
         assert file.labels == (archive.labels or ())
         assert (file.metadata or {}) == archive.metadata
-        blocks, _ = archive.places(np.arange(file.count))
+        assert file.places == tuple(archive.contents.listing.stored(np.arange(file.count)).tolist())
+        stored = dict(zip(file.places, expected(path), strict=True))  # some may be those of images that were removed
+        everywhere = Places(index, archive.contents.order(), archive.contents.listing)
+        blocks, _ = everywhere.of_stored(np.arange(index.stored))
         assert [file.kinds[i] for i in file.order] == [
             tuple(index.kinds[index.blocks[block].kind]) for block in blocks.tolist() if file.order
         ]
         for number, block in enumerate(file.blocks):
-            images = [x for x, mine in zip(expected(path), blocks.tolist(), strict=True) if mine == number]
-            if block.entry.offset:
+            images = [stored.get(i) for i in np.flatnonzero(blocks == number).tolist()]
+            if block.entry.offset and all(image is not None for image in images):
                 raw = [x.tobytes() for x in images]
                 hashes = [hash64(*(raw[row] for row in part.rows)) for part in block.parts]
                 assert block.pixels == (hashes[0] if block.head else hash64(*hashes))
                 for part in block.parts:
                     assert part.images in (None, [raw[row] for row in part.rows])
         for first, opened, count in file.carriers:
-            keys = [
-                x.tobytes() for x, mine in zip(expected(path), blocks.tolist(), strict=True) if mine < first + opened
-            ]
+            keys = [stored[i].tobytes() for i, mine in enumerate(blocks.tolist()) if mine < first + opened]
             numbers = range(first + opened, first + opened + count)
             records = carried(keys, [file.blocks[i].entry.size for i in numbers])
             assert records == [archive.contents.record(i) for i in numbers]

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from smalti.archive.archive import Archive
     from smalti.archive.archive import open_archive as open
     from smalti.archive.edit import append, merge, select
+    from smalti.archive.editing.change import compact, remove, replace
     from smalti.archive.repair import Repaired, repair
     from smalti.archive.verify import verify
     from smalti.archive.writer import Packed, Packing
@@ -39,6 +40,7 @@ __all__ = [
     "Unpacked",
     "__version__",
     "append",
+    "compact",
     "decode",
     "encode",
     "load",
@@ -46,7 +48,9 @@ __all__ = [
     "merge",
     "open",
     "pack",
+    "remove",
     "repair",
+    "replace",
     "select",
     "unpack",
     "verify",
@@ -63,6 +67,7 @@ _HOME = {
     "Target": "rate.target",
     "Unpacked": "api",
     "append": "archive.edit",
+    "compact": "archive.editing.change",
     "decode": "api",
     "encode": "api",
     "load": "api",
@@ -70,7 +75,9 @@ _HOME = {
     "merge": "archive.edit",
     "open": "archive.archive",
     "pack": "api",
+    "remove": "archive.editing.change",
     "repair": "archive.repair",
+    "replace": "archive.editing.change",
     "select": "archive.edit",
     "unpack": "api",
     "verify": "archive.verify",

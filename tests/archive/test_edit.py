@@ -6,7 +6,7 @@ import pytest
 import smalti
 from smalti.archive.edit import matching
 from smalti.archive.reader import parts_of
-from smalti.container.append import grow
+from smalti.container.growing.append import grow
 from smalti.container.records import ArchiveWriter
 from smalti.errors import OutputError, SourceError, UsageError
 
@@ -278,7 +278,7 @@ def test_more_kinds_and_sections_than_an_index_holds_are_refused(path, monkeypat
     import smalti.container.records
 
     monkeypatch.setattr(smalti.container.records, "MAX_SECTIONS", 3)
-    with pytest.raises(SourceError, match="smalti merge"):
+    with pytest.raises(SourceError, match="smalti compact"):
         smalti.append(path, named(RGB[..., 0], 50), max_error=0)
     assert len(smalti.load(path)) == 12
 

@@ -15,10 +15,10 @@ def spare_bytes(images, path, monkeypatch, **asked) -> int:
     """Return by how many bytes a file of these images is smaller than it was said to be at most."""
     most, payloads = list[int](), list[int]()
 
-    def spied(batches, target, effort, overhead, packing="block"):
+    def spied(batches, target, effort, overhead, *packing):
         every = list(batches)
         most.append(overhead(every))
-        for block in encode_batches(every, target, effort, overhead, packing):
+        for block in encode_batches(every, target, effort, overhead, *packing):
             payloads.append(len(block.payload))
             yield block
 

@@ -11,6 +11,7 @@ from attacks.targets import read_all
 
 import smalti
 from smalti.container import format as fmt
+from smalti.container import index as idx
 from smalti.container.annotation_codec import pack_numbers
 from smalti.util import binary
 
@@ -114,11 +115,11 @@ def block_of_3_gib(folder: Path):
     torn, path = raw(), folder / "x.smalti"
     entry = fmt.BlockEntry(21, 3 << 30, 1, 0)
     data = torn.whole()
-    index = fmt.Index((fmt.ModelEntry(torn.model_id, 0),), (GRAY,), (entry,), ())
+    index = idx.Index((fmt.ModelEntry(torn.model_id, 0),), (GRAY,), (entry,), ())
     with path.open("wb") as file:
         file.write(data[:100])
         file.seek(21 + (3 << 30))
-        file.write(fmt.pack_index(index))
+        file.write(idx.pack_index(index))
     return path
 
 

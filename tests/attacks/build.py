@@ -14,7 +14,8 @@ import numpy as np
 
 import smalti
 from smalti.container import format as fmt
-from smalti.container.records import ArchiveReader
+from smalti.container import index as idx
+from smalti.container.archive_reader import ArchiveReader
 from smalti.demo.samples import draw_digits
 from smalti.model.bundle import parse_bundle
 from smalti.model.npz import npz_bytes, zip_bytes
@@ -213,7 +214,7 @@ class Torn:
             sections.append(fmt.SectionEntry(told["code"], *place, told["count"]))
         parts = {"models": models, "kinds": self.kinds, "blocks": blocks, "sections": sections} | self.index
         file.write(
-            fmt.pack_index(fmt.Index(*(tuple(parts[name]) for name in ("models", "kinds", "blocks", "sections"))))
+            idx.pack_index(idx.Index(*(tuple(parts[name]) for name in ("models", "kinds", "blocks", "sections"))))
         )
         return file.getvalue()
 

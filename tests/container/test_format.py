@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 
 from smalti.codec import head
 from smalti.container import format as fmt
+from smalti.container import index as idx
 from smalti.container import single_image as single
-from smalti.container.records import ArchiveReader, ArchiveWriter
+from smalti.container.archive_reader import ArchiveReader
+from smalti.container.records import ArchiveWriter
 from smalti.errors import CorruptError, FormatError, NotSmaltiError, TruncatedError, VersionError
 from smalti.util import binary
 from smalti.util.storage import Memory
@@ -84,8 +86,8 @@ def resealed(change) -> bytes:
     reader = read(write())
     data = write()[: reader.end - fmt.TRAILER.size]
     records = data[: data.rindex(fmt.INDEX_MARK)]
-    index = fmt.Index(**{**vars(reader.index), **change(reader.index)})
-    return records + fmt.pack_index(index)
+    index = idx.Index(**{**vars(reader.index), **change(reader.index)})
+    return records + idx.pack_index(index)
 
 
 @pytest.mark.parametrize(
@@ -159,7 +161,13 @@ def test_other_files_and_versions_are_told_apart():
 
 LAYOUTS = (
     *(("Header", fmt.HEADER), ("Block", fmt.BLOCK), ("Model record", fmt.MODEL), ("Section", fmt.SECTION)),
-    *(("Index", fmt.INDEX), ("Model entry", fmt.MODEL_ENTRY), ("Kind entry", fmt.KIND_ENTRY)),
+    *(
+        ("Index", fmt.INDEX),
+        ("Grown index", fmt.GROWN_INDEX),
+        ("Index entry", fmt.INDEX_ENTRY),
+        ("Model entry", fmt.MODEL_ENTRY),
+        ("Kind entry", fmt.KIND_ENTRY),
+    ),
     *(("Block entry", fmt.BLOCK_ENTRY), ("Section entry", fmt.SECTION_ENTRY), ("Trailer", fmt.TRAILER)),
     *(("Single file", single.SINGLE), ("Sides", single.SIDES), ("Range", head.RANGE), ("Count", head.COUNT)),
 )
@@ -180,12 +188,14 @@ def test_the_specification_has_the_fields_of_the_code(name, layout):
 
 def test_the_specification_has_the_marks_and_codes_of_the_code():
     marks = {"Block": fmt.BLOCK_MARK, "Model record": fmt.MODEL_MARK, "Section": fmt.SECTION_MARK}
-    for name, mark in (marks | {"Index": fmt.INDEX_MARK, "Header": fmt.MAGIC, "Trailer": fmt.END_MAGIC}).items():
+    for name, mark in (
+        marks | {"Index": fmt.INDEX_MARK, "Grown index": fmt.GROWN_MARK, "Header": fmt.MAGIC, "Trailer": fmt.END_MAGIC}
+    ).items():
         assert f"`{mark.hex(' ').upper()}`" in section(name), name
     codes = dict(re.findall(r"^\| (\d+) \| (\w+) \|", section("Sections"), re.M))
     assert codes == {
         str(getattr(fmt, name.upper())): name
-        for name in ("order", "names", "labels", "metadata", "carriers", "shapes", "profiles")
+        for name in ("order", "names", "labels", "metadata", "carriers", "shapes", "places", "edits", "profiles")
     }
     assert f"| 4 | 1 | form | {fmt.VERSION}:" in section("Header")
     for name, limit in (
@@ -212,8 +222,8 @@ def test_a_varint_comes_back(value, rest):
 def test_a_single_file_says_what_it_must_in_16_bytes(mode, sides, name, payload, profile):
     """Or in two more where a file of version 1 cannot say it."""
     data = single.pack_single(ID, mode, sides if mode else None, name, payload, PIXELS, profile)
-    added = payload[:1] != b"\xff" and any(flags & 112 for flags in payload[:1])
-    extended = profile is not None or mode == 2 or added
+    new = payload[:1] != b"\xff" and any(flags & 112 for flags in payload[:1])
+    extended = profile is not None or mode == 2 or new
     assert data[4] & 15 == 1 + extended
     told = single.unpack_single(data)
     assert (told.model, told.mode, told.sides, told.name) == (ID[:3], mode, sides if mode else None, name)

@@ -307,7 +307,7 @@ class Archive:
 
     @once
     def _places(self) -> Places:
-        return Places(self._contents.index, self._contents.order())
+        return Places(self._contents.index, self._contents.order(), self._contents.listing)
 
     def places(self, rows: Ints) -> tuple[Ints, Ints]:
         """Return the block of each of those images and its place there."""

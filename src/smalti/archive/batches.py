@@ -12,11 +12,15 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
+from smalti.archive.duplicates import Originals
 from smalti.codec.batching import BLOCK_SAMPLES, Batch, alike, block_images
 from smalti.container.annotations import MOST_WEIGHT, check_label, weight, write_sections
-from smalti.container.format import MAX_SECTION_IMAGES
+from smalti.container.format import GROWN_INDEX, INDEX, MAX_SECTION_IMAGES, SECTION, SECTION_ENTRY
+from smalti.container.growing.listing_codec import PLACES_IMAGES, pack_places
 from smalti.container.records import ArchiveWriter
+from smalti.entropy.frequencies import Ints
 from smalti.errors import SourceError
 from smalti.exchange.names import unsafe_name
 from smalti.model.model import Model
@@ -30,8 +34,8 @@ PIECE_IMAGES = 4096
 """The most images of a part of the source that are taken at a time."""
 OWN_BLOCK = 4
 """Images that are left over get a block of their own if they fill at least one part in OWN_BLOCK of it."""
-UNKNOWN = -1
-"""The value in the place of a kind that is not known yet."""
+UNKNOWN, COPY = -1, -2
+"""The values in the place of a kind that is not known yet, and in that of an image that is stored already."""
 
 Key = tuple[Shape, Model]
 """What images of a block have in common, unless it is a mixed one: shape and model."""
@@ -51,6 +55,7 @@ class Coded:
     unsuited: int = 0  # the images for which no model was chosen, or which the one that was named does not suit
     unsafe: int = 0  # the names that are no names of files, or that would be of the same file as another
     unsafe_name: str = ""  # the first of them
+    copies: int = 0  # the images that are equal to another one, and not stored once more
     squared_error: float = 0.0  # of all images together: the sum of their MSEs on pixels in [0, 1]
 
     def add(self, block: Sealed) -> None:
@@ -91,7 +96,8 @@ class Intake:
     names: list[str] = field(default_factory=list)
     labels: list[Label] = field(default_factory=list)
     profiles: list[bytes | None] = field(default_factory=list)
-    kinds: list[int] = field(default_factory=list)  # of all images whose annotations wait, or UNKNOWN
+    kinds: list[int] = field(default_factory=list)  # of all images whose annotations wait, or UNKNOWN or COPY
+    stored: list[int] = field(default_factory=list)  # of these, the numbers among all stored images of the file
     coded: Coded = field(default_factory=Coded)
     weight: int = 0  # of names, labels and profiles that wait to be written
     count: int = 0
@@ -102,14 +108,20 @@ class Intake:
         default_factory=deque
     )  # of each such batch: the batches of its mixed block from it on; 0: it is a block of its own
 
+    def __post_init__(self) -> None:
+        self._originals = Originals(self.writer.ordered)
+
     def batches(self) -> Iterator[Batch]:
-        """Yield all images in batches: each is a block, or a part of a mixed one."""
+        """Yield all images in batches: each is a block, or a part of a mixed one. Copies of images are left out."""
         pending: Waiting = {}
         waiting = 0  # samples
-        for some in self._pieces():
-            self._take(some)
+        for piece in self._pieces():
+            where, new = self._take(piece)
+            if not len(where):
+                continue
+            some = piece if new.all() else ImageSet(piece.pixels[new])
             waiting += some.pixels.size
-            keys = [self._wait(pending, x, places, model) for x, places, model in self._by_model(some)]
+            keys = [self._wait(pending, x, places, model) for x, places, model in self._by_model(some, where)]
             if waiting > max(PENDING_SAMPLES, 2 * self.samples):  # small blocks are better than all images in memory
                 yield from self._rest(pending)
                 pending, waiting = {}, 0
@@ -124,16 +136,16 @@ class Intake:
                         pending[key] = [(x[whole:], places[whole:])]
         yield from self._rest(pending)
 
-    def _by_model(self, some: ImageSet) -> Iterator[tuple[Pixels, list[int], Model]]:
-        """Yield images of one shape by their models, with their places in the source."""
-        x, first = some.pixels, self.count - len(some)
+    def _by_model(self, some: ImageSet, where: Ints) -> Iterator[tuple[Pixels, list[int], Model]]:
+        """Yield images of one shape, whose places in the source are given, by their models, with these places."""
+        x = some.pixels
         if isinstance(self.model, Model):
             if self.quality is not None and self.model.measured and not suits(self.model, x, self.quality):
                 self.coded.unsuited += len(x)
-            yield x, list(range(first, self.count)), self.model
+            yield x, where.tolist(), self.model
             return
         for model, rows in self.model.groups(x):
-            yield x if len(rows) == len(x) else x[rows], (first + rows).tolist(), model
+            yield x if len(rows) == len(x) else x[rows], where[rows].tolist(), model
 
     @staticmethod
     def _wait(pending: Waiting, x: Pixels, places: list[int], model: Model) -> Key:
@@ -206,10 +218,17 @@ class Intake:
             self.shared.append(0)
             yield Batch(x[i : i + block], model)
 
-    def _take(self, some: ImageSet) -> None:
+    def _take(self, some: ImageSet) -> tuple[Ints, NDArray[np.bool_]]:
+        """Note what is said of images; return the places in the source of those that are new, and a mask of them."""
         check_size(some.shape)
+        numbers, new = self._originals.take(some.pixels)
+        where = np.arange(self.count, self.count + len(some))[new]
         self.count += len(some)
-        self.kinds += [UNKNOWN] * len(some)
+        self.kinds += np.where(new, UNKNOWN, COPY).tolist()
+        self.stored += numbers.tolist()
+        copies = len(some) - len(where)
+        self.coded.copies += copies
+        self.coded.shapes[some.shape] += copies
         self.profiles += some.profiles or [None] * len(some)
         self.weight += sum(len(profile) for profile, _ in itertools.groupby(some.profiles or ()) if profile)
         if self.source.named:
@@ -230,6 +249,24 @@ class Intake:
                 self.weight += weight(None, label)
             self.labels += some.labels or ()
             self.coded.labels |= set(some.labels or ())
+        return where, new
+
+    def reorder(self, order: Sequence[int]) -> None:
+        """Put all images of the source (by their places there) into another order; no copy comes before all others."""
+        new = [self.stored[i] for i in order if self.kinds[i] != COPY]
+        number = {old: min(new) + i for i, old in enumerate(new)}
+        self.stored = [number[self.stored[i]] for i in order]
+        self.kinds = [self.kinds[i] for i in order]
+        self.labels = [self.labels[i] for i in order] if self.labels else []
+        self.profiles = [self.profiles[i] for i in order]
+
+    def copies_bytes(self) -> int:
+        """Return the bytes that it takes to say which images are copies."""
+        if not self.coded.copies:
+            return 0
+        parts = [self.stored[i : i + PLACES_IMAGES] for i in range(0, len(self.stored), PLACES_IMAGES)]
+        heads = len(parts) * (SECTION.size + SECTION_ENTRY.size) + GROWN_INDEX.size - INDEX.size
+        return heads + sum(len(pack_places(part, part[0])) for part in parts)
 
     def note(self, places: Sequence[int], kind: int) -> None:
         """Note the kind (by its number) of the block in which the images at some places of the source are."""
@@ -244,8 +281,9 @@ class Intake:
         ready = next((i for i, kind in enumerate(self.kinds) if kind == UNKNOWN), len(self.kinds))
         if ready and (end or ready >= len(self.kinds) // 2):
             names, labels = self.names[:ready] or None, self.labels[:ready] or None
-            write_sections(self.writer, self.kinds[:ready], names, labels, self.profiles[:ready])
-            del self.kinds[:ready], self.names[:ready], self.labels[:ready], self.profiles[:ready]
+            kinds = [kind for kind in self.kinds[:ready] if kind != COPY]
+            write_sections(self.writer, kinds, names, labels, self.profiles[:ready], self.stored[:ready])
+            del self.kinds[:ready], self.names[:ready], self.labels[:ready], self.profiles[:ready], self.stored[:ready]
             self.weight = self.weight if self.kinds else 0
 
 

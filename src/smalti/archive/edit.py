@@ -11,21 +11,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 from numpy.typing import NDArray
 
 from smalti.archive.archive import Archive
 from smalti.archive.batches import Coded, Intake
-from smalti.archive.reader import Contents, ModelName, Place, as_model, parts_of
-from smalti.archive.reading.opening import pixels_hash
+from smalti.archive.editing.copying import copied, within_total
+from smalti.archive.reader import ModelName, Place, as_model
 from smalti.archive.writer import Packed, Packing, packed, write_packed
-from smalti.codec.block_codec import encode_as
 from smalti.codec.rdo import Effort
+from smalti.container.annotation_codec import unpack_labels
 from smalti.container.annotations import write_metadata, write_sections
-from smalti.container.append import alone, grow
-from smalti.container.mixed_payload import Part, with_models
+from smalti.container.archive_reader import ArchiveReader
+from smalti.container.format import LABELS, NAMES
+from smalti.container.growing.append import alone, grow
 from smalti.container.records import ArchiveWriter
-from smalti.entropy.frequencies import Ints, by_value
 from smalti.errors import ModelError, SourceError, UnknownModelError, UsageError
 from smalti.exchange.given import given_source
 from smalti.exchange.sources import Images
@@ -71,8 +70,32 @@ def append(
         FormatError: `path` is damaged or not a smalti file.
         OutputError, UsageError: `path` cannot be written, or the target cannot be met.
     """
+
+    def images_of(_: Archive) -> Source:
+        return given_source(source, on_bad, names, labels, convert=convert)
+
     most = largest_error(max_error, lossless=lossless)
     asked = as_target(target, Target(quality, min_psnr=min_psnr, max_error=most))
+    return append_to(path, images_of, model, asked, effort, packing, progress)
+
+
+def append_to(
+    path: Path | str,
+    images_of: Callable[[Archive], Source],
+    model: ModelName | None,
+    asked: Target,
+    effort: int,
+    packing: Packing,
+    progress: Progress | None,
+    then: Callable[[Archive, ArchiveWriter], None] | None = None,
+) -> Packed:
+    """Append images as `append` does.
+
+    Args:
+        images_of: a function that returns the images to append to an archive.
+        then: a function that writes more to the file, behind images that take the names of others; None if there is
+            none.
+    """
     hard = effort_of(effort)
     if asked.is_mean:
         raise UsageError("images are appended at a quality, a least PSNR or a largest error; give one of those")
@@ -80,33 +103,44 @@ def append(
     if "://" in str(path):
         raise UsageError(f"{path} is a URL; what is appended to must be a file of this machine")
     with _opened(place, given) as archive:
+        reader = archive.contents.reader
         if given is not None:
             check_model(given, asked)
-        whole = all(entry.offset for entry in archive.contents.index.models)  # a file that needs no other stays so
+        whole = all(entry.offset for entry in reader.index.models)  # a file that needs no other stays so
         packing = replace(packing, embed=packing.embed or whole, streams=packing.streams or archive.contents.packing())
-        images, named, labelled = (
-            given_source(source, on_bad, names, labels, convert=convert),
-            archive.names is not None,
-            archive.labels is not None,
-        )
-        for what, has, wanted in (("names", images.named, named), ("labels", images.labelled, labelled)):
-            if has != wanted:
-                way = f"leave them out: --no-{what}" if has else f"append images that have {what}"
-                raise SourceError(
-                    f"the images to append have {what if has else f'no {what}'}, those of {place} have"
-                    f" {what if wanted else f'no {what}'}; {way}"
-                )
+        images = images_of(archive)
+        _check_alike(place, images, named=reader.has(NAMES), labelled=reader.has(LABELS))
         choice = given or ModelChoice(asked, images.total, _known_models(archive))
-        reader = archive.contents.reader
-        if reader.growable:
+        if isinstance(reader, ArchiveReader):
             with grow(place, reader) as writer:
-                added = _add(writer, archive, images, choice, asked, hard, packing, progress)
+                names = set() if then is not None else set(archive.names or ())
+                added = _add(writer, archive, images, choice, asked, hard, packing, progress, names)
+                if then is not None:
+                    then(archive, writer)
             return packed(images, added, writer.at, reader.end)
+        if then is not None:
+            raise UsageError(f"{place} is a file of one image; pack another one in its place")
         with alone(place, reader.storage), atomic_write(place, force=True) as file:  # it has no room for more
-            writer = ArchiveWriter.start(file, archive.contents.index.models[0].id)
-            write_sections(writer, _copy(writer, archive, range(1)), archive.names, None, archive.profiles)
-            added = _add(writer, archive, images, choice, asked, hard, packing, progress)
+            writer = ArchiveWriter.start(file, reader.index.models[0].id)
+            write_sections(writer, copied(writer, archive, range(1))[0], archive.names, None, archive.profiles)
+            names = set(archive.names or ())
+            added = _add(writer, archive, images, choice, asked, hard, packing, progress, names)
             return packed(images, added, writer.finish(), reader.end)
+
+
+def _check_alike(place: Path, images: Source, *, named: bool, labelled: bool) -> None:
+    """Check that images have names and labels if those of a file have some, and only then.
+
+    Raises:
+        SourceError: they differ in that.
+    """
+    for what, has, wanted in (("names", images.named, named), ("labels", images.labelled, labelled)):
+        if has != wanted:
+            way = f"leave them out: --no-{what}" if has else f"append images that have {what}"
+            raise SourceError(
+                f"the images to append have {what if has else f'no {what}'}, those of {place} have"
+                f" {what if wanted else f'no {what}'}; {way}"
+            )
 
 
 def _known_models(archive: Archive) -> list[Model]:
@@ -135,17 +169,25 @@ def _add(
     effort: Effort,
     packing: Packing,
     progress: Progress | None,
+    names: set[str],
 ) -> Coded:
-    """Write the images to append; return what is known of them."""
-    intake = Intake(
-        images, model, packing.block_size[0], writer, samples=packing.block_size[1], seen=set(archive.names or ())
-    )
-    if archive.labels:
-        intake.label_kind = type(archive.labels[0])
+    """Write the images to append, whose names are none of `names`; return what is known of them."""
+    intake = Intake(images, model, packing.block_size[0], writer, samples=packing.block_size[1], seen=names)
+    intake.label_kind = _label_kind(archive)
     write_packed(intake, target, effort, packing, progress)
     if not intake.count:
         raise SourceError("there are no images to append; the file is as it was")
     return intake.coded
+
+
+def _label_kind(archive: Archive) -> type | None:
+    """Return the type of the labels of a file; None if it has none."""
+    reader = archive.contents.reader
+    for number in range(len(reader.firsts(LABELS))):
+        count, data = reader.section(LABELS, number)
+        if labels := unpack_labels(data, count):
+            return type(labels[0])
+    return None
 
 
 def merge(
@@ -177,13 +219,15 @@ def merge(
         total = sum(map(len, archives))
         with atomic_write(as_path(output), force=force) as file:
             writer = ArchiveWriter.start(file, archives[0].contents.index.models[0].id)
-            kinds, profiles, metadata = list[int](), list[bytes | None](), dict[str, Any]()
+            kinds, places, profiles, metadata = list[int](), list[int](), list[bytes | None](), dict[str, Any]()
             for archive in archives:
-                kinds += _copy(writer, archive, range(len(archive)), lambda n: progress(n, total) if progress else None)
+                mine, where = copied(writer, archive, range(len(archive)), done=within_total(progress, total))
+                places += [len(kinds) + place for place in where]
+                kinds += mine
                 profiles += archive.profiles or [None] * len(archive)
                 metadata |= archive.metadata
             of_names, of_labels = _joined(archives, "names", names), _joined(archives, "labels", labels)
-            write_sections(writer, kinds, of_names, of_labels, profiles)
+            write_sections(writer, kinds, of_names, of_labels, profiles, places)
             write_metadata(writer, metadata or None)
             return Packed(total, writer.finish())
 
@@ -233,11 +277,11 @@ def select(
             raise UsageError(f"none of the {len(archive)} images of {archive.contents.storage.where} is wanted")
         with atomic_write(as_path(output), force=force) as file:
             writer = ArchiveWriter.start(file, archive.contents.index.models[0].id)
-            kinds = _copy(writer, archive, wanted, lambda n: progress(n, len(wanted)) if progress else None)
+            kinds, places = copied(writer, archive, wanted, done=within_total(progress, len(wanted)))
             of_names = [archive.names[i] for i in wanted] if names and archive.names is not None else None
             of_labels = [archive.labels[i] for i in wanted] if labels and archive.labels is not None else None
             of_profiles = None if archive.profiles is None else [archive.profiles[i] for i in wanted]
-            write_sections(writer, kinds, of_names, of_labels, of_profiles)
+            write_sections(writer, kinds, of_names, of_labels, of_profiles, places)
             write_metadata(writer, archive.metadata or None)
             return Packed(len(wanted), writer.finish())
 
@@ -268,51 +312,3 @@ def _readings(label: Label) -> tuple[str, ...]:
         return (str(label),)
     text = ",".join(map(str, label))
     return text, f"{text},"
-
-
-def _copy(
-    writer: ArchiveWriter, archive: Archive, rows: Sequence[int], done: Callable[[int], None] = lambda _: None
-) -> list[int]:
-    """Write the blocks of those images (rising numbers); return the new number of the kind of each image."""
-    contents, models = archive.contents, {}
-    for number, entry in enumerate(contents.index.models):
-        models[number] = writer.model(entry.id, contents.reader.model(number))
-    blocks, offsets = archive.places(np.array(rows))
-    kinds = dict[int, int]()
-    for block, mine in by_value(blocks):
-        number = contents.index.blocks[block].kind
-        kind = contents.index.kinds[number]
-        head, payload = contents.reader.block(block, contents.record(block))
-        inside, new_kind = np.sort(offsets[mine]), kind if kind.mixed else kind._replace(model=models[kind.model])
-        if len(inside) == head.images and head.pixels:
-            payload = with_models(payload, head.images, models) if kind.mixed else payload
-            writer.block(new_kind, len(inside), head.pixels, payload)
-            writer.note_shapes(part.kind.shape for part in parts_of(head, payload) if kind.mixed)
-        elif kind.mixed:
-            writer.mixed_block(
-                [
-                    (replace(part, kind=part.kind._replace(model=models[part.kind.model])), pixels)
-                    for part, pixels in _some(contents, block, inside)
-                ]
-            )
-        else:
-            ((part, pixels),) = _some(contents, block, inside)
-            writer.block(new_kind, len(inside), pixels, part.payload)
-        kinds[number] = writer.kind(new_kind)
-        done(len(mine))
-    return [kinds[contents.index.blocks[block].kind] for block in blocks.tolist()]
-
-
-def _some(contents: Contents, block: int, rows: Ints) -> list[tuple[Part, bytes]]:
-    """Return some images of a block, as parts with the hashes of their pixels."""
-    found = []
-    for part, coded in contents.decode_to_blocks(block):
-        places = np.array(part.rows)
-        wanted = np.flatnonzero(np.isin(places, rows))
-        if len(wanted):
-            picked = coded.pick(wanted)
-            whole = len(wanted) == len(places)
-            payload = part.payload if whole else encode_as(part.payload, picked, contents.model(part.kind.model))
-            now = tuple(np.searchsorted(rows, places[wanted]).tolist())
-            found.append((Part(part.kind, now, payload), pixels_hash(picked.x_hat)))
-    return found

@@ -2,52 +2,45 @@
 """Open a smalti file: decode and check its blocks, find its models, read its annotations."""
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from smalti.archive.reading.annotations import Annotations
+from smalti.archive.reading.listing import Listing
 from smalti.archive.reading.models import embedded_model
 from smalti.archive.reading.opening import open_reader, pixels_hash
 from smalti.archive.reading.single_images import SingleImages
 from smalti.codec.batching import BLOCK as SHARED
 from smalti.codec.batching import MOST_LOAD, alike, load, packing_of
 from smalti.container.annotation_codec import (
-    unpack_labels,
-    unpack_names,
     unpack_numbers,
-    unpack_profiles,
-    unpack_shapes,
 )
-from smalti.container.annotations import parse_metadata
+from smalti.container.archive_reader import ArchiveReader
 from smalti.container.format import (
     CARRIERS,
-    LABELS,
-    METADATA,
-    NAMES,
     ORDER,
-    PROFILES,
-    SHAPES,
     BlockHead,
     Kind,
 )
+from smalti.container.index import Blocks
 from smalti.container.mixed_payload import Part, mixed_hash, unpack_mixed
 from smalti.container.permutation_code import decode_permutation
-from smalti.container.records import ArchiveReader
 from smalti.errors import CorruptError, ModelError, UnknownModelError, within
 from smalti.model.bundle import find_model, is_known, load_model
 from smalti.model.model import Model
-from smalti.types import Label, Pixels, Shape
+from smalti.types import Pixels, Shape
 from smalti.util.parallel import bundles, by_key, in_order
-from smalti.util.storage import Storage, storage_of
+from smalti.util.storage import Openable, Storage, storage_of
 
 if TYPE_CHECKING:
     from smalti.codec.block import Block
     from smalti.codec.payload.entries import Entry
 
-Place = Path | str | bytes | bytearray | memoryview | Storage
-"""The place of a file: a path, a URL, or its bytes."""
+Place = Path | str | bytes | bytearray | memoryview | Storage | Openable
+"""The place of a file: a path, a URL, its bytes, or an open file (also of fsspec)."""
 ModelName = Model | Path | str
 """A model: loaded, by the path of its bundle, or by its name."""
 Images = Pixels | list[Pixels]
@@ -72,7 +65,7 @@ def parts_of(head: BlockHead, payload: bytes) -> list[Part]:
     )
 
 
-class Contents:
+class Contents(Annotations):
     """An open smalti file: its blocks, models and annotations.
 
     Raises:
@@ -95,6 +88,7 @@ class Contents:
         self._models: dict[int, Model] = {}
         self._carried: dict[int, bytes] = {}
         self._sets: list[tuple[int, int, int]] | None = None
+        self.listing = Listing(self.reader)
         self._singles = SingleImages(self.reader, self.model) if isinstance(self.reader, ArchiveReader) else None
 
     def _check_models(self) -> None:
@@ -316,25 +310,6 @@ class Contents:
                 images[row] = image
         return images
 
-    def shapes(self) -> frozenset[Shape]:
-        """Return the shapes (h w c) that images of the file have.
-
-        Raises:
-            CorruptError: they cannot be read.
-        """
-        with within(self.storage.where):
-            listed = [shape for _, data in self.reader.sections(SHAPES) for shape in unpack_shapes(data)]
-        return frozenset([*listed, *(kind.shape for kind in self.index.kinds if not kind.mixed)])
-
-    def profiles(self) -> tuple[bytes | None, ...] | None:
-        """Return the ICC profile of each image; None if no image has one.
-
-        Raises:
-            CorruptError: they cannot be read.
-        """
-        found = self._column(PROFILES, unpack_profiles)
-        return None if found is None else (*found, *[None] * (self.reader.count - len(found)))
-
     def order(self) -> list[int] | None:
         """Return the kind of each image; None if there is only one kind.
 
@@ -347,50 +322,8 @@ class Contents:
         most = len(self.index.kinds) - 1
         with within(self.storage.where):
             found = [kind for count, data in parts for kind in unpack_numbers(data, count, most)]
-        counts = [0] * len(self.index.kinds)
-        for block in self.index.blocks:
-            counts[block.kind] += block.images
-        if np.bincount(found, minlength=len(counts)).tolist() != counts:
+        blocks, kinds = Blocks.of(self.index.blocks), len(self.index.kinds)
+        counts = np.bincount(np.array(blocks.kinds), np.array(blocks.images), kinds)
+        if not np.array_equal(np.bincount(found, minlength=kinds), counts):
             raise CorruptError(f"{self.storage.where}: the order does not fit the images; the file is damaged")
         return found
-
-    def names(self) -> tuple[str, ...] | None:
-        """Return the name of each image; None if images have no names.
-
-        Raises:
-            CorruptError: they cannot be read.
-        """
-        names = self._column(NAMES, unpack_names)
-        if names is not None and len(set(names)) < len(names):
-            raise CorruptError(f"{self.storage.where}: two images have one name; the file is damaged")
-        return names
-
-    def labels(self) -> tuple[Label, ...] | None:
-        """Return the label of each image; None if images have no labels.
-
-        Raises:
-            CorruptError: they cannot be read.
-        """
-        labels = self._column(LABELS, unpack_labels)
-        if labels is not None and len({type(label) for label in labels}) > 1:
-            raise CorruptError(f"{self.storage.where}: labels are of several kinds; the file is damaged")
-        return labels
-
-    def _column(self, code: int, unpack: Callable[[bytes, int], tuple[Any, ...]]) -> tuple[Any, ...] | None:
-        if not self.reader.has(code):
-            return None
-        with within(self.storage.where):
-            parts = [unpack(data, count) for count, data in self.reader.sections(code)]
-        return tuple(itertools.chain.from_iterable(parts))
-
-    def metadata(self) -> dict[str, Any]:
-        """Return the metadata of the file.
-
-        Raises:
-            CorruptError: they cannot be read.
-        """
-        parts = self.reader.sections(METADATA)
-        if not parts:
-            return {}
-        with within(self.storage.where):
-            return parse_metadata(parts[-1][1])

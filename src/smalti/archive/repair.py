@@ -9,12 +9,14 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from smalti.archive.editing.saved_listing import saved_listing
 from smalti.archive.reader import Contents, ModelName, Place, as_model, parts_of
 from smalti.archive.reading.salvage import saved_singly
 from smalti.archive.repair_models import needed_models
 from smalti.codec.block_codec import decode_block
 from smalti.container.annotation_codec import unpack_labels, unpack_names, unpack_numbers, unpack_profiles
 from smalti.container.annotations import parse_metadata, write_metadata, write_sections
+from smalti.container.archive_reader import read_index
 from smalti.container.format import (
     LABELS,
     MAGIC,
@@ -25,13 +27,13 @@ from smalti.container.format import (
     SINGLE_FLAG,
     START_BYTES,
     BlockHead,
-    Index,
     check_start,
     unpack_block,
 )
+from smalti.container.index import Index
 from smalti.container.mixed_payload import with_models
 from smalti.container.permutation_code import decode_permutation
-from smalti.container.records import ArchiveWriter, read_index
+from smalti.container.records import ArchiveWriter
 from smalti.container.recovery_scan import Found, first_record, scan
 from smalti.errors import (
     CorruptError,
@@ -143,12 +145,17 @@ class _Saved:
         if not self.blocks:
             raise CorruptError(f"{where}: no block of it is whole; nothing can be saved")
         self.numbers, self.kinds = self._places()
+        self.listing = None if self.nameless else saved_listing(found, index, self.numbers)
+        if self.listing is not None:
+            self.numbers = self.listing.listed
+            for note in self.listing.notes:
+                self._lose(note)
         self.notes.append(self._count())
 
     def _count(self) -> str:
         n, told = len(self.numbers), [first + count for _, first, count, _ in self.found.sections]
         total = max([self.index.count] if self.index else told, default=0)
-        total = max(total, int(self.numbers.max()) + 1)
+        total = self.listing.total if self.listing else max(total, int(self.numbers.max()) + 1)
         if self.index is None:
             return f"{n} of at least {total} images are saved; how many there were is not known"
         self.complete &= n == total
@@ -235,12 +242,10 @@ class _Saved:
         """Return the kind of each image, as far as sections hold it without a gap; None if there is one kind."""
         found, parts = list[int](), sorted((f, n, data) for code, f, n, data in self.found.sections if code == ORDER)
         for first, count, data in parts:
-            if first != len(found):
+            if first > len(found):
                 break
-            try:
-                found += unpack_numbers(data, count, 1 << 16)
-            except CorruptError:
-                break
+            with contextlib.suppress(CorruptError):  # several may speak of the same images, where a file has grown
+                found[first : first + count] = unpack_numbers(data, count, 1 << 16)
         several = bool(parts) or (self.index is not None and len(self.index.kinds) > 1)
         return np.array(found, np.int64) if several else None
 
@@ -282,6 +287,7 @@ class _Saved:
             None if names is None else self._names(names),
             None if labels is None else self._labels(labels),
             None if profiles is None else [profiles.get(i) for i in self.numbers.tolist()],
+            None if self.listing is None else self.listing.places.tolist(),
         )
         self._write_metadata(writer)
         absent = {"names": names is None, "labels": labels is None, "ICC profiles": profiles is None}
@@ -327,7 +333,7 @@ class _Saved:
         if self.nameless:
             self._lose("the ICC profiles of the images are lost")
         self._note_lost("ICC profiles", [i for i in self.numbers.tolist() if i < told and i not in profiles])
-        if self.index is None and not self.nameless and self.numbers.max() >= told:
+        if self.index is None and not self.nameless and self.numbers.max(initial=0) >= told:
             self.notes.append(f"whether images from {told} on had ICC profiles is not known")
         return profiles
 

@@ -10,7 +10,8 @@ import numpy as np
 from smalti.codec.batching import RAW
 from smalti.codec.block_codec import decode_block
 from smalti.codec.head import LATENTS, PIXELS
-from smalti.container.format import BlockHead, Index
+from smalti.container.format import BlockHead
+from smalti.container.index import Index
 from smalti.container.mixed_payload import Part, mixed_hash, unpack_mixed
 from smalti.container.recovery_scan import Found
 from smalti.errors import CorruptError, ModelError, UnknownModelError

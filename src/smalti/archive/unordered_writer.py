@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from smalti.archive.batches import Intake
+from smalti.archive.batches import COPY, Intake
 from smalti.codec.batching import Batch, block_images
 from smalti.codec.block import Block
 from smalti.codec.rdo import Effort
@@ -55,9 +55,7 @@ def write_sets(
             progress(len(batch), intake.source.total)
     for mine in waiting.values():
         order += mine.write()
-    intake.kinds = [intake.kinds[i] for i in order]
-    intake.labels = [intake.labels[i] for i in order] if intake.labels else []
-    intake.profiles = [intake.profiles[i] for i in order]
+    intake.reorder([*order, *(i for i, kind in enumerate(intake.kinds) if kind == COPY)])
 
 
 class _Set:
@@ -107,12 +105,12 @@ class _Set:
                 first = min(n, first + max(1, round(over * (n - first))))
         if order is None:
             first, order, carried, blocks = n, list(range(n)), [], []
-        start = len(writer.blocks)
+        start = writer.first_block + len(writer.blocks)
         for i in range(0, first, each):
             block = sealed(order[i : i + each])
             writer.block(kind, block.images, block.pixels, block.payload)
             self._intake.coded.add(block)
-        opened = len(writer.blocks) - start
+        opened = writer.first_block + len(writer.blocks) - start
         for _, block in blocks:
             self._intake.coded.add(block)
         for i, record in enumerate(carried):

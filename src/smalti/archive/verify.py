@@ -50,6 +50,7 @@ def _wrong(contents: Contents, progress: Progress | None, *, deep: bool) -> list
             wrong.append(str(exc))
 
     for what in (
+        contents.listing.check,
         contents.names,
         contents.labels,
         contents.profiles,

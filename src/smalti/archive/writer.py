@@ -100,8 +100,9 @@ class Packed:
     labels_from: str = ""  # where labels come from, in words that follow "from"; "" if there are none
     models: Mapping[str, int] = field(default_factory=dict)  # how many images each codes, by name, in order
     unsuited: int = 0  # images that no model suits, or (by a sample, at lossy targets) not the one that was named
-    psnr: float | None = None  # dB, of the squared error averaged over all images; infinite if no pixel changed
+    psnr: float | None = None  # dB, of the squared error averaged over all images but copies; infinite if it is 0
     before: int = 0  # the bytes of the file before images were appended
+    copies: int = 0  # images that are equal to another one that was packed with them, and are stored once with it
 
     @property
     def rate(self) -> float:
@@ -110,8 +111,8 @@ class Packed:
 
     @property
     def without_model(self) -> int:
-        """The number of images that no model codes."""
-        return self.images - sum(self.models.values())
+        """The number of images that no model codes, without copies."""
+        return self.images - self.copies - sum(self.models.values())
 
 
 def packed(source: Source, coded: Coded, size: int, before: int = 0) -> Packed:
@@ -131,8 +132,9 @@ def packed(source: Source, coded: Coded, size: int, before: int = 0) -> Packed:
         (source.labels_from or "the source") if source.labelled else "",
         dict(coded.models),
         coded.unsuited,
-        psnr(coded.squared_error / n),
+        psnr(coded.squared_error / max(n - coded.copies, 1)),
         before,
+        coded.copies,
     )
 
 
@@ -151,7 +153,7 @@ def write_packed(intake: Intake, target: Target, effort: Effort, packing: Packin
             intake.batches(),
             target,
             effort,
-            lambda every: overhead(every, intake.shared, intake.places),
+            lambda every: overhead(every, intake.shared, intake.places, intake.copies_bytes()),
             packing.streams or SHARED,
         )
         _write_blocks(intake, blocks, _numbers(intake, packing), progress)
@@ -209,18 +211,21 @@ def _write_mixed(intake: Intake, blocks: Sequence[tuple[Sealed, list[int]]], num
     intake.note(every, intake.writer.kind(MIXED))
 
 
-def overhead(batches: Sequence[Batch], shared: Iterable[int], places: Iterable[Sequence[int]]) -> int:
+def overhead(batches: Sequence[Batch], shared: Iterable[int], places: Iterable[Sequence[int]], copies: int = 0) -> int:
     """Return the most bytes of a file of these batches, besides payloads, annotations, metadata and models.
 
-    shared, places: as in `Intake`.
+    Args:
+        batches: all images, without copies.
+        shared, places: as in `Intake`.
+        copies: the bytes that it takes to say which images are copies; 0 if none is.
     """
     (first, *more), left = batches, list(shared)
-    if not more and len(first) == 1:
+    if not more and len(first) == 1 and not copies:
         return most_single_bytes(first.model.id, None if first.shape == first.model.image_shape else first.shape)
     own = [batch for batch, parts in zip(batches, left, strict=True) if not parts]
     kinds = len({(batch.shape, batch.model.id) for batch in own})
     models = len({batch.model.id for batch in batches})
-    fixed = HEADER.size + INDEX.size + TRAILER.size + models * MODEL_ENTRY.size
+    fixed = HEADER.size + INDEX.size + TRAILER.size + models * MODEL_ENTRY.size + copies
     total = fixed + kinds * KIND_ENTRY.size + (len(own) + left.count(1)) * (BLOCK.size + BLOCK_ENTRY.size)
     if kinds + (len(own) < len(batches)) > 1:  # there is an order
         total += _order_bytes(_order(batches, left, places))
@@ -235,13 +240,13 @@ def overhead(batches: Sequence[Batch], shared: Iterable[int], places: Iterable[S
 def _order(batches: Sequence[Batch], shared: Sequence[int], places: Iterable[Sequence[int]]) -> list[int]:
     """Return the kind of each image as the file will number it."""
     kinds = dict[tuple[Shape, bytes] | None, int]()
-    order = [0] * sum(map(len, batches))
+    order = dict[int, int]()  # by places in the source, where copies leave gaps
     for batch, parts, mine in zip(batches, shared, places, strict=True):
         key = None if parts else (batch.shape, batch.model.id)
         kind = kinds.setdefault(key, len(kinds))
         for place in mine:
             order[place] = kind
-    return order
+    return [order[place] for place in sorted(order)]
 
 
 def _order_bytes(order: Sequence[int]) -> int:

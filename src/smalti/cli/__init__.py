@@ -12,6 +12,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from smalti import __version__
+from smalti.cli.change import compact, remove, replace
 from smalti.cli.console import in_options
 from smalti.cli.download import data
 from smalti.cli.edit import append, merge, repair, select, verify
@@ -29,7 +30,24 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (pack, unpack, info, append, merge, select, verify, repair, figure, demo, models, train, data):
+for command in (
+    pack,
+    unpack,
+    info,
+    append,
+    remove,
+    replace,
+    compact,
+    merge,
+    select,
+    verify,
+    repair,
+    figure,
+    demo,
+    models,
+    train,
+    data,
+):
     app.command()(command)
 app.add_typer(model_app)
 

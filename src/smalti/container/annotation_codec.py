@@ -33,9 +33,9 @@ Label = int | str | tuple[int, ...]
 
 def pack_names(names: Sequence[str]) -> bytes:
     """Code names (without zero bytes) as the data of a section: as texts or as templates, whichever is shorter."""
-    plain = _deflate(bytes([TEXT]) + "\0".join(names).encode())
+    plain = deflate(bytes([TEXT]) + "\0".join(names).encode())
     numbered = _pack_numbered(names)
-    return plain if numbered is None else min(plain, _deflate(bytes([NUMBERED]) + numbered), key=len)
+    return plain if numbered is None else min(plain, deflate(bytes([NUMBERED]) + numbered), key=len)
 
 
 def unpack_names(data: bytes, count: int) -> tuple[str, ...]:
@@ -44,7 +44,7 @@ def unpack_names(data: bytes, count: int) -> tuple[str, ...]:
     Raises:
         CorruptError: the data are damaged.
     """
-    reader = _SectionReader(_inflate(data))
+    reader = SectionReader(inflate(data))
     form = reader.byte()
     try:
         if form == TEXT:
@@ -107,12 +107,12 @@ def _pack_column(rows: Sequence[tuple[int, ...]], column: int, way: int) -> byte
     coded = [bytes([way])]
     for row in rows:
         key = row[:column] if way == FROM_LIKE else ()
-        coded.append(varint(row[column]) if way == AS_IT_IS else varint(_fold(row[column] - last.get(key, 0))))
+        coded.append(varint(row[column]) if way == AS_IT_IS else varint(fold(row[column] - last.get(key, 0))))
         last[key] = row[column]
     return b"".join(coded)
 
 
-def _unpack_numbered(reader: "_SectionReader", count: int) -> list[str]:
+def _unpack_numbered(reader: "SectionReader", count: int) -> list[str]:
     templates = []
     for _ in range(reader.number(count)):
         runs = reader.number(MAX_NAME_BYTES)
@@ -138,7 +138,7 @@ def _unpack_numbered(reader: "_SectionReader", count: int) -> list[str]:
     return names
 
 
-def _unpack_columns(reader: "_SectionReader", rows: int, columns: int) -> list[tuple[int, ...]]:
+def _unpack_columns(reader: "SectionReader", rows: int, columns: int) -> list[tuple[int, ...]]:
     """Decode the numbers of `rows` names of one template, column after column; return them name by name."""
     found, before = list[list[int]](), [0] * rows  # before: which names have the same numbers to the left
     for _ in range(columns):
@@ -149,7 +149,7 @@ def _unpack_columns(reader: "_SectionReader", rows: int, columns: int) -> list[t
         for key in before if way == FROM_LIKE else [0] * rows:
             number = reader.number()
             if way != AS_IT_IS:
-                number = last.get(key, 0) + _unfold(number)
+                number = last.get(key, 0) + unfold(number)
             if not 0 <= number < 10**MAX_DIGITS:
                 raise CorruptError("a number in a name is out of range; the file is damaged")
             last[key] = number
@@ -163,12 +163,12 @@ def pack_labels(labels: Sequence[Label]) -> bytes:
     """Code labels, which are all of one kind, as the data of a section."""
     if isinstance(labels[0], str):
         words = [label.encode() for label in labels if isinstance(label, str)]
-        return _deflate(bytes([WORDS]) + b"".join(varint(len(word)) + word for word in words))
+        return deflate(bytes([WORDS]) + b"".join(varint(len(word)) + word for word in words))
     if isinstance(labels[0], tuple):
         lists = [label for label in labels if isinstance(label, tuple)]
-        coded = (varint(len(label)) + b"".join(varint(_fold(n)) for n in label) for label in lists)
-        return _deflate(bytes([LISTS]) + b"".join(coded))
-    return _deflate(bytes([NUMBERS]) + b"".join(varint(_fold(n)) for n in labels if isinstance(n, int)))
+        coded = (varint(len(label)) + b"".join(varint(fold(n)) for n in label) for label in lists)
+        return deflate(bytes([LISTS]) + b"".join(coded))
+    return deflate(bytes([NUMBERS]) + b"".join(varint(fold(n)) for n in labels if isinstance(n, int)))
 
 
 def unpack_labels(data: bytes, count: int) -> tuple[Label, ...]:
@@ -177,26 +177,26 @@ def unpack_labels(data: bytes, count: int) -> tuple[Label, ...]:
     Raises:
         CorruptError: the data are damaged.
     """
-    reader, room = _SectionReader(_inflate(data)), MAX_SECTION_NUMBERS
+    reader, room = SectionReader(inflate(data)), MAX_SECTION_NUMBERS
     kind, labels = reader.byte(), list[Label]()
     if kind not in (NUMBERS, WORDS, LISTS):
         raise CorruptError(f"the labels are of a kind {kind} that is not known; the file is damaged")
     for _ in range(count):
         if kind == NUMBERS:
-            labels.append(_unfold(reader.number()))
+            labels.append(unfold(reader.number()))
         elif kind == WORDS:
             labels.append(reader.text())
         else:
             length = reader.number(room)
             room -= length
-            labels.append(tuple(_unfold(reader.number()) for _ in range(length)))
+            labels.append(tuple(unfold(reader.number()) for _ in range(length)))
     reader.finish()
     return tuple(labels)
 
 
 def pack_numbers(numbers: Sequence[int]) -> bytes:
     """Code numbers of at least 0, such as the kind of each image, as the data of a section."""
-    return _deflate(b"".join(map(varint, numbers)))
+    return deflate(b"".join(map(varint, numbers)))
 
 
 def unpack_numbers(data: bytes, count: int, most: int) -> list[int]:
@@ -205,7 +205,10 @@ def unpack_numbers(data: bytes, count: int, most: int) -> list[int]:
     Raises:
         CorruptError: the data are damaged, or a number is above `most`.
     """
-    reader = _SectionReader(_inflate(data))
+    told = inflate(data)
+    if len(told) == count and max(told, default=0) <= min(most, 0x7F):  # a byte each, the usual case
+        return list(told)
+    reader = SectionReader(told)
     found = [reader.number(most) for _ in range(count)]
     reader.finish()
     return found
@@ -214,7 +217,7 @@ def unpack_numbers(data: bytes, count: int, most: int) -> list[int]:
 def pack_shapes(shapes: Sequence[tuple[int, int, int]]) -> bytes:
     """Code shapes (h w c) of images as the data of a section: all modes, then all heights, then all widths."""
     columns = ([shape[i] for shape in shapes] for i in (2, 0, 1))
-    return _deflate(b"".join(varint(n) for column in ([len(shapes)], *columns) for n in column))
+    return deflate(b"".join(varint(n) for column in ([len(shapes)], *columns) for n in column))
 
 
 def unpack_shapes(data: bytes) -> list[tuple[int, int, int]]:
@@ -223,7 +226,7 @@ def unpack_shapes(data: bytes) -> list[tuple[int, int, int]]:
     Raises:
         CorruptError: the data are damaged, or a shape is impossible.
     """
-    reader = _SectionReader(_inflate(data))
+    reader = SectionReader(inflate(data))
     count = reader.number(MAX_SHAPES)
     modes, heights, widths = ([reader.number(MAX_SIDE) for _ in range(count)] for _ in range(3))
     reader.finish()
@@ -239,7 +242,7 @@ def pack_profiles(profiles: Sequence[bytes | None]) -> bytes:
     """Code the ICC profiles of images (None: it has none) as the data of a section; each is written once."""
     numbers = {profile: i for i, profile in enumerate(dict.fromkeys(p for p in profiles if p), 1)}
     listed = b"".join(varint(len(profile)) + profile for profile in numbers)
-    return _deflate(varint(len(numbers)) + listed + b"".join(varint(numbers[p] if p else 0) for p in profiles))
+    return deflate(varint(len(numbers)) + listed + b"".join(varint(numbers[p] if p else 0) for p in profiles))
 
 
 def unpack_profiles(data: bytes, count: int) -> tuple[bytes | None, ...]:
@@ -248,7 +251,7 @@ def unpack_profiles(data: bytes, count: int) -> tuple[bytes | None, ...]:
     Raises:
         CorruptError: the data are damaged.
     """
-    reader = _SectionReader(_inflate(data))
+    reader = SectionReader(inflate(data))
     listed = [None, *(reader.raw() for _ in range(reader.number(count)))]
     if not all(profile is None or 1 <= len(profile) <= MAX_PROFILE_BYTES for profile in listed):
         raise CorruptError("an ICC profile is of an impossible size; the file is damaged")
@@ -259,7 +262,7 @@ def unpack_profiles(data: bytes, count: int) -> tuple[bytes | None, ...]:
 
 def pack_text(text: str) -> bytes:
     """Code metadata as the data of a section."""
-    return _deflate(text.encode())
+    return deflate(text.encode())
 
 
 def unpack_text(data: bytes) -> str:
@@ -269,17 +272,18 @@ def unpack_text(data: bytes) -> str:
         CorruptError: the data are damaged, or are not UTF-8.
     """
     try:
-        return _inflate(data).decode()
+        return inflate(data).decode()
     except UnicodeDecodeError as exc:
         raise CorruptError("the metadata cannot be read; the file is damaged") from exc
 
 
-def _fold(n: int) -> int:
+def fold(n: int) -> int:
     """Map signed numbers to unsigned ones: 0, -1, 1, -2, ... become 0, 1, 2, 3, ..."""
     return 2 * n if n >= 0 else -2 * n - 1
 
 
-def _unfold(n: int) -> int:
+def unfold(n: int) -> int:
+    """Map unsigned numbers back to signed ones: 0, 1, 2, 3, ... become 0, -1, 1, -2, ..."""
     return -(n + 1) // 2 if n & 1 else n // 2
 
 
@@ -289,7 +293,8 @@ def _streams(data: bytes) -> Iterator[bytes]:
         yield deflater.compress(data) + deflater.flush()
 
 
-def _deflate(data: bytes) -> bytes:
+def deflate(data: bytes) -> bytes:
+    """Return the data of a section as a deflate stream."""
     assert len(data) <= MAX_SECTION_BYTES, "the data of a section are too long"
     return min(_streams(data), key=len)
 
@@ -298,7 +303,12 @@ def _deflated_size(data: bytes) -> int:
     return min(map(len, _streams(data)))
 
 
-def _inflate(data: bytes) -> bytes:
+def inflate(data: bytes) -> bytes:
+    """Return what the deflate stream of a section holds.
+
+    Raises:
+        CorruptError: it is no whole stream, or gives too much.
+    """
     inflater = zlib.decompressobj(-15)
     try:
         found = inflater.decompress(data, MAX_SECTION_BYTES + 1)
@@ -309,7 +319,7 @@ def _inflate(data: bytes) -> bytes:
     return found
 
 
-class _SectionReader:
+class SectionReader:
     """A reader of the inflated data of a section, from their start on."""
 
     def __init__(self, data: bytes) -> None:
@@ -326,6 +336,12 @@ class _SectionReader:
         if most is not None and value > most:
             raise CorruptError(f"a section has the number {value} where {most} is the most; the file is damaged")
         return value
+
+    def take(self, size: int) -> bytes:
+        if size > len(self._data) - self._at:
+            raise CorruptError("a section ends too soon; the file is damaged")
+        self._at += size
+        return self._data[self._at - size : self._at]
 
     def raw(self) -> bytes:
         size = self.number(len(self._data) - self._at)

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from smalti.container.annotation_codec import pack_labels, pack_names, pack_profiles, pack_text, unpack_text
-from smalti.container.format import LABELS, MAX_SECTION_BYTES, MAX_SECTION_IMAGES, METADATA, NAMES, PROFILES
+from smalti.container.format import LABELS, MAX_SECTION_BYTES, MAX_SECTION_IMAGES, METADATA, NAMES, PLACES, PROFILES
+from smalti.container.growing.listing_codec import PLACES_IMAGES, introduced, pack_places
 from smalti.container.records import ArchiveWriter
 from smalti.errors import CorruptError, SourceError, UsageError
 from smalti.types import Label
@@ -56,37 +57,62 @@ def write_sections(
     names: Sequence[str] | None,
     labels: Sequence[Label] | None,
     profiles: Sequence[bytes | None] | None = None,
+    places: Sequence[int] | None = None,
 ) -> None:
-    """Write the kinds of the next images, and their names, labels and profiles if given, in as many sections as needed.
+    """Write the annotations of the next listed images, and the kinds of the next stored ones, in sections.
 
     A section ends before it would have more than MAX_SECTION_IMAGES images or more than MOST_WEIGHT.
+
+    Args:
+        writer: the archive to write to.
+        kinds: the numbers of the kinds of the next stored images.
+        names, labels, profiles: one for each of the next listed images, if they have some.
+        places: for each of these the number of its stored image; None: they are the stored ones, in order.
     """
-    start, total = 0, 0
-    for i in range(len(kinds) + 1):
+    stored = range(writer.ordered, writer.ordered + len(kinds))
+    listed = len(kinds) if places is None else len(places)
+    if writer.covered[PLACES] or (places is not None and list(places) != list(stored)):
+        write_places(writer, stored if places is None else places)
+    start, total, apart = 0, 0, listed != len(kinds)
+    for i in range(0, len(kinds) if apart else 0, MAX_SECTION_IMAGES):
+        writer.order(kinds[i : i + MAX_SECTION_IMAGES])
+    for i in range(listed + 1):
         added = 0
-        if i < len(kinds):
+        if i < listed:
             added = weight(None if names is None else names[i], None if labels is None else labels[i])
             if profiles is not None and (profile := profiles[i]) and (i == start or profile != profiles[i - 1]):
                 added += len(profile)
-        if i == len(kinds) or i - start == MAX_SECTION_IMAGES or (i > start and total + added > MOST_WEIGHT):
+        if i == listed or i - start == MAX_SECTION_IMAGES or (i > start and total + added > MOST_WEIGHT):
             rows = slice(start, i)
             if profiles is not None:
                 _write_profiles(writer, profiles[rows])
-            writer.order(kinds[rows])
+            writer.order([] if apart else kinds[rows])
             if names is not None and i > start:
                 writer.section(NAMES, i - start, pack_names(names[rows]))
             if labels is not None and i > start:
                 writer.section(LABELS, i - start, pack_labels(labels[rows]))
+            writer.list_images(i - start)
             start, total = i, 0
         total += added
 
 
+def write_places(writer: ArchiveWriter, places: Sequence[int]) -> None:
+    """Write which stored images the next listed ones are; those before them that have no section are in order."""
+    for start in range(writer.covered[PLACES], writer.listed, MAX_SECTION_IMAGES):
+        count = min(MAX_SECTION_IMAGES, writer.listed - start)
+        writer.section(PLACES, count, pack_places(range(start, start + count), start))
+    new = writer.ordered
+    for start in range(0, len(places), PLACES_IMAGES):
+        some = places[start : start + PLACES_IMAGES]
+        writer.section(PLACES, len(some), pack_places(some, new))
+        new = introduced(some, new)
+
+
 def _write_profiles(writer: ArchiveWriter, profiles: Sequence[bytes | None]) -> None:
-    """Write the ICC profiles of the next images, if any has one; those before them that have no section have none."""
+    """Write the ICC profiles of the next listed images, if any has one; those before that have no section have none."""
     if not any(profiles):
         return
-    covered = sum(entry.images for entry in writer.sections if entry.code == PROFILES)
-    for start in range(covered, writer.listed, MAX_SECTION_IMAGES):
+    for start in range(writer.covered[PROFILES], writer.listed, MAX_SECTION_IMAGES):
         count = min(MAX_SECTION_IMAGES, writer.listed - start)
         writer.section(PROFILES, count, pack_profiles([None] * count))
     writer.section(PROFILES, len(profiles), pack_profiles(profiles))

@@ -9,10 +9,7 @@
 Standard library only. Everything is little-endian; nothing is allocated before its size is checked.
 """
 
-import itertools
 import struct
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from smalti.errors import CorruptError, NotSmaltiError, TruncatedError, VersionError
@@ -20,6 +17,8 @@ from smalti.util.binary import HASH_BYTES, hash64
 
 MAGIC, END_MAGIC = b"\x89SML", b"LMS\x89"
 BLOCK_MARK, MODEL_MARK, SECTION_MARK, INDEX_MARK = b"\xb1SBK", b"\xb1SMO", b"\xb1SSE", b"\xb1SIX"
+GROWN_MARK = b"\xb1SI2"
+"""The mark of an index of version 2."""
 VERSION, EXTENDED = 1, 2
 """The versions of the format: 1, and 2, which a file says that uses an addition."""
 SINGLE_FLAG = 0x10
@@ -30,13 +29,12 @@ EMPTY_MODEL = bytes(8)
 """The id that stands for no model, where no image needs one; an addition of version 2."""
 RAW, NEW_FLAGS = 255, 16 | 32 | 64
 """The first byte of a payload that is raw, and the flags in that of others which are additions of version 2."""
-ORDER, NAMES, LABELS, METADATA, CARRIERS, SHAPES, PROFILES = 1, 2, 3, 4, 5, 6, 128
-"""The codes of the sections; SHAPES is an addition of version 2, PROFILES one that readers of version 1 ignore."""
-SECTIONS = (ORDER, NAMES, LABELS, METADATA, CARRIERS, SHAPES, PROFILES)
+ORDER, NAMES, LABELS, METADATA, CARRIERS, SHAPES, PLACES, EDITS, PROFILES = 1, 2, 3, 4, 5, 6, 8, 9, 128
+"""The codes of the sections; SHAPES, PLACES and EDITS are additions of version 2, PROFILES is one that readers of
+version 1 ignore."""
+SECTIONS = (ORDER, NAMES, LABELS, METADATA, CARRIERS, SHAPES, PLACES, EDITS, PROFILES)
 FREE_SECTIONS = 128
 """The first of the codes that are reserved for later releases; a reader ignores the sections that it does not know."""
-OF_IMAGES = (ORDER, NAMES, LABELS)
-"""The codes of the sections that have one entry for each image."""
 
 MAX_BLOCK_IMAGES = 4096
 MAX_BLOCK_SAMPLES = 1 << 24
@@ -45,6 +43,8 @@ MAX_PAYLOAD = 1 << 25
 """The most bytes of the payload of a block: twice the most bytes of its raw pixels."""
 MAX_MODELS, MAX_KINDS, MAX_SECTIONS = 1 << 8, (1 << 16) - 1, (1 << 16) - 1
 MAX_MODEL_BYTES = 1 << 26
+MAX_EARLIER = 64
+"""The most earlier indexes that an index names; their sizes halve, so that few are enough."""
 MAX_SECTION_IMAGES, MAX_SECTION_BYTES = 1 << 16, 1 << 24
 """The most images of a section, and the most bytes of its data before they are deflated, which also bound the bytes of
 all its names."""
@@ -56,6 +56,8 @@ BLOCK = struct.Struct("<4sIHIHBBHH8s8s")
 MODEL = struct.Struct("<4sBI8s")
 SECTION = struct.Struct("<4sBIII8s")
 INDEX = struct.Struct("<4sQIHHH")
+GROWN_INDEX = struct.Struct("<4sQHIHHI")
+INDEX_ENTRY = struct.Struct("<QI8s")
 MODEL_ENTRY = struct.Struct("<8sQ")
 KIND_ENTRY = struct.Struct("<BBHH")
 BLOCK_ENTRY = struct.Struct("<QIHH")
@@ -123,27 +125,6 @@ class BlockHead(NamedTuple):
     images: int
     first: int  # number of the first image of the block among all images of this kind
     pixels: bytes  # hash of the decoded pixels
-
-
-@dataclass(frozen=True)
-class Index:
-    """The tables at the end of an archive, which are known only after all records are written."""
-
-    models: tuple[ModelEntry, ...]
-    kinds: tuple[Kind, ...]
-    blocks: tuple[BlockEntry, ...]
-    sections: tuple[SectionEntry, ...]
-
-    @property
-    def count(self) -> int:
-        """Return the number of images in the file."""
-        return sum(block.images for block in self.blocks)
-
-    @property
-    def extended(self) -> bool:
-        """Whether something in the index is an addition of version 2."""
-        kinds = any(kind.mode in (MIXED.mode, 2) for kind in self.kinds)
-        return kinds or any(model.id == EMPTY_MODEL for model in self.models)
 
 
 def pack_header(model_id: bytes, end: int = 0, version: int = VERSION) -> bytes:
@@ -281,24 +262,6 @@ def unpack_section(record: bytes) -> tuple[int, int, int, bytes]:
     return code, first, count, data
 
 
-def pack_index(index: Index) -> bytes:
-    """Return the index and the trailer, the end of an archive."""
-    counts = (len(index.blocks), len(index.models), len(index.kinds), len(index.sections))
-    body = INDEX.pack(INDEX_MARK, index.count, *counts)
-    for layout, entries in _tables(index):
-        body += b"".join(layout.pack(*entry) for entry in entries)
-    return body + TRAILER.pack(len(body), hash64(body), END_MAGIC)
-
-
-def _tables(index: Index) -> Sequence[tuple[struct.Struct, Sequence[tuple[int | bytes, ...]]]]:
-    return (
-        (MODEL_ENTRY, index.models),
-        (KIND_ENTRY, index.kinds),
-        (BLOCK_ENTRY, index.blocks),
-        (SECTION_ENTRY, index.sections),
-    )
-
-
 def unpack_trailer(data: bytes, end: int) -> tuple[int, bytes]:
     """Return the size of the index in bytes and its hash, from the last 16 bytes of an archive that ends at byte `end`.
 
@@ -313,85 +276,3 @@ def unpack_trailer(data: bytes, end: int) -> tuple[int, bytes]:
     if not INDEX.size <= index_size <= room:
         raise CorruptError(f"the trailer claims an index of {index_size} bytes; the file is damaged")
     return index_size, check
-
-
-def unpack_index(data: bytes, check: bytes, model_id: bytes | None, at: int) -> Index:
-    """Return the index that starts at byte `at` of a file.
-
-    Args:
-        data: the bytes of the index, without the trailer.
-        check: the hash of `data` in the trailer.
-        model_id: the id in the header, which the first model must have; None if it is not compared.
-        at: the byte of the file at which the index starts.
-
-    Raises:
-        CorruptError: the checksum, a count or a place is wrong.
-    """
-    if hash64(data) != check or not data.startswith(INDEX_MARK):
-        raise CorruptError("the checksum of the index is wrong; the file is damaged; try: smalti repair")
-    _, count, n_blocks, n_models, n_kinds, n_sections = INDEX.unpack_from(data)
-    lengths = (n_models, n_kinds, n_blocks, n_sections)
-    layouts = (MODEL_ENTRY, KIND_ENTRY, BLOCK_ENTRY, SECTION_ENTRY)
-    if len(data) != INDEX.size + sum(n * layout.size for n, layout in zip(lengths, layouts, strict=True)):
-        raise CorruptError(f"the index is {len(data)} bytes long, which does not fit its {n_blocks} blocks")
-    tables, start = [], INDEX.size
-    for n, layout in zip(lengths, layouts, strict=True):
-        tables.append(list(layout.iter_unpack(data[start : start + n * layout.size])))
-        start += n * layout.size
-    index = Index(
-        tuple(map(ModelEntry._make, tables[0])),
-        tuple(map(Kind._make, tables[1])),
-        tuple(map(BlockEntry._make, tables[2])),
-        tuple(map(SectionEntry._make, tables[3])),
-    )
-    _check_index(index, count, model_id, at)
-    return index
-
-
-def _check_index(index: Index, count: int, model_id: bytes | None, at: int) -> None:
-    first = index.models[0].id if 1 <= len(index.models) <= MAX_MODELS else None
-    if first is None or model_id not in (None, first) or index.count != count:
-        raise CorruptError("the index does not fit the header or its own blocks; the file is damaged")
-    if len(set(index.kinds)) < len(index.kinds) or len({model.id for model in index.models}) < len(index.models):
-        raise CorruptError("two models or kinds of the index are the same; the file is damaged")
-    if index.kinds and not index.blocks:
-        raise CorruptError("the index has kinds of images, but no blocks; the file is damaged")
-    for kind in index.kinds:
-        check_kind(kind, 1)
-        if kind.model >= len(index.models):
-            raise CorruptError("the index names a model that does not exist; the file is damaged")
-    for block in index.blocks:
-        if block.kind >= len(index.kinds):
-            raise CorruptError("the index names a kind that does not exist; the file is damaged")
-        check_kind(index.kinds[block.kind], block.images)
-    _check_places(index, at)
-    _check_sections(index, count)
-
-
-def _check_places(index: Index, at: int) -> None:
-    """Check that the records lie between the header and the index, and do not overlap."""
-    places = [(entry.offset, entry.size, BLOCK.size) for entry in index.blocks if entry.offset]
-    places += [(entry.offset, entry.size, SECTION.size) for entry in index.sections]
-    places += [(entry.offset, MODEL.size, MODEL.size) for entry in index.models if entry.offset]
-    if any(offset < HEADER.size or size < least or offset + size > at for offset, size, least in places):
-        raise CorruptError("the index names a place outside of the file; it is damaged")
-    if any(here[0] + here[1] > after[0] for here, after in itertools.pairwise(sorted(places))):
-        raise CorruptError("two entries of the index name the same bytes; the file is damaged")
-    if any(not BLOCK.size <= entry.size <= BLOCK.size + MAX_PAYLOAD for entry in index.blocks):
-        raise CorruptError("the index names a block that is too small or too large; the file is damaged")
-
-
-def _check_sections(index: Index, count: int) -> None:
-    counts = dict.fromkeys(SECTIONS, 0)
-    for section in index.sections:
-        if section.images > MAX_SECTION_IMAGES or section.size > SECTION.size + 2 * MAX_SECTION_BYTES:
-            raise CorruptError("the index names a section that is too large; the file is damaged")
-        if section.code not in SECTIONS and section.code < FREE_SECTIONS:
-            raise CorruptError(f"the index names a section of the unknown code {section.code}; the file is damaged")
-        if section.code in SECTIONS:
-            counts[section.code] += section.images
-    impossible = any(counts[code] not in (0, count) for code in OF_IMAGES) or counts[PROFILES] > count
-    if impossible or any(counts[code] for code in (METADATA, CARRIERS, SHAPES)):
-        raise CorruptError(f"the names, labels or order do not fit the {count} images; the file is damaged")
-    if counts[ORDER] != (count if len(index.kinds) > 1 else 0):
-        raise CorruptError("the images are of several kinds and have no order, or the reverse; the file is damaged")

@@ -3,7 +3,8 @@
 
 from typing import Protocol
 
-from smalti.container.format import BlockHead, Index
+from smalti.container.format import BlockHead
+from smalti.container.index import Index
 from smalti.util.storage import Storage
 
 
@@ -13,7 +14,7 @@ class Reader(Protocol):
     storage: Storage
     index: Index
     model_id: bytes  # of the first model
-    count: int  # number of images
+    count: int  # images that are shown
     end: int  # bytes of the smalti file, without what may follow it
     extended: bool  # whether the file says version 2
     growable: bool  # whether the file has room for more images
@@ -33,6 +34,12 @@ class Reader(Protocol):
 
     def sections(self, code: int) -> list[tuple[int, bytes]]:
         """Return the number of images and the data of each section of that code, in order."""
+
+    def section(self, code: int, number: int) -> tuple[int, bytes]:
+        """Return the same of the section of that number (from 0) among those of that code."""
+
+    def firsts(self, code: int) -> list[int]:
+        """Return the number of the first image of each section of that code."""
 
     def has(self, code: int) -> bool:
         """Return whether there is a section of that code."""

@@ -1,57 +1,54 @@
 # SPDX-License-Identifier: MIT
-"""Write the records of an archive one after another, read any of them. Bytes, not images."""
+"""Write the records of an archive one after another. Bytes, not images."""
 
 import contextlib
+import itertools
 import os
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from smalti.container.annotation_codec import MAX_SHAPES, pack_numbers, pack_shapes
+from smalti.container.archive_reader import ArchiveReader
 from smalti.container.format import (
-    BLOCK,
-    BLOCK_MARK,
+    BLOCK_ENTRY,
+    EDITS,
     EXTENDED,
     MAGIC,
     MAX_KINDS,
-    MAX_MODEL_BYTES,
     MAX_MODELS,
     MAX_SECTION_IMAGES,
     MAX_SECTIONS,
     MIXED,
-    MODEL,
     ORDER,
+    PLACES,
     SHAPES,
-    SINGLE_FLAG,
-    START_BYTES,
-    TRAILER,
     VERSION,
     BlockEntry,
     BlockHead,
-    Index,
     Kind,
     ModelEntry,
     SectionEntry,
-    check_start,
     needs_extended,
     pack_block,
     pack_header,
-    pack_index,
     pack_model,
     pack_section,
-    unpack_block,
-    unpack_header,
-    unpack_index,
-    unpack_model,
     unpack_section,
-    unpack_trailer,
 )
+from smalti.container.growing import section_join
+from smalti.container.growing.listing_codec import MAX_EDITS, Edit, pack_edits
+from smalti.container.growing.section_join import MOST_BYTES
+from smalti.container.index import Blocks, Index, Segment, joined, pack_index
 from smalti.container.mixed_payload import Part, mixed_hash, pack_mixed
-from smalti.errors import CorruptError, SourceError, within
-from smalti.util.storage import Storage
+from smalti.errors import SourceError
+from smalti.util.parallel import by_key
 
-TAIL_BYTES = 1 << 16
-"""The number of bytes that are read from the end at once: the trailer and, mostly, the whole index."""
+FEW_KINDS = 4
+"""The most kinds of which each is counted by itself, which takes less time than to count all together."""
+SMALL_INDEX = 512
+"""The most bytes of entries that a writer which appends always writes anew, whatever earlier indexes there are."""
 
 
 @dataclass
@@ -65,17 +62,26 @@ class ArchiveWriter:
     file: BinaryIO
     models: list[ModelEntry]
     kinds: list[Kind] = field(default_factory=list)
-    blocks: list[BlockEntry] = field(default_factory=list)
-    sections: list[SectionEntry] = field(default_factory=list)
+    blocks: list[BlockEntry] = field(default_factory=list)  # new ones
+    sections: list[SectionEntry] = field(default_factory=list)  # new ones
     at: int = 0  # where the next record goes
     stored: dict[int, int] = field(default_factory=dict)  # images of each kind so far
     start_at: int | None = None  # where the archive starts in a file that can be sought in; None: it cannot
     extended: bool = False  # whether an addition of version 2 is used
     shapes: dict[tuple[int, int, int], None] = field(default_factory=dict)  # of mixed blocks, that no section lists yet
+    earlier: list[Segment] = field(default_factory=list)  # the entries of indexes that are in the file already
+    covered: Counter[int] = field(default_factory=Counter)  # the images that all sections of a code speak of
+    listed: int = 0  # images whose names and labels were written
+    shown: int = 0  # those of them that a reader shows
+    read: Callable[[int, int], bytes] | None = None  # what gives bytes of a file that grows
 
     def __post_init__(self) -> None:
         self._numbers = {kind: i for i, kind in enumerate(self.kinds)}
-        self.listed = sum(self.stored.values())  # images whose kinds, names and labels were written
+        self.ordered = sum(self.stored.values())  # stored images whose kinds were written
+        self.first_block = sum(len(segment.blocks) for segment in self.earlier) // BLOCK_ENTRY.size
+        self._known = len(self.models), len(self.kinds)  # the models and kinds of earlier indexes
+        self._changed = False  # whether a model that an earlier index lists has got another entry
+        self._said = dict[int, bytes]()  # the data of new sections by their places, where the file grows
 
     @classmethod
     def start(cls, file: BinaryIO, model_id: bytes | None = None) -> "ArchiveWriter":
@@ -86,13 +92,32 @@ class ArchiveWriter:
         return writer
 
     @classmethod
-    def resume(cls, file: BinaryIO, index: Index, at: int, *, extended: bool = False) -> "ArchiveWriter":
-        """Continue an archive, which may use additions; `file` stands at byte `at`, behind all of it."""
-        stored: dict[int, int] = {}
-        for block in index.blocks:
-            stored[block.kind] = stored.get(block.kind, 0) + block.images
-        parts = (list(index.models), list(index.kinds), list(index.blocks), list(index.sections))
-        return cls(file, *parts, at=at, stored=stored, extended=extended)
+    def resume(cls, file: BinaryIO, reader: ArchiveReader) -> "ArchiveWriter":
+        """Continue the archive of a reader, which may use additions; `file` stands behind all of it."""
+        index, stored = reader.index, dict[int, int]()
+        blocks = Blocks.of(index.blocks)
+        if len(index.kinds) <= FEW_KINDS:
+            for kind in set(blocks.kinds):
+                stored[kind] = sum(itertools.compress(blocks.images, map(kind.__eq__, blocks.kinds)))
+        else:
+            for kind, images in zip(blocks.kinds, blocks.images, strict=True):
+                stored[kind] = stored.get(kind, 0) + images
+        covered = Counter[int]()
+        for entry in index.sections:
+            covered[entry.code] += entry.images
+        return cls(
+            file,
+            list(index.models),
+            list(index.kinds),
+            at=reader.end,
+            stored=stored,
+            extended=reader.extended,
+            earlier=list(reader.segments),
+            covered=covered,
+            listed=index.listed,
+            shown=index.count,
+            read=reader.storage.read,
+        )
 
     def model(self, model_id: bytes, bundle: bytes | None = None) -> int:
         """Return the number of a model, which may be new; write its bundle if one is given and the file holds none.
@@ -109,6 +134,7 @@ class ArchiveWriter:
         if number == len(known):
             self.models.append(ModelEntry(model_id, 0))
         if bundle is not None and not self.models[number].offset:
+            self._changed |= number < self._known[0]
             self.models[number] = ModelEntry(model_id, self._write(pack_model(number, bundle)))
         return number
 
@@ -126,14 +152,25 @@ class ArchiveWriter:
         return self._numbers[kind]
 
     def order(self, kinds: Sequence[int]) -> None:
-        """Record the kinds of the next images; nothing is written while there is one kind."""
+        """Record the kinds of the next stored images; nothing is written while there is one kind."""
         if len(self.kinds) > 1:
-            covered = sum(entry.images for entry in self.sections if entry.code == ORDER)
-            for start in range(covered, self.listed, MAX_SECTION_IMAGES):  # they came while there was one kind
-                count = min(MAX_SECTION_IMAGES, self.listed - start)
+            for start in range(self.covered[ORDER], self.ordered, MAX_SECTION_IMAGES):  # they came while there was one
+                count = min(MAX_SECTION_IMAGES, self.ordered - start)
                 self.section(ORDER, count, pack_numbers([0] * count))
-            self.section(ORDER, len(kinds), pack_numbers(kinds))
-        self.listed += len(kinds)
+            if kinds:
+                self.section(ORDER, len(kinds), pack_numbers(kinds))
+        self.ordered += len(kinds)
+
+    def list_images(self, count: int) -> None:
+        """Count the next listed images, whose annotations are written."""
+        self.listed += count
+        self.shown += count
+
+    def edit(self, edits: Sequence[Edit]) -> None:
+        """Write edits of listed images: each hides a shown image, which is removed or has another in its place."""
+        for start in range(0, len(edits), MAX_EDITS):
+            self.section(EDITS, 0, pack_edits(edits[start : start + MAX_EDITS]))
+        self.shown -= len(edits)
 
     def block_record(self, kind: Kind, count: int, pixels: bytes, payload: bytes, after: int = 0) -> bytes:
         """Return the record that `block` would write behind `after` more images of the kind."""
@@ -172,11 +209,13 @@ class ArchiveWriter:
         Raises:
             SourceError: there are too many sections.
         """
-        if len(self.sections) == MAX_SECTIONS:
-            raise SourceError("the file was appended to too often; put it together anew: smalti merge FILE -o NEW")
-        first = sum(entry.images for entry in self.sections if entry.code == code)
-        record = pack_section(code, first, count, data)
+        if len(self.sections) + sum(len(segment.sections) for segment in self.earlier) >= MAX_SECTIONS:
+            raise SourceError("the file was appended to too often; put it together anew: smalti compact FILE")
+        record = pack_section(code, self.covered[code], count, data)
         self.sections.append(SectionEntry(code, self._write(record), len(record), count))
+        self.covered[code] += count
+        if self.read is not None and len(data) <= MOST_BYTES:
+            self._said[self.sections[-1].offset] = data
 
     def _write(self, record: bytes) -> int:
         self.file.write(record)
@@ -188,9 +227,9 @@ class ArchiveWriter:
         shapes = list(self.shapes)
         for start in range(0, len(shapes), MAX_SHAPES):
             self.section(SHAPES, 0, pack_shapes(shapes[start : start + MAX_SHAPES]))
-        index = self.index()
+        index, own = self._index()
         self.extended |= index.extended
-        data = pack_index(index)
+        data = pack_index(index, own)
         self.file.write(data)
         self.at += len(data)
         if self.extended and self.start_at is not None:
@@ -199,9 +238,58 @@ class ArchiveWriter:
             self.file.seek(self.start_at + self.at)
         return self.at
 
-    def index(self) -> Index:
-        """Return the index of all that was written."""
-        return Index(tuple(self.models), tuple(self.kinds), tuple(self.blocks), tuple(self.sections))
+    def _index(self) -> tuple[Index, Segment]:
+        """Return the index of all that was written, and what it holds itself.
+
+        It takes over the entries of earlier indexes that are not at least twice as large, so that few are left.
+        """
+        blocks = Blocks.of(self.blocks).raw
+        own = Segment(self.models[self._known[0] :], self.kinds[self._known[1] :], blocks, self.sections)
+        earlier = list(self.earlier)
+        while earlier and (
+            self._changed
+            or earlier[-1].size <= 2 * own.size
+            or sum(segment.size for segment in earlier) + own.size <= SMALL_INDEX
+        ):
+            own = earlier.pop().then(own)
+        if len(earlier) < len(self.earlier):
+            own.sections = self._joined(own.sections)
+        if self._changed:
+            own.models = self.models
+        shown = self.shown if PLACES in self.covered or EDITS in self.covered else None
+        return joined([*earlier, own], shown), own
+
+    def _joined(self, sections: Sequence[SectionEntry]) -> list[SectionEntry]:
+        """Return entries of sections where small ones of a code are joined to a new one."""
+        found = list[SectionEntry]()
+        for code, several in by_key(sections, lambda entry: entry.code):
+            first = self.covered[code] - sum(entry.images for entry in several)
+            group = list[SectionEntry]()
+            for entry in [*several, None]:
+                if entry is None or section_join.fits(code, [*group, entry]) is False:
+                    found += self._as_one(code, group, first)
+                    first += sum(entry.images for entry in group)
+                    group = []
+                if entry is not None:
+                    group.append(entry)
+        return found
+
+    def _as_one(self, code: int, group: Sequence[SectionEntry], first: int) -> list[SectionEntry]:
+        """Return the entry of one section in the place of a group, where they can be joined."""
+        if len(group) < 2 or self.read is None:
+            return list(group)
+        parts = []
+        for entry in group:
+            data = self._said.get(entry.offset)
+            parts.append(
+                (entry.images, unpack_section(self.read(entry.offset, entry.size))[3] if data is None else data)
+            )
+        data = section_join.joined(code, parts)
+        if data is None:
+            return list(group)
+        count = sum(entry.images for entry in group)
+        record = pack_section(code, first, count, data)
+        return [SectionEntry(code, self._write(record), len(record), count)]
 
 
 def _place(file: BinaryIO) -> int | None:
@@ -219,156 +307,3 @@ def _only_appended_to(file: BinaryIO) -> bool:
 
         return bool(fcntl.fcntl(file.fileno(), fcntl.F_GETFL) & os.O_APPEND)
     return "a" in str(getattr(file, "mode", ""))
-
-
-def read_index(storage: Storage, end: int, model_id: bytes | None = None) -> tuple[Index, int]:
-    """Read the index of an archive that ends at byte `end`; also return the byte at which the index starts.
-
-    model_id: the id of the first model that the header holds; None: the header is not compared.
-
-    Raises:
-        SourceError, TruncatedError, CorruptError: the index cannot be read, is not there, or is damaged.
-    """
-    tail_at = max(0, end - TAIL_BYTES)
-    tail = storage.read(tail_at, end - tail_at)
-    index_size, check = unpack_trailer(tail[-TRAILER.size :], end)
-    at = end - TRAILER.size - index_size
-    data = tail[at - tail_at : -TRAILER.size] if at >= tail_at else storage.read(at, index_size)
-    return unpack_index(data, check, model_id, at), at
-
-
-class ArchiveReader:
-    """A reader of the records of an archive, in any order; threads may share it. It implements `Reader`.
-
-    Raises:
-        SourceError: it cannot be read.
-        FormatError: it is not an archive, or a damaged one.
-    """
-
-    growable = stored_checksums = True
-
-    def __init__(self, storage: Storage) -> None:
-        self.storage = storage
-        with within(storage.where):
-            self._open(storage)
-
-    def _open(self, storage: Storage) -> None:
-        head = storage.read(0, START_BYTES)
-        form = check_start(head)
-        self.extended = form & 0x0F == EXTENDED
-        if form & SINGLE_FLAG:
-            raise CorruptError("this is a file of a single image")
-        self.model_id, self.end = unpack_header(head, storage.size)
-        self.index, self._index_at = read_index(storage, self.end, self.model_id)
-        self.count, stored = self.index.count, dict[int, int]()
-        self._firsts = []
-        for block in self.index.blocks:
-            self._firsts.append(stored.get(block.kind, 0))
-            stored[block.kind] = self._firsts[-1] + block.images
-
-    def read(self, block: int) -> bytes:
-        """Return the record of a block, unchecked; it is empty if the order of images carries the block."""
-        entry = self.index.blocks[block]
-        return self.storage.read(entry.offset, entry.size) if entry.offset else b""
-
-    def block(self, block: int, record: bytes | None = None) -> tuple[BlockHead, bytes]:
-        """Return the head and the payload of a block.
-
-        record: the record of a block that the order of images carries.
-
-        Raises:
-            CorruptError: the block is damaged, or is not the one that the index lists.
-        """
-        with within(f"{self.storage.where}: block {block}"):
-            head, payload = unpack_block(self.read(block) if record is None else record)
-            self._check_head(block, head)
-        return head, payload
-
-    def _check_head(self, block: int, head: BlockHead) -> None:
-        entry = self.index.blocks[block]
-        same = head.number == entry.kind and head.kind == self.index.kinds[entry.kind]
-        same = same and head.first == self._firsts[block]
-        if not same or head.images != entry.images:
-            raise CorruptError("a block is not the one that the index says; the file is damaged")
-
-    def start_of(self, block: int, most: int) -> bytes:
-        """Return the first bytes of the payload of a block, at most `most`, without a look at its checksum.
-
-        Raises:
-            CorruptError: the block is not the one that the index lists.
-        """
-        entry = self.index.blocks[block]
-        with within(f"{self.storage.where}: block {block}"):
-            record = self.storage.read(entry.offset, min(entry.size, BLOCK.size + most))
-            if len(record) < BLOCK.size or not record.startswith(BLOCK_MARK):
-                raise CorruptError("a block does not start as one; the file is damaged")
-            _, size, count, first, number, *kind, pixels, _ = BLOCK.unpack_from(record)
-            self._check_head(block, BlockHead(Kind(*kind), number, count, first, pixels))
-            if BLOCK.size + size != entry.size:
-                raise CorruptError("a block is not the one that the index says; the file is damaged")
-        return record[BLOCK.size :]
-
-    def payload_size(self, block: int) -> int:
-        """Return the bytes of the payload of a block, as the index tells."""
-        return self.index.blocks[block].size - BLOCK.size
-
-    def part_of(self, block: int, start: int, end: int) -> bytes:
-        """Return some bytes of the payload of a block, unchecked."""
-        return self.storage.read(self.index.blocks[block].offset + BLOCK.size + start, end - start)
-
-    def decodes_to(self, head: BlockHead, pixels: bytes) -> bool:
-        """Return whether a block of that head is whole, where it decodes to pixels of that hash."""
-        return head.pixels == pixels
-
-    def payload_bytes(self) -> int:
-        """Return the bytes of all payloads."""
-        return sum(block.size - BLOCK.size for block in self.index.blocks)
-
-    def model(self, number: int) -> bytes | None:
-        """Return the bundle of a model, if the file holds it.
-
-        Raises:
-            CorruptError: the bundle is damaged.
-        """
-        offset = self.index.models[number].offset
-        if not offset:
-            return None
-        head = self.storage.read(offset, MODEL.size)
-        size = min(MODEL.unpack(head)[2], MAX_MODEL_BYTES) if len(head) == MODEL.size else 0
-        with within(self.storage.where):
-            found, bundle = unpack_model(self.storage.read(offset, min(MODEL.size + size, self._room(offset))))
-            if found != number:
-                raise CorruptError("a model is not the one that the index says; the file is damaged")
-        return bundle
-
-    def _room(self, offset: int) -> int:
-        """Return the number of bytes up to the next record that the index lists, or up to the index."""
-        tables: tuple[Sequence[ModelEntry | BlockEntry | SectionEntry], ...]
-        tables = (self.index.models, self.index.blocks, self.index.sections)
-        starts = (entry.offset for entries in tables for entry in entries)
-        return min((start for start in starts if start > offset), default=self._index_at) - offset
-
-    def sections(self, code: int) -> list[tuple[int, bytes]]:
-        """Return the number of images and the data of each section of that code, in order.
-
-        Raises:
-            CorruptError: a section is damaged, or is not the one that the index lists.
-        """
-        found, after = [], 0
-        for entry in self.index.sections:
-            if entry.code == code:
-                with within(self.storage.where):
-                    found_code, first, count, data = unpack_section(self.storage.read(entry.offset, entry.size))
-                    if (found_code, first, count) != (code, after, entry.images):
-                        raise CorruptError("a section is not the one that the index says; the file is damaged")
-                found.append((count, data))
-                after += count
-        return found
-
-    def has(self, code: int) -> bool:
-        """Return whether there is a section of that code."""
-        return any(entry.code == code for entry in self.index.sections)
-
-    def close(self) -> None:
-        """Close the storage; reading afterwards is an error."""
-        self.storage.close()

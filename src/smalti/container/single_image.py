@@ -22,12 +22,12 @@ from smalti.container.format import (
     VERSION,
     BlockEntry,
     BlockHead,
-    Index,
     Kind,
     ModelEntry,
     check_kind,
     needs_extended,
 )
+from smalti.container.index import Index
 from smalti.errors import CorruptError, TruncatedError, within
 from smalti.limits import MAX_NAME_BYTES, MAX_PROFILE_BYTES, MAX_SIDE
 from smalti.util.binary import hash64, read_varint, varint
@@ -224,6 +224,14 @@ class SingleReader:
         if code == NAMES and self.head.name is not None:
             return [(1, pack_names([self.head.name]))]
         return [(1, pack_profiles([self.head.profile]))] if code == PROFILES and self.head.profile else []
+
+    def section(self, code: int, number: int) -> tuple[int, bytes]:
+        """Return the same of one of these sections."""
+        return self.sections(code)[number]
+
+    def firsts(self, code: int) -> list[int]:
+        """Return the number of the first image of each such section."""
+        return [0] * len(self.sections(code))
 
     def has(self, code: int) -> bool:
         """Return whether there is such a section."""

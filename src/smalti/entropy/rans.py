@@ -11,7 +11,6 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
-import constriction
 import numpy as np
 from numpy.typing import NDArray
 
@@ -42,7 +41,7 @@ def encode_intervals(streams: Sequence[Stream | SampleStream], rest: int = 0) ->
     if (found := core()) is not None:
         split = [stream if isinstance(stream, SampleStream) else stream[1:] for stream in streams]
         return _bytes(encode_streams(found, split, rest))
-    coder = constriction.stream.stack.AnsCoder(*([np.array([rest], np.uint32)] if rest else []))
+    coder = _constriction().stream.stack.AnsCoder(*([np.array([rest], np.uint32)] if rest else []))
     for stream in reversed(streams):
         assert not isinstance(stream, SampleStream)  # it comes from the core, which is still there
         keys, starts, frequencies = stream
@@ -108,7 +107,7 @@ class SymbolDecoder:
         words = np.frombuffer(data + bytes(-len(data) % WORD), "<u4").astype(np.uint32)
         found = core()
         self.in_core = None if found is None else StreamDecoder(found, words)
-        self._coder: Any = constriction.stream.stack.AnsCoder(words) if found is None else None
+        self._coder: Any = _constriction().stream.stack.AnsCoder(words) if found is None else None
 
     def take(self, frequencies: Ints) -> Ints:
         """Decode the next column: a symbol (counted from 0) for each row of `frequencies` (`n k`)."""
@@ -210,9 +209,16 @@ def _model(frequencies: NDArray[Any] | None = None) -> Any:
     bytes against plain integers.
     """
     if frequencies is None:
-        return constriction.stream.model.Categorical(perfect=False)
-    return constriction.stream.model.Categorical(_weights(frequencies), perfect=False)
+        return _constriction().stream.model.Categorical(perfect=False)
+    return _constriction().stream.model.Categorical(_weights(frequencies), perfect=False)
 
 
 def _weights(frequencies: NDArray[Any]) -> NDArray[np.float64]:
     return frequencies.astype(np.float64) - 1
+
+
+def _constriction() -> Any:
+    """Return the library constriction, which is loaded where there is no core: not every platform has it."""
+    import constriction
+
+    return constriction

@@ -37,20 +37,36 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from smalti.entropy.logistic_mixture import Logistics
 from smalti.errors import ModelError, SourceError, UnknownModelError, UsageError
 from smalti.limits import MAX_SIDE
 from smalti.model.empty_model import EMPTY_ID, EMPTY_NAME, empty_model, no_latents
-from smalti.model.latent_prior import LATENT_MAX, Grid, LatentPrior
-from smalti.model.masked_mlp import ACTIVATION_MAX, POINTS, MaskedMLP
+from smalti.model.masked_mlp import POINTS
 from smalti.model.mixing.mixer import check_mixer, mixer_arrays, mixer_from
-from smalti.model.model import ANALYSIS, FEATURES, NETWORKS, POST_FILTER, SPATIAL_ANALYSIS, SYNTHESIS, Model
+from smalti.model.model import (
+    ANALYSIS,
+    FEATURES,
+    NETWORKS,
+    POST_FILTER,
+    SPATIAL_ANALYSIS,
+    SYNTHESIS,
+    Model,
+    model_of_parts,
+)
 from smalti.model.npz import npz_bytes, read_npz, unzip, zip_bytes
 from smalti.model.operating_points import OperatingPoint
-from smalti.model.pixel_prior import MAX_ERROR, PixelPrior, Window
-from smalti.model.spatial_prior import SpatialPrior
+from smalti.model.parts.arrays import (
+    GRID,
+    SPATIAL_ARRAYS,
+    TABLES,
+    latents_from,
+    mlp_arrays,
+    pixel_arrays,
+    pixels_from,
+    spatial_from,
+)
+from smalti.model.parts.lazy_members import LazyMembers
+from smalti.model.pixel_prior import MAX_ERROR
 from smalti.util.parallel import ForkLock
 
 VERSION = 2
@@ -60,7 +76,7 @@ SEARCH_PATH = "SMALTI_MODEL_PATH"
 """The environment variable that names folders to look for models in, besides the built-in one."""
 MAX_BUNDLE_BYTES, MAX_MANIFEST_BYTES = 64 << 20, 1 << 20
 MAX_NAME = 255
-MAX_LATENTS, MAX_PATCHES, MAX_GRID = 1 << 10, 1 << 8, POINTS << 10
+MAX_PATCHES = 1 << 8
 MAX_POSITIONS = 1 << 20
 
 MANIFEST = "manifest.json"
@@ -70,15 +86,8 @@ DECODING = (SYNTHESIS, DECODER, FEATURES, SPATIAL, PIXELS, POST_FILTER, MIXING)
 ENCODING = (ANALYSIS, SPATIAL_ANALYSIS)
 """The members that only the encoder needs; a bundle may lack them."""
 MEMBERS = (*DECODING, *ENCODING)
-GRID, TABLES = ("steps", "low", "high"), ("cdf", "weights", "inverse")
-MLP = tuple(f"{part}{layer}" for layer in "123" for part in "wbqs")
-SPATIAL_ARRAYS = ("tables", "steps", "octaves", "active")
-"""The names of arrays, as they are in `Grid`, `Logistics`, `MaskedMLP` and `SpatialPrior`."""
-GROUP = "group"
-"""The name of the group size of a `MaskedMLP`; where it is missing, the group size is 1."""
-WINDOW = ("channels", "above", "reach", "left")
-MAX_LAYERS = 8
-"""The most layers of the pixel prior."""
+PARTS = ("grid", "prior", "spatial", "pixels", "mixer")
+"""The parts of a model that are read of members of its bundle, each when it is needed."""
 _BUILT_IN = Path(__file__).parent / "built_in"
 BUILT_IN_IDS = {
     bytes.fromhex("e8fc90d26a234f18"): "mnist",
@@ -97,14 +106,14 @@ def bundle_bytes(model: Model) -> bytes:
     if model.has_latents:
         grid = {name: getattr(model.grid, name).astype(np.int16) for name in GRID}
         tables = {name: getattr(model.prior.logistics, name) for name in TABLES}
-        members[DECODER] = npz_bytes(grid | _mlp_arrays(model.prior.mlp) | tables)
+        members[DECODER] = npz_bytes(grid | mlp_arrays(model.prior.mlp) | tables)
     decoder: dict[str, Any] = {"image_shape": model.image_shape, "cells": model.patches}
     if model.spatial is not None:
         decoder["sites"] = model.positions
         spatial = {name: getattr(model.spatial, name) for name in SPATIAL_ARRAYS}
-        members[SPATIAL] = npz_bytes(spatial | _mlp_arrays(model.spatial.mlp))
+        members[SPATIAL] = npz_bytes(spatial | mlp_arrays(model.spatial.mlp))
     if model.pixels is not None:
-        members[PIXELS] = npz_bytes(_pixel_arrays(model.pixels))
+        members[PIXELS] = npz_bytes(pixel_arrays(model.pixels))
     if model.mixer is not None:
         members[MIXING] = npz_bytes(mixer_arrays(model.mixer))
     members |= model.networks
@@ -119,19 +128,6 @@ def bundle_bytes(model: Model) -> bytes:
     }
     in_order = {name: members[name] for name in MEMBERS if name in members}
     return zip_bytes({MANIFEST: json.dumps(manifest, indent=1).encode()} | in_order)
-
-
-def _mlp_arrays(mlp: MaskedMLP) -> dict[str, NDArray[Any]]:
-    arrays = {name: getattr(mlp, name) for name in MLP}
-    return arrays if mlp.group == 1 else arrays | {GROUP: np.array(mlp.group, np.int16)}
-
-
-def _pixel_arrays(prior: PixelPrior) -> dict[str, NDArray[Any]]:
-    arrays: dict[str, NDArray[Any]] = {"window": np.array([getattr(prior.window, name) for name in WINDOW], np.int16)}
-    for i in range(len(prior.weights)):
-        arrays |= {f"w{i + 1}": prior.weights[i], f"b{i + 1}": prior.biases[i], f"s{i + 1}": prior.shifts[i]}
-    arrays |= {"rows": prior.rows, "columns": prior.columns, "errors": prior.errors}
-    return arrays | {name: getattr(prior.logistics, name) for name in TABLES}
 
 
 def decoding_bytes(model: Model) -> bytes:
@@ -229,6 +225,8 @@ def _load_once(path: Path, threads: int, _changed: int) -> Model:
     try:
         with path.open("rb") as file:
             data = file.read(MAX_BUNDLE_BYTES + 1)
+        if path.parent == _BUILT_IN.resolve() and path.stem in BUILT_IN_IDS.values():
+            return _read_lazily(data, path, threads)
         model = _read(data, threads)
         if path.parent != _BUILT_IN.resolve():
             _check(model)
@@ -282,53 +280,77 @@ def _read(data: bytes, threads: int) -> Model:
     return _parse({name: found[name] for name in names}, len(data), threads)
 
 
-def _parse(members: Mapping[str, bytes], size: int, threads: int) -> Model:
+def _read_lazily(data: bytes, path: Path, threads: int) -> Model:
+    """Return a built-in model, of whose bundle each part is read, and compared with its SHA-256, when it is needed."""
+    (model_id,) = (model_id for model_id, name in BUILT_IN_IDS.items() if name == path.stem)
+    return _parse(LazyMembers(data, (MANIFEST, *MEMBERS)), len(data), threads, model_id)
+
+
+def _parse(members: Mapping[str, bytes], size: int, threads: int, model_id: bytes | None = None) -> Model:
+    """Return the model of members. model_id: its id, if the members are a model's that is known and read lazily."""
     manifest = json.loads(members[MANIFEST])
     if manifest["smalti_model"] != VERSION:
         raise ValueError(f"the bundle is of version {manifest['smalti_model']}; this release reads version {VERSION}")
-    for member in members:
+    if (lazy := members if isinstance(members, LazyMembers) else None) is not None:
+        lazy.digests = manifest["sha256"]
+    for member in members if lazy is None else ():
         if member != MANIFEST and hashlib.sha256(members[member]).hexdigest() != manifest["sha256"][member]:
             raise ValueError(f"the checksum of {member} is wrong")
     decoder = manifest["decoder"]
-    h, w, c = (int(n) for n in decoder["image_shape"])
-    patches = int(decoder["cells"])
-    if c not in (1, 3) or not (1 <= h <= MAX_SIDE and 1 <= w <= MAX_SIDE) or not 1 <= patches <= MAX_PATCHES:
-        raise ValueError(f"the manifest tells of images of shape {(h, w, c)} in {patches} patches")
-    grid, prior = _latents(read_npz(members[DECODER])) if DECODER in members else no_latents()
-    spatial, positions = None, (0, 0)
-    if FEATURES in members:
-        spatial = _spatial(read_npz(members[SPATIAL]))
-        rows, columns = (int(n) for n in decoder["sites"])
-        positions = rows, columns
-        if not (1 <= rows <= MAX_SIDE and 1 <= columns <= MAX_SIDE and rows * columns <= MAX_POSITIONS):
-            raise ValueError(f"the manifest tells of positions of shape {positions}")
+    (h, w, c), patches, positions = _sizes(decoder, spatial=FEATURES in members)
     multipliers = np.array(manifest["multipliers"], np.float64)
     if multipliers.shape != (POINTS,) or not (multipliers >= 1e-9).all() or not (multipliers <= 1e12).all():
         raise ValueError(f"the Lagrange multipliers are not {POINTS} numbers from 1e-9 to 1e12")
     name, training = _told(manifest)
-    decoding = [json.dumps(decoder, sort_keys=True).encode()]
-    decoding += [members[name] for name in DECODING if name in members]
-    pixels = _pixels(read_npz(members[PIXELS])) if PIXELS in members else None
-    if pixels is not None and pixels.window.channels not in (1, c):
-        raise ValueError(f"the pixel prior is for {pixels.window.channels} channels, the images have {c}")
-    return Model(
-        name=name,
-        id=hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in decoding)).digest()[:8],
-        image_shape=(h, w, c),
-        patches=patches,
-        grid=grid,
-        prior=prior,
-        multipliers=multipliers,
-        measured=_measured(manifest["measured"], members),
-        training=training,
-        networks={name: members[name] for name in NETWORKS if name in members},
-        spatial=spatial,
-        pixels=pixels,
-        mixer=mixer_from(read_npz(members[MIXING])) if MIXING in members else None,
-        positions=positions,
-        size=size,
-        threads=threads,
-    )
+    if model_id is None:
+        decoding = [json.dumps(decoder, sort_keys=True).encode()]
+        decoding += [members[name] for name in DECODING if name in members]
+        model_id = hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in decoding)).digest()[:8]
+    networks = {name: members[name] for name in NETWORKS if name in members} if lazy is None else lazy.only(NETWORKS)
+    known: dict[str, Any] = {
+        "name": name,
+        "id": model_id,
+        "image_shape": (h, w, c),
+        "patches": patches,
+        "multipliers": multipliers,
+        "measured": _measured(manifest["measured"], members),
+        "training": training,
+        "networks": networks,
+        "positions": positions,
+        "size": size,
+        "threads": threads,
+    }
+    parts = {name: functools.partial(_part, members, name, c) for name in PARTS}
+    return model_of_parts(known, parts) if lazy else Model(**known, **{name: read() for name, read in parts.items()})
+
+
+def _sizes(decoder: Mapping[str, Any], *, spatial: bool) -> tuple[tuple[int, int, int], int, tuple[int, int]]:
+    """Return the shape of images (h w c), the number of patches, and that of rows and columns of positions."""
+    h, w, c = (int(n) for n in decoder["image_shape"])
+    patches = int(decoder["cells"])
+    if c not in (1, 3) or not (1 <= h <= MAX_SIDE and 1 <= w <= MAX_SIDE) or not 1 <= patches <= MAX_PATCHES:
+        raise ValueError(f"the manifest tells of images of shape {(h, w, c)} in {patches} patches")
+    if not spatial:
+        return (h, w, c), patches, (0, 0)
+    rows, columns = (int(n) for n in decoder["sites"])
+    if not (1 <= rows <= MAX_SIDE and 1 <= columns <= MAX_SIDE and rows * columns <= MAX_POSITIONS):
+        raise ValueError(f"the manifest tells of positions of shape {(rows, columns)}")
+    return (h, w, c), patches, (rows, columns)
+
+
+def _part(members: Mapping[str, bytes], name: str, channels: int) -> Any:
+    """Return a part of the model: its grid, or one of its priors."""
+    if name == "spatial":
+        return spatial_from(read_npz(members[SPATIAL])) if FEATURES in members else None
+    if name == "mixer":
+        return mixer_from(read_npz(members[MIXING])) if MIXING in members else None
+    if name in ("grid", "prior"):
+        grid, prior = latents_from(read_npz(members[DECODER])) if DECODER in members else no_latents()
+        return grid if name == "grid" else prior
+    pixels = pixels_from(read_npz(members[PIXELS])) if PIXELS in members else None
+    if pixels is not None and pixels.window.channels not in (1, channels):
+        raise ValueError(f"the pixel prior is for {pixels.window.channels} channels, the images have {channels}")
+    return pixels
 
 
 def _told(manifest: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -362,39 +384,3 @@ def _point(known: Mapping[str, Any]) -> OperatingPoint:
     if not (0 <= point.setting <= most and 0 <= point.bytes < math.inf and 0 <= point.psnr <= 200):
         raise ValueError(f"an operating point is impossible: {point}")
     return point
-
-
-def _latents(arrays: Mapping[str, NDArray[Any]]) -> tuple[Grid, LatentPrior]:
-    if (latents := arrays["steps"].shape[1]) > MAX_LATENTS or any(arrays[name].size > MAX_GRID for name in GRID):
-        raise ValueError(f"a patch has {latents} latents; {MAX_LATENTS} are allowed")
-    grid = Grid(**{name: arrays[name].astype(np.int64) for name in GRID})
-    return grid, LatentPrior(_mlp(arrays, latents, LATENT_MAX), Logistics(**{name: arrays[name] for name in TABLES}))
-
-
-def _mlp(arrays: Mapping[str, NDArray[Any]], latents: int, largest: int) -> MaskedMLP:
-    group = int(arrays[GROUP]) if GROUP in arrays else 1
-    return MaskedMLP(**{name: arrays[name] for name in MLP}, latents=latents, largest=largest, group=group)
-
-
-def _spatial(arrays: Mapping[str, NDArray[Any]]) -> SpatialPrior:
-    latents = arrays["steps"].shape[1]
-    if latents > MAX_LATENTS:
-        raise ValueError(f"a position has {latents} spatial latents; {MAX_LATENTS} are allowed")
-    return SpatialPrior(
-        _mlp(arrays, latents, ACTIVATION_MAX),
-        arrays["tables"],
-        arrays["steps"].astype(np.int64),
-        arrays["octaves"].astype(np.int64),
-        arrays["active"].astype(bool),
-    )
-
-
-def _pixels(arrays: Mapping[str, NDArray[Any]]) -> PixelPrior:
-    layers = range(1, 1 + sum(f"w{i}" in arrays for i in range(1, MAX_LAYERS + 1)))
-    weights, biases, shifts = (tuple(arrays[f"{part}{i}"] for i in layers) for part in "wbs")
-    if arrays["window"].dtype != np.int16 or arrays["window"].shape != (len(WINDOW),):
-        raise ValueError("pixel prior: the window is not four integers of 16 bits")
-    window = Window(**dict(zip(WINDOW, map(int, arrays["window"]), strict=True)))
-    tables = Logistics(**{name: arrays[name] for name in TABLES})
-    rows, columns, errors = (arrays[name] for name in ("rows", "columns", "errors"))
-    return PixelPrior(window, weights, biases, shifts, rows, columns, errors, tables)

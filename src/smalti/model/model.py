@@ -7,9 +7,9 @@ takes and gives. `bundle.py` reads and writes a model as one file.
 
 import os
 import threading
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,8 @@ from smalti.model.pixel_prior import SAMPLE_MAX, PixelPrior
 from smalti.model.spatial_prior import SpatialPrior
 from smalti.util.parallel import once
 
+LATER = "_later"
+"""The entry of a model's dictionary that holds functions which read its parts."""
 RUN_IMAGES = 64
 """A network runs on so many images at a time; more would only cost memory."""
 
@@ -56,9 +58,9 @@ class Model:
     measured: tuple[OperatingPoint, ...]  # on images that it was not trained on
     training: Mapping[str, Any]  # provenance: data, schedule, what it reached
     networks: Mapping[str, bytes]  # ONNX files by name, those of NETWORKS that the model has
-    spatial: SpatialPrior | None = None
-    pixels: PixelPrior | None = None  # if the model can code by pixels
-    mixer: Mixer | None = None  # if the model can code by mixing
+    spatial: SpatialPrior | None = field(default_factory=lambda: None)  # a default in the class would be found too soon
+    pixels: PixelPrior | None = field(default_factory=lambda: None)  # if the model can code by pixels
+    mixer: Mixer | None = field(default_factory=lambda: None)  # if the model can code by mixing
     positions: tuple[int, int] = (0, 0)  # rows and columns of positions, if there are spatial latents
     size: int = 0  # of the bundle, in bytes
     threads: int = 0  # of onnxruntime, if it is used; 0: one for each core
@@ -126,7 +128,7 @@ class Model:
         c, (h, w) = prior.window.channels, x.shape[1:3]
         samples = samples.reshape(-1, c, h, w)
         steps = 2 * errors.repeat(len(samples) // len(x)) + 1
-        even = np.pad(samples, ((0, 0), (0, 0), (0, h % 2), (0, w % 2)), mode="edge")
+        even = np.pad(samples, ((0, 0), (0, 0), (0, h % 2), (0, w % 2)), mode="edge") if h % 2 or w % 2 else samples
         rows, columns = even.shape[2] // 2, even.shape[3] // 2
         quads = even.reshape(-1, c, rows, 2, columns, 2).transpose(0, 1, 3, 5, 2, 4).reshape(-1, 4 * c, rows, columns)
         inputs = {"x": quads.astype(np.float32), "errors": (steps // 2).astype(np.float32)}
@@ -215,9 +217,26 @@ class Model:
         if not (np.abs(result) <= EXACT).all():  # nor is NaN
             raise ModelError(f"model {self.name}: {network} gives impossible numbers; use another bundle")
 
+    if not TYPE_CHECKING:  # else a type checker would believe that there is any attribute
+
+        def __getattr__(self, name: str) -> Any:
+            """Return a part of `model_of_parts` that was not needed before.
+
+            Raises:
+                ModelError: it is damaged.
+            """
+            read = self.__dict__.get(LATER, {}).get(name)
+            if read is None:
+                raise AttributeError(f"a model has no attribute {name!r}")
+            try:
+                self.__dict__[name] = read()
+            except Exception as exc:
+                raise ModelError(f"the bundle of model {self.name} is damaged ({exc}); install smalti again") from exc
+            return self.__dict__[name]
+
     def __getstate__(self) -> dict[str, Any]:
         """Return what is pickled: the fields, without the engine and without cached values."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        return {entry.name: getattr(self, entry.name) for entry in fields(self)}
 
     def _session(self, network: str) -> Network:
         """Return a network that is ready to run; it is made ready when it is first needed, once for all threads.
@@ -252,3 +271,11 @@ _LEFT_ALONE: list[object] = []
 
 def _embeddings(points: Ints) -> Floats:
     return embedding_weights(points).astype(np.float32)
+
+
+def model_of_parts(known: Mapping[str, Any], later: Mapping[str, Callable[[], Any]]) -> Model:
+    """Return a model of fields that are known, and of others, each of which is read when it is first needed."""
+    model = object.__new__(Model)
+    model.__dict__.update(known)
+    model.__dict__[LATER] = dict(later)
+    return model

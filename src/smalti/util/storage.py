@@ -38,6 +38,15 @@ class Storage(Protocol):
         ...
 
 
+@runtime_checkable
+class Openable(Protocol):
+    """An open binary file, or a file that fsspec can open."""
+
+    def close(self) -> None:
+        """Close the file."""
+        ...
+
+
 class Memory:
     """Bytes in memory."""
 
@@ -100,24 +109,28 @@ class LocalFile:
 
 
 class Remote:
-    """A file behind a URL, read by ranges of bytes through fsspec.
+    """A file that is read by ranges of bytes through fsspec: a URL, or a file of fsspec, open or not.
 
     Raises:
         MissingExtraError: fsspec is not installed.
-        SourceError: the URL cannot be opened, or a library that fsspec needs for it is missing.
+        SourceError: the file cannot be opened, or a library that fsspec needs for it is missing.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, files: Any = None) -> None:
+        """files: the file system, if `url` is a path there."""
         self.where = url
         self._whole: bytes | None = None  # the whole file, if the server sends no smaller parts
+        self._files, self._path = files, url
         try:
-            import fsspec
+            if files is None:
+                import fsspec
+
+                self._files, self._path = fsspec.core.url_to_fs(url)
+            size = self._files.size(self._path)
         except ModuleNotFoundError as exc:
-            raise MissingExtraError("reading URLs", "remote") from exc
-        try:
-            files, self._path = fsspec.core.url_to_fs(url)
-            self._files: Any = files
-            size = files.size(self._path)
+            if exc.name == "fsspec":
+                raise MissingExtraError("reading URLs", "remote") from exc
+            raise SourceError(f"cannot open {url}: {exc}") from exc
         except ImportError as exc:
             raise SourceError(f"cannot open {url}: {exc}") from exc
         except Exception as exc:  # the file system may raise anything
@@ -146,17 +159,53 @@ class Remote:
         """There is nothing to close."""
 
 
+class OpenFile:
+    """An open binary file that can be sought in; threads take turns. It stays open when the storage is closed.
+
+    Raises:
+        SourceError: it cannot be read in any order.
+    """
+
+    def __init__(self, file: Any) -> None:
+        self.where, self._file, self._lock = str(getattr(file, "name", "an open file")), file, threading.Lock()
+        try:
+            self.size = int(file.seek(0, io.SEEK_END))
+        except (OSError, ValueError) as exc:
+            raise SourceError(f"{self.where} cannot be read in any order; give its bytes: file.read()") from exc
+
+    def read(self, at: int, size: int) -> bytes:
+        try:
+            with self._lock:
+                self._file.seek(at)
+                data: bytes = self._file.read(size)
+        except Exception as exc:  # a file of somebody else may raise anything
+            raise SourceError(f"cannot read {self.where}: {exc}; open it again") from exc
+        return data
+
+    def close(self) -> None:
+        """Leave the file open: its owner closes it."""
+
+
 def storage_of(place: object) -> Storage:
-    """Return the storage that `place` names: a path, a URL with `://`, the bytes themselves, or a storage already.
+    """Return the storage that `place` names.
+
+    Args:
+        place: a path, a URL with `://`, the bytes themselves, a storage already, a file of fsspec (open or not), or
+            another open binary file that can be sought in.
 
     Raises:
         SourceError, MissingExtraError: the file or URL cannot be opened.
         UsageError: `place` is none of these.
     """
-    if isinstance(place, Storage):
-        return place
     if isinstance(place, bytes | bytearray | memoryview):
         return Memory(bytes(place))
+    files, path = getattr(place, "fs", None), getattr(place, "path", None)
+    if isinstance(path, str) and hasattr(files, "cat_file"):
+        return Remote(path, files)
+    if hasattr(place, "seek") and hasattr(place, "read"):
+        return OpenFile(place)
+    if isinstance(place, Storage):
+        return place
     if not isinstance(place, str | Path):
         raise UsageError(f"a file is named by a path or a URL, or is its bytes; it is not {type(place).__name__}")
     if isinstance(place, str) and "://" in place:

@@ -3,9 +3,9 @@
 
 import numpy as np
 
+from smalti.container.archive_reader import ArchiveReader
 from smalti.container.format import SINGLE_FLAG, START_BYTES, check_start
 from smalti.container.reader import Reader
-from smalti.container.records import ArchiveReader
 from smalti.container.single_image import SingleReader, read_single
 from smalti.errors import CorruptError, ModelError, UnknownModelError, within
 from smalti.model.bundle import find_by_prefix

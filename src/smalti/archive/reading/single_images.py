@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from smalti.codec.batching import EACH, packing_of
+from smalti.container.archive_reader import ArchiveReader
 from smalti.container.mixed_payload import PartPlace, table_end, unpack_places
-from smalti.container.records import ArchiveReader
 from smalti.errors import CorruptError, within
 from smalti.model.model import Model
 from smalti.types import Pixels

@@ -12,33 +12,35 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from smalti.container.archive_reader import ArchiveReader
 from smalti.container.format import EXTENDED, HEADER, VERSION, pack_header
-from smalti.container.reader import Reader
 from smalti.container.records import ArchiveWriter
 from smalti.errors import OutputError
 from smalti.util.atomic import output_error
+from smalti.util.file_lock import lock
 from smalti.util.storage import Storage
 
 
 @contextlib.contextmanager
-def grow(path: Path, reader: Reader) -> Iterator[ArchiveWriter]:
+def grow(path: Path, reader: ArchiveReader) -> Iterator[ArchiveWriter]:
     """Yield a writer that appends to the archive `path`, which `reader` has read.
 
     What it writes becomes part of the archive when the block ends without an error.
 
     Raises:
-        OutputError: the file cannot be written, has changed, or another process is appending to it.
+        OutputError: the file cannot be written, has changed, or another process is writing it.
     """
     old, model_id, extended = reader.end, reader.model_id, reader.extended
     try:
         with path.open("r+b") as file:
             _lock(file, path, reader.storage)
             header = file.read(HEADER.size)
-            _say_end(file, model_id, old, extended=extended)
+            if header != pack_header(model_id, old, EXTENDED if extended else VERSION):
+                _say_end(file, model_id, old, extended=extended)
             file.truncate(old)
             file.seek(old)
             try:
-                writer = ArchiveWriter.resume(file, reader.index, old, extended=extended)
+                writer = ArchiveWriter.resume(file, reader)
                 yield writer
                 new = writer.finish()
                 _sync(file)
@@ -69,10 +71,10 @@ def _sync(file: BinaryIO) -> None:
 
 @contextlib.contextmanager
 def alone(path: Path, storage: Storage) -> Iterator[None]:
-    """Keep other processes from appending to the file while the block runs.
+    """Keep other processes from writing the file while the block runs.
 
     Raises:
-        OutputError: another process is appending, the file is no longer the one that was opened as `storage`, or it
+        OutputError: another process is writing it, the file is no longer the one that was opened as `storage`, or it
             cannot be written.
     """
     try:
@@ -84,19 +86,17 @@ def alone(path: Path, storage: Storage) -> Iterator[None]:
 
 
 def _lock(file: BinaryIO, path: Path, storage: Storage) -> None:
-    """Lock a file against other processes that append, where there are such locks, and check that it is the same file.
+    """Lock a file against other processes that write it, and check that it is the one that was opened as `storage`.
 
     Raises:
-        OutputError: another process holds the lock, or the file is not the one that was opened as `storage`.
+        OutputError: another process holds the lock, or the file is another one, or has changed.
     """
-    try:
-        import fcntl
-
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except ModuleNotFoundError:
-        pass
-    except OSError as exc:
-        raise OutputError(f"{path} is being written by another process; wait for it") from exc
-    now = os.fstat(file.fileno())
-    if (now.st_dev, now.st_ino, now.st_size) != (*getattr(storage, "identity", ()), storage.size):
+    if not lock(file):
+        raise OutputError(f"{path} is being written by another process; wait for it")
+    now, named = os.fstat(file.fileno()), path.stat()  # the file may have been replaced before it was locked
+    here = now.st_dev, now.st_ino
+    if here != (named.st_dev, named.st_ino) or (*here, now.st_size) != (
+        *getattr(storage, "identity", ()),
+        storage.size,
+    ):
         raise OutputError(f"{path} has changed since it was opened; try again")

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""Files that change: which images are shown, where they are stored, and how small sections become one."""

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: MIT
+"""Built-in models are read part by part, and are the same as if they were read at once."""
+
+import pickle
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+
+import smalti
+from smalti.errors import ModelError
+from smalti.model import bundle
+from smalti.model.bundle import BUILT_IN_IDS, bundle_bytes, load_model, parse_bundle
+from smalti.model.parts.lazy_members import LazyMembers
+
+built_in = pytest.mark.parametrize("name", BUILT_IN_IDS.values())
+
+
+@pytest.fixture
+def fresh():
+    """No model was loaded before, and none stays loaded."""
+    bundle._load_once.cache_clear()
+    yield
+    bundle._load_once.cache_clear()
+
+
+def path_of(name):
+    return bundle._BUILT_IN / f"{name}.model"
+
+
+@built_in
+def test_a_model_that_is_read_part_by_part_is_the_same(name, fresh):
+    lazy, whole = load_model(name), parse_bundle(path_of(name).read_bytes())
+    assert lazy.id == whole.id
+    assert dict(lazy.networks) == whole.networks
+    assert bundle_bytes(lazy) == bundle_bytes(whole)
+    again = pickle.loads(pickle.dumps(load_model(name)))
+    assert again.networks == whole.networks
+    assert {field.name for field in fields(again)} <= again.__dict__.keys()
+    assert replace(lazy, name="other").has_latents == whole.has_latents
+
+
+def test_lossless_images_need_the_pixel_prior_alone(fresh, digits, monkeypatch):
+    data = smalti.encode(digits[0], model="mnist", lossless=True)
+    bundle._load_once.cache_clear()
+    read, found = [], LazyMembers.__getitem__
+    monkeypatch.setattr(LazyMembers, "__getitem__", lambda self, name: read.append(name) or found(self, name))
+    assert (smalti.decode(data) == digits[0]).all()
+    assert read == ["manifest.json", "pixels.npz"]
+
+
+def test_a_damaged_member_is_told_when_it_is_needed(fresh, digits, tmp_path, monkeypatch):
+    data = bytearray(path_of("mnist").read_bytes())
+    at = data.index(b"local.npz") + 5000
+    data[at] ^= 1
+    (tmp_path / "mnist.model").write_bytes(data)
+    monkeypatch.setattr(bundle, "_BUILT_IN", tmp_path)
+    model = load_model("mnist")
+    assert model.pixels is not None
+    with pytest.raises(ModelError, match="the bundle of model mnist is damaged"):
+        _ = model.spatial
+    with pytest.raises(AttributeError):
+        _ = model.nothing
+
+
+def test_an_attribute_of_a_class_is_no_part(toy):
+    assert not hasattr(toy, "nothing")
+    assert np.isscalar(toy.patches)
