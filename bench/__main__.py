@@ -43,6 +43,19 @@ def rd(
 
 
 @app.command()
+def colour(
+    data: Annotated[Path, typer.Argument(help="The folder that holds cifar.tar, emoji.tar, photos/ and so on.")],
+    output: Output = Path("bench-out"),
+    only: Annotated[list[str] | None, typer.Option(help="A set; may be given more than once.")] = None,
+    images: Annotated[int, typer.Option(min=1, help="The most images of a set.")] = 1000,
+) -> None:
+    """Measure lossless coding of small colour images by smalti and by what people take instead."""
+    from bench.colour import run
+
+    run(data, output, only or [], images)
+
+
+@app.command()
 def engines(
     data: Annotated[
         Literal["mnist", "fashion-mnist", "drawn"], typer.Option(help="The data set of the test images.")

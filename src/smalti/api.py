@@ -238,7 +238,9 @@ def _write(
                 progress(1, 1)
             return packed(images, coded, len(data))
     writer = ArchiveWriter.start(file)
-    intake = Intake(images, choice, packing.block_size[0], writer, samples=packing.block_size[1])
+    intake = Intake(
+        images, choice, packing.block_size[0], writer, samples=packing.block_size[1], once=not target.is_mean
+    )
     write_packed(intake, target, effort, packing, progress)
     if not intake.count:
         raise SourceError("there are no images to pack; nothing is written")

@@ -69,7 +69,8 @@ def test_two_readers_agree(rows):
     shapes = {(*x.shape, 1)[:3] for x, *_ in rows}
     assert {*said.shapes, *((h, w, mode) for _, mode, h, w in said.kinds if mode)} == shapes
     for block, kind in ((block, said.kinds[block.entry.kind]) for block in said.blocks):
-        if not kind.mode and len(said.kinds) == 1 and len(said.blocks) == 1:
+        different = len({(x.shape, x.tobytes()) for x, *_ in rows}) == len(rows)  # no image is stored for two
+        if not kind.mode and len(said.kinds) == 1 and len(said.blocks) == 1 and different:
             for part in block.parts:
                 assert part.images in (None, [rows[i][0].tobytes() for i in part.rows])
 
@@ -93,7 +94,7 @@ def test_two_readers_agree_on_a_single_file(image, icc, named):
 def test_append_select_merge_and_repair_lose_nothing(tmp_path, first, second, data):
     one, two, three = (tmp_path / f"{name}.smalti" for name in "123")
     smalti.pack(as_source(first), one, max_error=0, force=True, model="none")
-    smalti.append(one, as_source(second, "b/"), max_error=0)
+    smalti.append(one, as_source(second, "b/"), max_error=0, model="none")
     every = wanted(first) + wanted(second, "b/")
     assert contents(one) == every
     assert read(one.read_bytes()).count == len(every)

@@ -120,7 +120,7 @@ def test_the_psnr_is_that_of_what_comes_back(tmp_path, digits, lossless, target,
         assert done.psnr == pytest.approx(psnr(mse(x, x_hat)), abs=1e-4)
     assert (done.psnr == math.inf) == (target == {"max_error": 0})
     assert done.shapes == (((28, 28, 1), 60),)
-    assert sum(done.models.values()) + done.without_model == 60
+    assert sum(done.models.values()) + done.without_model + done.copies == 60
 
 
 def test_a_mean_psnr_is_reported_as_asked(tmp_path, digits):

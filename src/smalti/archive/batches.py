@@ -90,6 +90,7 @@ class Intake:
     writer: ArchiveWriter
     quality: int | None = None  # at which it is looked whether a model suits; None: that is not looked at
     samples: int = BLOCK_SAMPLES  # the most samples of a block
+    once: bool = True  # whether copies of images are stored once; not if a mean over all images is asked
     mixed: bool = True  # whether images of several shapes may share a block
     seen: set[str] = field(default_factory=set)  # names of images that are there already
     label_kind: type | None = None
@@ -221,7 +222,11 @@ class Intake:
     def _take(self, some: ImageSet) -> tuple[Ints, NDArray[np.bool_]]:
         """Note what is said of images; return the places in the source of those that are new, and a mask of them."""
         check_size(some.shape)
-        numbers, new = self._originals.take(some.pixels)
+        if self.once:
+            numbers, new = self._originals.take(some.pixels)
+        else:
+            numbers, new = self._originals.count + np.arange(len(some)), np.ones(len(some), np.bool_)
+            self._originals.count += len(some)
         where = np.arange(self.count, self.count + len(some))[new]
         self.count += len(some)
         self.kinds += np.where(new, UNKNOWN, COPY).tolist()

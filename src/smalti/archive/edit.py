@@ -172,7 +172,9 @@ def _add(
     names: set[str],
 ) -> Coded:
     """Write the images to append, whose names are none of `names`; return what is known of them."""
-    intake = Intake(images, model, packing.block_size[0], writer, samples=packing.block_size[1], seen=names)
+    intake = Intake(
+        images, model, packing.block_size[0], writer, samples=packing.block_size[1], once=not target.is_mean, seen=names
+    )
     intake.label_kind = _label_kind(archive)
     write_packed(intake, target, effort, packing, progress)
     if not intake.count:

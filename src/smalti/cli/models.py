@@ -57,7 +57,7 @@ def models() -> None:
         table.add_row(
             Text(path.stem),
             model.id.hex(),
-            describe(model.image_shape),
+            describe(model.image_shape) if model.measured else "any",
             size(path.stat().st_size),
             "; ".join(reached),
         )
@@ -91,7 +91,8 @@ def model_info(
         facts = {
             "name": loaded.name,
             "id": loaded.id.hex(),
-            "images": describe(loaded.image_shape) + (" (coded by pixels: of any size)" if loaded.pixels else ""),
+            "images": ("any" if loaded.mixer else describe(loaded.image_shape))
+            + (" (coded by pixels: of any size)" if loaded.pixels else ""),
             "bundle_bytes": loaded.size,
             "latents": loaded.latents,
             "cells": loaded.patches,

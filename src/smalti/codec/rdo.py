@@ -7,7 +7,7 @@ until none does. The decoder does not know how the symbols were chosen.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +16,12 @@ from smalti.entropy.frequencies import FRACTION_BITS, MASS_BITS, PRECISION, Ints
 from smalti.entropy.logistic_mixture import WHOLE, mixture_cdf, scaled
 from smalti.model.latent_prior import to_latents
 from smalti.model.model import Model
-from smalti.model.search.model_search import ModelSearch, model_search
 from smalti.model.spatial_prior import nearest_spatial, spatial_bits, spatial_costs, spatial_latents
 from smalti.types import Pixels
 from smalti.util.parallel import in_order
+
+if TYPE_CHECKING:
+    from smalti.model.search.model_search import ModelSearch
 
 REFINE_IMAGES = 8
 """The number of images that are refined together; each tries a step up and down of every latent at once."""
@@ -116,6 +118,8 @@ def _refine_patches(x: Pixels, code: LatentCode, model: Model, passes: int) -> I
     A pass tries a step up of each latent with the decoder. It assumes that the changes of the image add up when several
     latents take a step, and picks steps on that assumption, best first. The decoder then tells how many of them pay.
     """
+    from smalti.model.search.model_search import model_search  # only those who search need it
+
     if (search := model_search(model)) is not None:
         return _refine_in_core(x, code, search, model, passes)
     points, size = code.points, model.patches * model.latents
@@ -139,7 +143,7 @@ def _refine_patches(x: Pixels, code: LatentCode, model: Model, passes: int) -> I
     return symbols.reshape(code.symbols.shape)
 
 
-def _refine_in_core(x: Pixels, code: LatentCode, search: ModelSearch, model: Model, passes: int) -> Ints:
+def _refine_in_core(x: Pixels, code: LatentCode, search: "ModelSearch", model: Model, passes: int) -> Ints:
     """Do the same as `_refine_patches` in the compiled core, which chooses the same symbols."""
     u = code.spatial if model.spatial is None else spatial_latents(model.spatial, code.spatial, code.points)
     hopeful, found = _coded(code.points, model), np.empty_like(code.symbols)
