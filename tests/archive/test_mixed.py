@@ -94,7 +94,7 @@ def test_two_readers_agree_on_a_single_file(image, icc, named):
 def test_append_select_merge_and_repair_lose_nothing(tmp_path, first, second, data):
     one, two, three = (tmp_path / f"{name}.smalti" for name in "123")
     smalti.pack(as_source(first), one, max_error=0, force=True, model="none")
-    smalti.append(one, as_source(second, "b/"), max_error=0, model="none")
+    smalti.append(one, as_source(second, "b/"), max_error=0)
     every = wanted(first) + wanted(second, "b/")
     assert contents(one) == every
     assert read(one.read_bytes()).count == len(every)

@@ -437,3 +437,16 @@ def test_profiles_are_not_lost_in_silence_without_the_index(tmp_path):
     assert not any("ICC profiles" in note for note in notes(path.read_bytes()[:-20]))
     with smalti.open(output) as archive:
         assert list(archive.profiles) == [*profiles, None, b"three"]
+
+
+def test_the_model_of_images_by_mixing_is_found_where_the_index_is_gone(tmp_path):
+    rng, path, saved = np.random.default_rng(0), tmp_path / "x.smalti", tmp_path / "y.smalti"
+    noise = [rng.integers(0, 256, shape, dtype=np.uint8) for shape in ((5, 4, 3), (6, 6), (7, 3, 4))]
+    ramp = np.add.outer(np.arange(20), np.arange(18))[..., None] * 3
+    ramps = [(ramp + rng.integers(0, 4, (20, 18, 3))).astype(np.uint8) for _ in range(5)]
+    smalti.pack(noise, path, lossless=True, model="none")
+    smalti.append(path, ramps, lossless=True)
+    path.write_bytes(path.read_bytes()[:-20])
+    smalti.repair(path, saved)
+    with smalti.open(saved) as archive:
+        assert all((x == y).all() for x, y in zip(archive, noise + ramps, strict=True))
