@@ -2,7 +2,8 @@
 """Find the models that the blocks of a damaged archive need, by ids or by decoding."""
 
 import contextlib
-from collections.abc import Iterable, Sequence
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,7 @@ from smalti.container.mixed_payload import Part, mixed_hash, unpack_mixed
 from smalti.container.recovery_scan import Found
 from smalti.errors import CorruptError, ModelError, UnknownModelError
 from smalti.model.bundle import find_by_prefix, find_model, parse_bundle
+from smalti.model.empty_model import empty_model
 from smalti.model.model import Model
 from smalti.util.binary import hash64
 
@@ -40,28 +42,22 @@ def needed_models(found: Found, index: Index | None, given: Model | None) -> dic
     Raises:
         UnknownModelError: no known model decodes them.
     """
-    blocks = dict[int, list[tuple[BlockHead, bytes]]]()
-    for head, payload in found.blocks:
-        if head.kind.mixed:
-            parts = _parts(head, payload)
-            telling_parts = {part.kind.model for part in parts if _tells(part.payload)}
-            for number in {part.kind.model for part in parts}:
-                alone = telling_parts == {number}  # else its hash, which is of all parts, does not tell the model
-                blocks.setdefault(number, []).extend([(head, payload)] * alone)
-        else:
-            blocks.setdefault(head.kind.model, []).append((head, payload))
+    blocks, shared = _by_model(found)
     told = {} if found.model_id is None else {0: found.model_id}
     told |= {number: entry.id for number, entry in enumerate(index.models)} if index else {}
     brought = {number: _parsed(found.models.get(number)) for number in blocks}
     telling = {n: [some for some in mine if some[0].kind.mixed or _tells(some[1])] for n, mine in blocks.items()}
     needed = dict[int, Needed]()
+    at_hand = {n: _at_hand(told.get(n), [some for some in (brought[n], given) if some is not None]) for n in blocks}
+    together = _together(shared, {n: model for n, model in at_hand.items() if model is not None}, given)
     for number in sorted(blocks, key=lambda n: (n not in told, brought[n] is None, not telling[n], n)):
         likely, note = [model for model in (brought[number], given) if model is not None], None
         model_id, model = told.get(number), _at_hand(told.get(number), likely)
         if model_id is None or (model is None and index is None and telling[number]):
-            taken = {some.id for some in needed.values()}
+            taken = {some.id for some in needed.values()} | {some.id for n, some in together.items() if n != number}
             left = [some for some in [*likely, *find_by_prefix(b"")] if some.id not in taken]
-            model = next(iter(_decoding(left, telling[number])), None)
+            if (model := together.get(number)) is None or model.id in taken:
+                model = next(iter(_decoding(left, telling[number])), None)
         if model is not None and model.id != model_id:
             model_id = model.id
             note = f"the id of a model is lost: {model.name} is taken, which decodes all blocks that were coded by it"
@@ -73,6 +69,26 @@ def needed_models(found: Found, index: Index | None, given: Model | None) -> dic
         bundle = found.models[number] if mine is not None and mine.id == model_id else None
         needed[number] = Needed(model_id, model, bundle, note)
     return needed
+
+
+def _by_model(
+    found: Found,
+) -> tuple[dict[int, list[tuple[BlockHead, bytes]]], list[tuple[BlockHead, list[Part]]]]:
+    """Return blocks by the numbers of the models that they need, and the mixed blocks that need several."""
+    blocks = dict[int, list[tuple[BlockHead, bytes]]]()
+    shared = list[tuple[BlockHead, list[Part]]]()
+    for head, payload in found.blocks:
+        if head.kind.mixed:
+            parts = _parts(head, payload)
+            telling_parts = {part.kind.model for part in parts if _tells(part.payload)}
+            if len(telling_parts) > 1:
+                shared.append((head, parts))
+            for number in {part.kind.model for part in parts}:
+                alone = telling_parts == {number}  # else its hash, which is of all parts, does not tell the model
+                blocks.setdefault(number, []).extend([(head, payload)] * alone)
+        else:
+            blocks.setdefault(head.kind.model, []).append((head, payload))
+    return blocks, shared
 
 
 def _parts(head: BlockHead, payload: bytes) -> list[Part]:
@@ -98,6 +114,34 @@ def _at_hand(model_id: bytes | None, likely: Iterable[Model]) -> Model | None:
 def _tells(payload: bytes) -> bool:
     """Return whether a model is needed to decode a payload: images kept raw or by the fallback need none."""
     return payload[:1] != bytes([RAW]) and any(flags & (LATENTS | PIXELS | MIXING) for flags in payload[:1])
+
+
+def _together(
+    blocks: Sequence[tuple[BlockHead, list[Part]]], known: Mapping[int, Model], given: Model | None
+) -> dict[int, Model]:
+    """Return models, by number, with which mixed blocks that need several decode to what was packed."""
+    found = dict(known)
+    for head, parts in blocks:
+        unknown = sorted({part.kind.model for part in parts if _tells(part.payload)} - found.keys())
+        taken = {model.id for model in found.values()}
+        tried = [model for model in [*filter(None, [given]), *find_by_prefix(b"")] if model.id not in taken]
+        for some in itertools.permutations(tried, len(unknown)):
+            models = found | dict(zip(unknown, some, strict=True))
+            if _decode_together(head, parts, models):
+                found = models
+                break
+    return found
+
+
+def _decode_together(head: BlockHead, parts: Sequence[Part], models: Mapping[int, Model]) -> bool:
+    try:
+        decoded = [
+            decode_block(part.payload, len(part.rows), part.kind.shape, models.get(part.kind.model, empty_model()))
+            for part in parts
+        ]
+    except (CorruptError, ModelError):
+        return False
+    return mixed_hash([hash64(np.ascontiguousarray(pixels).data) for pixels in decoded]) == head.pixels
 
 
 def _decoding(models: list[Model], blocks: Sequence[tuple[BlockHead, bytes]]) -> list[Model]:
