@@ -291,7 +291,8 @@ def test_copies_decode_as_their_originals_at_every_target(tmp_path, digits, targ
     with smalti.open(tmp_path / "x.smalti") as archive:
         found = archive[:]
         assert (found[[3, 4, 11]] == found[[1, 0, 10]]).all()
-        assert archive.contents.index.stored == 9
+        mean = "psnr" in target or "bytes_an_image" in target  # of all images, so that none may be left out
+        assert archive.contents.index.stored == (12 if mean else 9)
     if "bytes_an_image" in target:
         assert (tmp_path / "x.smalti").stat().st_size <= 30 * 12
 
