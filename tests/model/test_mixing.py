@@ -1,17 +1,25 @@
 # SPDX-License-Identifier: MIT
 """The compiled core and the reference engine code the same bytes by mixing, and give the same pixels."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from smalti.codec.mixing_codec import state_bits, to_levels
 from smalti.core.library import KERNELS, core
-from smalti.errors import CorruptError
+from smalti.errors import CorruptError, UsageError
 from smalti.model.mixing.engine import mixing_decoder, mixing_encoder
 from smalti.model.mixing.mixer import (
+    INPUT_MAX,
     INPUTS,
+    START_KINDS,
+    TABLE_KINDS,
+    UNIT_MAX,
     Layer,
     Mixer,
+    Start,
+    Tables,
     check_mixer,
     known_tables,
     mixer_arrays,
@@ -37,6 +45,41 @@ def random_mixer(hidden: tuple[int, int] = (16, 8), largest: int = 400) -> Mixer
     mixer = Mixer(networks, tables, plain_start(tables.squash), lines)
     check_mixer(mixer)
     return mixer
+
+
+def extreme_mixer(seed: int) -> Mixer:
+    """Return a mixer whose numbers are at the ends of the ranges that `check_mixer` allows, or anywhere in them."""
+    rng = np.random.default_rng(seed)
+
+    def values(dtype: type, shape: tuple[int, ...], low: int, high: int) -> np.ndarray:
+        kinds = (rng.integers(low, high, shape, endpoint=True), rng.choice((low, high), shape))
+        return kinds[rng.integers(2)].astype(dtype)
+
+    def layer(inputs: int, outputs: int, most: int) -> Layer:
+        bias = int(rng.choice((0, 1 << 20, 1 << 30)))
+        each = min(32767, ((1 << 31) - 1 - bias) // most // inputs)
+        return Layer(values(np.int16, (outputs, inputs), -each, each), values(np.int32, (outputs,), -bias, bias))
+
+    first, second = (2 * int(n) for n in rng.integers(1, 8, 2))
+    networks = tuple(
+        (layer(n, first, INPUT_MAX), layer(first, second, UNIT_MAX), layer(second, 9, UNIT_MAX)) for n in INPUTS
+    )
+    tables = {name: values(dtype, (length,), *ends) for name, (dtype, length, *ends) in TABLE_KINDS.items()}
+    tables["logistic"].sort()
+    tables["weights"][0] |= 1
+    tables["weights"] = np.minimum(tables["weights"], 1 << 16)
+    start = Start(**{name: values(*kind) for name, kind in START_KINDS.items()})
+    mixer = Mixer(networks, Tables(**tables), start, random_lines(rng, 40))
+    check_mixer(mixer)
+    return mixer
+
+
+def random_lines(rng: np.random.Generator, n: int) -> np.ndarray:
+    """Return `n` lines of counters that were used up to 255 times."""
+    lines = rng.integers(0, 1 << 32, (n, 16), dtype=np.uint64).astype(np.uint32)
+    lines[:, 0] |= 1
+    lines[:, 1:] = lines[:, 1:] & ~np.uint32(1023) | rng.integers(0, 256, (n, 15)).astype(np.uint32)
+    return lines
 
 
 def drawn_image(h: int, w: int, c: int) -> np.ndarray:
@@ -75,7 +118,23 @@ def decoded(mixer: Mixer, stream: bytes, images, step: int) -> list[np.ndarray]:
 @pytest.mark.parametrize("step", [1, 5])
 @pytest.mark.parametrize("shape", [(13, 11, 3), (9, 14, 4), (12, 10, 1), (7, 9, 2), (1, 1, 3), (1, 20, 4), (17, 1, 3)])
 def test_all_kernels_and_the_reference_engine_agree(monkeypatch, shape, step):
-    mixer = random_mixer()
+    agree(monkeypatch, random_mixer(), shape, step)
+
+
+@pytest.mark.skipif(core() is None, reason="there is no compiled core")
+@pytest.mark.parametrize("hidden", [(2, 2), (4, 6), (6, 10), (10, 4), (18, 16), (256, 254)])
+def test_they_agree_on_hidden_layers_of_any_size(monkeypatch, hidden):
+    agree(monkeypatch, random_mixer(hidden), (5, 6, 4), 3)
+
+
+@pytest.mark.skipif(core() is None, reason="there is no compiled core")
+@pytest.mark.parametrize("seed", range(8))
+def test_they_agree_on_mixers_at_the_ends_of_what_is_allowed(monkeypatch, seed):
+    shape = (int(RNG.integers(1, 9)), int(RNG.integers(1, 9)), 1 + seed % 4)
+    agree(monkeypatch, extreme_mixer(seed), shape, (1, 3, 9, 253)[seed // 2])
+
+
+def agree(monkeypatch, mixer: Mixer, shape: tuple[int, int, int], step: int) -> None:
     images = [make(*shape) for make in (drawn_image, tone_image, drawn_image)]
     images = [to_levels(image[None], step // 2)[0] for image in images]
     flags = [True, False, False]
@@ -87,38 +146,40 @@ def test_all_kernels_and_the_reference_engine_agree(monkeypatch, shape, step):
         monkeypatch.setenv("SMALTI_KERNEL", kernel)
         try:
             core()
-        except Exception:  # noqa: BLE001 - this processor has no such kernel
+        except UsageError:  # this processor has no such kernel
             continue
-        assert coded(random_copy(mixer), images, step, flags) == stream
-        assert all(
-            (a == b).all() for a, b in zip(images, decoded(random_copy(mixer), stream, images, step), strict=True)
-        )
+        again = Mixer(mixer.networks, mixer.tables, mixer.start, mixer.lines)  # for which nothing was packed yet
+        assert coded(again, images, step, flags) == stream, kernel
+        assert all((a == b).all() for a, b in zip(images, decoded(again, stream, images, step), strict=True)), kernel
 
 
-def random_copy(mixer: Mixer) -> Mixer:
-    """Return the same mixer as another object, so that nothing that was made for it is used again."""
-    return Mixer(mixer.networks, mixer.tables, mixer.start, mixer.lines)
-
-
-def test_a_damaged_stream_gives_other_pixels_or_an_error():
+def test_a_damaged_stream_gives_other_pixels_or_an_error_on_all_engines_alike(monkeypatch):
     mixer = random_mixer()
-    images = [drawn_image(12, 12, 4), tone_image(12, 12, 4)]
+    images = [drawn_image(6, 7, 4), tone_image(6, 7, 4)]
     stream = coded(mixer, images, 1, [True, False])
-    refused = 0
-    for at in RNG.integers(0, len(stream), 60):
+
+    def outcome(damaged: bytes) -> list[bytes] | None:
+        found = []
+        for engine in ("core", "numpy") if core() is not None else ("numpy",):
+            with monkeypatch.context() as here:
+                here.setenv("SMALTI_ENGINE", engine)
+                try:
+                    found.append([image.tobytes() for image in decoded(mixer, damaged, images, 1)])
+                except CorruptError:
+                    found.append(None)
+        assert found[0] == found[-1]
+        return found[0]
+
+    right = [image.tobytes() for image in images]
+    assert outcome(stream) == right
+    for at in RNG.integers(0, len(stream), 20):
         damaged = bytearray(stream)
         damaged[at] ^= int(RNG.integers(1, 256))
-        try:
-            decoded(mixer, bytes(damaged), images, 1)
-        except CorruptError:
-            refused += 1
+        assert outcome(bytes(damaged)) != right
     for cut in (0, 1, len(stream) // 2):
-        try:
-            decoded(mixer, stream[:cut], images, 1)
-        except CorruptError:
-            refused += 1
-    with pytest.raises(CorruptError):
-        decoded(mixer, stream + b"xxxxxx", images, 1)
+        assert outcome(stream[:cut]) != right
+    assert outcome(stream + b"xxxxxx") is None
+    assert outcome(stream + b"\0") is None
 
 
 def test_a_mixer_comes_back_from_its_arrays_and_what_could_overflow_is_refused():
@@ -137,9 +198,48 @@ def test_a_mixer_comes_back_from_its_arrays_and_what_could_overflow_is_refused()
     heavy = [Layer(np.full_like(layer.weights, 32767), layer.biases) for layer in wide.networks[0]]
     with pytest.raises(ValueError, match="32 bits"):
         check_mixer(Mixer((tuple(heavy), *wide.networks[1:]), mixer.tables, mixer.start, mixer.lines))
-    for name, value in (("confidence", 300), ("inverses", -1)):
-        arrays = mixer_arrays(mixer)
-        arrays[f"tables_{name}"] = arrays[f"tables_{name}"].copy()
-        arrays[f"tables_{name}"][3] = value
+
+
+@pytest.mark.parametrize("name", TABLE_KINDS)
+def test_a_table_of_another_type_or_size_or_range_is_refused(name):
+    mixer = random_mixer()
+    table, (_, _, low, high) = getattr(mixer.tables, name), TABLE_KINDS[name]
+    wrong = [table.astype(np.int64), table[:-1], table[None], table.astype(np.float32), table.astype(np.uint8)]
+    wrong += [table.astype(table.dtype.newbyteorder(">"))]
+    for value in (low - 1, high + 1):
+        if np.iinfo(table.dtype).min <= value <= np.iinfo(table.dtype).max:
+            wrong.append(table.copy())
+            wrong[-1][3] = value
+    for one in wrong:
         with pytest.raises(ValueError, match=name):
-            check_mixer(mixer_from(arrays))
+            check_mixer(replace(mixer, tables=replace(mixer.tables, **{name: one})))
+
+
+def test_what_would_divide_by_zero_or_fall_is_refused():
+    mixer = random_mixer()
+    for name, at, message in (("weights", 0, "no weight"), ("logistic", 2048, "falls")):
+        table = getattr(mixer.tables, name).copy()
+        table[at] = 0
+        with pytest.raises(ValueError, match=message):
+            check_mixer(replace(mixer, tables=replace(mixer.tables, **{name: table})))
+
+
+@pytest.mark.parametrize("name", START_KINDS)
+def test_a_start_of_another_type_or_shape_or_range_is_refused(name):
+    mixer = random_mixer()
+    array, (_, _, _, high) = getattr(mixer.start, name), START_KINDS[name]
+    wrong = [array.astype(np.int64), array[:-1]]
+    if high < np.iinfo(array.dtype).max:
+        wrong.append(np.full_like(array, high + 1))
+    for one in wrong:
+        with pytest.raises(ValueError, match=name):
+            check_mixer(replace(mixer, start=replace(mixer.start, **{name: one})))
+
+
+def test_lines_that_would_not_be_found_or_counted_are_refused():
+    mixer = random_mixer()
+    for row, column, value in ((1, 0, 2), (1, 0, mixer.lines[0, 0]), (2, 5, 256)):
+        lines = mixer.lines.copy()
+        lines[row, column] = value
+        with pytest.raises(ValueError, match="line"):
+            check_mixer(replace(mixer, lines=lines))

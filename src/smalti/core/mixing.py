@@ -32,9 +32,15 @@ STATE = np.dtype(
 )
 """`smalti_mix_state` of `core/mixing.h`."""
 MATCHES, MATCH_BITS, SLOTS, CHANNELS, TOLD = 3, 16, 16, 3, 3
-SAMPLE_BYTES = 24
-"""The most bytes that a sample takes: at most fifteen decisions of at most 13 bits each."""
+PIXEL_BYTES = (0, 36, 52, 81, 97)
+"""The most bytes that a pixel takes, by channels.
+
+A decision has a probability of 2^-12 at least, and a bit that the network codes alone one of 2^-13. The range of the
+coder has at least two numbers, so its rounding adds at most one bit to each. A sample of tone takes 10 * 13 + 6 * 14
+bits at most; a drawn pixel 13 bits for each of 14 candidates and each of the 8 bits of its samples; alpha 10 * 13 bits.
+"""
 LEAST_ROOM = 64
+"""The flag of an image, what the coder still keeps back when the image begins, and the end of a stream fit into it."""
 
 
 class _Layer(ctypes.Structure):
@@ -154,7 +160,8 @@ class CoreMixing:
 
     def encode(self, image: NDArray[np.uint8], step: int, *, drawn: bool) -> None:
         """Encode an image (`h w c`) whose samples are levels of `step`."""
-        self._room(image.size * SAMPLE_BYTES + LEAST_ROOM)
+        h, w, c = image.shape
+        self._room(h * w * PIXEL_BYTES[c] + LEAST_ROOM)
         self._code(image.copy(), step, drawn=drawn)
         self._done.append(self._buffer[: self._coder.at].tobytes())
 
@@ -202,7 +209,7 @@ class CoreMixing:
         packed = ctypes.byref(self._packed.struct)
         state, coder = self.state.ctypes.data, ctypes.byref(self._coder)
         full = self._library.smalti_mix(packed, state, coder, ctypes.byref(struct), work.ctypes.data)
-        assert not full
+        assert not full  # PIXEL_BYTES
 
 
 def network_rows(packed: PackedMixer, image: NDArray[np.uint8]) -> list[NDArray[np.int16]]:

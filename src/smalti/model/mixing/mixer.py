@@ -76,47 +76,49 @@ class Mixer:
     lines: NDArray[np.uint32]  # n SLOTS: lines that are known before: their keys, then counters
 
 
-TABLE_SIZES = {
-    "squash": (6144, 8, 65527),
-    "stretch": (6144, -3071, 3071),
-    "logistic": (4097, 0, 1 << 24),
-    "scales": (641, 1, 1 << 27),
-    "weights": (768, 0, 1 << 16),
-    "rates": (256, 0, 65535),
-    "confidence": (256, 0, 256),
-    "logs": (2049, 0, 176),
-    "inverses": (2049, 0, 1 << 19),
+TABLE_KINDS: dict[str, tuple[type[np.generic], int, int, int]] = {
+    "squash": (np.uint16, 6144, 8, 65527),
+    "stretch": (np.int16, 6144, -3071, 3071),
+    "logistic": (np.uint32, 4097, 0, 1 << 24),
+    "scales": (np.uint32, 641, 1, 1 << 27),
+    "weights": (np.uint32, 768, 0, 1 << 16),
+    "rates": (np.uint16, 256, 0, 65535),
+    "confidence": (np.int16, 256, 0, 256),
+    "logs": (np.int16, 2049, 0, 176),
+    "inverses": (np.int32, 2049, 0, 1 << 19),
 }
-"""The length of each table, and the least and the largest value that it may have."""
-START_SHAPES = {
-    "node_weights": (NODES, TERMS),
-    "set_weights": (SETS, TERMS),
-    "last_weights": (NODES, 2),
-    "curves": (2, SETS, STEPS),
-    "order0": (NODES,),
+"""The type and the length of each table, and the least and the largest value that it may have."""
+START_KINDS: dict[str, tuple[type[np.generic], tuple[int, ...], int, int]] = {
+    "node_weights": (np.int32, (NODES, TERMS), -WEIGHT_MAX, WEIGHT_MAX),
+    "set_weights": (np.int32, (SETS, TERMS), -WEIGHT_MAX, WEIGHT_MAX),
+    "last_weights": (np.int32, (NODES, 2), -WEIGHT_MAX, WEIGHT_MAX),
+    "curves": (np.uint16, (2, SETS, STEPS), 0, 65535),
+    "order0": (np.uint32, (NODES,), 0, 2**32 - 1),
 }
+"""The type and the shape of each array of the start, and the least and the largest value that it may have."""
 
 
 def check_mixer(mixer: Mixer) -> None:
-    """Prove that no sum of a mixer can overflow 32 bits, and that its arrays have the right shapes.
+    """Prove that no sum of a mixer can overflow, that no index leaves its table, and that nothing is divided by 0.
+
+    The comments of `core/mixing.inc` tell how the bounds follow from what is checked here.
 
     Raises:
-        ValueError: an array has another shape, or a value or a sum may be out of range.
+        ValueError: an array has another type or shape, or a value or a sum may be out of range.
     """
     _check_networks(mixer)
-    for name in TABLE_SIZES:
-        _check(getattr(mixer.tables, name), name, *_bounds(name))
-    steps = np.diff(mixer.tables.logistic.astype(np.int64))
-    if (steps < 0).any():
+    for name in TABLE_KINDS:
+        _check_table(mixer.tables, name)
+    if (np.diff(mixer.tables.logistic.astype(np.int64)) < 0).any():
         raise ValueError("the logistic function of a mixer falls")
-    for name, shape in START_SHAPES.items():
-        low, high = (
-            (-WEIGHT_MAX, WEIGHT_MAX) if name.endswith("weights") else (0, 65535 if name == "curves" else 2**32 - 1)
-        )
-        _check(getattr(mixer.start, name), name, shape, low, high)
+    if not mixer.tables.weights[0]:
+        raise ValueError("the largest logit of a mixer has no weight")
+    for name, kind in START_KINDS.items():
+        _check(getattr(mixer.start, name), name, *kind)
     lines = mixer.lines
     if (
-        lines.ndim != 2
+        lines.dtype != np.uint32
+        or lines.ndim != 2
         or lines.shape[1] != SLOTS
         or len(lines) > MAX_PRIMED
         or len(np.unique(lines[:, 0])) != len(lines)
@@ -133,9 +135,10 @@ def _check_networks(mixer: Mixer) -> None:
         sizes, most = [inputs], INPUT_MAX
         for layer in network:
             outputs = len(layer.weights)
-            if layer.weights.shape != (outputs, sizes[-1]) or layer.biases.shape != (outputs,):
+            if _as(layer.weights, np.int16).shape != (outputs, sizes[-1]) or layer.biases.shape != (outputs,):
                 raise ValueError(f"a layer of a mixer has weights of shape {layer.weights.shape}")
-            sums = np.abs(layer.weights.astype(np.int64)).sum(1) * most + np.abs(layer.biases.astype(np.int64))
+            biases = _as(layer.biases, np.int32).astype(np.int64)
+            sums = np.abs(layer.weights.astype(np.int64)).sum(1) * most + np.abs(biases)
             if int(sums.max(initial=0)) >= 1 << 31:
                 raise ValueError("a sum of a mixer's network may need more than 32 bits")
             sizes.append(outputs)
@@ -145,14 +148,16 @@ def _check_networks(mixer: Mixer) -> None:
             raise ValueError(f"a network of a mixer has layers of {sizes} units")
 
 
-def _bounds(name: str) -> tuple[tuple[int, ...], int, int]:
-    length, low, high = TABLE_SIZES[name]
-    return (length,), low, high
+def _check_table(tables: Tables, name: str) -> None:
+    dtype, length, low, high = TABLE_KINDS[name]
+    _check(getattr(tables, name), name, dtype, (length,), low, high)
 
 
-def _check(array: NDArray[Any], name: str, shape: tuple[int, ...], low: int, high: int) -> None:
-    if array.shape != shape or not np.issubdtype(array.dtype, np.integer):
-        raise ValueError(f"the array {name} of a mixer is {array.dtype} {array.shape}, not {shape}")
+def _check(
+    array: NDArray[Any], name: str, dtype: type[np.generic], shape: tuple[int, ...], low: int, high: int
+) -> None:
+    if array.dtype != dtype or array.shape != shape:
+        raise ValueError(f"the array {name} of a mixer is {array.dtype} {array.shape}, not {np.dtype(dtype)} {shape}")
     if int(array.min()) < low or int(array.max()) > high:
         raise ValueError(f"the array {name} of a mixer has values that are not from {low} to {high}")
 
@@ -244,7 +249,7 @@ def mixer_from(arrays: Mapping[str, NDArray[Any]]) -> Mixer:
     keys, logits, used = arrays["keys"], arrays["logits"], _as(arrays["used"], np.uint8).T
     if keys.ndim != 1 or logits.T.shape != (len(keys), SLOTS - 1) or used.shape != logits.T.shape:
         raise ValueError("the lines of a mixer have different lengths")
-    _check(tables.squash, "squash", *_bounds("squash"))
+    _check_table(tables, "squash")
     known = _probabilities(tables)
     lines = np.empty((len(keys), SLOTS), np.uint32)
     lines[:, 0] = _as(keys, np.uint32)
