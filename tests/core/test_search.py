@@ -43,10 +43,10 @@ def test_built_in_models(name, points):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "point"), [("mnist", 17), ("mnist", 45), ("mnist-autoencoder", 48)])
-def test_two_hundred_digits_of_the_test_set(mnist, name, point):
-    model, x = smalti.load_model(name), read_images(mnist / "t10k-images-idx3-ubyte.gz").pixels[:200]
-    code, _ = nearest(x, np.full(200, point), model)
-    for i in range(0, 200, 8):
+def test_some_digits_of_the_test_set(mnist, name, point):
+    model, x = smalti.load_model(name), read_images(mnist / "t10k-images-idx3-ubyte.gz").pixels[:16]
+    code, _ = nearest(x, np.full(16, point), model)
+    for i in range(0, 16, 8):
         rows = np.arange(i, i + 8)
         check(x[rows], code.pick(rows), model, kernels=KERNELS[1:])
 
