@@ -119,17 +119,21 @@ def rivals_for(images: Sequence[Pixels]) -> tuple[Rival, ...]:
     return RIVALS
 
 
-def measured(images: Sequence[Pixels], rival: Rival, cache: Path) -> list[Point]:
-    """Return the points of a rival, as files and as a sheet; from the cache if they were measured before."""
-    key = hashlib.sha256(f"{versions()} {rival.codec} {rival.settings} {rival.qualities}".encode())
+def measured(images: Sequence[Pixels], rival: Rival, cache: Path, qualities: Sequence[float] = ()) -> list[Point]:
+    """Return the points of a rival, as files and as a sheet; those that were measured before are in the cache."""
+    content = hashlib.sha256()
     for image in images:
-        key.update(f"{image.shape}".encode() + image.tobytes())
-    path = cache / f"{key.hexdigest()[:24]}.json"
-    if path.exists():
-        return [Point(**row) for row in json.loads(path.read_text())]
-    points = [point for quality in rival.qualities for point in _measure(images, rival, quality)]
-    cache.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps([asdict(point) for point in points]))
+        content.update(f"{image.shape}".encode() + image.tobytes())
+    points = list[Point]()
+    for quality in qualities or rival.qualities:
+        key = hashlib.sha256(f"{versions()} {rival.codec} {rival.settings} {quality} {content.hexdigest()}".encode())
+        path = cache / f"{key.hexdigest()[:24]}.json"
+        if path.exists():
+            points += [Point(**row) for row in json.loads(path.read_text())]
+            continue
+        points += (found := _measure(images, rival, quality))
+        cache.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps([asdict(point) for point in found]))
     return points
 
 
