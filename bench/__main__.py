@@ -74,6 +74,17 @@ def thumbnails(
 
 
 @app.command()
+def resizing(
+    data: Annotated[Path, typer.Argument(help="The folder that holds photos/.")],
+    images: Annotated[int, typer.Option(min=1, help="The most photographs.")] = 100,
+) -> None:
+    """Measure ways to reduce photographs to thumbnails: in sRGB, in linear light, and as `pack --resize` does."""
+    from bench.resizing import run
+
+    run(data, images)
+
+
+@app.command()
 def engines(
     data: Annotated[
         Literal["mnist", "fashion-mnist", "drawn"], typer.Option(help="The data set of the test images.")

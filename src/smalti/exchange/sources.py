@@ -38,6 +38,7 @@ from smalti.exchange.formats.tar_stream import SUFFIXES as TAR_SUFFIXES
 from smalti.exchange.formats.tar_stream import is_tar
 from smalti.exchange.formats.zip_files import ZIP, open_zip
 from smalti.exchange.labels import WITHOUT_LABELS
+from smalti.exchange.names import stems
 from smalti.exchange.parts import GZIP, Parts, damage
 from smalti.exchange.resize import reduced_source
 from smalti.types import ImageSet, OnBad, PassedOver, Source, describe, raise_it
@@ -213,7 +214,7 @@ def _open_all(paths: Sequence[str], how: "_How") -> list[tuple[str, Source]]:
 
 def _chained(opened: Sequence[tuple[str, Source]], *, named: bool) -> Iterator[ImageSet]:
     found = False
-    for (_, source), stem in zip(opened, _stems([path for path, _ in opened]), strict=True):
+    for (_, source), stem in zip(opened, stems([_split(path)[0] for path, _ in opened]), strict=True):
         i = 0
         for part in source.parts:
             names = tuple(f"{stem}-{i + k:05d}.png" for k in range(len(part))) if named else None
@@ -222,20 +223,6 @@ def _chained(opened: Sequence[tuple[str, Source]], *, named: bool) -> Iterator[I
             found = True
     if not found:
         raise SourceError(f"{', '.join(path for path, _ in opened)[:400]}: no image could be read; check the images")
-
-
-def _stems(paths: Sequence[str]) -> list[str]:
-    """Return what the names made for the images of each source start with: `x`, then `x-2`, ... for further files `x`.
-
-    >>> _stems(["a/x.npy", "b/x.npy", "x-2.npy", "y.npz#train/x"])
-    ['x', 'x-2', 'x-2-2', 'y']
-    """
-    stems: dict[str, None] = {}  # in order
-    for path in paths:
-        stem = Path(_split(path)[0]).stem
-        numbered = (f"{stem}-{k}" for k in itertools.count(2))
-        stems[next(name for name in itertools.chain([stem], numbered) if name not in stems)] = None
-    return list(stems)
 
 
 def _split(path: str) -> tuple[str, str]:
