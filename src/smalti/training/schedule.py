@@ -94,23 +94,23 @@ def differences(before: Any, now: Mapping[str, Any]) -> str:
     """
     if not isinstance(before, Mapping) or not isinstance(before.get("plan"), Mapping):
         return "other options"
-    if before.get("images") != now.get("images") or before["plan"].get("images") != now["plan"].get("images"):
+    if before["plan"].get("images") != now["plan"].get("images"):
         return "other images"
     words = []
     for name in sorted(set(before["plan"]) | set(now["plan"])):
         old, new = before["plan"].get(name), now["plan"].get(name)
         if old != new:
             option = _OPTIONS.get(name, f"--{name.replace('_', '-')}")
-            simple = all(isinstance(value, int | float | str) and not isinstance(value, bool) for value in (old, new))
-            if simple:
-                words.append(f"{option} {old}, not {new}")
-            elif new in (None, False, ""):
+            given, asked = (value is not None and value is not False and value != "" for value in (old, new))
+            if given and asked:
+                plain = isinstance(old, int | float | str)
+                words.append(f"{option} {old}, not {new}" if plain else f"another {option}")
+            elif given:
                 words.append(option if old is True else f"{option} {old}")
-            elif old in (None, False, ""):
-                words.append(f"no {option}")
             else:
-                words.append(f"another {option}")
-    return " and ".join(words) or "other options"
+                words.append(f"no {option}")
+    images = before.get("images") != now.get("images")  # in training and for validation, which depends on the seed
+    return " and ".join(words) or ("other images" if images else "other options")
 
 
 def seconds_a_step(task: "Task", pixels: Pixels, hardware: "Hardware") -> float:
@@ -188,7 +188,7 @@ def verdict(scores: list[float], best_epoch: int) -> str:
 def words_of(seconds: float) -> str:
     """Return a time in words.
 
-    >>> words_of(20), words_of(150), words_of(7300)
+    >>> words_of(20), words_of(160), words_of(7300)
     ('under a minute', '3 minutes', '2.0 hours')
     """
     if seconds < 45:
