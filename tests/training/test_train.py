@@ -164,7 +164,7 @@ def test_steps_are_fitted_to_the_time_and_kept(images, tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         train(images, tmp_path / "x.model", plan=plan, progress=(heard := Heard(stop_after=1)))
     training = heard.planned[0]
-    assert training.words == "960 steps of 4 images"  # 600 seconds less 120 for the rest
+    assert training.words == "1,040 steps of 4 images"  # 600 seconds less 80 for the rest
     assert sum(one.seconds for one in heard.planned) == pytest.approx(600, rel=0.1)
     assert heard.remark == ""
     monkeypatch.setattr("smalti.training.schedule.seconds_a_step", lambda *_: 1 / 0)

@@ -32,8 +32,10 @@ LEAST_STEPS = 300
 """With fewer steps of a part there is nothing to expect of it, so that so many are trained, however long they take."""
 PROBED, PROBE_SECONDS = 6, 3.0
 """The steps that are timed, and the seconds after which timing ends earlier; the first step is not counted."""
-EXPORTING, COMPARING = {"latents": 90.0, "pixels": 60.0, "autoencoder": 30.0}, 60.0
+EXPORTING, COMPARING = {"latents": 75.0, "pixels": 50.0, "autoencoder": 30.0}, 30.0
 """The seconds that exporting a part, and comparing the model, take on two cores after a training of the usual steps."""
+LEAST_SECONDS = 3.0
+"""What each of these takes at least."""
 EXACT = 1.3
 """How much longer a step takes on average than at the start: later ones compute with the values of integers."""
 
@@ -143,7 +145,7 @@ def choose(seconds: Mapping[str, float], plan: TrainingPlan) -> dict[str, int]:
     """Return the steps of each part, of which one takes `seconds`: as the plan says, or as many as its time allows.
 
     >>> choose({"latents": 0.2, "pixels": 1.0}, TrainingPlan(minutes=20))
-    {'latents': 2970, 'pixels': 396}
+    {'latents': 3135, 'pixels': 418}
     """
     if plan.steps is not None or plan.architecture == "autoencoder":
         return dict.fromkeys(seconds, plan.steps or 0)
@@ -210,8 +212,17 @@ def plan_of(parts: "Mapping[str, Task]", chosen: Chosen, plan: TrainingPlan, n: 
         words = f"{steps:,} steps of {task.plan.batch} image{'s' * (task.plan.batch > 1)}"
         stages.append(Planned("training", part, work * an_epoch * chosen.seconds[part], words))
         share = share_measured(part, steps)
-        stages.append(Planned("exporting", part, EXPORTING[part] * share, "measure it, and write it into the model"))
-    stages.append(Planned("comparing", "", COMPARING * share, "with JPEG, WebP and AVIF, for the report"))
+        stages.append(
+            Planned(
+                "exporting",
+                part,
+                max(LEAST_SECONDS, EXPORTING[part] * share),
+                "measure it, and write it into the model",
+            )
+        )
+    stages.append(
+        Planned("comparing", "", max(LEAST_SECONDS, COMPARING * share), "with JPEG, WebP and AVIF, for the report")
+    )
     whole, asked = sum(stage.seconds for stage in stages), 60 * (plan.minutes or MINUTES)
     fitted = plan.steps is None and plan.architecture != "autoencoder"
     if fitted and whole > 1.25 * asked:
