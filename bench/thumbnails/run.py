@@ -107,6 +107,8 @@ def _smalti(images: Sequence[Pixels], effort: int) -> list[Point]:
         similar = ms_ssim_of(images, back)
         rate = size / len(images)
         points.append(Point("smalti", "smalti", f"effort {effort}", quality, rate, psnr_of(images, back), similar))
+        if math.isinf(points[-1].psnr):  # higher qualities are exact, too
+            break
     return points
 
 
