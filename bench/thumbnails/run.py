@@ -75,7 +75,7 @@ def run(data: Path, output: Path, cache: Path, plan: Plan) -> None:
         plot(found, metric, output / f"thumbnails-{metric.replace('_', '-')}.png")
     for name, images in samples.items():
         contact_sheet(_shown(images, found[name], plan.effort), output / f"thumbnails-{name}.png")
-    console.print("\n".join(text), highlight=False, markup=False)
+    console.print("\n".join(text), highlight=False, markup=False, soft_wrap=True)
 
 
 def _write_csv(path: Path, found: dict[str, list[Point]]) -> None:
