@@ -58,6 +58,15 @@ def mixing_decoder(mixer: Mixer, bits: int, stream: bytes) -> MixingDecoder:
     return _reference(mixer, bits, stream) if packed is None else CoreMixing(packed, bits, stream)
 
 
+def learned(coding: MixingEncoder | MixingDecoder) -> tuple[Start, NDArray[np.uint32]]:
+    """Return what the mixers learned from the images of a stream up to now, and its lines of counters (`n SLOTS`)."""
+    if isinstance(coding, CoreMixing):
+        lines = coding.lines()
+        return as_start(coding.learned()), lines[lines[:, 0] > 0]
+    assert isinstance(coding, ReferenceMixing)
+    return coding.learned()
+
+
 def _reference(mixer: Mixer, bits: int, stream: bytes | None) -> ReferenceMixing:
     known = _KNOWN.get(mixer)
     if known is None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from smalti.model.mixing.mixer import INPUT_MAX, INPUTS, UNIT_MAX, Layer
-from smalti.training.mixers.rows import Rows
+from smalti.rate.fitting.rows import Rows
 
 LOGISTICS = 3
 FRACTION, INPUT_FRACTION = 11, 6
