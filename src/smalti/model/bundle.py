@@ -21,9 +21,7 @@ dequantiser.onnx     the post-filter: decoded samples (integers as float32, `n 4
                      corrections of the samples, in units of the step between levels over 256
 mixing.npz           the mixer in integers, of a model that codes by mixing; it may lack all else
 
-A fitted model is another model, the base, but for its mixer; it has nothing but the manifest, which names the base, and
-
-fit.npz              what is changed in the mixer of the base: see `mixing/fit.py`
+fit.npz              what a fitted model changes in the mixer of its base, which the manifest names: it has nothing else
 
 The networks that only the encoder needs, analysis.onnx and local-analysis.onnx, may be missing; such a model can only
 decode. A bundle that did not come with smalti is checked before any of its networks runs: see `proof/networks.py`.
@@ -110,10 +108,9 @@ def bundle_bytes(model: Model) -> bytes:
     members = {}
     if model.fit is not None:
         members[FIT] = fit_member(model.fit)
-        manifest: dict[str, Any] = {"smalti_model": VERSION, "name": model.name, "training": {}}
-        manifest["decoder"] = {"base": model.fit.base.hex()}
-        manifest["sha256"] = {FIT: hashlib.sha256(members[FIT]).hexdigest()}
-        return zip_bytes({MANIFEST: json.dumps(manifest).encode()} | members)
+        about = {"smalti_model": VERSION, "name": model.name, "decoder": {"base": model.fit.base.hex()}}
+        about |= {"sha256": {FIT: hashlib.sha256(members[FIT]).hexdigest()}, "training": {}}
+        return zip_bytes({MANIFEST: json.dumps(about).encode()} | members)
     if model.has_latents:
         grid = {name: getattr(model.grid, name).astype(np.int16) for name in GRID}
         tables = {name: getattr(model.prior.logistics, name) for name in TABLES}
@@ -276,9 +273,7 @@ def _read(data: bytes, threads: int) -> Model:
     if len(data) > MAX_BUNDLE_BYTES:
         raise ValueError(f"the bundle has more than {MAX_BUNDLE_BYTES} bytes")
     found = unzip(data, {MANIFEST, *MEMBERS})
-    names = [MANIFEST, *([PIXELS] if PIXELS in found else [])]
-    names += [POST_FILTER] if POST_FILTER in found else []
-    names += [MIXING] if MIXING in found else []
+    names = [MANIFEST, *(name for name in (PIXELS, POST_FILTER, MIXING) if name in found)]
     if set(found) - set(names) or not (PIXELS in found or MIXING in found):
         names += [SYNTHESIS, DECODER, *([ANALYSIS] if ANALYSIS in found else [])]
     if FEATURES in found:
@@ -310,7 +305,7 @@ def _parse(members: Mapping[str, bytes], size: int, threads: int, model_id: byte
             raise ValueError(f"the checksum of {member} is wrong")
     decoder = manifest["decoder"]
     if FIT in members:
-        if not is_known(base := bytes.fromhex(decoder["base"])):  # so that every reader has it, and none of a fit
+        if not is_known(base := bytes.fromhex(decoder["base"])):  # every reader has it, and it is no fit of another
             raise ValueError(f"the base of a fitted model is {base.hex()}, which is not built in")
         return fitted_model(find_model(base), members[FIT], _told(manifest)[0], _id_of(decoder, members), size)
     (h, w, c), patches, positions = _sizes(decoder, spatial=FEATURES in members)

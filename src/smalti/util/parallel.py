@@ -99,7 +99,8 @@ if hasattr(os, "register_at_fork"):  # another thread may be inside when the pro
 class ForkLock:
     """A lock that a forked process finds open, although another thread may have held it at the fork.
 
-    The thread that holds it may take it again. It is for locks that last as long as the process, because it is never forgotten.
+    The thread that holds it may take it again. It is for locks that last as long as the process, because it is never
+    forgotten.
     """
 
     def __init__(self) -> None:

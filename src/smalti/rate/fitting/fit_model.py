@@ -1,17 +1,18 @@
 # SPDX-License-Identifier: MIT
 """Fit the mixer of a model to a collection: train its networks a little further, choose a primer, and see if it pays.
 
-Every twelfth image is held out. What a fit saves is measured on these, with the packing that is asked for, and what the
+One image in eight is held out. What a fit saves is measured on these, with the packing that is asked for, and what the
 fit takes in the file is held against it.
 """
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from smalti.codec.batching import BLOCK_IMAGES, EACH, SOLID, SOLID_IMAGES, block_images
+from smalti.codec.batching import EACH, SOLID, SOLID_IMAGES, block_images
 from smalti.codec.mixing_codec import is_drawn, state_bits
 from smalti.core.library import core
 from smalti.errors import UsageError
@@ -33,20 +34,20 @@ from smalti.rate.fitting.rows import RowStore
 from smalti.types import Pixels, Shape
 from smalti.util.parallel import in_order
 
-PARTS = 12
-"""Every so manieth image is held out."""
+PARTS = 8
+"""One image in so many is held out."""
 LEAST_IMAGES = 48
 """A fit is not tried for fewer images."""
 MOST_BYTES = 64000
 """The most bytes that a fit may take in the file."""
 MEASURED_SAMPLES = 1 << 20
 """About so many samples of the images that are held out are coded to measure a fit."""
-STEPS, SEEN = 1500, 12
+STEPS, SEEN = 3000, 24
 """The most training steps of a network, and how often a row may be seen in them on average."""
 ROWS, LEAST_ROWS = 1 << 18, 2048
 """About so many rows are taken for each network; with fewer than the least, it is not trained."""
 SHRINK = 0.2
-SHIFTS = (7, 6)
+SHIFTS = (7, 6, 5)
 """By how many bits differences are shifted; each is tried."""
 PRIMERS = (12, 24, 48, 96, 192)
 """How many images a primer may have; more and more are tried until that pays no longer."""
@@ -66,7 +67,7 @@ class Fitted:
     model: Model | None  # None if a fit does not pay
     general: float  # bytes an image with the model as it was, on images that are held out
     fitted: float  # bytes an image with the best fit, on the same images, without the fit itself
-    bytes: int  # of the fit in the file
+    size: int  # of the fit in the file, in bytes
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +99,7 @@ class _Held:
 
 
 def fit_model(
-    images: Sequence[Pixels], base: Model, total: int, streams: str, max_error: int = 0, told: Told | None = None
+    images: Sequence[Pixels], base: Model, total: int, streams: str, max_error: int = 0, told: Told = lambda _: None
 ) -> Fitted:
     """Fit the mixer of a model to images.
 
@@ -116,7 +117,6 @@ def fit_model(
     if core() is None:
         raise UsageError("a fit needs the compiled core, which is missing; install smalti with a C compiler")
     assert base.mixer is not None
-    told = told or (lambda _: None)
     some = _different(images)
     if len(some) < LEAST_IMAGES:
         return Fitted(None, 0.0, 0.0, 0)
@@ -132,44 +132,39 @@ def fit_model(
         np.zeros((0, 3), np.uint16),
         np.zeros(0, np.uint8),
     )
-    best = _Trial(base, empty, general, 0)
+    best = _Trial(empty, general, 0)
     for fit in _with_networks(others, base.mixer, empty, told):
         best = min(best, _trial(base, fit, held), key=lambda trial: trial.total(total))
     told(0.85)
     for i, count in enumerate(PRIMERS):
         if count > len(others):
             break
-        fit = _with_primer(others, count, base.mixer, best.fit)
-        if fit is None or (trial := _trial(base, fit, held)).total(total) >= best.total(total):
+        primed = _with_primer(others, count, base.mixer, best.fit)
+        if primed is None or (trial := _trial(base, primed, held)).total(total) >= best.total(total):
             break
         best = trial
         told(0.85 + 0.15 * (i + 1) / len(PRIMERS))
     told(1.0)
     pays = best.total(total) <= (1 - GAIN) * total * general
-    return Fitted(parse_bundle(best.bundle) if pays else None, general, best.rate, best.bytes)
+    return Fitted(parse_bundle(_bundle(base, best.fit)) if pays else None, general, best.rate, best.size)
 
 
 @dataclass(frozen=True, eq=False)
 class _Trial:
     """A fit that was tried."""
 
-    base: Model
     fit: Fit
     rate: float  # bytes an image
-    bytes: int  # of the fit in the file
-
-    @property
-    def bundle(self) -> bytes:
-        return _bundle(self.base, self.fit)
+    size: int  # of the fit in the file, in bytes
 
     def total(self, images: int) -> float:
         """Return what so many images and the fit take."""
-        return images * self.rate + self.bytes if self.bytes <= MOST_BYTES else float("inf")
+        return images * self.rate + self.size if self.size <= MOST_BYTES else math.inf
 
 
 def _trial(base: Model, fit: Fit, held: _Held) -> _Trial:
     assert base.mixer is not None
-    return _Trial(base, fit, held.bytes_an_image(fitted_mixer(base.mixer, fit)), len(_bundle(base, fit)))
+    return _Trial(fit, held.bytes_an_image(fitted_mixer(base.mixer, fit)), len(_bundle(base, fit)))
 
 
 def _bundle(base: Model, fit: Fit) -> bytes:
@@ -191,7 +186,7 @@ def _with_networks(images: Sequence[Pixels], mixer: Mixer, empty: Fit, told: Tol
     """Yield fits whose networks were trained further on images, with differences of several sizes."""
     store = RowStore(mixer)
     pixels = sum(image.shape[0] * image.shape[1] for image in images)
-    each = max(1, pixels // (4 * ROWS))  # of very many images, every so manieth is looked at
+    each = max(1, pixels // (4 * ROWS))  # of very many images, one in so many is looked at
     store.add(images[::each], min(1.0, ROWS * each / pixels))
     rows = [store.rows(channel) for channel in range(CHANNELS)]
     steps = [0 if len(some) < LEAST_ROWS else min(STEPS, 1 + SEEN * len(some) // BATCH) for some in rows]

@@ -6,6 +6,7 @@ The loss is that of `training/mixers/fit.py`: the bits of a sample under a mixtu
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,8 @@ from numpy.typing import NDArray
 from smalti.model.mixing.mixer import INPUTS, UNIT_MAX, Layer
 from smalti.rate.fitting.rows import Rows
 
-Floats = NDArray[np.float32]
+Floats = NDArray[np.floating[Any]]
+"""float32; float64 where gradients are checked."""
 LOGISTICS = 3
 FRACTION, INPUT_FRACTION = 11, 6
 """Fractional bits of weights, and of inputs and units."""
@@ -28,8 +30,6 @@ MOST_BITS = 14.0
 LEAST = 1e-6
 FINER = 2
 """Differences of the weights of the last layer are rounded to steps that are finer by so many bits."""
-SAVED_BITS = 1e-4
-"""What a difference must be worth, in bits a sample: smaller gains are left out by `shrink` in training."""
 
 Told = Callable[[], None]
 """What is called after each step."""
@@ -44,7 +44,7 @@ class Network:
     @classmethod
     def of(cls, layers: tuple[Layer, ...]) -> "Network":
         """Return a network with the weights of layers in integers."""
-        weights = [layer.weights.astype(np.float32) / (1 << FRACTION) for layer in layers]
+        weights: list[Floats] = [layer.weights.astype(np.float32) / (1 << FRACTION) for layer in layers]
         return cls(weights + [layer.biases.astype(np.float32) / (1 << FRACTION + INPUT_FRACTION) for layer in layers])
 
     def forward(self, x: Floats) -> tuple[Floats, Floats, Floats]:
@@ -70,8 +70,8 @@ def bits_and_gradient(out: Floats, told: Rows) -> tuple[Floats, Floats]:
 
     told: `n 3`: values, predictions, and energies in eighths.
     """
-    value, prediction, energy = (told[:, i : i + 1].astype(np.float32) for i in range(3))
-    energy, away = energy / 8, value - prediction
+    value, prediction, eighths = (told[:, i : i + 1].astype(np.float32) for i in range(3))
+    energy, away = eighths / 8, value - prediction
     logits = out[:, :LOGISTICS]
     weights = np.exp(logits - logits.max(1, keepdims=True))
     weights /= weights.sum(1, keepdims=True)
