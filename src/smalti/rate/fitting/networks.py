@@ -89,11 +89,11 @@ def bits_and_gradient(out: Floats, told: Rows) -> tuple[Floats, Floats]:
     by_mean = weights * (slope_below - slope_above) * inverse * energy
     gradient = np.concatenate([weights * (shares - p), by_mean, by_scale], 1)
     gradient *= np.where(bits > MOST_BITS, 0, -1 / ((p + LEAST) * np.float32(np.log(2) * len(out))))
-    return bits[:, 0], gradient.astype(np.float32)
+    return bits[:, 0], gradient.astype(out.dtype)
 
 
 def _sigmoid(x: Floats) -> Floats:
-    return np.asarray(0.5 * np.tanh(0.5 * x) + 0.5, np.float32)
+    return np.asarray(0.5 * np.tanh(0.5 * x) + 0.5)
 
 
 def train_further(
