@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from model.test_mixing import coded, drawn_image, random_mixer, tone_image
 
 import smalti
+from model.test_mixing import coded, drawn_image, random_mixer, tone_image
 from smalti.core.library import core
 from smalti.errors import CorruptError, ModelError
 from smalti.model.bundle import FIT, MANIFEST, bundle_bytes, parse_bundle
