@@ -71,7 +71,7 @@ class Fitted:
 
 
 @dataclass(frozen=True, eq=False)
-class _Held:
+class Held:
     """Images (`h w c`) that are held out, and how they are packed."""
 
     images: list[Pixels]
@@ -117,12 +117,11 @@ def fit_model(
     if core() is None:
         raise UsageError("a fit needs the compiled core, which is missing; install smalti with a C compiler")
     assert base.mixer is not None
-    some = _different(images)
+    some = different(images)
     if len(some) < LEAST_IMAGES:
         return Fitted(None, 0.0, 0.0, 0)
     kept, others = some[PARTS // 2 :: PARTS], [image for i, image in enumerate(some) if i % PARTS != PARTS // 2]
-    kept = kept[:: max(1, round(sum(image.size for image in kept) / MEASURED_SAMPLES))]
-    held = _Held(kept, [is_drawn(image, base.mixer) for image in kept], 2 * max_error + 1, streams)
+    held = held_out(kept, base.mixer, 2 * max_error + 1, streams, MEASURED_SAMPLES)
     general = held.bytes_an_image(base.mixer)
     told(0.05)
     empty = Fit(
@@ -145,7 +144,7 @@ def fit_model(
         best = trial
         told(0.85 + 0.15 * (i + 1) / len(PRIMERS))
     told(1.0)
-    pays = best.total(total) <= (1 - GAIN) * total * general
+    pays = best.fit is not empty and best.total(total) <= (1 - GAIN) * total * general
     return Fitted(parse_bundle(_bundle(base, best.fit)) if pays else None, general, best.rate, best.size)
 
 
@@ -162,7 +161,7 @@ class _Trial:
         return images * self.rate + self.size if self.size <= MOST_BYTES else math.inf
 
 
-def _trial(base: Model, fit: Fit, held: _Held) -> _Trial:
+def _trial(base: Model, fit: Fit, held: Held) -> _Trial:
     assert base.mixer is not None
     return _Trial(fit, held.bytes_an_image(fitted_mixer(base.mixer, fit)), len(_bundle(base, fit)))
 
@@ -171,7 +170,21 @@ def _bundle(base: Model, fit: Fit) -> bytes:
     return bundle_bytes(replace(base, name=f"{base.name}, fitted", fit=fit))
 
 
-def _different(images: Iterable[Pixels]) -> list[Pixels]:
+def held_out(images: Sequence[Pixels], mixer: Mixer, step: int, streams: str, samples: int) -> Held:
+    """Return images (`h w c`) on which mixers are measured.
+
+    Args:
+        images: the images, levels of `step`.
+        mixer: the mixer that says which are coded as drawn ones.
+        step: 2 * the largest error + 1.
+        streams: which of them share a stream.
+        samples: about so many are coded; of more, only some images are.
+    """
+    kept = list(images[:: max(1, round(sum(image.size for image in images) / samples))])
+    return Held(kept, [is_drawn(image, mixer, step) for image in kept], step, streams)
+
+
+def different(images: Iterable[Pixels]) -> list[Pixels]:
     """Return images as `h w c`, without copies."""
     seen, found = set[tuple[tuple[int, ...], bytes]](), list[Pixels]()
     for image in images:
