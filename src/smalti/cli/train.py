@@ -12,6 +12,7 @@ from smalti.cli.options import Force
 from smalti.training.training_plan import (
     CODEC_BATCH,
     CODEC_STEPS,
+    MINUTES,
     PIXEL_BATCH,
     PIXEL_STEPS,
     Architecture,
@@ -26,7 +27,10 @@ if TYPE_CHECKING:
 
 def train(
     sources: Annotated[
-        list[str], typer.Argument(metavar="SRC", help="Images of one size and colour: folders, idx or npz files.")
+        list[str],
+        typer.Argument(
+            metavar="SRC", help="Images of one size and colour (of any with --from colour): folders, idx or npz files."
+        ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="MODEL", help="The bundle to write, NAME.model.")],
     lossless: Annotated[
@@ -53,6 +57,14 @@ def train(
             "--from",
             metavar="MODEL",
             help="Begin with this model's weights; a part that is not trained stays as it is.",
+        ),
+    ] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(
+            metavar="N",
+            help="How long a model that codes by mixing is trained, with --from colour, in all.",
+            show_default=f"{MINUTES:g}",
         ),
     ] = None,
     schedule: Annotated[
@@ -88,6 +100,8 @@ def train(
     smalti train my-digits/ -o my.model --from mnist --steps 1000
 
     smalti train icons/ -o icons.model --lossless
+
+    smalti train icons/ -o icons.model --from colour --minutes 15
     """
     from smalti.training import TrainingPlan
     from smalti.training.train_bundle import train as train_bundle
@@ -99,6 +113,7 @@ def train(
         steps=steps,
         batch=batch,
         start=start,
+        minutes=minutes,
         schedule=schedule,
         epochs=epochs,
         seed=seed,

@@ -334,8 +334,7 @@ def _parse(members: Mapping[str, bytes], size: int, threads: int, model_id: byte
 
 
 def _id_of(decoder: Mapping[str, Any], members: Mapping[str, bytes]) -> bytes:
-    decoding = [json.dumps(decoder, sort_keys=True).encode()]
-    decoding += [members[name] for name in DECODING if name in members]
+    decoding = [json.dumps(decoder, sort_keys=True).encode(), *(members[n] for n in DECODING if n in members)]
     return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in decoding)).digest()[:8]
 
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The training plan that users give: what is trained, and how. It needs neither numpy nor torch."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
@@ -14,6 +15,9 @@ CODEC_STEPS, PIXEL_STEPS = 2000, 1500
 """Training steps by default, of the part that codes by latents and of the part that codes by pixels."""
 CODEC_BATCH, PIXEL_BATCH = 192, 32
 """Images in each of these steps by default."""
+
+MINUTES = 15.0
+"""How long a model that codes by mixing is trained by default."""
 
 Architecture = Literal["codec", "autoencoder"]
 Schedule = Literal["fast", "reference"]
@@ -37,6 +41,7 @@ class TrainingPlan:
     steps: int | None = None  # about, for each part: whole epochs are trained; None: CODEC_STEPS and PIXEL_STEPS
     batch: int | None = None  # images a step, over all devices; None: CODEC_BATCH and PIXEL_BATCH
     start: "Model | Path | str | None" = None  # whose weights are the first ones; a part not trained stays as it is
+    minutes: float | None = None  # about, in all, where the start is a model that codes by mixing; None: MINUTES
     schedule: Schedule = "fast"  # of the autoencoder: narrow network first; or 20 epochs of Adam
     epochs: int | None = None  # of the autoencoder's first phase; None: 10 if fast, 20 if reference
     seed: int = 0  # of the split into training and validation images, the first weights and the order
@@ -57,6 +62,10 @@ class TrainingPlan:
             value, optional = getattr(self, field), field in ("steps", "batch", "epochs")
             if not (optional and value is None) and (type(value) is not int or value < least):
                 raise UsageError(f"{field} is {value!r}; give a whole number of at least {least}")
+        if self.minutes is not None and not (
+            isinstance(self.minutes, int | float) and 0 < self.minutes < math.inf and type(self.minutes) is not bool
+        ):
+            raise UsageError(f"minutes is {self.minutes!r}; give a number above 0")
         if self.architecture == "autoencoder" and (self.start is not None or self.lossless):
             raise UsageError(
                 "--from goes with the codec, and so does --lossless; the autoencoder is trained from scratch"

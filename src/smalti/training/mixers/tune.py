@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
 """Tune a model that codes by mixing to one's own collection: its networks, then its counters and mixers.
 
-The three networks are trained in turn, a few steps each, for most of the time; now and then they are measured on rows of
-images that are held out, and the best weights are kept. Then counters and mixers learn by coding the training images.
+The three networks are trained in turn, a few steps each, for most of the time; now and then they are measured on rows
+of images that are held out, and the best weights are kept. Then counters and mixers learn by coding the training
+images.
 """
 
 import io
@@ -20,12 +21,13 @@ from smalti.core.library import core
 from smalti.errors import TrainingError, UsageError
 from smalti.model.mixing.mixer import CHANNELS, Layer, Mixer, check_mixer
 from smalti.rate.fitting.fit_model import different, held_out
-from smalti.rate.fitting.rows import RowStore, Rows
+from smalti.rate.fitting.rows import Rows, RowStore
 from smalti.training.checkpoint import CHECKPOINT
 from smalti.training.listener import Listener
 from smalti.training.mixers.fit import Fitting
 from smalti.training.mixers.prime import prime
 from smalti.training.mixers.sets import HELD, PARTS
+from smalti.training.report import write_log
 from smalti.types import Pixels
 from smalti.util.atomic import atomic_write
 
@@ -34,7 +36,7 @@ LEAST_IMAGES = 3 * PARTS
 NETWORKS_SHARE = 0.75
 """The share of the time in which networks are trained."""
 ROWS, LEAST_ROWS = 1_500_000, 2048
-"""About so many rows are taken for each network, and a tenth of them to measure it; with fewer than the least, it stays."""
+"""About so many rows are taken for each network; with fewer than the least, it stays as it is."""
 BATCH, RATE, WARM = 8192, 1e-3, 100
 TURN = 20
 """Steps of one network after another."""
@@ -49,6 +51,7 @@ LEAST_USED = (100, 20, 4)
 FEWER = 0.003
 """More lines are kept if that saves this share of the bytes."""
 VERSION = 1
+Networks = list[tuple[Layer, Layer, Layer]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,9 +65,22 @@ class Tuned:
     log: tuple[dict[str, float], ...]
     seconds: float  # of training the networks
 
+    def verdict(self, start: str) -> str:
+        """Return in words what tuning did. start: the name of the model at the start."""
+        before, after = self.rates[BLOCK]
+        kept, better = self.images[1], after < before
+        words = f"on {kept:,} images held out: {before:,.1f} bytes an image with {start}, {after:,.1f} with this model"
+        return f"{words} ({after / before - 1:+.1%}), the model not counted" + ("" if better else f"; keep to {start}")
+
 
 def tune(
-    images: Sequence[Pixels], start: Mixer, start_id: bytes, folder: Path, minutes: float, device: str, listener: Listener
+    images: Sequence[Pixels],
+    start: Mixer,
+    start_id: bytes,
+    folder: Path,
+    minutes: float,
+    device: str,
+    listener: Listener,
 ) -> Tuned:
     """Tune a mixer to images (`h w` or `h w c`), from the checkpoint in `folder` if there is one.
 
@@ -105,6 +121,40 @@ def tune(
     return Tuned(best, (len(others), len(kept)), rates, networks.bits, tuple(networks.log), networks.seconds)
 
 
+def write_report(folder: Path, name: str, start: str, tuned: Tuned, size: int) -> Path:
+    """Write the log as CSV and the report as Markdown to `folder`, and return the path of the report.
+
+    Args:
+        folder: the folder.
+        name: of the model.
+        start: the name of the model at the start.
+        tuned: what came of it.
+        size: of the bundle, in bytes.
+    """
+    if tuned.log:
+        write_log(folder / "log.csv", tuned.log)
+    lines = [
+        f"# {name}",
+        "",
+        f"Tuned from {start} on {tuned.images[0]:,} images; the bundle takes {size:,} bytes.",
+        f"On {tuned.images[1]:,} images that it was not trained on, lossless and without the model:",
+        "",
+        f"| packing | bytes an image, {start} | bytes an image, {name} | less |",
+        "| --- | ---: | ---: | ---: |",
+    ]
+    for streams, (before, after) in tuned.rates.items():
+        lines.append(f"| {streams} | {before:,.1f} | {after:,.1f} | {1 - after / before:.1%} |")
+    lines += [
+        "",
+        f"The networks were trained for {tuned.seconds / 60:.1f} minutes. Bits a sample before and after:",
+        "",
+    ]
+    lines += [f"- {before:.3f}, {after:.3f}" for before, after in tuned.bits]
+    with atomic_write(folder / "report.md", force=True) as file:
+        file.write("\n".join([*lines, ""]).encode())
+    return folder / "report.md"
+
+
 def _spread(images: Sequence[Pixels], samples: int) -> list[Pixels]:
     """Return images of about so many samples, spread over all."""
     total = sum(image.size for image in images)
@@ -129,7 +179,7 @@ class _Networks:
         self.listener, self.folder, self._fingerprint, self._limit = listener, folder, fingerprint, limit
         place = torch.device("cuda" if device == "cuda" or (device == "auto" and torch.cuda.is_available()) else "cpu")
         rows, measured = _rows(images, start, ROWS), _rows(kept, start, MEASURED_ROWS)
-        self.best = [tuple(network) for network in start.networks]
+        self.best: Networks = list(start.networks)
         self._measured = measured
         self._fittings = [
             Fitting(k, rows[k], start=start.networks[k], device=place)
@@ -209,7 +259,8 @@ class _Networks:
         if not matches:
             raise TrainingError(f"{path} is of other images or another plan; delete it or choose another output")
         self.seconds, self.log, self._least = saved["seconds"], saved["log"], saved["least"]
-        self.best = [tuple(Layer(w.numpy(), b.numpy()) for w, b in network) for network in saved["best"]]
+        restored = ([Layer(w.numpy(), b.numpy()) for w, b in network] for network in saved["best"])
+        self.best = [(one, two, three) for one, two, three in restored]
         for fitting, state in zip(self._fittings, saved["fittings"], strict=True):
             fitting.restore(state)
 
