@@ -43,7 +43,7 @@ def fit_of(mixer: Mixer, images, changes: np.ndarray, base: bytes = BASE) -> Fit
     for i, image in enumerate(images):
         encoder.encode(image, 1, drawn=i % 2 == 0)
     stream = np.frombuffer(encoder.finish() if images else b"", np.uint8)
-    return Fit(base, changes, shifts, np.array([x.shape for x in images], np.uint16).reshape(-1, 3), stream)
+    return Fit(base, changes, shifts, np.array([x.shape for x in images], np.uint16).reshape(-1, 3), stream, 2)
 
 
 def some_images() -> list[np.ndarray]:
@@ -107,8 +107,8 @@ def test_networks_of_a_fit_that_could_overflow_are_refused():
         fitted_mixer(mixer, Fit(BASE, changes, np.full((3, 3, 2), 16, np.uint8), *nothing()))
 
 
-def nothing() -> tuple[np.ndarray, np.ndarray]:
-    return np.zeros((0, 3), np.uint16), np.zeros(0, np.uint8)
+def nothing() -> tuple[np.ndarray, np.ndarray, int]:
+    return np.zeros((0, 3), np.uint16), np.zeros(0, np.uint8), 1
 
 
 def test_a_fit_comes_back_from_its_arrays_and_hostile_ones_are_refused():
@@ -131,6 +131,9 @@ def test_a_fit_comes_back_from_its_arrays_and_hostile_ones_are_refused():
         ("shapes", np.ones((1025, 3), np.uint16)),
         ("primer", arrays["primer"].astype(np.int8)),
         ("primer", np.zeros(MAX_PRIMER_BYTES + 1, np.uint8)),
+        ("least", np.zeros(1, np.uint8)),
+        ("least", np.ones(2, np.uint8)),
+        ("least", np.ones(1, np.int64)),
     ):
         with pytest.raises(ValueError, match=r"fit|primer"):
             fit_from(BASE, arrays | {name: wrong})

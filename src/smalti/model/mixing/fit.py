@@ -14,10 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smalti.model.mixing.engine import learned, mixing_decoder
-from smalti.model.mixing.mixer import CHANNELS, LAYERS, Layer, Mixer, check_mixer
+from smalti.model.mixing.mixer import CHANNELS, COUNTED, LAYERS, Layer, Mixer, check_mixer
 
-PRIMER_BITS = 17
+PRIMER_BITS = 19
 """The logarithm of the lines of the state in which a primer is coded."""
+MAX_KEPT = 1 << 18
+"""The most lines that are kept of this state."""
 MAX_PRIMER_BYTES, MAX_PRIMER_IMAGES, MAX_PRIMER_SAMPLES = 1 << 16, 1 << 10, 1 << 20
 """The most bytes, images and samples of a primer. They bound the time that it takes to open a file."""
 MAX_SHIFT = 16
@@ -33,11 +35,13 @@ class Fit:
     shifts: NDArray[np.uint8]  # CHANNELS LAYERS 2: by how many bits those of weights and of biases are shifted
     shapes: NDArray[np.uint16]  # n 3: height, width and channels of the images of the primer
     primer: NDArray[np.uint8]  # the bytes of its stream
+    least: int  # a line of the primer's state is kept if one of its counters was used so often, at least
 
 
 def fit_arrays(fit: Fit) -> dict[str, NDArray[Any]]:
     """Return a fit as named arrays, as a bundle keeps it."""
-    return {name: getattr(fit, name) for name in ("differences", "shifts", "shapes", "primer")}
+    arrays = {name: getattr(fit, name) for name in ("differences", "shifts", "shapes", "primer")}
+    return arrays | {"least": np.array([fit.least], np.uint8)}
 
 
 def fit_from(base: bytes, arrays: Mapping[str, NDArray[Any]]) -> Fit:
@@ -46,7 +50,10 @@ def fit_from(base: bytes, arrays: Mapping[str, NDArray[Any]]) -> Fit:
     Raises:
         KeyError, ValueError: an array is missing, of another type or shape, or there is more than a fit may hold.
     """
-    fit = Fit(base, arrays["differences"], arrays["shifts"], arrays["shapes"], arrays["primer"])
+    least = arrays["least"]
+    if least.dtype != np.uint8 or least.shape != (1,) or not least[0]:
+        raise ValueError("a fit does not say which lines are kept")
+    fit = Fit(base, arrays["differences"], arrays["shifts"], arrays["shapes"], arrays["primer"], int(least[0]))
     shapes = fit.shapes
     if (
         fit.differences.dtype != np.int8
@@ -74,7 +81,7 @@ def fitted_mixer(mixer: Mixer, fit: Fit) -> Mixer:
     """Return the mixer of the base of a fit, as the fit changes it; it is proven not to overflow.
 
     Raises:
-        ValueError: the networks that come of it could overflow.
+        ValueError: the networks that come of it could overflow, or it has too many lines.
         CorruptError: the primer does not end with its last image.
     """
     changed = changed_networks(mixer, fit.differences, fit.shifts)
@@ -86,8 +93,17 @@ def fitted_mixer(mixer: Mixer, fit: Fit) -> Mixer:
         decoder.decode((h, w, c), 1)
     decoder.finish()
     start, lines = learned(decoder)
+    lines = lines[most_used(lines) >= fit.least]
+    if len(lines) > MAX_KEPT:
+        raise ValueError(f"a fit keeps {len(lines)} lines; {MAX_KEPT} are allowed")
     others = changed.lines[~np.isin(changed.lines[:, 0], lines[:, 0])]
     return replace(changed, start=start, lines=np.concatenate([lines, others]))
+
+
+def most_used(lines: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    """Return how often the counter was used that was used most, for each of `lines` (`n SLOTS`)."""
+    used: NDArray[np.uint32] = (lines[:, 1:] & COUNTED).max(1, initial=0)
+    return used
 
 
 def changed_networks(mixer: Mixer, differences: NDArray[np.int8], shifts: NDArray[np.uint8]) -> Mixer:

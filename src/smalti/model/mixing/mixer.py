@@ -26,6 +26,8 @@ TERMS, NODES, SETS, STEPS, SLOTS = 16, 512, 2816, 26, 16
 """Inputs of a mixer; weights by decision; weights by context; steps of a curve; a line: its key and 15 counters."""
 WEIGHT_MAX = (1 << 19) - 1
 """The largest weight of a mixer, positive or negative; 2^16 stands for 1."""
+COUNTED = 1023
+"""The bits of a counter that say how often it was used; the others are its probability."""
 LOGITS = 256
 """The probabilities that a counter of a bundle may have."""
 MAX_PRIMED = 1 << 18

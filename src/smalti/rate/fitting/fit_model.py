@@ -17,8 +17,9 @@ from smalti.codec.mixing_codec import is_drawn, state_bits
 from smalti.core.library import core
 from smalti.errors import UsageError
 from smalti.model.bundle import bundle_bytes, parse_bundle
-from smalti.model.mixing.engine import mixing_encoder
+from smalti.model.mixing.engine import learned, mixing_encoder
 from smalti.model.mixing.fit import (
+    MAX_KEPT,
     MAX_PRIMER_BYTES,
     MAX_PRIMER_IMAGES,
     MAX_PRIMER_SAMPLES,
@@ -26,6 +27,7 @@ from smalti.model.mixing.fit import (
     Fit,
     changed_networks,
     fitted_mixer,
+    most_used,
 )
 from smalti.model.mixing.mixer import CHANNELS, LAYERS, Mixer, check_mixer
 from smalti.model.model import Model
@@ -130,16 +132,18 @@ def fit_model(
         np.zeros((CHANNELS, LAYERS, 2), np.uint8),
         np.zeros((0, 3), np.uint16),
         np.zeros(0, np.uint8),
+        1,
     )
-    best = _Trial(empty, general, 0)
+    best = _Trial(empty, general, 0, 0, 0.0)
     for fit in _with_networks(others, base.mixer, empty, told):
         best = min(best, _trial(base, fit, held), key=lambda trial: trial.total(total))
     told(0.85)
     for i, count in enumerate(PRIMERS):
         if count > len(others):
             break
-        primed = _with_primer(others, count, base.mixer, best.fit)
-        if primed is None or (trial := _trial(base, primed, held)).total(total) >= best.total(total):
+        chosen = [others[i * len(others) // count] for i in range(count)]
+        primed = _with_primer(chosen, base.mixer, best.fit)
+        if primed is None or (trial := _trial(base, primed, held, chosen)).total(total) >= best.total(total):
             break
         best = trial
         told(0.85 + 0.15 * (i + 1) / len(PRIMERS))
@@ -155,15 +159,21 @@ class _Trial:
     fit: Fit
     rate: float  # bytes an image
     size: int  # of the fit in the file, in bytes
+    primed: int  # images of the primer, which are coded once more with the others
+    primed_rate: float  # bytes an image of these
 
     def total(self, images: int) -> float:
         """Return what so many images and the fit take."""
-        return images * self.rate + self.size if self.size <= MOST_BYTES else math.inf
+        coded = (images - self.primed) * self.rate + self.primed * self.primed_rate
+        return coded + self.size if self.size <= MOST_BYTES else math.inf
 
 
-def _trial(base: Model, fit: Fit, held: Held) -> _Trial:
+def _trial(base: Model, fit: Fit, held: Held, primer: Sequence[Pixels] = ()) -> _Trial:
     assert base.mixer is not None
-    return _Trial(fit, held.bytes_an_image(fitted_mixer(base.mixer, fit)), len(_bundle(base, fit)))
+    mixer = fitted_mixer(base.mixer, fit)
+    again = replace(held, images=list(primer), drawn=[is_drawn(image, base.mixer) for image in primer])
+    known = again.bytes_an_image(mixer) if primer else 0.0
+    return _Trial(fit, held.bytes_an_image(mixer), len(_bundle(base, fit)), len(primer), known)
 
 
 def _bundle(base: Model, fit: Fit) -> bytes:
@@ -230,17 +240,16 @@ def _with_networks(images: Sequence[Pixels], mixer: Mixer, empty: Fit, told: Tol
         yield fit
 
 
-def _with_primer(images: Sequence[Pixels], count: int, mixer: Mixer, fit: Fit) -> Fit | None:
-    """Return a fit with a primer of so many images, spread over all; None if it would be too large."""
-    chosen = [images[i * len(images) // count] for i in range(count)]
-    if count > MAX_PRIMER_IMAGES or sum(image.size for image in chosen) > MAX_PRIMER_SAMPLES:
+def _with_primer(chosen: Sequence[Pixels], mixer: Mixer, fit: Fit) -> Fit | None:
+    """Return a fit with a primer of these images; None if it would be too large."""
+    if len(chosen) > MAX_PRIMER_IMAGES or sum(image.size for image in chosen) > MAX_PRIMER_SAMPLES:
         return None
-    changed = changed_networks(mixer, fit.differences, fit.shifts)
-    encoder = mixing_encoder(changed, PRIMER_BITS)
+    encoder = mixing_encoder(changed_networks(mixer, fit.differences, fit.shifts), PRIMER_BITS)
     for image in chosen:
         encoder.encode(image, 1, drawn=is_drawn(image, mixer))
         if encoder.size > MAX_PRIMER_BYTES:
             return None
-    stream = encoder.finish()
-    shapes = np.array([image.shape for image in chosen], np.uint16)
-    return replace(fit, shapes=shapes, primer=np.frombuffer(stream, np.uint8))
+    used = np.sort(most_used(learned(encoder)[1]))[::-1]
+    least = max(1, int(used[MAX_KEPT]) + 1) if len(used) > MAX_KEPT else 1
+    stream, shapes = encoder.finish(), np.array([image.shape for image in chosen], np.uint16)
+    return replace(fit, shapes=shapes, primer=np.frombuffer(stream, np.uint8), least=min(least, 255))
