@@ -23,7 +23,7 @@ from smalti.model.mixing.fit import (
     fit_from,
     fitted_mixer,
 )
-from smalti.model.mixing.mixer import Mixer, check_mixer
+from smalti.model.mixing.mixer import Mixer, Seen, check_mixer
 from smalti.model.npz import npz_bytes, unzip, zip_bytes
 
 BASE = b"12345678"
@@ -69,12 +69,31 @@ def test_the_core_and_the_reference_engine_make_the_same_of_a_fit(monkeypatch, i
     assert (stream != coded(mixer, FIXED, 1, [True, False])) == bool(images or changed)
     for name in vars(of_one.start):
         assert (getattr(of_one.start, name) == getattr(of_other.start, name)).all(), name
+    if images:
+        assert (of_one.seen.matches == of_other.seen.matches).all()
+        assert (of_one.seen.colours == of_other.seen.colours).all()
+        assert of_one.seen.colours.any()
     lines = [fitted.lines[np.argsort(fitted.lines[:, 0])] for fitted in (of_one, of_other)]
     assert (lines[0] == lines[1]).all()
     assert len(lines[0]) > len(mixer.lines) or not images
 
 
 FIXED = [drawn_image(6, 7, 3), tone_image(5, 9, 3)]
+
+
+def test_matches_that_come_together_leave_the_first_of_the_surest():
+    matches = np.zeros((3, 1 << 16, 2), np.uint32)
+    matches[1, 8:16] = [(0, 0), (5, 0), (6, 2), (7, 2), (8, 1), (0, 2), (0, 0), (9, 0)]
+    matches[1, 16:20, 0] = 0, 3, 4, 0
+    matches[2, -1] = 11, 255
+    seen = Seen(matches, np.zeros(15, np.uint32))
+    folded = seen.folded(14)
+    assert folded.shape == (3, 1 << 14, 2)
+    assert folded[1, 2:5].tolist() == [[6, 2], [8, 1], [3, 0]]
+    assert folded[2, -1].tolist() == [11, 255]
+    assert not folded[0].any()
+    assert (seen.folded(16) == matches).all()
+    assert seen.folded(13)[1, 1].tolist() == [6, 2]
 
 
 def test_a_fit_adds_shifted_differences_and_clips_weights():

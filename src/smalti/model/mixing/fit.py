@@ -92,12 +92,12 @@ def fitted_mixer(mixer: Mixer, fit: Fit) -> Mixer:
     for h, w, c in fit.shapes.tolist():
         decoder.decode((h, w, c), 1)
     decoder.finish()
-    start, lines = learned(decoder)
+    start, lines, seen = learned(decoder)
     lines = lines[most_used(lines) >= fit.least]
     if len(lines) > MAX_KEPT:
         raise ValueError(f"a fit keeps {len(lines)} lines; {MAX_KEPT} are allowed")
     others = changed.lines[~np.isin(changed.lines[:, 0], lines[:, 0])]
-    return replace(changed, start=start, lines=np.concatenate([lines, others]))
+    return replace(changed, start=start, lines=np.concatenate([lines, others]), seen=seen)
 
 
 def most_used(lines: NDArray[np.uint32]) -> NDArray[np.uint32]:
