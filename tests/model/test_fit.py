@@ -83,13 +83,13 @@ FIXED = [drawn_image(6, 7, 3), tone_image(5, 9, 3)]
 
 def test_matches_that_come_together_leave_the_first_of_the_surest():
     matches = np.zeros((3, 1 << 16, 2), np.uint32)
-    matches[1, 8:16] = [(0, 0), (5, 0), (6, 2), (7, 2), (8, 1), (0, 2), (0, 0), (9, 0)]
+    matches[1, 8:16] = [(0, 0), (5, 0), (6, 2), (7, 2), (8, 1), (0, 2), (0, 0), (9, 2)]
     matches[1, 16:20, 0] = 0, 3, 4, 0
     matches[2, -1] = 11, 255
     seen = Seen(matches, np.zeros(15, np.uint32))
     folded = seen.folded(14)
     assert folded.shape == (3, 1 << 14, 2)
-    assert folded[1, 2:5].tolist() == [[6, 2], [8, 1], [3, 0]]
+    assert folded[1, 2:5].tolist() == [[6, 2], [9, 2], [3, 0]]
     assert folded[2, -1].tolist() == [11, 255]
     assert not folded[0].any()
     assert (seen.folded(16) == matches).all()

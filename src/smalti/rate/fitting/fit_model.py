@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smalti.codec.batching import EACH, SOLID, SOLID_IMAGES, block_images
-from smalti.codec.mixing_codec import is_drawn, state_bits
+from smalti.codec.mixing_codec import is_drawn, mixer_of, state_bits
 from smalti.core.library import core
 from smalti.errors import UsageError
 from smalti.model.bundle import bundle_bytes, parse_bundle
@@ -44,6 +44,8 @@ MOST_BYTES = 64000
 """The most bytes that a fit may take in the file."""
 MEASURED_SAMPLES = 1 << 20
 """About so many samples of the images that are held out are coded to measure a fit."""
+CHECKED_SAMPLES = 1 << 22
+"""If all images have at most so many samples, all are coded to see if the best fit pays."""
 STEPS, SEEN = 3000, 24
 """The most training steps of a network, and how often a row may be seen in them on average."""
 ROWS, LEAST_ROWS = 1 << 18, 2048
@@ -67,8 +69,8 @@ class Fitted:
     """What came of fitting a model."""
 
     model: Model | None  # None if a fit does not pay
-    general: float  # bytes an image with the model as it was, on images that are held out
-    fitted: float  # bytes an image with the best fit, on the same images, without the fit itself
+    general: float  # bytes an image with the model as it was, as measured on some of the images
+    fitted: float  # bytes an image with the best fit, as measured on the same images, without the fit itself
     size: int  # of the fit in the file, in bytes
 
 
@@ -148,8 +150,13 @@ def fit_model(
         best = trial
         told(0.85 + 0.15 * (i + 1) / len(PRIMERS))
     told(1.0)
-    pays = best.fit is not empty and best.total(total) <= (1 - GAIN) * total * general
-    return Fitted(parse_bundle(_bundle(base, best.fit)) if pays else None, general, best.rate, best.size)
+    model, rate = parse_bundle(_bundle(base, best.fit)), best.total(total) - best.size
+    if sum(image.size for image in some) <= CHECKED_SAMPLES:  # few images: what is held out is less than a block
+        every = held_out(some, base.mixer, 2 * max_error + 1, streams, CHECKED_SAMPLES)
+        general = every.bytes_an_image(base.mixer)
+        rate = total * every.bytes_an_image(mixer_of(model))
+    pays = best.fit is not empty and rate + best.size <= (1 - GAIN) * total * general
+    return Fitted(model if pays else None, general, rate / total, best.size)
 
 
 @dataclass(frozen=True, eq=False)
