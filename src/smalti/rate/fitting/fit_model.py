@@ -46,12 +46,12 @@ MEASURED_SAMPLES = 1 << 20
 """About so many samples of the images that are held out are coded to measure a fit."""
 CHECKED_SAMPLES = 1 << 22
 """If all images have at most so many samples, all are coded to see if the best fit pays."""
-STEPS, SEEN = 3000, 24
+STEPS, SEEN = 2500, 24
 """The most training steps of a network, and how often a row may be seen in them on average."""
 ROWS, LEAST_ROWS = 1 << 18, 2048
 """About so many rows are taken for each network; with fewer than the least, it is not trained."""
 SHRINK = 0.2
-SHIFTS = (7, 6, 5)
+SHIFTS = (7, 6, 5, 4)
 """By how many bits differences are shifted; each is tried."""
 PRIMERS = (12, 24, 48, 96, 192)
 """How many images a primer may have; more and more are tried until that pays no longer."""

@@ -22,7 +22,7 @@ FRACTION, INPUT_FRACTION = 11, 6
 CLIP = UNIT_MAX / (1 << INPUT_FRACTION)
 BATCH, WARM = 4096, 50
 """Rows of a step, and the steps in which the learning rate rises."""
-RATE, LAST_SHARE = 1e-3, 0.01
+RATE, LAST_SHARE = 3e-3, 0.01
 """The largest learning rate of Adam, and the share of it that is left in the end; it falls linearly."""
 BETAS = 0.9, 0.98
 MOST_BITS = 14.0

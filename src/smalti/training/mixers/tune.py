@@ -23,7 +23,7 @@ from smalti.model.mixing.mixer import CHANNELS, Layer, Mixer, check_mixer
 from smalti.rate.fitting.fit_model import different, held_out
 from smalti.rate.fitting.rows import Rows, RowStore
 from smalti.training.checkpoint import CHECKPOINT
-from smalti.training.listener import Listener
+from smalti.training.listener import Listener, Planned
 from smalti.training.mixers.fit import Fitting
 from smalti.training.mixers.prime import prime
 from smalti.training.mixers.sets import HELD, PARTS
@@ -100,7 +100,13 @@ def tune(
     for image in some:
         checksum = zlib.crc32(image.tobytes(), zlib.crc32(repr(image.shape).encode(), checksum))
     fingerprint = {"start": start_id.hex(), "images": len(some), "checksum": checksum, "minutes": minutes}
-    networks = _Networks(others, kept, start, folder, fingerprint, 60 * minutes * NETWORKS_SHARE, device, listener)
+    seconds = 60 * minutes
+    stages = (
+        Planned("training", "mixing", seconds * NETWORKS_SHARE, f"three networks, on {len(others):,} images"),
+        Planned("exporting", "mixing", seconds * (1 - NETWORKS_SHARE), "counters and mixers learn from these images"),
+    )
+    listener.plan(stages, "")
+    networks = _Networks(others, kept, start, folder, fingerprint, seconds * NETWORKS_SHARE, device, listener)
     networks.run()
     tuned = replace(start, networks=tuple(networks.best))
     check_mixer(tuned)
