@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 import numpy as np
 
@@ -28,13 +28,14 @@ from smalti.exchange.sources import Images
 from smalti.exchange.targets import write_images
 from smalti.model.bundle import is_known
 from smalti.model.model import Model
-from smalti.rate.fitting.collection import check_fit, fit_to
-from smalti.rate.fitting.fit_model import Told
 from smalti.rate.mean import encode_batches
 from smalti.rate.model_choice import AUTO, ModelChoice
 from smalti.rate.target import DEFAULT_EFFORT, Target, as_target, check_model, effort_of, largest_error
 from smalti.types import ImageSet, Label, OnBad, Pixels, Progress, Source, check_name, check_size
 from smalti.util.atomic import as_path, atomic_write
+
+if TYPE_CHECKING:
+    from smalti.rate.fitting.fit_model import Told
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def pack(
     resize: int | None = None,
     force: bool = False,
     progress: Progress | None = None,
-    fit: bool | Told = False,
+    fit: "bool | Told" = False,
 ) -> Packed:
     """Pack images into the smalti file `path`.
 
@@ -120,6 +121,8 @@ def pack(
         check_model(loaded, asked)
     fitting = fit if callable(fit) else (lambda _: None) if fit else None
     if fitting is not None:
+        from smalti.rate.fitting.collection import check_fit
+
         check_fit(loaded)
     images = given_source(source, on_bad, names, labels, convert=convert, resize=resize)
     packing = _with_classes(as_packing(packing), images.label_names)
@@ -238,11 +241,13 @@ def _write(
     effort: Effort,
     packing: Packing,
     progress: Progress | None,
-    fitting: Told | None,
+    fitting: "Told | None",
 ) -> Packed:
     first, images = _peeked(images)
     fitted = None
     if fitting is not None and first is None:
+        from smalti.rate.fitting.collection import fit_to
+
         fitted, images = fit_to(images, model, target, packing.streams or BLOCK, fitting)
     general = None if fitted is None else fitted.model
     choice = (general or model) if model is not None else ModelChoice(target, images.total, general=general)

@@ -3,7 +3,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -35,13 +35,15 @@ from smalti.container.single_image import most_single_bytes
 from smalti.errors import UsageError
 from smalti.model.bundle import decoding_bytes, is_known
 from smalti.model.model import Model
-from smalti.rate.fitting.fit_model import Fitted
 from smalti.rate.mean import encode_batches
 from smalti.rate.metrics import psnr
 from smalti.rate.model_choice import ModelChoice
 from smalti.rate.target import DEFAULT_QUALITY, Sealed, Target
 from smalti.types import PassedOver, Progress, Shape, Source
 from smalti.util.binary import varint
+
+if TYPE_CHECKING:
+    from smalti.rate.fitting.fit_model import Fitted
 
 MIXED_TABLE, MIXED_PART = 10, 2
 """The most bytes that the table of a mixed block takes besides its parts and images, and for the model of a part."""
@@ -104,7 +106,7 @@ class Packed:
     psnr: float | None = None  # dB, of the squared error averaged over all images but copies; infinite if it is 0
     before: int = 0  # the bytes of the file before images were appended
     copies: int = 0  # images that are equal to another one that was packed with them, and are stored once with it
-    fitted: Fitted | None = None  # what came of fitting the general model to the images, if that was asked
+    fitted: "Fitted | None" = None  # what came of fitting the general model to the images, if that was asked
 
     @property
     def rate(self) -> float:

@@ -4,7 +4,7 @@
 import functools
 import weakref
 from dataclasses import asdict, fields
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from smalti.core.library import core
 from smalti.core.mixing import KNOWN, STATE, CoreMixing, PackedMixer, network_rows, pack_mixer
 from smalti.model.mixing.mixer import COLOURS, Mixer, Seen, Start, Tables
-from smalti.model.mixing.reference.decisions import Known
-from smalti.model.mixing.reference.image import ReferenceMixing
+
+if TYPE_CHECKING:
+    from smalti.model.mixing.reference.decisions import Known
+    from smalti.model.mixing.reference.image import ReferenceMixing
 
 Pixels = NDArray[np.uint8]
 
@@ -67,18 +69,23 @@ def learned(coding: MixingEncoder | MixingDecoder) -> tuple[Start, NDArray[np.ui
     if isinstance(coding, CoreMixing):
         lines, state = coding.lines(), coding.learned()
         return as_start(state), lines[lines[:, 0] > 0], Seen(coding.matches().copy(), state["colours"][0][:COLOURS])
+    from smalti.model.mixing.reference.image import ReferenceMixing  # only where there is no core
+
     assert isinstance(coding, ReferenceMixing)
     return coding.learned()
 
 
-def _reference(mixer: Mixer, bits: int, stream: bytes | None) -> ReferenceMixing:
+def _reference(mixer: Mixer, bits: int, stream: bytes | None) -> "ReferenceMixing":
+    from smalti.model.mixing.reference.decisions import Known  # only where there is no core
+    from smalti.model.mixing.reference.image import ReferenceMixing
+
     known = _KNOWN.get(mixer)
     if known is None:
         known = _KNOWN[mixer] = Known(mixer)
     return ReferenceMixing(known, bits, stream)
 
 
-_KNOWN: weakref.WeakKeyDictionary[Mixer, Known] = weakref.WeakKeyDictionary()
+_KNOWN: "weakref.WeakKeyDictionary[Mixer, Known]" = weakref.WeakKeyDictionary()
 """Mixers as the reference engine takes them."""
 
 
