@@ -64,8 +64,6 @@ STRIPS: dict[str, Callable[[bytes], bytes]] = {
     "zstd, strip": lambda data: bytes(imagecodecs.zstd_encode(data, level=19)),
 }
 PACKINGS = ("block", "each", "solid")
-LARGE, FEW = 150, 24
-"""Of photographs with such a side, so many are taken at most: WebP at its slowest takes seconds for each."""
 TIMED = 8
 """The images by which times are measured; the whole of what codes them all, smalti's file, divided by their number."""
 HEAD = "| | bytes an image | of the best rival | encode, ms | decode, ms |\n| --- | ---: | ---: | ---: | ---: |"
@@ -90,8 +88,7 @@ def run(data: Path, output: Path, only: Sequence[str], most: int, *, times: bool
     for name, read in sets.items():
         if only and name not in only and name.split(",")[0] not in only:
             continue
-        images = read().held
-        images = images[: FEW if max(images[0].shape) > LARGE else most]
+        images = read().held[:most]
         console.print(f"{name}: {len(images)} images")
         of_rivals = known.setdefault(f"{name}: {len(images)}", {})
         for what, measure in _rivals(images).items():
