@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: MIT
 """How Sphinx builds the documentation: `scripts/docs`."""
 
+import re
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent / "_extensions"))
+
+from sphinx.application import Sphinx
 
 import smalti
 
@@ -16,13 +19,9 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "sphinx_copybutton",
-    "sphinx_design",
-    "sphinx.ext.intersphinx",
 ]
 exclude_patterns = ["_build", "benchmarks", "**.ipynb_checkpoints"]
 root_doc = "index"
-intersphinx_mapping: dict[str, object] = {}  # nothing is fetched while the pages are built
-nitpicky = False
 
 myst_enable_extensions = ["colon_fence", "deflist", "attrs_inline"]
 myst_heading_anchors = 4
@@ -60,3 +59,17 @@ html_theme_options = {
 }
 html_sidebars = {"index": []}
 html_favicon = "_static/tile.svg"
+
+_OUTSIDE = re.compile(r"\[`?([^\]`]+)`?\]\(\.\./(?:tests|src|bench|scripts|examples)/[^)]*\)")
+
+
+def _within_the_site(_: object, name: str, source: list[str]) -> None:
+    """Lead links that are meant for readers of the repository to the pages of the site, or to nowhere."""
+    if not name.startswith("notebooks/"):
+        text = source[0].replace("](../CONTRIBUTING.md", "](contributing.md")
+        source[0] = _OUTSIDE.sub(r"`\1`", text)
+
+
+def setup(sphinx: Sphinx) -> None:
+    """Register what this file adds to Sphinx."""
+    sphinx.connect("source-read", _within_the_site)

@@ -67,5 +67,6 @@ def make(folder: Path) -> dict[str, object]:
         csv.writer(file).writerows([("file_name", "label"), *((f"{i}.jpg", i) for i in range(6))])
     smalti.pack(folder / "one", folder / "one.smalti")
     smalti.pack(folder / "two", folder / "two.smalti")
+    smalti.pack(folder / "scans", folder / "scans.smalti", labels=False)
     (folder / "damaged.smalti").write_bytes((folder / "one.smalti").read_bytes())
-    return {"images": digits, "image": digits[0], "more": digits[:2], "better": digits[1]}
+    return {"smalti": smalti, "images": digits, "image": digits[0], "more": digits[:2], "better": digits[1]}

@@ -79,7 +79,8 @@ def _commands(code: str) -> Iterator[str]:
 
 def _run_shell(code: str) -> None:
     for command in _commands(code):
-        _remove_target(command)
+        if not _PARSED_ONLY.search(command):
+            _remove_target(command)
         _run(command)
 
 

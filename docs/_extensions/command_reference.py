@@ -39,19 +39,16 @@ def _sections(command: Any, path: tuple[str, ...]) -> Iterator[str]:
 
 def _entry(parameter: Any, context: Any) -> Iterator[str]:
     """Yield the lines of an argument or an option."""
-    if parameter.param_type_name == "argument":
-        name, text = f"`{parameter.make_metavar(context)}`", parameter.help or ""
-    else:
-        record = parameter.get_help_record(context)
-        if record is None:
-            return
-        name, text = f"`{record[0]}`", record[1]
-    yield from (name, f": {' '.join(_plain(text))}", "")
+    if (record := parameter.get_help_record(context)) is not None:
+        name, text = record
+        yield from (f"`{' '.join(name.split())}`", f": {' '.join(_plain(text))}", "")
 
 
 def _plain(text: str) -> list[str]:
     """Return the lines of a help text without what is markup to MyST."""
-    return [line.strip().replace("*", r"\*").replace("[", r"\[").replace("<", r"\<") for line in text.strip().splitlines()]
+    return [
+        line.strip().replace("*", r"\*").replace("[", r"\[").replace("<", r"\<") for line in text.strip().splitlines()
+    ]
 
 
 def setup(sphinx: Sphinx) -> dict[str, Any]:

@@ -18,6 +18,7 @@ PAGES = [
 NEEDS = {"smalti.torch": "torch", "parquet": "pyarrow", "fsspec": "fsspec"}
 
 
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_the_code_of_a_page_runs(path, tmp_path, monkeypatch):
     text = path.read_text(encoding="utf-8")
