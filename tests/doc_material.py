@@ -33,9 +33,9 @@ def photograph(number: int, size: tuple[int, int]) -> Image.Image:
 
 def make(folder: Path) -> dict[str, object]:
     """Fill a folder, and return the names that Python blocks may use without defining them."""
-    digits = draw_digits(30)
+    digits = draw_digits(20)
     for i, digit in enumerate(digits):
-        path = folder / "scans" / ("letters" if i < 12 else "forms") / f"{i:04}.png"
+        path = folder / "scans" / ("letters" if i < 9 else "forms") / f"{i:04}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(digit).save(path)
     names = sorted(str(path.relative_to(folder / "scans").as_posix()) for path in (folder / "scans").rglob("*.png"))
@@ -61,12 +61,12 @@ def make(folder: Path) -> dict[str, object]:
         path.parent.mkdir(parents=True, exist_ok=True)
         photograph(i, (9, 9)).save(path)
     (folder / "t10k-images-idx3-ubyte").write_bytes(struct.pack(">4I", 2051, *digits.shape) + digits.tobytes())
-    (folder / "t10k-labels-idx1-ubyte").write_bytes(struct.pack(">2I", 2049, 30) + bytes(i % 10 for i in range(30)))
-    np.savez(folder / "digits.npz", images=digits, labels=np.arange(30) % 10)
+    (folder / "t10k-labels-idx1-ubyte").write_bytes(struct.pack(">2I", 2049, 20) + bytes(i % 10 for i in range(20)))
+    np.savez(folder / "digits.npz", images=digits, labels=np.arange(20) % 10)
     with (folder / "labels.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([("file_name", "label"), *((f"{i}.jpg", i) for i in range(6))])
     smalti.pack(folder / "one", folder / "one.smalti")
     smalti.pack(folder / "two", folder / "two.smalti")
-    smalti.pack(folder / "scans", folder / "scans.smalti", labels=False)
+    smalti.pack(folder / "scans", folder / "scans.smalti", packing="each")
     (folder / "damaged.smalti").write_bytes((folder / "one.smalti").read_bytes())
     return {"smalti": smalti, "images": digits, "image": digits[0], "more": digits[:2], "better": digits[1]}
