@@ -69,4 +69,12 @@ def make(folder: Path) -> dict[str, object]:
     smalti.pack(folder / "two", folder / "two.smalti")
     smalti.pack(folder / "scans", folder / "scans.smalti", packing="each")
     (folder / "damaged.smalti").write_bytes((folder / "one.smalti").read_bytes())
-    return {"smalti": smalti, "images": digits, "image": digits[0], "more": digits[:2], "better": digits[1]}
+    return {
+        "smalti": smalti,
+        "images": digits,
+        "image": digits[0],
+        "names": tuple(f"{i}.png" for i in range(20)),
+        "labels": tuple(range(20)),
+        "more": digits[:2],
+        "better": digits[1],
+    }
