@@ -172,7 +172,7 @@ def _train_parts(
         share = share_measured(part, len(trained.state.log) * (len(seen) // task.plan.batch))
         export = exporter(trained.model, model, share)
         data = export(trained.model, output.stem, seen, held_out, provenance, listener.advance)
-        verdicts[part] = verdict([task.score(row) for row in trained.state.log], trained.state.best_epoch)
+        verdicts[part] = verdict(task.comparable(trained.state.log))
         model, made = parse_bundle(data), _Made(data, held_out, verdicts, share)
         listener.finished(f"{part}: best at epoch {trained.state.best_epoch}; log and plot in {folder / part}")
     if made is None:  # a process that only helps: the rest of its script would look for a bundle that is not there yet
