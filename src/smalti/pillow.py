@@ -55,6 +55,7 @@ class SmaltiImageFile(ImageFile.ImageFile):
     _frame, _decoded = 0, False
 
     def _open(self) -> None:
+        assert self.fp is not None
         self._fp: Any = self.fp  # Pillow closes the file by this name
         with _as_pillow():
             self._archive = Archive(self._fp)
