@@ -67,7 +67,7 @@ class PackedMlp:
     """A masked MLP as a kernel of the core takes it. `at` gives it the biases of some operating points."""
 
     def __init__(self, core: Core, layers: Sequence[Layer], latents: int, group: int) -> None:
-        """Pack the three layers of a network, all of whose arrays were checked. Weights that are masked do not count."""
+        """Pack the three layers of a network, all of whose arrays were checked; masked weights do not count."""
         self.core, self._layers, self._kept = core, layers, list[NDArray[Any]]()
         groups = latents // group
         units, outputs = (len(layer.biases) // groups for layer in layers[1:])
@@ -82,9 +82,9 @@ class PackedMlp:
         blocks = [
             _blocks(some, size, seen, room, groups, own)
             for some, size, seen, room, own in (
-                (weights, units, group, rooms[0], False),
-                (layers[1].weights, units, units, rooms[1], True),
-                (layers[2].weights, outputs, units, rooms[2], True),
+                (weights, units, group, rooms[0], 0),
+                (layers[1].weights, units, units, rooms[1], 1),
+                (layers[2].weights, outputs, units, rooms[2], 1),
             )
         ]
         places = (self._keep(array, np.int16) for array in (pairs, *blocks))
@@ -104,7 +104,7 @@ class PackedMlp:
         return all(4 * groups * room * seen <= MOST_BYTES for room, seen in zip(rooms, inputs, strict=True))
 
     def at(self, embeddings: Ints) -> "tuple[_Mlp, list[NDArray[np.int32]]]":
-        """Return the network with the biases for weights of the embeddings (`p QUALITY_EMBEDDINGS`), and what it needs."""
+        """Return the network with the biases for weights of embeddings (`p QUALITY_EMBEDDINGS`), and what it needs."""
         struct, kept = _Mlp.from_buffer_copy(self.struct), list[NDArray[np.int32]]()
         for i, (layer, room) in enumerate(zip(self._layers, self._wide, strict=True)):
             kept.append(_filled(layer.biases + embeddings @ layer.embeddings.astype(np.int64), room).astype(np.int32))
@@ -142,7 +142,7 @@ class PatchLatents:
         return symbols
 
     def cdf(self, rows: Rows, symbols: Ints) -> Ints:
-        """Return the distributions below symbols (`n l`) and up to each, of 2^28, as if no range ended them (`n l 2`)."""
+        """Return the distributions below symbols (`n l`) and up to each (`n l 2`), as if no range ended them."""
         known, cdf = np.ascontiguousarray(symbols, np.int64), np.empty((*symbols.shape, 2), np.int64)
         self._run("smalti_latent_cdf", rows, address(known, np.int64), address(cdf, np.int64))
         return cdf
@@ -222,13 +222,13 @@ def _filled(array: NDArray[Any], size: int) -> NDArray[Any]:
 
 def _pairs(weights: NDArray[Any], room: int) -> NDArray[np.int16]:
     """Return weights (`groups inputs outputs`) in pairs of inputs, with outputs filled up: `groups*pairs room 2`."""
-    groups, inputs, outputs = weights.shape
+    _, inputs, outputs = weights.shape
     filled = np.pad(weights, ((0, 0), (0, inputs % 2), (0, room - outputs))).astype(np.int16)
     return np.ascontiguousarray(filled.reshape(-1, 2, room).transpose(0, 2, 1))
 
 
-def _blocks(weights: Weights, outputs: int, seen: int, room: int, groups: int, own: bool) -> NDArray[np.int16]:
-    """Return the blocks of all groups, of what each sees: earlier groups of `seen` inputs, and its own if `own`."""
+def _blocks(weights: Weights, outputs: int, seen: int, room: int, groups: int, own: int) -> NDArray[np.int16]:
+    """Return the blocks of all groups, of what each sees: earlier groups of `seen` inputs, and `own` (0 or 1) of it."""
     parts = [np.zeros(0, np.int16)]
     for g in range(groups):
         mine = weights[g * outputs : (g + 1) * outputs, : (g + own) * seen]

@@ -97,8 +97,9 @@ class SpatialPrior:
     def places(self, features: Floats, points: Ints) -> Positions:
         """Return images with features (`n k H W`, integers) at operating points (`n`) as the core takes them."""
         present, which = np.unique(points, return_inverse=True)
-        arrays = (array[present] for array in (self.steps, self.inverses, self.octaves, self.active))
-        return Positions(features, which.astype(np.int32), embedding_weights(present), *arrays)
+        steps, inverses, octaves = (array[present] for array in (self.steps, self.inverses, self.octaves))
+        weights, active = embedding_weights(present), self.active[present]
+        return Positions(features, which.astype(np.int32), weights, steps, inverses, octaves, active)
 
     @once
     def costs(self) -> NDArray[np.float64]:
