@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from smalti.cli.console import images, progress
+from smalti.cli.console import images, progress, share
 from smalti.cli.options import (
     STANDARD,
     AsJson,
@@ -29,6 +29,7 @@ from smalti.cli.options import (
     OnError,
     PackingKind,
     Place,
+    Resize,
     Skipped,
     Sources,
     lossless_error,
@@ -76,8 +77,17 @@ def pack(
     ] = False,
     block_images: BlockImages = 256,
     packing_kind: PackingKind = None,
+    fit: Annotated[
+        bool,
+        typer.Option(
+            "--fit",
+            help="First fit a small part of the general model to the images, which takes minutes; for many images of"
+            " one kind. The fit is in the file, with at most 64 kB, and is left out where it does not pay.",
+        ),
+    ] = False,
     on_error: OnError = "stop",
     convert: Convert = False,
+    resize: Resize = None,
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
@@ -91,6 +101,8 @@ def pack(
     smalti pack scans/ -o scans.smalti --min-psnr 30
 
     smalti pack scans.tar -o scans.smalti --lossless --on-error skip
+
+    smalti pack photos/ -o thumbnails.smalti --resize 256
 
     smalti pack data.npz#train_images -o train.smalti --model my.model --embed
     """
@@ -117,9 +129,15 @@ def pack(
     )
     loaded, skipped = AUTO if model == AUTO else load_model(model), Skipped()  # a wrong name is refused early, too
     source = read_sources(
-        sources, labels, skipped.on_bad(on_error), no_names=no_names, no_labels=no_labels, convert=convert
+        sources,
+        labels,
+        skipped.on_bad(on_error),
+        no_names=no_names,
+        no_labels=no_labels,
+        convert=convert,
+        resize=resize,
     )
-    with progress("packing") as advance:
+    with share("fitting", shown=fit) as fitting, progress("packing") as advance:
         packed = pack_images(
             source,
             standard(sys.stdout, "output") if piped else output,
@@ -129,6 +147,7 @@ def pack(
             packing=packing,
             force=force,
             progress=advance,
+            fit=fitting if fit else False,
         )
     report("standard output" if piped else output, packed, as_json=as_json, piped=piped)
     if bytes_an_image is not None and packed.rate > bytes_an_image:
