@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smalti.core.library import core
+from smalti.core.pairing import pair_units
 from smalti.core.pixels import MOST_LAYERS, PackedPrior
 from smalti.entropy.frequencies import Ints
 from smalti.entropy.logistic_mixture import Logistics
 from smalti.model.masked_mlp import ACTIVATION_MAX, EXACT, abs_sums
-from smalti.model.pairing import pair_units
 from smalti.util.parallel import once
 
 ROWS = COLUMNS = 64
