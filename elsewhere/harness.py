@@ -54,7 +54,9 @@ def _cells(kind: Struct) -> str:
 
 def _call(number: int, function: Function) -> str:
     types = ["void *" if p.stars else p.type for p in function.parameters]
-    values = [f"a[{i}].{'p' if p.stars else 'd' if p.type == 'double' else 'i'}" for i, p in enumerate(function.parameters)]
+    values = [
+        f"a[{i}].{'p' if p.stars else 'd' if p.type == 'double' else 'i'}" for i, p in enumerate(function.parameters)
+    ]
     values = [value if value[-1] != "i" else f"({kind}){value}" for value, kind in zip(values, types, strict=True)]
     call = f"(({function.result}(*)({', '.join(types) or 'void'}))call)({', '.join(values)})"
     if function.result == "void":

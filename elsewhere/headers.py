@@ -90,7 +90,7 @@ class Headers:
             value += 1
 
     def _number(self, text: str) -> int:
-        return int(eval(text, {}, self._numbers))  # noqa: S307 - it is from our own headers
+        return int(eval(text, {}, self._numbers))  # it is from our own headers
 
     def _struct(self, name: str, body: str) -> Struct:
         cells, at, alignment = list[Cell](), 0, 1

@@ -11,6 +11,7 @@ import ctypes
 import os
 import struct
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -192,7 +193,7 @@ def _address(value: Any) -> tuple[int, int]:
     return ctypes.addressof(inner), ctypes.sizeof(inner)
 
 
-def workloads(folder: Path) -> Iterator[tuple[str, Callable[[], None]]]:
+def workloads(folder: str) -> Iterator[tuple[str, Callable[[], None]]]:
     """Yield what is recorded: each golden file is read, and a few images are packed in each way of coding."""
     for path in sorted(GOLDEN.glob("*.smalti")):
         yield path.stem, partial(read, path)
@@ -204,7 +205,7 @@ def workloads(folder: Path) -> Iterator[tuple[str, Callable[[], None]]]:
         ("pack-colours", colours, {"max_error": 0}),
         ("pack-colours-near", colours, {"max_error": 2}),
     ):
-        yield name, partial(smalti.pack, images, folder / "packed.smalti", force=True, **options)
+        yield name, partial(smalti.pack, images, Path(folder, "packed.smalti"), force=True, **options)
 
 
 def read(path: Path) -> None:
@@ -221,12 +222,12 @@ def main(folder: Path, names: Sequence[str]) -> None:
     os.cpu_count = lambda: 1  # one thread
     recorder = Recorder(found)
     library._load = lambda: (recorder, "")  # type: ignore[assignment, return-value]
-    for name, work in workloads(folder):
-        if not names or name in names:
-            with (folder / f"{name}.trace").open("wb") as trace:
-                recorder.begin(trace)
-                work()
-            print(f"{name}: {recorder.calls} calls", flush=True)
+    with tempfile.TemporaryDirectory() as temporary:
+        for name, work in workloads(temporary):
+            if not names or name in names:
+                with (folder / f"{name}.trace").open("wb") as trace:
+                    recorder.begin(trace)
+                    work()
 
 
 if __name__ == "__main__":
