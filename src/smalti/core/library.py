@@ -20,7 +20,7 @@ VERSION = 1
 """The version of the library's interface, SMALTI_VERSION in `core/smalti.h`."""
 ENGINES = ("core", "numpy")
 KERNELS = ("scalar", "sse4", "avx2", "avxvnni", "avx512", "neon", "wasm")
-"""The names of the kernels, by their numbers in `core/smalti.h`; of those that a processor runs, the last is fastest."""
+"""The names of the kernels, by their numbers in `core/smalti.h`; the last one that a processor runs is the fastest."""
 SUFFIX = {"win32": ".dll", "darwin": ".dylib"}.get(sys.platform, ".so")
 PATH = Path(__file__).with_name("libsmalti_core" + SUFFIX)
 """Where the library is, if there is one."""
