@@ -3,7 +3,7 @@
 
 import weakref
 from dataclasses import asdict, fields
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from smalti.core.library import core
 from smalti.core.mixing import KNOWN, STATE, CoreMixing, PackedMixer, network_rows, pack_mixer
 from smalti.model.mixing.mixer import Mixer, Start, Tables
-from smalti.model.mixing.reference.decisions import Known
-from smalti.model.mixing.reference.image import ReferenceMixing
+
+if TYPE_CHECKING:
+    from smalti.model.mixing.reference.decisions import Known
+    from smalti.model.mixing.reference.image import ReferenceMixing
 
 Pixels = NDArray[np.uint8]
 
@@ -58,14 +60,17 @@ def mixing_decoder(mixer: Mixer, bits: int, stream: bytes) -> MixingDecoder:
     return _reference(mixer, bits, stream) if packed is None else CoreMixing(packed, bits, stream)
 
 
-def _reference(mixer: Mixer, bits: int, stream: bytes | None) -> ReferenceMixing:
+def _reference(mixer: Mixer, bits: int, stream: bytes | None) -> "ReferenceMixing":
+    from smalti.model.mixing.reference.decisions import Known  # only where there is no core
+    from smalti.model.mixing.reference.image import ReferenceMixing
+
     known = _KNOWN.get(mixer)
     if known is None:
         known = _KNOWN[mixer] = Known(mixer)
     return ReferenceMixing(known, bits, stream)
 
 
-_KNOWN: weakref.WeakKeyDictionary[Mixer, Known] = weakref.WeakKeyDictionary()
+_KNOWN: "weakref.WeakKeyDictionary[Mixer, Known]" = weakref.WeakKeyDictionary()
 """Mixers as the reference engine takes them."""
 
 
