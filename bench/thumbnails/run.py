@@ -75,7 +75,7 @@ def run(data: Path, output: Path, cache: Path, plan: Plan) -> None:
         plot(found, metric, output / f"thumbnails-{metric.replace('_', '-')}.png")
     for name, images in samples.items():
         contact_sheet(_shown(images, found[name], plan.effort), output / f"thumbnails-{name}.png")
-    console.print("\n".join(text), highlight=False, markup=False)
+    console.print("\n".join(text), highlight=False, markup=False, soft_wrap=True)
 
 
 def _write_csv(path: Path, found: dict[str, list[Point]]) -> None:
@@ -107,6 +107,8 @@ def _smalti(images: Sequence[Pixels], effort: int) -> list[Point]:
         similar = ms_ssim_of(images, back)
         rate = size / len(images)
         points.append(Point("smalti", "smalti", f"effort {effort}", quality, rate, psnr_of(images, back), similar))
+        if math.isinf(points[-1].psnr):  # higher qualities are exact, too
+            break
     return points
 
 

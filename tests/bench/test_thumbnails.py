@@ -128,7 +128,7 @@ def test_placeholders_are_as_large_and_as_good_as_published():
         assert psnr_of([x], [x_hat]) > least
     gray = np.full((32, 32, 3), 128, np.uint8)
     for coded in (thumbhash_coded, blurhash_coded):
-        assert np.abs(coded(gray)[1].astype(int) - 128).max() <= 6
+        assert np.abs(coded(gray)[1].astype(int) - 128).max() <= 12
 
 
 def test_rivals_come_from_the_cache_when_they_were_measured(tmp_path):
