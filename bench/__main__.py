@@ -96,7 +96,7 @@ def engines(
     """Measure the processor time of numpy and of each kernel of the compiled core."""
     from bench.engines import run
 
-    run(test_images(data)[:images], output, data)
+    run(test_images(data), output, data, images)
 
 
 @app.command()
