@@ -8,16 +8,22 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from smalti.codec.block import Block, ByMixing, ByWebP, Fallback, WithoutModel
+from smalti.codec.block import Block, ByMixing, ByTransform, ByWebP, Fallback, WithoutModel
 from smalti.codec.block_codec import block_without_model, encode_exactly, encode_without_model, way_without_model
 from smalti.codec.head import COUNT, Head
 from smalti.codec.mixing_codec import encode_mixing
 from smalti.codec.rdo import EFFORTS, FAST_EFFORT, Effort
 from smalti.model.model import Model
+from smalti.model.operating_points import multiplier_of_level
+from smalti.rate.metrics import squared_errors
 from smalti.types import Pixels, shape_of
 
 WEBP_OF_DEFLATE = 0.7
 """What WebP takes of what a fast deflate takes, where mixing may take more than WebP: in plain images."""
+
+
+PLAIN = 0.25
+"""What mixing takes at best of what a fast deflate takes: images that may not cost less exactly are not tried so."""
 
 
 def near_lossless(
@@ -64,6 +70,8 @@ def exactly_where_cheaper(x: Pixels, block: Block, model: Model, effort: Effort)
 
     They are coded by pixels, if the block has images by latents, or without a model.
     """
+    if block.transformed is not None:
+        return exactly_where_it_pays(x, block, model)
     rows = np.flatnonzero(unlike(x, block.rate))
     if not len(rows):
         return block
@@ -78,6 +86,25 @@ def exactly_where_cheaper(x: Pixels, block: Block, model: Model, effort: Effort)
     by_pixels = np.flatnonzero(cheaper & ~without)
     block = replace_without_model(block, {int(rows[i]): ways[i] for i in np.flatnonzero(without)})
     return block if exact is None else block.replace(rows[by_pixels], exact.pick(by_pixels))
+
+
+def exactly_where_it_pays(x: Pixels, block: Block, model: Model) -> Block:
+    """Return the block with those of its images `x` by transform kept exactly for which that costs less.
+
+    The cost of an image is its bits, and its squared error at the multiplier of its level: so many bits as the same
+    error would be worth elsewhere. It is drawn images that take few bits when they are kept exactly.
+    """
+    levels = [way.level if isinstance(way, ByTransform) else 0 for way in block.ways]
+    worth = np.array([multiplier_of_level(level) for level in levels]) * squared_errors(x, block.x_hat) * x[0].size
+    costs = block.bits + worth
+    rows = np.flatnonzero(
+        [PLAIN * len(zlib.compress(image.tobytes(), 1)) * 8 < cost for image, cost in zip(x, costs, strict=True)]
+    )
+    if not len(rows):
+        return block
+    exact = encode_mixing(x[rows], 0, model)
+    chosen = np.flatnonzero(exact.bits < costs[rows])
+    return block.replace(rows[chosen], exact.pick(chosen))
 
 
 def unlike(x: Pixels, rates: NDArray[np.float64], share: float | None = None) -> NDArray[np.bool_]:

@@ -40,9 +40,7 @@ def analyse(transform: Transform, x: Pixels, levels: Sequence[int]) -> Coefficie
     return np.stack(list(in_order(lambda one: compiled.analyse(model, *one), work)))
 
 
-def synthesise(
-    transform: Transform, coded: Coefficients, levels: Sequence[int], shape: tuple[int, int, int]
-) -> Pixels:
+def synthesise(transform: Transform, coded: Coefficients, levels: Sequence[int], shape: tuple[int, int, int]) -> Pixels:
     """Return the images (`n h w c`, `shape` is h w c) of coefficients, one level each."""
     packed = _packed(transform)
     if packed is None:

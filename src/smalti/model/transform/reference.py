@@ -171,7 +171,9 @@ class ReferenceTransform:
     def _inputs(self, y: Ints, which: slice = slice(None)) -> Ints:
         """Return coefficients as inputs of a network."""
         half = 1 << (INPUT_BITS - 1)
-        return ((y * self._tables.inputs[which].astype(np.int64) + half) >> INPUT_BITS).clip(-INPUT_MAX, INPUT_MAX)
+        scaled: Ints = (y * self._tables.inputs[which].astype(np.int64) + half) >> INPUT_BITS
+        clipped: Ints = scaled.clip(-INPUT_MAX, INPUT_MAX)
+        return clipped
 
     def _around(self, coded: Ints, run: Ints) -> tuple[Ints, Ints]:
         """Return what the prior sees around the blocks of a run (`n CONTEXT`), and the means of those before them."""

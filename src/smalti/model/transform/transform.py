@@ -33,14 +33,18 @@ LEVELS = 41
 """The levels: quantisation steps, each 2^(1/8) times the one before."""
 FIRST_LEVEL = 2.75
 """The logarithm, to base 2, of the quantisation step at level 0, for coefficients of an orthonormal transform."""
-NEAR, FAR, FAR_COEFFICIENTS = ((0, -1), (-1, 0), (-1, -1), (-1, 1)), (
-    (0, -2),
-    (-2, 0),
-    (-1, -2),
-    (-1, 2),
-    (-2, -1),
-    (-2, 1),
-), 48
+NEAR, FAR, FAR_COEFFICIENTS = (
+    ((0, -1), (-1, 0), (-1, -1), (-1, 1)),
+    (
+        (0, -2),
+        (-2, 0),
+        (-1, -2),
+        (-1, 2),
+        (-2, -1),
+        (-2, 1),
+    ),
+    48,
+)
 """Rows and columns to the blocks that the prior sees: all coefficients of the near ones, the first ones of the far."""
 CONTEXT = len(NEAR) * (COEFFICIENTS + 1) + len(FAR) * (FAR_COEFFICIENTS + 1) + MEANS
 """The inputs of the prior from the blocks before."""
@@ -125,6 +129,11 @@ class Transform:
         return len(self.prior.own)
 
 
+def step_of(level: int) -> float:
+    """Return the logarithm, to base 2, of the quantisation step at a level."""
+    return FIRST_LEVEL + level / 8
+
+
 def level_place(level: int) -> tuple[int, int]:
     """Return the place of a level, by which biases depend on it, and the square: both with 12 fractional bits."""
     place = ((2 * level - (LEVELS - 1)) << 12) // (LEVELS - 1)
@@ -135,7 +144,8 @@ def biases_at(layer: Layer, level: int) -> NDArray[np.int32]:
     """Return the biases of a layer at a level."""
     constant, first, second = layer.biases.astype(np.int64)
     place, square = level_place(level)
-    return (constant + (first * place >> 12) + (second * square >> 12)).astype(np.int32)
+    found: NDArray[np.int32] = (constant + (first * place >> 12) + (second * square >> 12)).astype(np.int32)
+    return found
 
 
 def known_tables(inputs: NDArray[np.int32], steps: NDArray[np.int32], places: NDArray[np.int32]) -> Tables:
