@@ -78,6 +78,11 @@ class Model:
         needed = {ANALYSIS} if self.spatial is None else {ANALYSIS, SPATIAL_ANALYSIS}
         return not self.has_latents or needed <= self.networks.keys()
 
+    @property
+    def is_general(self) -> bool:
+        """Say whether the model takes images of any size and content, so that no other need suit them."""
+        return self.mixer is not None or not self.measured
+
     @once
     def operating_points(self) -> OperatingPoints:
         """Return the operating points of the model, in the order of their bytes."""

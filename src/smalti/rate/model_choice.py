@@ -82,7 +82,7 @@ class ModelChoice:
     def __init__(self, target: Target, total: int | None = None, there: Sequence[Model] = ()) -> None:
         """target: what is asked. total: the number of all images, if it is known. there: models of the file so far."""
         self._target, self._total = target, total
-        self._there = [model for model in there if model.can_encode and model.measured]
+        self._there = [model for model in there if model.can_encode and not model.is_general]
         self._before = tuple(there)
         self._used = {model.id for model in there}  # ids of models that the file holds or names
         self._exactly = EXACTLY if core() is None else MIXED
@@ -128,7 +128,7 @@ class ModelChoice:
             groups.append((general_model(), rest))
         self._used |= {model.id for model, _ in groups}
         self._steady[shape] = self._steady[shape] + 1 if len(groups) == 1 else 0
-        vain = all(not model.measured for model, _ in groups)
+        vain = all(model.is_general for model, _ in groups)
         self._vain[alike(shape)] = self._vain[alike(shape)] + n if vain else 0
         return groups
 
@@ -290,6 +290,8 @@ def suits(model: Model, x: Pixels, quality: int) -> bool:
     are hard to code shall not be told that it suits them little, so the bound is not SUITED. A model that does not code
     by pixels suits images if their squared error at `quality` is not far above what was measured.
     """
+    if model.is_general:
+        return True
     few = x[_spread(len(x), NAMED_LEAST, NAMED_EACH)]
     if model.pixels is not None:
         return bool(by_pixels(few, 0, model, MOST_EACH).sum() <= deflated(few).sum())

@@ -208,7 +208,8 @@ class ReferenceTransform:
         found = (_times(units, network.third.weights) + biases_at(network.third, level)) >> network.third.shift
         steps = self._tables.steps[level].astype(np.int64)
         half = 1 << (CORRECTION_BITS - 1)
-        return (found.clip(-CORRECTION_MAX, CORRECTION_MAX) * steps + half) >> CORRECTION_BITS
+        added: Ints = (found.clip(-CORRECTION_MAX, CORRECTION_MAX) * steps + half) >> CORRECTION_BITS
+        return added
 
 
 class Chances:
