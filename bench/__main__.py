@@ -56,6 +56,35 @@ def colour(
 
 
 @app.command()
+def thumbnails(
+    data: Annotated[Path, typer.Argument(help="The folder that holds cifar.tar, emoji.tar, photos/ and so on.")],
+    output: Output = Path("bench-out"),
+    only: Annotated[list[str] | None, typer.Option(help="A set; may be given more than once.")] = None,
+    images: Annotated[int, typer.Option(min=2, help="The most images of a set, evenly spread.")] = 400,
+    effort: Annotated[int, typer.Option(min=1, max=9, help="The effort of smalti.")] = DEFAULT_EFFORT,
+    cache: Annotated[Path, typer.Option(help="The folder that keeps what rivals reached, for the next run.")] = Path(
+        "bench-out/thumbnails-cache"
+    ),
+    times: Annotated[bool, typer.Option("--times", help="Measure speed as well; nothing else may run.")] = False,
+) -> None:
+    """Measure lossy coding of small colour images by smalti, JPEG, WebP, AVIF and JPEG XL."""
+    from bench.thumbnails.run import Plan, run
+
+    run(data, output, cache, Plan(tuple(only or ()), images, effort, times))
+
+
+@app.command()
+def resizing(
+    data: Annotated[Path, typer.Argument(help="The folder that holds photos/.")],
+    images: Annotated[int, typer.Option(min=1, help="The most photographs.")] = 100,
+) -> None:
+    """Measure ways to reduce photographs to thumbnails: in sRGB, in linear light, and as `pack --resize` does."""
+    from bench.resizing import run
+
+    run(data, images)
+
+
+@app.command()
 def engines(
     data: Annotated[
         Literal["mnist", "fashion-mnist", "drawn"], typer.Option(help="The data set of the test images.")

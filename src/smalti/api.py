@@ -61,6 +61,7 @@ def pack(
     packing: Packing | str = Packing(),  # noqa: B008 - frozen
     on_bad: OnBad | None = None,
     convert: bool = False,
+    resize: int | None = None,
     force: bool = False,
     progress: Progress | None = None,
 ) -> Packed:
@@ -95,6 +96,8 @@ def pack(
             left out. Without it, the error is raised.
         convert: whether images of other colours, more than 8 bits a sample, floats, animations, pages and icons of
             several sizes are converted to 8-bit sRGB or gray, image by image; `passed_over.converted` tells which.
+        resize: the long side, in pixels, to which larger images are reduced; smaller ones are not enlarged. The colours
+            of all images are converted to sRGB by their ICC profiles, which are not kept then.
         force: whether `path` is replaced if it exists.
         progress: a function that is called with the number of images just done, and of all (None if not known).
 
@@ -108,7 +111,7 @@ def pack(
     hard, loaded = effort_of(effort), None if model == AUTO else as_model(model)
     if loaded is not None:
         check_model(loaded, asked)
-    images = given_source(source, on_bad, names, labels, convert=convert)
+    images = given_source(source, on_bad, names, labels, convert=convert, resize=resize)
     packing = _with_classes(as_packing(packing), images.label_names)
     if not isinstance(path, str | os.PathLike):
         if not hasattr(path, "write"):

@@ -12,6 +12,7 @@ _OPTIONS = {
     "add force=True to": "add --force to",
     "leave labels out: labels=False": "leave labels out: --no-labels",
     "convert=True": "--convert",
+    "resize=256": "--resize 256",
 }
 """What messages call arguments of functions, and what the command line calls them."""
 

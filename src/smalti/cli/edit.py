@@ -29,6 +29,7 @@ from smalti.cli.options import (
     OnError,
     PackingKind,
     Place,
+    Resize,
     Skipped,
     Sources,
     lossless_error,
@@ -61,6 +62,7 @@ def append(
     packing_kind: PackingKind = None,
     on_error: OnError = "stop",
     convert: Convert = False,
+    resize: Resize = None,
     as_json: AsJson = False,
 ) -> None:
     """Add images to a smalti file. The images in it are not written again, and stay readable even if this is stopped.
@@ -76,7 +78,13 @@ def append(
     skipped = Skipped()
     packing = Packing(block_images, embed=embed, metadata=read_metadata(metadata), streams=packing_kind)
     source = read_sources(
-        sources, labels, skipped.on_bad(on_error), no_names=no_names, no_labels=no_labels, convert=convert
+        sources,
+        labels,
+        skipped.on_bad(on_error),
+        no_names=no_names,
+        no_labels=no_labels,
+        convert=convert,
+        resize=resize,
     )
     with progress("appending") as advance:
         done = append_images(

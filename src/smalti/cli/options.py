@@ -91,6 +91,15 @@ Convert = Annotated[
         " each size of an icon.",
     ),
 ]
+Resize = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Make thumbnails: reduce images whose long side has more than N pixels to N, and convert all colours to"
+        " sRGB by their ICC profiles. No image is enlarged.",
+        show_default=False,
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the report as one JSON object.")]
 BlockImages = Annotated[
     int,
@@ -170,12 +179,21 @@ def read_metadata(path: Path | None) -> dict[str, Any] | None:
 
 
 def read_sources(
-    sources: list[str], labels: Path | None, on_bad: "OnBad", *, no_names: bool, no_labels: bool, convert: bool
+    sources: list[str],
+    labels: Path | None,
+    on_bad: "OnBad",
+    *,
+    no_names: bool,
+    no_labels: bool,
+    convert: bool,
+    resize: int | None,
 ) -> "Source":
     """Open the images that are named on the command line."""
+    from smalti.exchange.resize import check_side
     from smalti.exchange.sources import open_source
 
-    source = open_source(*sources, labels=labels, on_bad=on_bad, labelled=not no_labels, convert=convert)
+    side = check_side(resize)
+    source = open_source(*sources, labels=labels, on_bad=on_bad, labelled=not no_labels, convert=convert, side=side)
     return source.nameless() if no_names else source
 
 

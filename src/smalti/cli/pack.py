@@ -29,6 +29,7 @@ from smalti.cli.options import (
     OnError,
     PackingKind,
     Place,
+    Resize,
     Skipped,
     Sources,
     lossless_error,
@@ -78,6 +79,7 @@ def pack(
     packing_kind: PackingKind = None,
     on_error: OnError = "stop",
     convert: Convert = False,
+    resize: Resize = None,
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
@@ -91,6 +93,8 @@ def pack(
     smalti pack scans/ -o scans.smalti --min-psnr 30
 
     smalti pack scans.tar -o scans.smalti --lossless --on-error skip
+
+    smalti pack photos/ -o thumbnails.smalti --resize 256
 
     smalti pack data.npz#train_images -o train.smalti --model my.model --embed
     """
@@ -117,7 +121,13 @@ def pack(
     )
     loaded, skipped = AUTO if model == AUTO else load_model(model), Skipped()  # a wrong name is refused early, too
     source = read_sources(
-        sources, labels, skipped.on_bad(on_error), no_names=no_names, no_labels=no_labels, convert=convert
+        sources,
+        labels,
+        skipped.on_bad(on_error),
+        no_names=no_names,
+        no_labels=no_labels,
+        convert=convert,
+        resize=resize,
     )
     with progress("packing") as advance:
         packed = pack_images(

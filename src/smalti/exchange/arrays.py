@@ -120,9 +120,9 @@ def _scaled(x: NDArray[Any], passed: PassedOver) -> Iterator[ImageSet]:
             passed.conversions.note(reason, "the array", len(part))
 
 
-def source_of_images(images: Sequence[Any], *, convert: bool = False) -> Source:
+def source_of_images(images: Sequence[Any], *, convert: bool = False, side: int | None = None) -> Source:
     """Return single images, each an array `h w` or `h w c` or an image of Pillow, as a source."""
-    reading = Reading(convert=convert)
+    reading = Reading(convert=convert, side=side)
     parts = Parts(lambda: grouped(_singles(images, reading)))
     return Source(parts, len(images), named=False, labelled=False, passed_over=reading.passed)
 

@@ -42,7 +42,7 @@ class Picture(NamedTuple):
     dropped: tuple[Reason, ...]  # what was left out
 
 
-def picture(image: Image.Image, where: str, *, convert: bool, bits: int = 0) -> Picture:
+def picture(image: Image.Image, where: str, *, convert: bool, bits: int = 0, most: int = MAX_PIXELS) -> Picture:
     """Return the image of Pillow, turned as its EXIF data says.
 
     Args:
@@ -51,15 +51,16 @@ def picture(image: Image.Image, where: str, *, convert: bool, bits: int = 0) -> 
         convert: whether images that 8-bit gray, RGB or RGBA cannot hold are converted. CMYK in JPEG always is, for
             viewers show it so as well, and the file has lost samples already.
         bits: the bits a sample that the file says it has, where Pillow does not know.
+        most: the most pixels of an image.
 
     Raises:
         SourceError: the image is too large, damaged, or of a kind that is not taken, or not without `convert`.
     """
-    if image.width * image.height > MAX_PIXELS:
-        raise SourceError(
-            f"{where} is an image of {image.height}x{image.width}, more than a file can hold: {MAX_PIXELS} samples"
-            " (4096x4096 gray); cut it into tiles"
-        )
+    if image.width * image.height > most:
+        why = f"a file can hold: {MAX_PIXELS} samples (4096x4096 gray); cut it into tiles, or reduce it with resize=256"
+        if most != MAX_PIXELS:
+            why = f"is reduced: {most} pixels; reduce it by another program first"
+        raise SourceError(f"{where} is an image of {image.height}x{image.width}, more than {why}")
     bits = bits if bits > 8 else max(bits, _bits(image))
     why = _refusal(image, where, bits)
     if why and not (convert or (image.mode == "CMYK" and image.format in ("JPEG", "MPO") and bits <= 8)):

@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: MIT
 """Names of images as names of files: which names are safe, and what a file is called."""
 
+import itertools
 import os
+from collections.abc import Sequence
+from pathlib import Path
 
 from smalti.errors import CorruptError, OutputError
 
@@ -95,3 +98,17 @@ def add_once(name: str, seen: set[str], where: str) -> None:
     if name in seen:
         raise OutputError(f"two images would be the file {name!r} in {where}; unpack to an npz or parquet file instead")
     seen.add(name)
+
+
+def stems(paths: Sequence[str]) -> list[str]:
+    """Return what the names made for the images of each file start with: `x`, then `x-2`, ... for further files `x`.
+
+    >>> stems(["a/x.npy", "b/x.npy", "x-2.npy", "y.npz"])
+    ['x', 'x-2', 'x-2-2', 'y']
+    """
+    found: dict[str, None] = {}  # in order
+    for path in paths:
+        stem = Path(path).stem
+        numbered = (f"{stem}-{k}" for k in itertools.count(2))
+        found[next(name for name in itertools.chain([stem], numbered) if name not in found)] = None
+    return list(found)

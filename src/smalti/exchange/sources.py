@@ -27,18 +27,21 @@ from smalti.exchange.arrays import (
     spooled,
 )
 from smalti.exchange.formats.folder import open_folder
-from smalti.exchange.formats.idx import is_idx, open_idx, read_idx_labels
+from smalti.exchange.formats.idx import is_idx, open_idx
 from smalti.exchange.formats.image_files import open_image_files
+from smalti.exchange.formats.label_files import labelled_parts, miscounted, read_labels
 from smalti.exchange.formats.npy_stream import NPY
-from smalti.exchange.formats.numpy_files import open_npy, open_npz, read_npy_labels
+from smalti.exchange.formats.numpy_files import open_npy, open_npz
 from smalti.exchange.formats.parquet import PARQUET, open_parquet
 from smalti.exchange.formats.tar import open_tar
 from smalti.exchange.formats.tar_stream import SUFFIXES as TAR_SUFFIXES
 from smalti.exchange.formats.tar_stream import is_tar
 from smalti.exchange.formats.zip_files import ZIP, open_zip
 from smalti.exchange.labels import WITHOUT_LABELS
+from smalti.exchange.names import stems
 from smalti.exchange.parts import GZIP, Parts, damage
-from smalti.types import ImageSet, Label, OnBad, PassedOver, Source, describe, raise_it
+from smalti.exchange.resize import reduced_source
+from smalti.types import ImageSet, OnBad, PassedOver, Source, describe, raise_it
 
 Images = Any
 """What the public functions take as images: paths, arrays and array-likes, images of Pillow, lists of these, open
@@ -48,7 +51,14 @@ SMALTI = b"\x89SML"
 """The first bytes of a smalti file."""
 
 
-def as_source(source: Images, on_bad: OnBad | None = None, *, labelled: bool = True, convert: bool = False) -> Source:
+def as_source(
+    source: Images,
+    on_bad: OnBad | None = None,
+    *,
+    labelled: bool = True,
+    convert: bool = False,
+    side: int | None = None,
+) -> Source:
     """Return `source` as a source that can be read part by part.
 
     Args:
@@ -57,10 +67,17 @@ def as_source(source: Images, on_bad: OnBad | None = None, *, labelled: bool = T
         on_bad: see `open_source`.
         labelled: whether labels are read, where they are in the files that are named.
         convert: see `open_source`.
+        side: the long side, in pixels, to which larger images are reduced; None if they stay as they are.
 
     Raises:
         SourceError: it is none of these, or cannot be opened; see `open_source`.
     """
+    how = _How(raise_it if on_bad is None else on_bad, labelled, convert, side)
+    opened = _as_opened(source, how)
+    return opened if side is None else reduced_source(opened, side)
+
+
+def _as_opened(source: Images, how: "_How") -> Source:
     if isinstance(source, Source):
         return source
     if isinstance(source, ImageSet):
@@ -69,15 +86,15 @@ def as_source(source: Images, on_bad: OnBad | None = None, *, labelled: bool = T
         return as_source(opened())
     every = _listed(source)
     if every is None:
-        return source_of_array(source, convert=convert)
+        return source_of_array(source, convert=how.convert)
     if every and all(is_array(image) or is_image(image) for image in every):
-        return source_of_images(every, convert=convert)
+        return source_of_images(every, convert=how.convert, side=how.side)
     for i, one in enumerate(every):
         if is_array(one) or is_image(one):
             raise SourceError("a list holds both images and paths; give images alone, or paths alone")
         if not is_path(one) and not is_file(one):
             raise no_source(one, f"image {i}")
-    return _open_paths(every, raise_it if on_bad is None else on_bad, labelled=labelled, convert=convert)
+    return _open_paths(every, how)
 
 
 def _listed(source: Any) -> list[Any] | None:
@@ -99,15 +116,14 @@ def _listed(source: Any) -> list[Any] | None:
     return list(source)
 
 
-def _open_paths(every: Sequence[Any], on_bad: OnBad, *, labelled: bool, convert: bool) -> Source:
+def _open_paths(every: Sequence[Any], how: "_How") -> Source:
     """Open paths and open binary files; the latter are copied to files first, so that their format can be told."""
     if not any(is_file(one) for one in every):
-        return open_source(*map(os.fsdecode, every), on_bad=on_bad, labelled=labelled, convert=convert)
+        return _open_source([os.fsdecode(path) for path in every], how)
     folder = Path(tempfile.mkdtemp(prefix="smalti-"))
     try:
-        paths = [spooled(one, folder, i) if is_file(one) else os.fsdecode(one) for i, one in enumerate(every)]
-        opened = open_source(*paths, on_bad=on_bad, labelled=labelled, convert=convert)
-        return kept_until_read(opened, folder)
+        paths = [str(spooled(one, folder, i)) if is_file(one) else os.fsdecode(one) for i, one in enumerate(every)]
+        return kept_until_read(_open_source(paths, how), folder)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -119,6 +135,7 @@ def open_source(
     on_bad: OnBad = raise_it,
     labelled: bool = True,
     convert: bool = False,
+    side: int | None = None,
 ) -> Source:
     """Open the images of all `paths`, one after another, as one source.
 
@@ -134,20 +151,29 @@ def open_source(
     sizes are converted to 8-bit sRGB or gray, image by image; docs/what-is-read.md says how. Without it, they cannot be
     read. `passed_over` of the source says what was converted.
 
+    With a `side`, images whose long side has more pixels are reduced to it, and colours are converted to sRGB by their
+    ICC profiles.
+
     Raises:
         SourceError: a source is missing, empty or damaged, or some sources have labels and others have none.
         UsageError: there are `labels`, and `on_bad` may leave images out.
         MissingExtraError: a path names a parquet file, and pyarrow is not installed.
     """
+    if labels is not None and labelled:
+        if on_bad is not raise_it:
+            raise UsageError(f"{labels} labels all images in their order, so none can be skipped; stop at errors")
+        return _open_labelled(paths, Path(labels), convert=convert, side=side)
+    source = _open_source([str(path) for path in paths], _How(on_bad, labelled, convert, side))
+    return source if side is None else reduced_source(source, side)
+
+
+def _open_source(paths: Sequence[str], how: "_How") -> Source:
+    """Open the images of all `paths` as one source, without labels that are in another file."""
     if not paths:
         raise SourceError("no source of images was given")
     if "" in paths:
         raise UsageError("a source is an empty path; name a folder or a file, or give . for the working folder")
-    if labels is not None and labelled:
-        if on_bad is not raise_it:
-            raise UsageError(f"{labels} labels all images in their order, so none can be skipped; stop at errors")
-        return _open_labelled(paths, Path(labels), convert=convert)
-    opened = _open_all([str(path) for path in paths], on_bad, labelled=labelled, convert=convert)
+    opened = _open_all(paths, how)
     if len({source.labelled for _, source in opened}) > 1:
         bare, full = (
             next(path for path, source in opened if source.labelled is labelled) for labelled in (False, True)
@@ -168,17 +194,18 @@ def open_source(
     return Source(parts, total, named, labelled, passed, classes.pop(), ", ".join(origins))
 
 
-def _open_all(paths: Sequence[str], on_bad: OnBad, *, labelled: bool, convert: bool) -> list[tuple[str, Source]]:
+def _open_all(paths: Sequence[str], how: "_How") -> list[tuple[str, Source]]:
     """Open each path, and return the sources with their paths; neighbours that are image files make one source."""
     opened: list[tuple[str, Source]] = []
     images: list[Path] = []
     for path in [*paths, None]:
-        source = None if path is None else _open(path, on_bad, labelled=labelled, convert=convert)
+        source = None if path is None else _open(path, how)
         if source is None and path is not None:
             images.append(Path(path))
             continue
         if images:
-            opened.append((str(images[0]), open_image_files(images, on_bad, convert=convert)))
+            found = open_image_files(images, how.on_bad, convert=how.convert, side=how.side)
+            opened.append((str(images[0]), found))
             images = []
         if path is not None and source is not None:
             opened.append((path, source))
@@ -187,7 +214,7 @@ def _open_all(paths: Sequence[str], on_bad: OnBad, *, labelled: bool, convert: b
 
 def _chained(opened: Sequence[tuple[str, Source]], *, named: bool) -> Iterator[ImageSet]:
     found = False
-    for (_, source), stem in zip(opened, _stems([path for path, _ in opened]), strict=True):
+    for (_, source), stem in zip(opened, stems([_split(path)[0] for path, _ in opened]), strict=True):
         i = 0
         for part in source.parts:
             names = tuple(f"{stem}-{i + k:05d}.png" for k in range(len(part))) if named else None
@@ -198,20 +225,6 @@ def _chained(opened: Sequence[tuple[str, Source]], *, named: bool) -> Iterator[I
         raise SourceError(f"{', '.join(path for path, _ in opened)[:400]}: no image could be read; check the images")
 
 
-def _stems(paths: Sequence[str]) -> list[str]:
-    """Return what the names made for the images of each source start with: `x`, then `x-2`, ... for further files `x`.
-
-    >>> _stems(["a/x.npy", "b/x.npy", "x-2.npy", "y.npz#train/x"])
-    ['x', 'x-2', 'x-2-2', 'y']
-    """
-    stems: dict[str, None] = {}  # in order
-    for path in paths:
-        stem = Path(_split(path)[0]).stem
-        numbered = (f"{stem}-{k}" for k in itertools.count(2))
-        stems[next(name for name in itertools.chain([stem], numbered) if name not in stems)] = None
-    return list(stems)
-
-
 def _split(path: str) -> tuple[str, str]:
     """Return the file and the key of `FILE#KEY`, for formats that hold several arrays; the key is "" without any."""
     ends = [f"{suffix}#" for format_ in _FORMATS if format_.keyed for suffix in format_.suffixes]
@@ -219,7 +232,7 @@ def _split(path: str) -> tuple[str, str]:
     return file, key
 
 
-def _open(path: str, on_bad: OnBad, *, labelled: bool, convert: bool) -> Source | None:
+def _open(path: str, how: "_How") -> Source | None:
     """Open one source by its format; return None for a single image file, and for a file of no known format."""
     file, key = _split(path)
     where = Path(file)
@@ -229,9 +242,9 @@ def _open(path: str, on_bad: OnBad, *, labelled: bool, convert: bool) -> Source 
             where.stat()  # its error says why the path cannot be read
             raise SourceError(f"{where} is no regular file; give a file or a folder")
     if folder:
-        return open_folder(where, on_bad, labelled=labelled, convert=convert)
+        return open_folder(where, how.on_bad, labelled=how.labelled, convert=how.convert, side=how.side)
     with damage(where, "a source of images"), where.open("rb") as opened:
-        asked = _Asked(where, opened.read(512), key, on_bad, labelled, convert)
+        asked = _Asked(where, opened.read(512), key, how)
     if asked.head.startswith(SMALTI):
         raise SourceError(f"{where} is a smalti file already; see smalti merge and select, or unpack it first")
     by_bytes = (format_ for format_ in _FORMATS if format_.recognises(asked))
@@ -241,15 +254,23 @@ def _open(path: str, on_bad: OnBad, *, labelled: bool, convert: bool) -> Source 
 
 
 @dataclass(frozen=True)
+class _How:
+    """How sources are opened: the arguments of `open_source`."""
+
+    on_bad: OnBad
+    labelled: bool
+    convert: bool
+    side: int | None
+
+
+@dataclass(frozen=True)
 class _Asked:
     """A file that is to be opened as a source, and what was asked of it."""
 
     path: Path
     head: bytes  # the first 512 bytes of the file, or fewer
     key: str  # the array of an npz file that was asked for; "" if none was
-    on_bad: OnBad
-    labelled: bool
-    convert: bool
+    how: _How
 
     @property
     def name(self) -> str:
@@ -283,7 +304,12 @@ def _is_idx(file: _Asked) -> bool:
 
 
 def _npz(file: _Asked) -> Source:
-    return open_npz(file.path, file.key, labelled=file.labelled, convert=file.convert)
+    return open_npz(file.path, file.key, labelled=file.how.labelled, convert=file.how.convert)
+
+
+def _archive(opener: Callable[..., Source], file: _Asked) -> Source:
+    how = file.how
+    return opener(file.path, how.on_bad, labelled=how.labelled, convert=how.convert, side=how.side)
 
 
 _FORMATS = (
@@ -291,19 +317,21 @@ _FORMATS = (
     _Format(
         (".zip",),
         lambda file: file.head.startswith(ZIP),
-        lambda file: open_zip(file.path, file.on_bad, labelled=file.labelled, convert=file.convert),
+        lambda file: _archive(open_zip, file),
     ),
-    _Format((), _is_idx, lambda file: open_idx(file.path, convert=file.convert)),
-    _Format((".npy",), lambda file: file.head.startswith(NPY), lambda file: open_npy(file.path, convert=file.convert)),
+    _Format((), _is_idx, lambda file: open_idx(file.path, convert=file.how.convert)),
+    _Format(
+        (".npy",), lambda file: file.head.startswith(NPY), lambda file: open_npy(file.path, convert=file.how.convert)
+    ),
     _Format(
         (".parquet",),
         lambda file: file.head.startswith(PARQUET),
-        lambda file: open_parquet(file.path, file.on_bad, labelled=file.labelled, convert=file.convert),
+        lambda file: _archive(open_parquet, file),
     ),
     _Format(
         TAR_SUFFIXES,
         lambda file: is_tar(file.path, file.head),
-        lambda file: open_tar(file.path, file.on_bad, labelled=file.labelled, convert=file.convert),
+        lambda file: _archive(open_tar, file),
     ),
 )
 """The formats of files with images, in the order in which they are tried: by the bytes of a file first, and if no
@@ -311,48 +339,19 @@ format recognises these, by its name. A new format is one more entry here, and a
 says what else."""
 
 
-def _open_labelled(paths: Sequence[Path | str], labels: Path, *, convert: bool) -> Source:
+def _open_labelled(paths: Sequence[Path | str], labels: Path, *, convert: bool, side: int | None) -> Source:
     """Open one source whose labels are in a file of their own."""
     if len(paths) != 1:
         raise SourceError(f"{labels} can label one source, not {len(paths)}; pack their images from one source")
     path = str(paths[0])
-    source = open_source(path, convert=convert)
+    source = open_source(path, convert=convert, side=side)
     if source.labelled:
         raise SourceError(f"{path} has labels of its own; leave out {labels}")
     found = read_labels(labels)
     if source.total is not None and source.total != len(found):
-        raise _miscounted(labels, len(found), path, source.total)
-    parts = Parts(lambda: _labelled(source, found, labels, path))
+        raise miscounted(labels, len(found), path, source.total)
+    parts = Parts(lambda: labelled_parts(source, found, labels, path))
     return replace(source, parts=parts, labelled=True, labels_from=labels.name)
-
-
-def _miscounted(labels: Path, n: int, path: str, images: int) -> SourceError:
-    return SourceError(f"{labels} holds {n} labels, {path} {images} images; give the labels of these images")
-
-
-def _labelled(source: Source, found: Sequence[Label], labels: Path, path: str) -> Iterator[ImageSet]:
-    done = 0
-    for part in source.parts:
-        mine = tuple(found[done : done + len(part)])
-        done += len(part)
-        if len(mine) < len(part):
-            raise _miscounted(labels, len(found), path, done)
-        yield replace(part, labels=mine)
-    if done != len(found):
-        raise _miscounted(labels, len(found), path, done)
-
-
-def read_labels(path: Path) -> tuple[Label, ...]:
-    """Read a file of labels: idx (gzipped or not) or npy.
-
-    Raises:
-        SourceError: it is neither, or damaged.
-    """
-    with damage(path, "a file of labels"), path.open("rb") as file:
-        head = file.read(len(NPY))
-    if head.startswith(NPY):
-        return read_npy_labels(path)
-    return read_idx_labels(path)
 
 
 def read_images(*paths: Path | str, labelled: bool = True) -> ImageSet:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from smalti.errors import OutputError, OutputExistsError, SourceError
-from smalti.exchange.formats.image_files import Reading, png_bytes, read_singles
+from smalti.exchange.formats.image_files import File, Reading, png_bytes, read_files
 from smalti.exchange.labels import (
     METADATA,
     Table,
@@ -38,7 +38,7 @@ _NAME_PROBLEMS = {
 """The reasons why a folder cannot hold a name that another target could hold, by the number of the error."""
 
 
-def open_folder(folder: Path, on_bad: OnBad, *, labelled: bool, convert: bool) -> Source:
+def open_folder(folder: Path, on_bad: OnBad, *, labelled: bool, convert: bool, side: int | None = None) -> Source:
     """Open the images of a folder in the order of their paths.
 
     Links to folders are followed, each real folder is read once, and hidden files and folders are passed over.
@@ -46,7 +46,7 @@ def open_folder(folder: Path, on_bad: OnBad, *, labelled: bool, convert: bool) -
     Raises:
         SourceError: the folder cannot be read, holds no images, or labels only some of them.
     """
-    found, reading = PassedOver(), Reading(on_bad, PassedOver(), convert)
+    found, reading = PassedOver(), Reading(on_bad, PassedOver(), convert, side)
     with damage(folder, "a folder that can be read"):
         names, files = _find(folder, found)
     if not names:
@@ -129,9 +129,11 @@ def _head(path: Path) -> bytes:
 
 def _singles(folder: Path, names: Sequence[str], labels: Sequence[Label] | None, reading: Reading) -> Iterator[Single]:
     reading.passed.clear()
-    for i, name in enumerate(names):
-        path = folder / name
-        yield from read_singles(path, name, str(path), reading, None if labels is None else labels[i])
+    files = (
+        File(folder / name, name, str(folder / name), None if labels is None else labels[i])
+        for i, name in enumerate(names)
+    )
+    yield from read_files(files, reading)
 
 
 def check_folder(folder: Path, *, force: bool) -> None:

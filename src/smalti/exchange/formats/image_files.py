@@ -3,9 +3,8 @@
 
 import io
 import stat
-import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -15,12 +14,14 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from smalti.errors import SourceError
-from smalti.exchange.convert import picture
+from smalti.exchange.convert import Picture, picture
 from smalti.exchange.formats.image_headers import deep_file, jp2_profile
 from smalti.exchange.parts import MAX_PIXELS, Parts, Single, grouped
 from smalti.exchange.recognise import FURTHER, formats
+from smalti.exchange.resize import MAX_REDUCED, draft, of_reduced, one_large, quiet, reduced, to_srgb
 from smalti.exchange.samples import EACH
 from smalti.types import Label, OnBad, PassedOver, Reason, Source, check_name, raise_it
+from smalti.util.parallel import in_order
 
 MAX_ANIMATION_PIXELS = 1 << 25
 """The most pixels of all frames of an animation, or pages of a file."""
@@ -36,6 +37,7 @@ class Reading:
     on_bad: OnBad = raise_it  # called with the error of an image that cannot be read
     passed: PassedOver = field(default_factory=PassedOver)  # told what is passed over and converted
     convert: bool = False  # whether images that 8-bit gray, RGB or RGBA cannot hold are converted
+    side: int | None = None  # the long side, in pixels, to which larger images are reduced; colours become sRGB then
 
     def count(self, files: int) -> int | None:
         """Return how many images so many files hold, if that is known before they are read."""
@@ -52,41 +54,81 @@ class Decoded(NamedTuple):
     dropped: tuple[Reason, ...] = ()
 
 
-def open_image_files(paths: Sequence[Path], on_bad: OnBad, *, convert: bool) -> Source:
+class File(NamedTuple):
+    """A file to read images from."""
+
+    data: Path | bytes  # its path or its content
+    name: str
+    where: str  # the file, in words, for messages
+    label: Label | None = None
+    named: bool = True  # whether its images have names
+
+
+def open_image_files(paths: Sequence[Path], on_bad: OnBad, *, convert: bool, side: int | None = None) -> Source:
     """Open image files as a source; each image has the name of its file, without the folder."""
-    reading = Reading(on_bad, PassedOver(), convert)
+    reading = Reading(on_bad, PassedOver(), convert, side)
     parts = Parts(lambda: grouped(_singles(paths, reading)))
     return Source(parts, reading.count(len(paths)), named=True, labelled=False, passed_over=reading.passed)
 
 
 def _singles(paths: Sequence[Path], reading: Reading) -> Iterator[Single]:
     reading.passed.clear()
-    for path in paths:
-        yield from read_singles(path, path.name, str(path), reading)
+    yield from read_files((File(path, path.name, str(path)) for path in paths), reading)
 
 
-def read_singles(
-    data: Path | bytes, name: str, where: str, reading: Reading, label: Label | None = None, *, named: bool = True
-) -> list[Single]:
-    """Return the images of the file `name`, each with the label of the file; they are several only if converted.
+def read_files(files: Iterable[File], reading: Reading) -> Iterator[Single]:
+    """Yield the images of files in order, as `read_file` returns them.
 
-    The images are none if the file cannot be read and `on_bad`, called with the error, returns. They have no names
-    unless they are `named`.
+    Files whose images are reduced are decoded by several threads at a time: they are large, and Pillow lets other
+    threads run meanwhile.
     """
+    if reading.side is None:
+        for file in files:
+            yield from read_file(file, reading)
+        return
+    kept = list[File]()  # those that are being decoded
+
+    def given() -> Iterator[File]:
+        for file in files:
+            kept.append(file)
+            yield file
+
+    for found in in_order(lambda file: _decoded(file, reading), given()):
+        yield from _singles_of(kept.pop(0), found, reading)
+
+
+def read_file(file: File, reading: Reading) -> list[Single]:
+    """Return the images of a file, each with the label of the file; they are several only if converted.
+
+    The images are none if the file cannot be read and `on_bad`, called with the error, returns.
+    """
+    return _singles_of(file, _decoded(file, reading), reading)
+
+
+def _decoded(file: File, reading: Reading) -> list[Decoded] | SourceError:
     try:
-        check_name(name)
-        images = decode_all(data, where, convert=reading.convert)
+        check_name(file.name)
+        images = decode_all(file.data, file.where, convert=reading.convert, side=reading.side)
         for image in images:
-            check_name(name + image.added)
+            check_name(file.name + image.added)
     except SourceError as exc:
-        reading.on_bad(exc)
+        return exc
+    return images
+
+
+def _singles_of(file: File, images: list[Decoded] | SourceError, reading: Reading) -> list[Single]:
+    if isinstance(images, SourceError):
+        reading.on_bad(images)
         return []
     for image in images:
         for reason in image.converted:
-            reading.passed.conversions.note(reason, name + image.added)
+            reading.passed.conversions.note(reason, file.name + image.added)
         for reason in image.dropped:
-            reading.passed.note(reason, name + image.added)
-    return [Single(image.pixels, name + image.added if named else None, label, image.profile) for image in images]
+            reading.passed.note(reason, file.name + image.added)
+    return [
+        Single(image.pixels, file.name + image.added if file.named else None, file.label, image.profile)
+        for image in images
+    ]
 
 
 def decode(data: Path | bytes, where: str) -> NDArray[np.uint8]:
@@ -99,7 +141,7 @@ def decode(data: Path | bytes, where: str) -> NDArray[np.uint8]:
     return image.pixels
 
 
-def decode_all(data: Path | bytes, where: str, *, convert: bool = False) -> list[Decoded]:
+def decode_all(data: Path | bytes, where: str, *, convert: bool = False, side: int | None = None) -> list[Decoded]:
     """Decode an image file to its image; if it is converted, to all of its frames, pages or sizes.
 
     What is added to the names of several images is "/0000.png", ... for frames and pages, "/64x64.png", ... for the
@@ -109,6 +151,7 @@ def decode_all(data: Path | bytes, where: str, *, convert: bool = False) -> list
         data: the path or the content of the file.
         where: the file, in words, for messages.
         convert: whether images that 8-bit gray, RGB or RGBA cannot hold are converted.
+        side: the long side, in pixels, to which larger images are reduced; None if they stay as they are.
 
     Raises:
         SourceError: the file cannot be read, or is not taken, or not without `convert`.
@@ -117,15 +160,14 @@ def decode_all(data: Path | bytes, where: str, *, convert: bool = False) -> list
     try:
         if isinstance(data, Path) and not stat.S_ISREG(data.stat().st_mode):
             raise SourceError(f"{where} is no regular file; give an image file")
-        with io.BytesIO(data) if isinstance(data, bytes) else data.open("rb") as file, warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with io.BytesIO(data) if isinstance(data, bytes) else data.open("rb") as file, quiet:
             bits, profile = deep_file(file), jp2_profile(file)
             with Image.open(file, formats=formats()) as image:
                 if profile is not None:
                     image.info.setdefault("icc_profile", profile)
                 if image.format == "ICNS" and bits > 8:
                     raise SourceError(f"{where} has {bits} bits a sample, which are misread in JPEG 2000; save 8")
-                return _images(image, where, bits, convert=convert)
+                return _images(image, where, bits, convert=convert, side=side)
     except SourceError:
         raise
     except UnidentifiedImageError as exc:
@@ -151,7 +193,7 @@ def single_of(image: Image.Image, where: str, reading: Reading) -> Single:
                 f"{where} holds {frames} {what}, not one image; give x.copy() for the present one, or the path of the"
                 " file with convert=True for all"
             )
-        made = picture(image, where, convert=reading.convert)
+        made = _picture(image, where, convert=reading.convert, side=reading.side, drafted=False)
     except SourceError:
         raise
     except Exception as exc:
@@ -163,11 +205,36 @@ def single_of(image: Image.Image, where: str, reading: Reading) -> Single:
     return Single(made.pixels, None, None, made.profile)
 
 
-def _images(image: Image.Image, where: str, bits: int, *, convert: bool) -> list[Decoded]:
+def _picture(
+    image: Image.Image, where: str, *, convert: bool, bits: int = 0, side: int | None = None, drafted: bool = True
+) -> Picture:
+    """Return an image of Pillow as `picture` does, reduced and in sRGB if there is a `side`.
+
+    drafted: whether the decoder may reduce it, which changes the object; the caller's must stay as it is.
+    """
+    if side is None:
+        return picture(image, where, convert=convert, bits=bits)
+    h, w = image.height, image.width
+    if drafted:
+        draft(image, side)
+    with one_large(image):
+        made = picture(image, where, convert=convert, bits=bits, most=MAX_REDUCED)
+        turned = made.pixels.shape[:2] != (image.height, image.width)
+        pixels = reduced(made.pixels, side, (w, h) if turned else (h, w))
+    converted, dropped, profile = made.converted, made.dropped, made.profile
+    if pixels is not made.pixels:
+        converted = (*converted, of_reduced(side))
+    if profile is not None:
+        pixels, by_profile, unused = to_srgb(pixels, profile)
+        converted, dropped = (*converted, *filter(None, [by_profile])), (*dropped, *filter(None, [unused]))
+    return Picture(pixels, None, converted, dropped)
+
+
+def _images(image: Image.Image, where: str, bits: int, *, convert: bool, side: int | None) -> list[Decoded]:
     """Return the image of an opened file, or all that it holds if they are converted."""
     frames, what, reason = _several(image)
     if frames == 1 or image.format == "MPO":
-        made = picture(next(_opened(image))[1], where, convert=convert, bits=bits)
+        made = _picture(next(_opened(image))[1], where, convert=convert, bits=bits, side=side)
         return [Decoded("", *made[:3], (*made.dropped, *(FURTHER,) * (frames - 1)))]
     if not convert:
         raise SourceError(f"{where} holds {frames} {what}, not one image; {EACH}")
@@ -181,7 +248,7 @@ def _images(image: Image.Image, where: str, bits: int, *, convert: bool) -> list
             raise SourceError(f"{where} claims more than {most} pixels in all {what}; cut it into several files")
         seen[name] += 1  # an icon may hold a size several times, with fewer colours
         added = f"/{name}-{seen[name]}.png" if seen[name] > 1 else f"/{name}.png"
-        made = picture(frame, f"{where}{added}", convert=True, bits=bits)
+        made = _picture(frame, f"{where}{added}", convert=True, bits=bits, side=side)
         images.append(Decoded(added, *made[:2], (reason, *made.converted), made.dropped))
     return _alike(images) if reason is _FRAME else images
 

@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import Any, BinaryIO, NamedTuple
 
 from smalti.errors import MissingExtraError, SourceError, UsageError
-from smalti.exchange.formats.image_files import Reading, png_bytes, read_singles
+from smalti.exchange.formats.image_files import File, Reading, png_bytes, read_files
 from smalti.exchange.labels import class_names, label_of
 from smalti.exchange.parts import MAX_MEMBER_BYTES, PART_IMAGES, Parts, Single, damage, grouped
 from smalti.types import ImageSet, Label, OnBad, PassedOver, Source
@@ -50,7 +50,7 @@ def load_pyarrow() -> ModuleType:
     return module
 
 
-def open_parquet(path: Path, on_bad: OnBad, *, labelled: bool, convert: bool) -> Source:
+def open_parquet(path: Path, on_bad: OnBad, *, labelled: bool, convert: bool, side: int | None = None) -> Source:
     """Open the images of a parquet file, in the column `image` or `img`; labels are in `label` or `labels`, if there.
 
     Raises:
@@ -66,7 +66,7 @@ def open_parquet(path: Path, on_bad: OnBad, *, labelled: bool, convert: bool) ->
         bare, example = _without_path(path, file, image)
         classes = _class_names(file.schema_arrow.metadata, label)
     named, labelled, passed = bare < total, label is not None, PassedOver()
-    reading = Reading(on_bad, PassedOver(), convert)
+    reading = Reading(on_bad, PassedOver(), convert, side)
     if named and bare:
         passed.notes.append(f"{path}: {bare} of {total} images have no path; they are named like {example}")
     parts = Parts(lambda: grouped(_singles(path, reading, named=named, labelled=labelled)))
@@ -146,8 +146,12 @@ def _image_of(value: object) -> tuple[bytes | None, str | None]:
 
 
 def _singles(path: Path, reading: Reading, *, named: bool, labelled: bool) -> Iterator[Single]:
-    row = -1
     reading.passed.clear()
+    yield from read_files(_files(path, reading, named=named, labelled=labelled), reading)
+
+
+def _files(path: Path, reading: Reading, *, named: bool, labelled: bool) -> Iterator[File]:
+    row = -1
     with _opened(path, labelled=labelled) as (file, image, label_column):
         for batch in _rows(path, file, image, label_column):
             for data, name, value in batch:
@@ -156,7 +160,7 @@ def _singles(path: Path, reading: Reading, *, named: bool, labelled: bool) -> It
                 label = _label(value, where) if label_column else None
                 if (data := _bounded(data, where, reading.on_bad)) is not None:
                     called = (name or _made_name(path, row)) if named else f"row {row}"
-                    yield from read_singles(data, called, where, reading, label, named=named)
+                    yield File(data, called, where, label, named)
 
 
 def _bounded(data: bytes | None, where: str, on_bad: OnBad) -> bytes | None:

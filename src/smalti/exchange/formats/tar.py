@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, BinaryIO, cast
 
 from smalti.errors import SourceError
-from smalti.exchange.formats.image_files import Reading, png_bytes, read_singles
+from smalti.exchange.formats.image_files import File, Reading, png_bytes, read_file
 from smalti.exchange.formats.tar_stream import Member, walk
 from smalti.exchange.labels import METADATA, json_label, label_text, parse_label
 from smalti.exchange.names import add_once, file_name
@@ -28,13 +28,13 @@ _MAX_WAITING = 256  # images of one sample that may wait for their label
 _MAX_PEEK = 256  # files of the first sample that are searched for a label
 
 
-def open_tar(path: Path, on_bad: OnBad, *, labelled: bool, convert: bool) -> Source:
+def open_tar(path: Path, on_bad: OnBad, *, labelled: bool, convert: bool, side: int | None = None) -> Source:
     """Open the images of a tar file, in its order; their number is known only at its end.
 
     Raises:
         SourceError: the file is damaged, or holds no images.
     """
-    kind, reading = _peek(path), Reading(on_bad, PassedOver(), convert)
+    kind, reading = _peek(path), Reading(on_bad, PassedOver(), convert, side)
     parts = Parts(lambda: grouped(_singles(path, reading, kind if labelled else "", checked=labelled)))
     has = labelled and kind != ""
     origin = f"{kind} files" if has else ""
@@ -184,7 +184,7 @@ def _images(member: Member, reading: Reading) -> list[Single]:
     if problem := member.problem(MAX_MEMBER_BYTES):
         reading.on_bad(SourceError(f"{member.where!r} {problem}; leave it out"))
         return []
-    return read_singles(member.data(MAX_MEMBER_BYTES), member.name, member.where, reading)
+    return read_file(File(member.data(MAX_MEMBER_BYTES), member.name, member.where), reading)
 
 
 def write_tar(parts: Iterable[ImageSet], about: About, file: BinaryIO, target: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from smalti.errors import SourceError
-from smalti.exchange.formats.image_files import Reading, png_bytes, read_singles
+from smalti.exchange.formats.image_files import File, Reading, png_bytes, read_files
 from smalti.exchange.labels import METADATA, Table, kinds_of, metadata_labels, metadata_line, tables_of
 from smalti.exchange.names import add_once, file_name, plain_name, unsafe_name
 from smalti.exchange.parts import (
@@ -30,13 +30,13 @@ ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 _DATE = (1980, 1, 1, 0, 0, 0)  # the earliest date of zip, always the same, so that equal images make equal files
 
 
-def open_zip(path: Path, on_bad: OnBad, *, labelled: bool, convert: bool) -> Source:
+def open_zip(path: Path, on_bad: OnBad, *, labelled: bool, convert: bool, side: int | None = None) -> Source:
     """Open the images of a zip file, in its order.
 
     Raises:
         SourceError: the file is damaged, holds no images, or labels only some of them.
     """
-    found, reading = PassedOver(), Reading(on_bad, PassedOver(), convert)
+    found, reading = PassedOver(), Reading(on_bad, PassedOver(), convert, side)
     with damage(path, "a zip file"), zipfile.ZipFile(path) as file:
         _check_start(file, path)
         members = _images(file, found)
@@ -118,14 +118,20 @@ def _singles(path: Path, labels: Sequence[Label] | None, reading: Reading) -> It
     with file:
         with damage(path, "a zip file"):
             members = _images(file, PassedOver())
-        for i, member in enumerate(members):
-            try:
-                data = _read(file, member, f"{path}: {_name(member)}")
-            except SourceError as exc:
-                reading.on_bad(exc)
-                continue
-            name = _name(member)
-            yield from read_singles(data, name, f"{path}: {name}", reading, None if labels is None else labels[i])
+        yield from read_files(_files(file, path, members, labels, reading), reading)
+
+
+def _files(
+    file: zipfile.ZipFile, path: Path, members: list[zipfile.ZipInfo], labels: Sequence[Label] | None, reading: Reading
+) -> Iterator[File]:
+    for i, member in enumerate(members):
+        name = _name(member)
+        try:
+            data = _read(file, member, f"{path}: {name}")
+        except SourceError as exc:
+            reading.on_bad(exc)
+            continue
+        yield File(data, name, f"{path}: {name}", None if labels is None else labels[i])
 
 
 def _read(file: zipfile.ZipFile, member: zipfile.ZipInfo, where: str) -> bytes:
