@@ -20,12 +20,22 @@ from smalti.entropy.frequencies import Ints
 from smalti.errors import CorruptError
 from smalti.model.model import Model
 from smalti.model.transform import engine
-from smalti.model.transform.transform import Transform
+from smalti.model.transform.reference import of_gray
+from smalti.model.transform.transform import (
+    BASIS_BITS,
+    COEFFICIENT_BITS,
+    COEFFICIENT_MAX,
+    COLOURS,
+    SIDE,
+    Transform,
+)
 from smalti.types import Pixels
 from smalti.util.binary import read_varint, varint
 
-KAPPA = 0.12
-"""How many squared quantisation steps of error the encoder takes for one bit less."""
+LEAST_KAPPA, KAPPA_OF_LEVEL, MOST_KAPPA = 0.07, 0.0065, 0.25
+"""How many squared quantisation steps of error the encoder takes for one bit less: more at higher levels."""
+CLOSER, MOST_PASSES = 11, 4
+"""By how much of what the decoder is off, in sixteenths, the encoder changes what it aims at; how often at most."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,14 +46,26 @@ class _Planes:
     alpha: Pixels | None
 
 
-def encode_transform(x: Pixels, levels: Ints, model: Model) -> Block:
-    """Encode images (`n h w` or `n h w c`) as a block by transform, each at its level (`n`)."""
+def encode_transform(x: Pixels, levels: Ints, model: Model, passes: int = 0) -> Block:
+    """Encode images (`n h w` or `n h w c`) as a block by transform, each at its level (`n`).
+
+    passes: how often the encoder looks at what the decoder would give, and aims at what would bring that closer.
+    """
     transform, planes, n = transform_of(model), _planes(x), len(x)
     colours = planes.colours if planes.alpha is None else _filled(planes.colours, planes.alpha)
     shape = colours.shape[1], colours.shape[2], colours.shape[3]
+    kappa = round(min(max(LEAST_KAPPA, KAPPA_OF_LEVEL * float(levels.mean())), MOST_KAPPA) * (1 << 16))
     targets = engine.analyse(transform, colours, levels.tolist())
-    stream, coded, bits = engine.encode(transform, targets, levels.tolist(), shape, round(KAPPA * (1 << 16)))
-    x_hat = engine.synthesise(transform, coded, levels.tolist(), shape)
+    for i in range(min(passes, MOST_PASSES) + 1):
+        stream, coded, bits = engine.encode(transform, targets, levels.tolist(), shape, kappa)
+        x_hat = engine.synthesise(transform, coded, levels.tolist(), shape)
+        if i < min(passes, MOST_PASSES):
+            off = colours.astype(np.int64) - x_hat
+            if planes.alpha is not None:
+                off = off * planes.alpha[..., None] // 255
+            # what is off beyond the quantisation itself
+            more = (to_coefficients(transform, off) - (targets.astype(np.int64) - coded)) * CLOSER >> 4
+            targets = (targets + more).clip(-COEFFICIENT_MAX, COEFFICIENT_MAX).astype(np.int16)
     if planes.alpha is not None:
         of_alpha, more = mixing_stream(planes.alpha, np.zeros(n, np.int64), mixer_of(model))
         stream, bits = varint(len(of_alpha)) + of_alpha + stream, bits + more
@@ -53,6 +75,20 @@ def encode_transform(x: Pixels, levels: Ints, model: Model) -> Block:
     return Block(
         ways, x_hat, bits, None, Symbols.none(n), SampleSymbols.none(n), post_filtered=False, transformed=transformed
     )
+
+
+def to_coefficients(transform: Transform, x: Ints) -> Ints:
+    """Return what images (`n h w c`, of 1 or 3 channels) are as coefficients, by the linear part of the analysis."""
+    n, h, w, c = x.shape
+    rows, columns = -(-h // SIDE), -(-w // SIDE)
+    padded = np.zeros((n, rows * SIDE, columns * SIDE, COLOURS), np.float64)
+    padded[:, :h, :w] = x
+    blocks = padded.reshape(n, rows, SIDE, columns, SIDE, COLOURS).transpose(0, 1, 3, 5, 2, 4)
+    sums = np.rint(blocks.reshape(n, rows, columns, -1) @ transform.forward.T.astype(np.float64)).astype(np.int64)
+    y: Ints = sums >> (BASIS_BITS - COEFFICIENT_BITS)
+    if c == 1:
+        y[..., ~of_gray()] = 0
+    return y
 
 
 def transform_stream(x_hat: Pixels, transformed: Transformed, levels: Ints, model: Model) -> bytes:
