@@ -8,6 +8,7 @@
 enum { ONE = 512, COEFFICIENT_MAX = 32767, CORRECTED_MAX = 16383, CORRECTION_MAX = 32767 };
 enum { BASIS_BITS = 13, COEFFICIENT_BITS = 4, SAMPLE_BITS = 3, CORRECTION_BITS = 8 };
 enum { OCTAVE_BITS = 4, SCALE_ZERO = 112, TAIL_BITS = 24, SHARE_BITS = 12, INVERSE_BITS = 20 };
+enum { TOGETHER = 48 }; /* blocks whose sums are computed together */
 enum { MOST_STEPS = 20, MOST_BITS = 15, EVEN = 1 << 15 };
 enum { STRIDE = TF_COEFFICIENTS + 16 }; /* of the inputs of a block: coefficients, then what says that it is there */
 
@@ -39,7 +40,7 @@ static void *grab(uint8_t **work, int64_t *used, int64_t size) {
 /* ---- The networks ---- */
 
 typedef struct {
-    int16_t *y, *inputs, *window, *first, *second; /* all blocks; a row of blocks with what each sees; units, with margins */
+    int16_t *y, *inputs, *window, *first, *second; /* all blocks; some blocks with what each sees; units, with margins */
     int32_t *sums;
 } network;
 
@@ -49,54 +50,57 @@ static void lay_out_network(network *w, int32_t rows, int32_t columns, uint8_t *
     w->y = grab(&work, used, n * TF_COEFFICIENTS * 2);
     w->inputs = grab(&work, used, wide * (TF_COEFFICIENTS + 1) * 2);
     w->first = grab(&work, used, wide * TF_HIDDEN * 2);
-    w->second = grab(&work, used, (int64_t)columns * TF_HIDDEN * 2);
-    w->window = grab(&work, used, columns * (most + 1) * 2);
-    w->sums = grab(&work, used, (int64_t)columns * TF_HIDDEN * 4);
+    w->second = grab(&work, used, (int64_t)TOGETHER * TF_HIDDEN * 2);
+    w->window = grab(&work, used, TOGETHER * (most + 1) * 2);
+    w->sums = grab(&work, used, (int64_t)TOGETHER * TF_HIDDEN * 4);
 }
 
-/* Run a convolution over the blocks of a row. from: units of all blocks with a margin of one block, `width` of each. */
+/* Run a convolution over n blocks from block `at` on. from: units of all blocks with a margin of one, `width` of each. */
 static void convolve(const smalti_tf_kernel *run, const smalti_tf_layer *layer, const int32_t *biases, const int16_t *from,
-                     int32_t width, int32_t row, int32_t columns, network *w) {
+                     int32_t width, int64_t at, int32_t n, int32_t columns, network *w) {
     const int64_t inputs = (int64_t)layer->pairs * 2, across = (int64_t)(columns + 2) * width;
-    for (int32_t c = 0; c < columns; c++) {
-        int16_t *to = w->window + c * inputs;
+    for (int32_t i = 0; i < n; i++) {
+        const int64_t row = (at + i) / columns, column = (at + i) % columns;
+        int16_t *to = w->window + i * inputs;
         to[inputs - 1] = 0;
         for (int32_t down = 0; down < 3; down++)
-            memcpy(to + 3 * down * width, from + (row + down) * across + (int64_t)c * width, 3 * (size_t)width * 2);
+            memcpy(to + 3 * down * width, from + (row + down) * across + column * width, 3 * (size_t)width * 2);
     }
-    run->sum(layer, w->window, inputs, columns, biases, 0, w->sums, layer->outputs);
+    run->sum(layer, w->window, inputs, n, biases, 0, w->sums, layer->outputs);
 }
 
-/* Write what a network adds to the coefficients w->y to `corrections` (rows columns TF_COEFFICIENTS). */
+/* Write what a network adds to the coefficients w->y to `to` (rows columns TF_COEFFICIENTS). */
 static void correct(const smalti_transform *model, const smalti_tf_layer *layers, const int32_t *const *biases,
                     const int32_t *steps, int32_t rows, int32_t columns, network *w, int32_t *to) {
     const smalti_tf_kernel *run = kernel_of(model);
-    const int32_t width = TF_COEFFICIENTS + 1, units = layers[0].outputs;
-    const int64_t across = (int64_t)(columns + 2) * width;
-    memset(w->inputs, 0, (size_t)((rows + 2) * across) * 2);
-    memset(w->first, 0, (size_t)((int64_t)(rows + 2) * (columns + 2) * units) * 2);
-    for (int32_t r = 0; r < rows; r++)
-        for (int32_t c = 0; c < columns; c++) {
-            int16_t *at = w->inputs + (r + 1) * across + (int64_t)(c + 1) * width;
-            run->scale(w->y + ((int64_t)r * columns + c) * TF_COEFFICIENTS, model->inputs, TF_COEFFICIENTS, at);
-            at[TF_COEFFICIENTS] = ONE;
-        }
-    for (int32_t r = 0; r < rows; r++) {
-        convolve(run, layers, biases[0], w->inputs, width, r, columns, w);
-        for (int32_t c = 0; c < columns; c++)
-            run->units(layers, w->sums + (int64_t)c * units, NULL,
-                       w->first + ((int64_t)(r + 1) * (columns + 2) + c + 1) * units);
+    const int32_t width = TF_COEFFICIENTS + 1, units = layers[0].outputs, second = layers[1].outputs;
+    const int64_t across = columns + 2, all = (int64_t)rows * columns;
+    memset(w->inputs, 0, (size_t)((rows + 2) * across * width) * 2);
+    memset(w->first, 0, (size_t)((rows + 2) * across * units) * 2);
+    for (int64_t b = 0; b < all; b++) {
+        int16_t *at = w->inputs + ((b / columns + 1) * across + b % columns + 1) * width;
+        run->scale(w->y + b * TF_COEFFICIENTS, model->inputs, TF_COEFFICIENTS, at);
+        at[TF_COEFFICIENTS] = ONE;
     }
-    for (int32_t r = 0; r < rows; r++, to += (int64_t)columns * TF_COEFFICIENTS) {
-        const int32_t second = layers[1].outputs;
-        convolve(run, layers + 1, biases[1], w->first, units, r, columns, w);
-        for (int32_t c = 0; c < columns; c++)
-            run->units(layers + 1, w->sums + (int64_t)c * second, NULL, w->second + (int64_t)c * second);
-        run->sum(layers + 2, w->second, second, columns, biases[2], 0, to, TF_COEFFICIENTS);
-        for (int32_t i = 0; i < columns * TF_COEFFICIENTS; i++) {
-            const int32_t k = i % TF_COEFFICIENTS, found = limit(to[i] >> layers[2].shifts[k], CORRECTION_MAX);
-            to[i] = (found * steps[k] + (1 << (CORRECTION_BITS - 1))) >> CORRECTION_BITS; /* below 2^15 * 2^15 */
-        }
+    for (int64_t b = 0; b < all; b += TOGETHER) {
+        const int32_t n = all - b < TOGETHER ? (int32_t)(all - b) : TOGETHER;
+        convolve(run, layers, biases[0], w->inputs, width, b, n, columns, w);
+        for (int64_t i = b; i < b + n; i++)
+            run->units(layers, w->sums + (i - b) * units, NULL,
+                       w->first + ((i / columns + 1) * across + i % columns + 1) * units);
+    }
+    for (int64_t b = 0; b < all; b += TOGETHER, to += (int64_t)TOGETHER * TF_COEFFICIENTS) {
+        const int32_t n = all - b < TOGETHER ? (int32_t)(all - b) : TOGETHER;
+        convolve(run, layers + 1, biases[1], w->first, units, b, n, columns, w);
+        for (int32_t i = 0; i < n; i++)
+            run->units(layers + 1, w->sums + (int64_t)i * second, NULL, w->second + (int64_t)i * second);
+        run->sum(layers + 2, w->second, second, n, biases[2], 0, to, TF_COEFFICIENTS);
+        for (int32_t i = 0; i < n; i++)
+            for (int32_t k = 0; k < TF_COEFFICIENTS; k++) { /* below 2^15 * 2^15 */
+                int32_t *at = to + i * TF_COEFFICIENTS + k;
+                const int32_t found = limit(*at >> layers[2].shifts[k], CORRECTION_MAX);
+                *at = (found * steps[k] + (1 << (CORRECTION_BITS - 1))) >> CORRECTION_BITS;
+            }
     }
 }
 
