@@ -97,7 +97,7 @@ BUILT_IN_IDS = {
     bytes.fromhex("f39a117797b9fbe4"): "fashion",
     bytes.fromhex("93777c499c413d86"): "mnist-autoencoder",
     bytes.fromhex("b05f4d5d74f2a51e"): "colour-1",
-    bytes.fromhex("33ff1500c762966d"): "colour",
+    bytes.fromhex("abbbfb94013089df"): "colour",
 }
 """The names of built-in models by their ids, so that a file's model is found without loading another."""
 SHARED = {"colour": {MIXING: "colour-1.model"}}
