@@ -291,13 +291,18 @@ def loader(
     ] = "mnist",
     output: Output = Path("bench-out"),
     images: Annotated[int | None, typer.Option(min=64, help="Take only so many images, from the first on.")] = None,
+    files: Annotated[Path | None, typer.Option(help="A folder where the files are kept and found again.")] = None,
 ) -> None:
     """Measure how fast PyTorch loads images from smalti, from a folder of PNG files, and from tar files of them."""
     from bench.loader import run
 
     x = test_images(data)[:images]
     run(
-        x, [i % 10 for i in range(len(x))] if data == "drawn" else labels(data, "t10k")[: len(x)].tolist(), output, data
+        x,
+        [i % 10 for i in range(len(x))] if data == "drawn" else labels(data, "t10k")[: len(x)].tolist(),
+        output,
+        data,
+        files,
     )
 
 

@@ -11,7 +11,7 @@ def noise(n, *shape):
     return rng.integers(0, 256, (n, *shape), dtype=np.uint8)
 
 
-def packed(path, images, names=None, labels=None, block=4, **metadata):
+def packed(path, images, names=None, labels=None, block=4, streams="block", **metadata):
     parts = [
         smalti.ImageSet(
             np.asarray(x)[None], None if names is None else (names[i],), None if labels is None else (labels[i],)
@@ -19,7 +19,8 @@ def packed(path, images, names=None, labels=None, block=4, **metadata):
         for i, x in enumerate(images)
     ]
     source = smalti.Source(parts, len(parts), named=names is not None, labelled=labels is not None)
-    smalti.pack(source, path, lossless=True, packing=smalti.Packing(block, metadata=metadata or None), force=True)
+    packing = smalti.Packing(block, metadata=metadata or None, streams=streams)
+    smalti.pack(source, path, lossless=True, packing=packing, force=True)
     return path
 
 

@@ -21,7 +21,7 @@ from smalti.rate.metrics import mse, psnr
 from smalti.util.binary import hash64
 
 COMMANDS = (
-    *("pack", "unpack", "info", "append", "merge", "select", "verify", "repair"),
+    *("pack", "unpack", "info", "append", "remove", "replace", "compact", "merge", "select", "verify", "repair"),
     *("figure", "demo", "models", "train", "data", "model info"),
 )
 

@@ -54,9 +54,16 @@ def test_the_command_survives_kill_9_and_makes_a_model(tmp_path):
     done = run(*command, "--force")
     assert done.returncode == 0, done.stderr
     assert "going on from" in done.stderr
+    assert "plan: " in done.stderr
+    for words in ("  train latents ", "  export pixels ", "  compare "):
+        assert words in done.stderr
+    lines = [line for line in done.stderr.splitlines() if not line.startswith("going on from")]
+    assert max(map(len, lines)) <= 80, lines
+    assert "train longer" in done.stdout
     report = (tmp_path / "x.model.train" / "report.md").read_text()
     assert "| JPEG, one sheet: bytes there |" in report
     assert "the same, every pixel" in report
+    assert "## Verdict" in report
     for picture in ("curves.png", "pairs.png", "latents/loss.png", "pixels/loss.png"):
         with Image.open(tmp_path / "x.model.train" / picture) as image:
             assert image.width > 300

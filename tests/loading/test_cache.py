@@ -48,7 +48,7 @@ def test_a_changed_file_gets_another_cache_and_the_old_one_goes(tmp_path):
         assert same(old.__getitems__(range(5)), x)
 
 
-@pytest.mark.parametrize("kind", ["forty", "mixed"])
+@pytest.mark.parametrize("kind", ["forty", "forty_each", "mixed", "mixed_each"])
 def test_every_damage_to_a_cache_is_noticed(tmp_path, request, kind, decoded):
     x, path = request.getfixturevalue(kind)
     Dataset(path, cache_dir=tmp_path / "c").__getitems__(range(len(x)))
@@ -68,6 +68,42 @@ def test_every_damage_to_a_cache_is_noticed(tmp_path, request, kind, decoded):
         items = Dataset(path, cache_dir=tmp_path / "c").__getitems__(range(len(x)))
         assert same([image for image, _ in items], x)
     assert len(decoded()) > before
+
+
+def test_single_images_are_kept_one_by_one(tmp_path, forty_each, decoded, decoded_alone):
+    x, path = forty_each
+    for _ in range(2):
+        dataset = Dataset(path, cache_dir=tmp_path / "c")
+        assert same([image for image, _ in dataset.__getitems__([3, 39, 17, 3, 2])], x[[3, 39, 17, 3, 2]])
+        assert decoded_alone() == [(0, 2), (0, 3), (2, 1), (4, 7)]
+    assert same([image for image, _ in dataset.__getitems__(range(4, 9))], x[4:9])  # half of block 0 is one decoding
+    assert (decoded(), decoded_alone()[-1], len(decoded_alone())) == ([0], (4, 7), 5)
+    assert same([image for image, _ in Dataset(path, cache_dir=tmp_path / "c").__getitems__(range(40))], x)
+    assert decoded() == [0, 1, 2, 3, 4]
+
+
+def test_single_images_of_mixed_blocks_are_kept_one_by_one(tmp_path, mixed_each, decoded, decoded_alone):
+    x, path = mixed_each
+    for _ in range(2):
+        dataset = Dataset(path, cache_dir=tmp_path / "c")
+        images, _ = zip(*dataset.__getitems__([59, 0, 31]), strict=True)
+        assert same(images, [x[59], x[0], x[31]])
+    assert len(decoded_alone()) == 3
+    assert not decoded()
+
+
+def test_a_single_image_that_is_damaged_costs_only_itself(tmp_path, forty_each):
+    x, path = forty_each
+    data = bytearray(path.read_bytes())
+    with smalti.open(bytes(data)) as archive:
+        entry = archive.contents.index.blocks[0]
+    data[entry.offset + entry.size - 1] ^= 1  # in image 7, the last one of its block
+    (tmp_path / "x.smalti").write_bytes(data)
+    dataset = Dataset(tmp_path / "x.smalti", cache_dir=tmp_path / "c")
+    for _ in range(2):
+        with pytest.raises(CorruptError, match="image 7 of block 0"):
+            dataset[7]
+        assert same([dataset[6][0], dataset[8][0]], x[[6, 8]])
 
 
 def test_a_cache_folder_that_cannot_be_written_is_our_error(tmp_path, forty):

@@ -39,10 +39,11 @@ def test_an_item_is_the_image_as_a_tensor(tmp_path, colour, cached):
         dataset[9]
 
 
+@pytest.mark.parametrize("kind", ["mixed", "mixed_each"])
 @pytest.mark.parametrize("memory_bytes", [0, 1 << 28])
 @pytest.mark.parametrize("cached", [False, True])
-def test_images_of_several_sizes_come_one_by_one(tmp_path, mixed, memory_bytes, cached):
-    x, path = mixed
+def test_images_of_several_sizes_come_one_by_one(tmp_path, request, kind, memory_bytes, cached):
+    x, path = request.getfixturevalue(kind)
     dataset = Dataset(path, cache_dir=tmp_path if cached else None, memory_bytes=memory_bytes)
     order = rng.permutation(60).tolist()
     for _ in range(2):
@@ -125,6 +126,19 @@ def test_workers_give_every_image_once_an_epoch(tmp_path, forty, context, where)
         rows = [int(np.flatnonzero((x == image.numpy()[0]).all((1, 2)))[0]) for image in images]
         assert sorted(rows) == list(range(40))
         assert targets.tolist() == [row % 7 for row in rows]
+
+
+@pytest.mark.parametrize("context", CONTEXTS)
+def test_workers_read_single_images_and_keep_them_for_each_other(forty_each, context, decoded, decoded_alone):
+    x, path = forty_each
+    dataset = Dataset(path, np.asarray, form="array")
+    loader = DataLoader(dataset, 3, shuffle=True, num_workers=2, multiprocessing_context=context)
+    for _ in range(2):
+        images = torch.cat([images for images, _ in loader]).numpy()
+        assert sorted(image.tobytes() for image in images) == sorted(image.tobytes() for image in x)
+    if context == "fork":  # a spawned process counts nothing here
+        assert decoded_alone() == [(block, place) for block in range(5) for place in range(8)]
+        assert not decoded()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks")

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import date
 from types import SimpleNamespace
 
@@ -21,6 +22,10 @@ class Heard:
 
     def __init__(self, stop_after: int = -1) -> None:
         self.stages, self.said, self.steps, self.measured, self.stop_after = [], [], 0, 0, stop_after
+        self.totals, self.planned, self.epochs = set(), [], []
+
+    def plan(self, stages, words):
+        self.planned, self.remark = stages, words
 
     def stage(self, name, part):
         self.stages.append((name, part))
@@ -32,13 +37,15 @@ class Heard:
         if self.steps == self.stop_after:
             raise KeyboardInterrupt
 
-    def epoch(self, row, words): ...
+    def epoch(self, row, words):
+        self.epochs.append(words)
 
     def say(self, text):
         self.said.append(text)
 
     def advance(self, done, total):
         self.measured += done
+        self.totals.add((self.stages[-1], total))
 
     def finished(self, words):
         self.said.append(words)
@@ -68,7 +75,12 @@ def test_an_interrupted_training_goes_on_and_makes_a_model(images, tmp_path, qui
     assert heard.stages == [("training", "pixels"), ("exporting", "pixels"), ("comparing", "")]
     assert "going on from" in heard.said[0]
     assert heard.said[-1].startswith("pixels: best at epoch 1; log and plot in")
-    assert heard.measured > 2
+    assert heard.measured == sum(total for _, total in heard.totals)  # each stage counts all of its steps
+    assert [(one.stage, one.part) for one in heard.planned] == heard.stages
+    assert all(one.seconds > 0 for one in heard.planned)
+    assert "5 steps of 4 images" in heard.planned[0].words  # a whole epoch
+    assert made.verdicts == {"pixels": "too short to tell: train longer"}
+    assert "- pixels: too short to tell: train longer." in made.report.read_text(encoding="utf-8")
     assert made.path == tmp_path / "x.model"
     assert made.bytes == made.path.stat().st_size
     assert made.report == tmp_path / "x.model.train" / "report.md"
@@ -99,6 +111,10 @@ def test_an_interrupted_training_goes_on_and_makes_a_model(images, tmp_path, qui
         ({"device": "tpu"}, "auto, cpu, cuda"),
         ({"precision": 16}, "bf16-mixed"),
         ({"schedule": ["fast"]}, "fast, reference"),
+        ({"minutes": 0}, "minutes is 0; give a number above 0"),
+        ({"minutes": "20"}, "minutes is '20'"),
+        ({"minutes": 5, "steps": 5}, "give it or --steps, not both"),
+        ({"minutes": 5, "architecture": "autoencoder"}, "give --epochs"),
     ],
 )
 def test_a_bad_plan_is_refused_in_one_line(fields, words):
@@ -118,6 +134,52 @@ def test_a_bad_call_is_refused_before_anything_is_written(images, tmp_path):
     with pytest.raises(SourceError, match="no source of images"):
         train(3, tmp_path / "x.model")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_changed_option_is_named_with_what_to_do(images, tmp_path, quick):
+    with pytest.raises(KeyboardInterrupt):
+        train(images, tmp_path / "x.model", plan=TINY, progress=Heard(stop_after=1))
+    for fields, words in (
+        ({"steps": 3}, "--steps 2, not 3"),
+        ({"seed": 4}, "--seed 3, not 4"),
+        ({"batch": None}, "--batch 4"),
+        ({"lossless": False}, "--lossless"),
+        ({"steps": None, "minutes": 1.0}, "no --minutes and --steps 2"),
+    ):
+        with pytest.raises(TrainingError) as refused:
+            train(images, tmp_path / "x.model", plan=replace(TINY, **fields))
+        assert f"with {words}; give that again, or delete" in str(refused.value)
+        assert str(tmp_path / "x.model.train") in str(refused.value)
+    with pytest.raises(TrainingError, match="with other images;"):
+        train(images[::-1], tmp_path / "x.model", plan=TINY)
+    (tmp_path / "x.model.train" / "plan.json").write_text("{")
+    with pytest.raises(TrainingError, match="to start anew"):
+        train(images, tmp_path / "x.model", plan=TINY)
+
+
+def test_steps_are_fitted_to_the_time_and_kept(images, tmp_path, monkeypatch):
+    pytest.importorskip("torch")
+    monkeypatch.setattr("smalti.training.schedule.seconds_a_step", lambda *_: 0.5)
+    plan = TrainingPlan(lossless=True, batch=4, minutes=10, device="cpu")
+    with pytest.raises(KeyboardInterrupt):
+        train(images, tmp_path / "x.model", plan=plan, progress=(heard := Heard(stop_after=1)))
+    training = heard.planned[0]
+    assert training.words == "1,040 steps of 4 images"  # 600 seconds less 80 for the rest
+    assert sum(one.seconds for one in heard.planned) == pytest.approx(600, rel=0.1)
+    assert heard.remark == ""
+    monkeypatch.setattr("smalti.training.schedule.seconds_a_step", lambda *_: 1 / 0)
+    with pytest.raises(KeyboardInterrupt):  # nothing is timed again
+        train(images, tmp_path / "x.model", plan=plan, progress=(again := Heard(stop_after=1)))
+    assert again.planned == heard.planned
+
+
+def test_a_time_that_is_too_short_is_told_before_the_start(images, tmp_path, monkeypatch):
+    pytest.importorskip("torch")
+    monkeypatch.setattr("smalti.training.schedule.seconds_a_step", lambda *_: 6.0)
+    with pytest.raises(KeyboardInterrupt):
+        train(images, tmp_path / "x.model", plan=TrainingPlan(lossless=True), progress=(heard := Heard(stop_after=1)))
+    assert heard.remark.startswith("20 minutes are too few for such images: the fewest steps that make sense take 3")
+    assert sum(one.seconds for one in heard.planned) > 1200
 
 
 def test_images_that_cannot_be_trained_on_are_refused(images, tmp_path):

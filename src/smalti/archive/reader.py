@@ -32,7 +32,7 @@ from smalti.errors import CorruptError, ModelError, UnknownModelError, within
 from smalti.model.bundle import find_model, is_known, load_model
 from smalti.model.model import Model
 from smalti.types import Pixels, Shape
-from smalti.util.parallel import bundles, by_key, in_order
+from smalti.util.parallel import bundles, by_key, in_order, once
 from smalti.util.storage import Openable, Storage, storage_of
 
 if TYPE_CHECKING:
@@ -230,6 +230,19 @@ class Contents(Annotations):
             CorruptError: an image is damaged.
         """
         return [None] * len(places) if self._singles is None else self._singles.decode(places)
+
+    @once
+    def reads_singly(self) -> bool:
+        """Whether images are read without their neighbours, as far as the first one tells."""
+        return self._singles is not None and self._singles.are_likely()
+
+    def single_shapes(self, block: int) -> list[Shape] | None:
+        """Return the shape (h w c) of each image of a block whose images are read singly; None if it is not known.
+
+        Raises:
+            CorruptError: the table of the block is damaged.
+        """
+        return None if self._singles is None else self._singles.shapes(block)
 
     def entry(self, block: int, row: int) -> "Entry | None":
         """Return an image of a block as it is coded by itself; None if it has no entry of its own.

@@ -93,6 +93,8 @@ def _which(file: str, words: list[str]) -> list[int | str]:
     """Return images that are named on the command line, as numbers or names."""
     from smalti.archive.reader import Contents
 
+    if "://" in file:  # which is refused later
+        return list(words)
     contents = Contents(Path(file), models=False)
     try:
         names = set(contents.names() or ())

@@ -60,7 +60,7 @@ def encode_transform(x: Pixels, levels: Ints, model: Model, passes: int = 0) -> 
         stream, coded, bits = engine.encode(transform, targets, levels.tolist(), shape, kappa)
         x_hat = engine.synthesise(transform, coded, levels.tolist(), shape)
         if i < min(passes, MOST_PASSES):
-            off = colours.astype(np.int64) - x_hat
+            off: Ints = colours.astype(np.int64) - x_hat
             if planes.alpha is not None:
                 off = off * planes.alpha[..., None] // 255
             # what is off beyond the quantisation itself

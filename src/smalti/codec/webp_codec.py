@@ -7,13 +7,16 @@ whether it has alpha, which the block says already. So a bitstream cannot claim 
 
 import io
 import struct
+from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
 
 from smalti.errors import CorruptError
 from smalti.types import Pixels
 from smalti.util.binary import read_varint, varint
+
+if TYPE_CHECKING:
+    from PIL import Image  # it is imported where it is needed: most images are read without it
 
 MAX_WEBP_SIDE = (1 << 14) - 1
 """The largest height or width, in pixels, of a WebP image that libwebp takes."""
@@ -34,12 +37,14 @@ def encode_webp(image: Pixels, *, thorough: bool = False) -> bytes | None:
     h, w = image.shape[:2]
     if max(h, w) > MAX_WEBP_SIDE:
         return None
+    from PIL import Image
+
     colour = Image.fromarray(_as_colour(image))
     slow = h * w <= SOME_PIXELS if thorough else h * w <= FEW_PIXELS and colour.getcolors(FEW_COLOURS) is not None
     return min((_encode(colour, *how) for how in (_USUAL, _SLOWEST)[: 1 + slow]), key=len)
 
 
-def _encode(image: Image.Image, method: int, effort: int) -> bytes:
+def _encode(image: "Image.Image", method: int, effort: int) -> bytes:
     file = io.BytesIO()
     image.save(file, "WEBP", lossless=True, method=method, quality=effort, exact=True)
     data = file.getvalue()
@@ -54,6 +59,8 @@ def decode_webp(data: bytes, at: int, shape: tuple[int, ...]) -> tuple[Pixels, i
     Raises:
         CorruptError: the record is damaged.
     """
+    from PIL import Image
+
     size, start = read_varint(data, at)
     end = start + size
     if end > len(data) or max(shape[:2]) > MAX_WEBP_SIDE:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from smalti.errors import TrainingError
+from smalti.training.schedule import differences
 from smalti.util.atomic import atomic_write
 
 CHECKPOINT = "checkpoint.pt"
@@ -65,5 +66,6 @@ def load(folder: Path, fingerprint: dict[str, Any]) -> dict[str, Any] | None:
     except Exception as exc:
         raise TrainingError(f"cannot read the checkpoint {path}; delete it to start anew") from exc
     if not matches:
-        raise TrainingError(f"{path} is of other images or another plan; delete it or choose another output")
+        others = differences(saved.get("plan"), fingerprint)
+        raise TrainingError(f"{path} is of a training with {others}; give that again, or delete {folder} to begin anew")
     return saved

@@ -7,7 +7,7 @@ The other codecs get all images on one sheet, which suits them best; smalti writ
 import lzma
 import math
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +23,10 @@ from smalti.training.report import plot_rivals
 from smalti.types import Pixels
 from smalti.util.atomic import atomic_write
 
-MAX_IMAGES = 400
-"""The most images that are compared."""
+MAX_IMAGES, LEAST_IMAGES = 400, 64
+"""The most images of 28x28 samples that are compared, and the fewest of any."""
+OTHERS = 6
+"""The steps of the lossless comparison."""
 WEBP_SIDE = 16384
 """The side, in pixels, from which on a sheet is too large for WebP."""
 QUALITIES = (1, 15, 30, 45, 60, 75, 90, 100)
@@ -36,43 +38,62 @@ FIGURE_QUALITY = 50
 
 Point = tuple[float, float]
 """A point of a rate-distortion curve: bytes an image, PSNR in dB."""
+Encode = Callable[[Pixels, int], bytes]
+RIVALS: dict[str, Encode] = {"AVIF": baselines.avif, "WebP": baselines.webp, "JPEG": baselines.jpeg}
 
 
 def write_report(
-    folder: Path, bundle: Path, held_out: NDArray[np.uint8], progress: Callable[[int, int], None] | None = None
+    folder: Path,
+    bundle: Path,
+    held_out: NDArray[np.uint8],
+    progress: Callable[[int, int], None] | None = None,
+    *,
+    share: float = 1.0,
+    verdicts: Mapping[str, str] | None = None,
 ) -> Path:
     """Write `report.md` with its pictures to `folder`, for the model in `bundle`, and return the path of the report.
 
-    held_out: images that the model was not trained on (`n h w` or `n h w c`); the first `MAX_IMAGES` are used.
+    held_out: images that the model was not trained on (`n h w` or `n h w c`); the first ones are used.
     progress: a function that is called with the number of measurements just done, and of all.
+    share: of the images that are usually compared, so that this does not dwarf a short training.
+    verdicts: of each part, whether it would gain by more training.
     """
-    model, x = load_model(bundle), held_out[:MAX_IMAGES]
+    model = load_model(bundle)
+    x = held_out[: max(LEAST_IMAGES, round(share * MAX_IMAGES * min(1, 784 / held_out[0].size)))]
+    rivals = {name: encode for name, encode in RIVALS.items() if name != "AVIF" or baselines.has_avif()}
+    steps = len(QUALITIES) + len(rivals) * len(RIVAL_QUALITIES) + (0 if model.pixels is None else OTHERS)
+
+    def step() -> None:
+        if progress is not None:
+            progress(1, steps)
+
     lines = [
         f"# Model {model.name}",
         "",
         f"{len(x)} images that the model was not trained on. smalti writes one real file at the default effort. The"
         f" model itself is not counted: a receiver needs it once ({model.size:,} bytes).",
-        *_lossy(folder, model, x, progress or (lambda _, __: None)),
+        *_lossy(folder, model, x, rivals, step),
     ]
     if model.pixels is not None:
-        lines += _lossless(folder, model, x)
+        lines += _lossless(folder, model, x, step)
+    if verdicts:
+        lines += ["", "## Verdict", "", *(f"- {part}: {words}." for part, words in verdicts.items())]
     with atomic_write(folder / "report.md", force=True) as file:
         file.write("\n".join([*lines, ""]).encode())
     return folder / "report.md"
 
 
-def _lossy(folder: Path, model: Model, x: Pixels, progress: Callable[[int, int], None]) -> list[str]:
+def _lossy(folder: Path, model: Model, x: Pixels, rivals: Mapping[str, Encode], step: Callable[[], None]) -> list[str]:
     codecs: dict[str, Callable[[int], Point]] = {"smalti": lambda quality: _smalti(x, model, quality)}
-    for name, encode in {"AVIF": baselines.avif, "WebP": baselines.webp, "JPEG": baselines.jpeg}.items():
-        if name != "AVIF" or baselines.has_avif():
-            codecs[f"{name}, one sheet"] = lambda quality, encode=encode: _sheet(x, encode, quality)  # type: ignore[misc]  # a default in a lambda has no type
+    for name, encode in rivals.items():
+        codecs[f"{name}, one sheet"] = lambda quality, encode=encode: _sheet(x, encode, quality)  # type: ignore[misc]  # a default in a lambda has no type
     curves: dict[str, list[Point]] = {}
     for name, measure in codecs.items():
         qualities = QUALITIES if name == "smalti" else RIVAL_QUALITIES
         curves[name] = []
         for quality in qualities:
             curves[name].append(measure(quality))
-            progress(1, len(QUALITIES) + (len(codecs) - 1) * len(RIVAL_QUALITIES))
+            step()
     plot_rivals(folder / "curves.png", curves)
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         path = Path(scratch) / "x.smalti"
@@ -98,21 +119,26 @@ def _lossy(folder: Path, model: Model, x: Pixels, progress: Callable[[int, int],
     return [*lines, "", "A cell is empty where the codec does not reach that PSNR.", "", "![images](pairs.png)"]
 
 
-def _lossless(folder: Path, model: Model, x: Pixels) -> list[str]:
+def _lossless(folder: Path, model: Model, x: Pixels, step: Callable[[], None]) -> list[str]:
     n, sheet = len(x), baselines.mosaic(x)
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         path = Path(scratch) / "x.smalti"
         ours = pack(x, path, model=model, max_error=0).bytes
         same = bool((load(path, model=model).pixels == x).all())
-    rows = {
-        "smalti, one file": ours,
-        "PNG, a file each": sum(len(baselines.png(image)) for image in x),
-        "PNG, one sheet": len(baselines.png(sheet)),
-        "WebP lossless, a file each": sum(len(baselines.webp_lossless(image)) for image in x),
-        **({"WebP lossless, one sheet": len(baselines.webp_lossless(sheet))} if max(sheet.shape) < WEBP_SIDE else {}),
-        "xz -9e of all pixels": len(lzma.compress(x.tobytes(), preset=9 | lzma.PRESET_EXTREME)),
-        "raw pixels": x.nbytes,
+    step()
+    ways: dict[str, Callable[[], int]] = {
+        "PNG, a file each": lambda: sum(len(baselines.png(image)) for image in x),
+        "PNG, one sheet": lambda: len(baselines.png(sheet)),
+        "WebP lossless, a file each": lambda: sum(len(baselines.webp_lossless(image)) for image in x),
+        "WebP lossless, one sheet": lambda: len(baselines.webp_lossless(sheet)),
+        "xz -9e of all pixels": lambda: len(lzma.compress(x.tobytes(), preset=9 | lzma.PRESET_EXTREME)),
     }
+    rows = {"smalti, one file": ours}
+    for name, size in ways.items():
+        if "WebP lossless, one" not in name or max(sheet.shape) < WEBP_SIDE:
+            rows[name] = size()
+        step()
+    rows["raw pixels"] = x.nbytes
     return [
         "",
         "## Lossless",

@@ -257,7 +257,8 @@ class _Training:
             write_log(self.folder / "log.csv", state.log)
             self.task.plot(self.folder / "loss.png", state.log)
         self.consistent = True
-        self.listener.epoch(row, self.task.describe(row))
+        minutes = f"{state.seconds / 60:.1f} min"
+        self.listener.epoch(row, f"epoch {row['epoch']} of {sum(self.epochs)}, {minutes}: {self.task.describe(row)}")
 
     @torch.no_grad()
     def _validate(self) -> list[float]:

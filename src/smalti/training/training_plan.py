@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 CODEC_STEPS, PIXEL_STEPS = 2000, 1500
 """Training steps by default, of the part that codes by latents and of the part that codes by pixels."""
 CODEC_BATCH, PIXEL_BATCH = 192, 32
-"""Images in each of these steps by default."""
+"""Images in each of these steps by default; there are fewer of images that have more than 28x28 samples."""
+MINUTES = 20.0
+"""How long a training takes by default, about: its steps are fitted to that."""
 
 Architecture = Literal["codec", "autoencoder"]
 Schedule = Literal["fast", "reference"]
@@ -34,7 +36,10 @@ class TrainingPlan:
 
     architecture: Architecture = "codec"  # the autoencoder is the baseline, for gray images
     lossless: bool = False  # whether only the part that codes by pixels is trained, for images of any size
-    steps: int | None = None  # about, for each part: whole epochs are trained; None: CODEC_STEPS and PIXEL_STEPS
+    minutes: float | None = (
+        None  # of all together, about: the steps are fitted to it; None: MINUTES, unless `steps` is given
+    )
+    steps: int | None = None  # about, for each part: whole epochs are trained
     batch: int | None = None  # images a step, over all devices; None: CODEC_BATCH and PIXEL_BATCH
     start: "Model | Path | str | None" = None  # whose weights are the first ones; a part not trained stays as it is
     schedule: Schedule = "fast"  # of the autoencoder: narrow network first; or 20 epochs of Adam
@@ -57,9 +62,21 @@ class TrainingPlan:
             value, optional = getattr(self, field), field in ("steps", "batch", "epochs")
             if not (optional and value is None) and (type(value) is not int or value < least):
                 raise UsageError(f"{field} is {value!r}; give a whole number of at least {least}")
+        self._check_minutes()
         if self.architecture == "autoencoder" and (self.start is not None or self.lossless):
             raise UsageError(
                 "--from goes with the codec, and so does --lossless; the autoencoder is trained from scratch"
             )
         if self.epochs is not None and self.architecture != "autoencoder":
             raise UsageError("--epochs is for --architecture autoencoder; give --steps")
+
+    def _check_minutes(self) -> None:
+        minutes = self.minutes
+        if minutes is None:
+            return
+        if isinstance(minutes, bool) or not isinstance(minutes, int | float) or not 0 < minutes < 1e6:
+            raise UsageError(f"minutes is {minutes!r}; give a number above 0")
+        if self.steps is not None:
+            raise UsageError("--minutes chooses the steps; give it or --steps, not both")
+        if self.architecture == "autoencoder":
+            raise UsageError("--minutes is for the codec; give --epochs")

@@ -9,8 +9,10 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -44,15 +46,22 @@ class once(Generic[T]):  # noqa: N801 - a decorator
 def in_order(work: Callable[[S], T], items: Iterable[S], threads: int = 0) -> Iterator[T]:
     """Yield `work(item)` for each of `items`, in order, computed by so many threads (0: one for each core).
 
-    The work is only a few items ahead of the results that were taken.
+    The work is only a few items ahead of the results that were taken. The caller's thread works on a single item.
 
     >>> list(in_order(abs, [-3, 2, -1]))
     [3, 2, 1]
     """
+    left = iter(items)
+    first = list(itertools.islice(left, 2))
+    if len(first) < 2:
+        yield from map(work, first)
+        return
+    from concurrent.futures import ThreadPoolExecutor  # a first image needs no threads
+
     threads = threads or os.cpu_count() or 1
-    pool, ahead = ThreadPoolExecutor(threads), deque[Future[T]]()
+    pool, ahead = ThreadPoolExecutor(threads), deque["Future[T]"]()
     try:
-        for item in items:
+        for item in itertools.chain(first, left):
             ahead.append(pool.submit(work, item))
             if len(ahead) > threads:
                 with _ALONE:
@@ -74,14 +83,17 @@ class _Alone:
 
     def __init__(self) -> None:
         self._lock, self._inside = threading.Lock(), 0
+        self._libraries: Any = None
         self._limit: Any = None
 
     def __enter__(self) -> None:
-        from threadpoolctl import threadpool_limits
+        from threadpoolctl import ThreadpoolController
 
         with self._lock:
+            if self._libraries is None:  # to find the libraries takes milliseconds, and numpy's is there from the start
+                self._libraries = ThreadpoolController()
             if not self._inside:
-                self._limit = threadpool_limits(1, "blas")
+                self._limit = self._libraries.limit(limits=1, user_api="blas")
             self._inside += 1
 
     def __exit__(self, *_: object) -> None:
@@ -99,7 +111,8 @@ if hasattr(os, "register_at_fork"):  # another thread may be inside when the pro
 class ForkLock:
     """A lock that a forked process finds open, although another thread may have held it at the fork.
 
-    It is for locks that last as long as the process, because it is never forgotten.
+    The thread that holds it may take it again. It is for locks that last as long as the process, because it is never
+    forgotten.
     """
 
     def __init__(self) -> None:
@@ -108,7 +121,7 @@ class ForkLock:
             os.register_at_fork(after_in_child=self._open)
 
     def _open(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def __enter__(self) -> None:
         self._lock.acquire()

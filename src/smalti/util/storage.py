@@ -6,7 +6,6 @@ Several threads may read from a storage at once.
 
 import io
 import os
-import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -219,6 +218,8 @@ def spool(stream: BinaryIO) -> Storage:
     Raises:
         SourceError: the pipe or the temporary file fails.
     """
+    import tempfile  # only pipes need it
+
     file = tempfile.TemporaryFile()  # noqa: SIM115 - it is closed with what is returned
     try:
         while part := stream.read(COPY_BYTES):

@@ -172,7 +172,7 @@ def rows_of(contents: Contents, which: Which) -> Ints:
     for one in wanted:
         if isinstance(one, str):
             if one not in names:
-                raise UsageError(f"{where} holds no image named {one!r}; smalti list FILE shows the names")
+                raise UsageError(f"{where} holds no image named {one!r}; smalti.open(FILE).names has the names")
             found.append(names[one])
         elif not isinstance(one, int | np.integer) or isinstance(one, bool) or not -count <= one < count:
             raise UsageError(f"{where} has {count} images and no image {one!r}; give numbers below that, or names")

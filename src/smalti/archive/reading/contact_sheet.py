@@ -3,7 +3,6 @@
 
 import base64
 import contextlib
-import html
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -99,6 +98,8 @@ def _checkerboard(h: int, w: int) -> Pixels:
 
 def sheet_html(png: bytes, facts: Sequence[tuple[str, str]]) -> str:
     """Return a table of facts, each a word and what is to be said, with a contact sheet (a PNG file) below."""
+    import html  # only notebooks need it
+
     rows = "".join(f"<tr><th>{html.escape(key)}</th><td>{html.escape(value)}</td></tr>" for key, value in facts)
     data = base64.b64encode(png).decode()
     return f'<table>{rows}</table><img alt="The first images of the file" src="data:image/png;base64,{data}">'

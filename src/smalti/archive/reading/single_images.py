@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Read single images of blocks whose images have entries: the table of a block once, then the bytes of the image."""
 
+import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -9,16 +10,29 @@ from smalti.container.archive_reader import ArchiveReader
 from smalti.container.mixed_payload import PartPlace, table_end, unpack_places
 from smalti.errors import CorruptError, within
 from smalti.model.model import Model
-from smalti.types import Pixels
-from smalti.util.parallel import by_key
+from smalti.types import Pixels, Shape
+from smalti.util.parallel import by_key, in_order
 
 if TYPE_CHECKING:
     from smalti.codec.payload.entries import Entries, Entry
+
+    _Job = tuple[int, int, Entry]  # the number of a place, the number of a model, and the entry of the image
 
 MOST_TABLES = 1 << 12
 """The most blocks whose tables are kept."""
 START_BYTES = 1 << 11
 """The bytes of a block that are read at first; mostly, its table is among them."""
+
+
+LEAST_SHARE = 16
+"""The fewest images that a thread of its own decodes."""
+
+
+def _shares(jobs: "list[_Job]") -> "list[list[_Job]]":
+    """Return images in as many shares as there are cores, or in fewer if they are few."""
+    shares = max(1, min(os.cpu_count() or 1, len(jobs) // LEAST_SHARE))
+    each = -(-len(jobs) // shares)
+    return [jobs[i : i + each] for i in range(0, len(jobs), each)]
 
 
 class _Bytes(NamedTuple):
@@ -63,31 +77,58 @@ class SingleImages:
     def decode(self, places: Sequence[tuple[int, int]]) -> list[Pixels | None]:
         """Return images (`h w` or `h w c` each) by their blocks and their places there; None where they have no entry.
 
+        Many images are decoded by several threads.
+
         Raises:
             CorruptError: an image is damaged.
         """
-        from smalti.codec.block_codec import decode_entries  # only decoding needs the codec
-
         found: list[Pixels | None] = [None] * len(places)
-        jobs: list[tuple[int, int, Entry]] = []
+        jobs: list[_Job] = []
         for i, place in enumerate(places):
             if (found_entry := self.entry(*place)) is not None:
                 jobs.append((i, *found_entry))
-        for number, some in by_key(jobs, lambda job: job[1]) if len(jobs) > 1 else [(job[1], [job]) for job in jobs]:
-            entries, model = [entry for *_, entry in some], self._model(number)
-            try:
-                with within(self._where(*places[some[0][0]])):
-                    images = decode_entries(entries, model)
-            except CorruptError:
-                if len(some) == 1:
-                    raise
-                images = []
-                for i, _, entry in some:  # so that the error names the image
-                    with within(self._where(*places[i])):
-                        images += decode_entries([entry], model)
-            for (i, *_), image in zip(some, images, strict=True):
+        by_model = by_key(jobs, lambda job: job[1]) if len(jobs) > 1 else [(job[1], [job]) for job in jobs]
+        some = [part for _, alike in by_model for part in _shares(alike)]
+        for part, images in zip(some, in_order(lambda part: self._decode(part, places), some), strict=True):
+            for (i, *_), image in zip(part, images, strict=True):
                 found[i] = image
         return found
+
+    def _decode(self, jobs: "Sequence[_Job]", places: Sequence[tuple[int, int]]) -> list[Pixels]:
+        """Decode images of one model together."""
+        from smalti.codec.block_codec import decode_entries  # only decoding needs the codec
+
+        entries, model = [entry for *_, entry in jobs], self._model(jobs[0][1])
+        try:
+            with within(self._where(*places[jobs[0][0]])):
+                return decode_entries(entries, model)
+        except CorruptError:
+            if len(jobs) == 1:
+                raise
+            images = []
+            for i, _, entry in jobs:  # so that the error names the image
+                with within(self._where(*places[i])):
+                    images += decode_entries([entry], model)
+            return images
+
+    def are_likely(self) -> bool:
+        """Return whether the first image of the archive is read without its neighbours."""
+        try:
+            return bool(self._reader.index.blocks) and self.entry(0, 0) is not None
+        except CorruptError:
+            return False
+
+    def shapes(self, block: int) -> list[Shape] | None:
+        """Return the shape (h w c) of each image of a block; None if the block has no table that tells them.
+
+        Raises:
+            CorruptError: the table of the block is damaged.
+        """
+        with within(f"{self._reader.storage.where}: block {block}"):
+            table, _ = self._table(block)
+        if table is None:
+            return None
+        return [table.parts[table.place(row)[0]].kind.shape for row in range(self._reader.index.blocks[block].images)]
 
     def _where(self, block: int, row: int) -> str:
         return f"{self._reader.storage.where}: image {row} of block {block}"

@@ -5,6 +5,7 @@ The steps are: turn weights into integers, write ONNX graphs and prove their bou
 training images, compare the engines, measure the operating points on held-out images, and write the bundle.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -155,6 +156,7 @@ def export_bundle(
     training: Mapping[str, Any],
     progress: Progress | None = None,
     base: Model | None = None,
+    share: float = 1.0,
 ) -> bytes:
     """Return the bundle of `model`.
 
@@ -166,6 +168,7 @@ def export_bundle(
         training: the provenance that the bundle records.
         progress: is called with the number of steps just done, and of all.
         base: a model whose pixel prior and post-filter, if it has them, are copied into the bundle.
+        share: how many of the images are taken for that, as a share, so that exporting does not dwarf a short training.
 
     Raises:
         TrainingError: a network is not exact, or engines differ.
@@ -201,7 +204,16 @@ def export_bundle(
             measured=tuple(point for point in base.measured if point.pixels),
             training={**draft.training, "pixels": base.training["pixels"]},
         )
-    return assemble(draft, pixels[:RANGE_IMAGES], held_out, progress)
+    return assemble(draft, pixels[: some_images(RANGE_IMAGES, size.image, share)], held_out, progress, share)
+
+
+def some_images(most: int, shape: tuple[int, ...], share: float) -> int:
+    """Return how many images of `shape` are measured where `most` of 28x28 samples would be, but for a share.
+
+    >>> some_images(4000, (28, 28), 1), some_images(4000, (32, 32, 3), 0.5)
+    (4000, 510)
+    """
+    return max(LEAST_MEASURED, round(share * most * min(1.0, 784 / math.prod(shape))))
 
 
 def draft_model(
@@ -221,9 +233,17 @@ def draft_model(
 
 
 def assemble(
-    draft: Model, pixels: NDArray[np.uint8], held_out: NDArray[np.uint8], progress: Progress | None = None
+    draft: Model,
+    pixels: NDArray[np.uint8],
+    held_out: NDArray[np.uint8],
+    progress: Progress | None = None,
+    share: float = 1.0,
 ) -> bytes:
-    """Find the ranges of the symbols on `pixels`, check the engines, measure on `held_out`, and write the bundle."""
+    """Find the ranges of the symbols on `pixels`, check the engines, measure on `held_out`, and write the bundle.
+
+    share: see `export_bundle`.
+    """
+    paying = some_images(PAYING_IMAGES, pixels[0].shape, share)
     lows, highs, used = [], [], []
     for point in EVERY:
         code, _ = nearest(pixels, np.full(len(pixels), point), draft)
@@ -233,7 +253,7 @@ def assemble(
         )  # a latent that is always the same then has one symbol, which costs no bits and no time
         lows.append(lowest - coded)
         highs.append(highest + coded)
-        used.append((code.spatial != 0).any((0, 2, 3)) & _spatial_pays(pixels[:PAYING_IMAGES], code, draft))
+        used.append((code.spatial != 0).any((0, 2, 3)) & _spatial_pays(pixels[:paying], code, draft))
         if progress:
             progress(1, 2 * len(EVERY))
     low, high = np.zeros_like(draft.grid.steps), np.zeros_like(draft.grid.steps)
@@ -246,7 +266,7 @@ def assemble(
         active = np.stack(used)[np.arange(POINTS) // EVERY.step] | np.stack(used)[after]
         model = replace(model, spatial=replace(model.spatial, active=model.spatial.active & active))
     check_engines(model)
-    some = held_out[: max(LEAST_MEASURED, MEASURED_SAMPLES // held_out[0].size)]
+    some = held_out[: max(LEAST_MEASURED, round(share * MEASURED_SAMPLES / held_out[0].size))]
     measured = []
     for point in EVERY:
         measured.append(_measure(model, some, point))

@@ -26,7 +26,7 @@ from smalti.model.model import POST_FILTER, Model
 from smalti.model.operating_points import OperatingPoint
 from smalti.model.pixel_prior import MAX_ERROR, SAMPLE_MAX, PixelPrior, Window
 from smalti.rate.metrics import mse, psnr
-from smalti.training.export.export_codec import hold_engines, logistics, proven_bundle
+from smalti.training.export.export_codec import hold_engines, logistics, proven_bundle, some_images
 from smalti.training.export.onnx_graph import GraphBuilder, Port, Whole, prove, to_numpy, whole_layer
 from smalti.training.networks.integers import (
     ACTIVATION_ONE,
@@ -57,6 +57,7 @@ def export_pixels(
     training: Mapping[str, Any],
     progress: Progress | None = None,
     base: Model | None = None,
+    share: float = 1.0,
 ) -> bytes:
     """Return the bundle of `model`, with the latents of `base`, if it has any.
 
@@ -68,18 +69,20 @@ def export_pixels(
     codec = model.eval().to("cpu")
     prior = integer_pixels(codec.net)
     check_integers(prior)
-    settle(codec.post_filter, prior, pixels)
+    tell, of_filter = progress or (lambda _, __: None), len(ERRORS)
+    whole = of_filter + 1 + len(ERRORS)
+    settle(codec.post_filter, prior, pixels, share=share, parts=of_filter, progress=lambda: tell(1, whole))
     network = post_filter_onnx(codec.post_filter)
     check_post_filter(network, codec.size.channels)
     draft = base or _only_pixels(name, pixels.shape)
     draft = replace(draft, name=name, pixels=prior, networks={**draft.networks, POST_FILTER: network})
-    x = held_out[:MEASURED_IMAGES]
+    x = held_out[: some_images(MEASURED_IMAGES, pixels.shape[1:], share)]
     lossless = _measure(draft, x, 0).bytes
+    tell(1, whole)
     by_quality = [point for point in draft.measured if not point.pixels]
     for error in ERRORS:
         by_quality.append(_measure(draft, x, error))
-        if progress:
-            progress(1, len(ERRORS))
+        tell(1, whole)
     own = {"bytes_an_image": round(lossless, 3), "size": pixel_size_record(codec.size), **training}
     return proven_bundle(replace(draft, measured=tuple(by_quality), training={**draft.training, "pixels": own}))
 

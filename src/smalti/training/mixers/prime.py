@@ -11,7 +11,7 @@ from smalti.codec.mixing_codec import is_drawn
 from smalti.core.mixing import CoreMixing
 from smalti.errors import UsageError
 from smalti.model.mixing.engine import as_start, packed_mixer
-from smalti.model.mixing.mixer import MAX_PRIMED, Mixer, rounded
+from smalti.model.mixing.mixer import COUNTED, MAX_PRIMED, Mixer, rounded
 from smalti.types import Pixels
 
 STATE_BITS = 21
@@ -22,7 +22,6 @@ TRUST = 30
 """A counter of a kept line counts as if it was used at most so often, so that it soon follows new images."""
 LEAST_OF_COUNTER = 2
 """A counter that was used less often is not kept."""
-_COUNTED = 1023  # of a counter, the lowest bits: how often it was used; the others are its probability
 
 
 def prime(
@@ -53,10 +52,10 @@ def prime(
 
 def kept_lines(lines: NDArray[np.uint32], least_used: int) -> NDArray[np.uint32]:
     """Return the lines that were used often, with less trust in their counters; at most MAX_PRIMED."""
-    used = (lines[:, 1] & _COUNTED).astype(np.int64) * (lines[:, 0] > 0)
+    used = (lines[:, 1] & COUNTED).astype(np.int64) * (lines[:, 0] > 0)
     rows = np.flatnonzero(used >= least_used)
     rows = np.sort(rows[np.argsort(-used[rows], kind="stable")[:MAX_PRIMED]])
     kept = lines[rows]
-    times = np.minimum(kept[:, 1:] & _COUNTED, TRUST)
-    kept[:, 1:] = np.where(times >= LEAST_OF_COUNTER, kept[:, 1:] & ~np.uint32(_COUNTED) | times, 0)
+    times = np.minimum(kept[:, 1:] & COUNTED, TRUST)
+    kept[:, 1:] = np.where(times >= LEAST_OF_COUNTER, kept[:, 1:] & ~np.uint32(COUNTED) | times, 0)
     return kept

@@ -2,6 +2,8 @@
 """Choose the networks that a training plan asks for, and the functions that export them."""
 
 import functools
+import math
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Literal, Protocol
 
@@ -34,26 +36,48 @@ SIDES = (8, 128)
 Shape = tuple[int, int, int]
 
 
-def tasks(shape: Shape, n: int, plan: TrainingPlan, start: Model | None) -> dict[str, Task]:
+def tasks(
+    shape: Shape, n: int, plan: TrainingPlan, start: Model | None, steps: Mapping[str, int] | None = None
+) -> dict[str, Task]:
     """Return what to train for `n` images of `shape` (h w c): a task for each part, in this order, by its name.
 
     start: the model whose weights are the first ones, loaded.
+    steps: of each part, about; if the plan does not say.
 
     Raises:
         SourceError, TrainingError: as the functions below raise them.
     """
-    seed, steps, batch = plan.seed, plan.steps, plan.batch
+    seed, batch, chosen = plan.seed, plan.batch, steps or {}
     if plan.architecture == "autoencoder":
         return {"autoencoder": autoencoder_task(shape, schedule=plan.schedule, epochs=plan.epochs, seed=seed)}
     found: dict[str, Task] = {}
     if not plan.lossless:
         found["latents"] = codec_task(
-            shape, n, steps=steps or CODEC_STEPS, batch=batch or CODEC_BATCH, seed=seed, start=start
+            shape,
+            n,
+            steps=plan.steps or chosen.get("latents", CODEC_STEPS),
+            batch=batch or latents_batch(shape),
+            seed=seed,
+            start=start,
         )
     found["pixels"] = pixel_task(
-        shape, n, steps=steps or PIXEL_STEPS, batch=batch or PIXEL_BATCH, seed=seed, start=start
+        shape,
+        n,
+        steps=plan.steps or chosen.get("pixels", PIXEL_STEPS),
+        batch=batch or PIXEL_BATCH,
+        seed=seed,
+        start=start,
     )
     return found
+
+
+def latents_batch(shape: Shape) -> int:
+    """Return the images of a step by default: of large images fewer, so that there is time for enough steps.
+
+    >>> latents_batch((28, 28, 1)), latents_batch((32, 32, 3)), latents_batch((128, 128, 3))
+    (192, 49, 16)
+    """
+    return max(16, min(CODEC_BATCH, CODEC_BATCH * 784 // math.prod(shape)))
 
 
 def codec_task(shape: Shape, n: int, *, steps: int, batch: int, seed: int, start: Model | None = None) -> Task:
@@ -130,8 +154,12 @@ class Exporter(Protocol):
     ) -> bytes: ...
 
 
-def exporter(model: nn.Module, base: Model | None = None) -> Exporter:
-    """Return the function that exports a network like `model`; the bundle keeps the other part of the model `base`."""
+def exporter(model: nn.Module, base: Model | None = None, share: float = 1.0) -> Exporter:
+    """Return the function that exports a network like `model`; the bundle keeps the other part of the model `base`.
+
+    share: of the images that a thorough export measures.
+    """
     if isinstance(model, Autoencoder):
         return export_autoencoder
-    return functools.partial(export_pixels if isinstance(model, PixelCodec) else export_bundle, base=base)
+    export = export_pixels if isinstance(model, PixelCodec) else export_bundle
+    return functools.partial(export, base=base, share=share)

@@ -117,9 +117,13 @@ class PixelTask:
     def score(self, row: Row) -> float:
         return row["mean"] if row["final"] else math.inf
 
+    def comparable(self, rows: list[Row]) -> list[float]:
+        return [row["mean"] for row in rows]
+
     def describe(self, row: Row) -> str:
-        lossy = ", ".join(f"{row[f'bytes_{e}']:.2f} at {row[f'psnr_{e}']:.1f} dB" for e in JUDGED[1:])
-        return f"{row['bytes']:.2f} bytes an image, {lossy}"
+        least = JUDGED[-1]
+        lossy = f"{row[f'bytes_{least}']:.4g} bytes at {row[f'psnr_{least}']:.1f} dB"
+        return f"{lossy}, lossless {row['bytes']:.5g} bytes"
 
     def plot(self, path: Path, rows: list[Row]) -> None:
         plot_bits(path, rows, JUDGED)

@@ -6,6 +6,7 @@ optimisation), which makes another kind of noise.
 """
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -30,15 +31,28 @@ EXACT = 0.4
 """The share of the steps after which everything is computed with the values of integers."""
 
 
-def settle(post_filter: PostFilter, prior: PixelPrior, pixels: NDArray[np.uint8], seed: int = 0) -> None:
-    """Train `post_filter` on images (`n h w` or `n h w c`) as coded with `prior`."""
-    x = pixels[: max(BATCH, IMAGES * 784 // pixels[0].size)]
+def settle(
+    post_filter: PostFilter,
+    prior: PixelPrior,
+    pixels: NDArray[np.uint8],
+    seed: int = 0,
+    *,
+    share: float = 1.0,
+    parts: int = 1,
+    progress: Callable[[], object] = lambda: None,
+) -> None:
+    """Train `post_filter` on images (`n h w` or `n h w c`) as coded with `prior`.
+
+    share: of the images that are usually taken, so that this does not dwarf a short training.
+    progress: is called `parts` times while this goes on.
+    """
+    x = pixels[: max(BATCH, round(share * IMAGES * 784 / pixels[0].size))]
     rng = np.random.default_rng(seed)
     steps = LEAST_STEP * ((2 * MAX_ERROR + 1) / LEAST_STEP) ** rng.random(len(x))
     errors = np.rint((steps - 1) / 2).astype(np.int64)
     block = block_images((*x.shape[1:], 1)[:3])
-    parts = [slice(i, i + block) for i in range(0, len(x), block)]
-    coded = np.concatenate([quantise([x[part]], errors[part], prior, LMBDA)[0][0] for part in parts])
+    pieces = [slice(i, i + block) for i in range(0, len(x), block)]
+    coded = np.concatenate([quantise([x[piece]], errors[piece], prior, LMBDA)[0][0] for piece in pieces])
     originals, samples = (torch.from_numpy(_planes(images)) for images in (x, coded))
     torch.manual_seed(seed)
     optimizer, rounds = soap(post_filter.parameters(), LEARNING_RATE, 256), ROUNDS * math.ceil(len(x) / BATCH)
@@ -53,6 +67,8 @@ def settle(post_filter: PostFilter, prior: PixelPrior, pixels: NDArray[np.uint8]
         optimizer.zero_grad()
         torch.autograd.backward(loss)
         optimizer.step()
+        for _ in range(parts * (step + 1) // rounds - parts * step // rounds):
+            progress()
     post_filter.eval()
 
 
