@@ -64,11 +64,11 @@ def encode_transform(x: Pixels, levels: Ints, model: Model, passes: int = 0) -> 
             if planes.alpha is not None:
                 off = off * planes.alpha[..., None] // 255
             # what is off beyond the quantisation itself
-            more = (to_coefficients(transform, off) - (targets.astype(np.int64) - coded)) * CLOSER >> 4
+            more: Ints = (to_coefficients(transform, off) - (targets.astype(np.int64) - coded)) * CLOSER >> 4
             targets = (targets + more).clip(-COEFFICIENT_MAX, COEFFICIENT_MAX).astype(np.int16)
     if planes.alpha is not None:
-        of_alpha, more = mixing_stream(planes.alpha, np.zeros(n, np.int64), mixer_of(model))
-        stream, bits = varint(len(of_alpha)) + of_alpha + stream, bits + more
+        of_alpha, alpha_bits = mixing_stream(planes.alpha, np.zeros(n, np.int64), mixer_of(model))
+        stream, bits = varint(len(of_alpha)) + of_alpha + stream, bits + alpha_bits
     ways = tuple(ByTransform(level) for level in levels.tolist())
     x_hat = _joined(x_hat, planes.alpha, x.shape)
     transformed = Transformed(coded, stream)
