@@ -320,7 +320,7 @@ def _company(ways: Sequence[_Way], costs: Floats, excess: Floats) -> Company:
     company = dict[bytes, float]()
     for i, model in enumerate(ids):
         mine = best == ids.index(model)
-        company.setdefault(model, COMPANY * float(excess[mine, i].mean()) if mine.any() else 0.0)
+        company.setdefault(model, COMPANY * float(np.median(excess[mine, i])) if mine.any() else 0.0)
     return company
 
 
