@@ -9,7 +9,7 @@ from rich.console import Console
 import smalti
 from smalti.types import Pixels
 
-PACKINGS = ("block", "each", "solid")
+PACKINGS = ("block", "each")
 
 
 def run(x: Pixels) -> None:
