@@ -19,7 +19,16 @@ from PIL import Image
 
 ORDER, NAMES, LABELS, METADATA, CARRIERS, SHAPES, PLACES, EDITS, PROFILES = *range(1, 7), 8, 9, 128
 LIMIT = 1 << 24  # values of a block, bytes of a section
-MEMBERS = ("synthesis.onnx", "decoder.npz", "features.onnx", "local.npz", "pixels.npz", "dequantiser.onnx")
+MEMBERS = (
+    "synthesis.onnx",
+    "decoder.npz",
+    "features.onnx",
+    "local.npz",
+    "pixels.npz",
+    "dequantiser.onnx",
+    "mixing.npz",
+    "fit.npz",
+)
 BROKEN = (zipfile.BadZipFile, zlib.error, struct.error, LookupError, EOFError, RuntimeError, TypeError, ValueError)
 
 Shape = tuple[int, int, int]  # height, width, mode

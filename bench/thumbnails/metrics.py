@@ -120,13 +120,13 @@ def _halved(x: Floats) -> Floats:
     return halved
 
 
-LOW, HIGH, STEP = 26.0, 36.0, 0.05
-"""The range of PSNR, in dB, over which bytes are compared."""
+LOW, HIGH, POINTS = 26.0, 36.0, 201
+"""The range of PSNR, in dB, over which bytes are compared, and at how many points."""
 
 
 def grid() -> Grid:
     """Return the PSNRs at which curves are compared."""
-    return np.arange(LOW, HIGH + STEP / 2, STEP)
+    return np.linspace(LOW, HIGH, POINTS)
 
 
 def log_bytes(curves: Iterable[Curve], at: Grid | None = None) -> Grid:

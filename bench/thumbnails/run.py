@@ -16,7 +16,7 @@ import numpy as np
 from rich.console import Console
 
 import smalti
-from bench.thumbnails.metrics import Curve, bd_rate, log_bytes, ms_ssim_of, psnr_of
+from bench.thumbnails.metrics import HIGH, LOW, Curve, Grid, bd_rate, decibel, grid, log_bytes, ms_ssim_of, psnr_of
 from bench.thumbnails.pictures import contact_sheet, plot
 from bench.thumbnails.placeholders import blurhash_coded, thumbhash_coded
 from bench.thumbnails.rivals import Point, Rival, measured, rivals_for, versions
@@ -27,6 +27,7 @@ QUALITIES = (1, 5, 10, 15, 20, 30, 40, 50, 60, 70, 80, 90, 100)
 """The qualities of smalti."""
 SHOWN_QUALITY = 50
 """The quality of smalti at whose bytes pictures are shown beside each other."""
+LEAST_DB = 32.0
 SHOWN_DB = (26, 28, 30, 32, 34, 36)
 TIMED_IMAGES = 64
 TIMED_DB = 31.0
@@ -61,7 +62,9 @@ def run(data: Path, output: Path, cache: Path, plan: Plan) -> None:
         found[name] = [*points, *_smalti(images, plan.effort)]
         samples[name] = images
         lines += ["", f"**{name}**: {len(images)} images", "", *_bytes_at(found[name])]
-    text = ["BD-rate", "", *_bd_table(found), *lines]
+    text = ["BD-rate at equal PSNR", "", *_bd_table(found), *lines]
+    text += ["", "BD-rate at equal MS-SSIM", "", *_bd_table(found, similar=True)]
+    text += ["", "Evenness", "", *_evenness(samples, plan.effort)]
     if "cifar" in samples:
         text += ["", "Placeholders", "", *_placeholders(samples["cifar"], plan.effort)]
     if plan.times:
@@ -73,7 +76,7 @@ def run(data: Path, output: Path, cache: Path, plan: Plan) -> None:
         plot(found, metric, output / f"thumbnails-{metric.replace('_', '-')}.png")
     for name, images in samples.items():
         contact_sheet(_shown(images, found[name], plan.effort), output / f"thumbnails-{name}.png")
-    console.print("\n".join(text), highlight=False, markup=False)
+    console.print("\n".join(text), highlight=False, markup=False, soft_wrap=True)
 
 
 def _write_csv(path: Path, found: dict[str, list[Point]]) -> None:
@@ -105,31 +108,51 @@ def _smalti(images: Sequence[Pixels], effort: int) -> list[Point]:
         similar = ms_ssim_of(images, back)
         rate = size / len(images)
         points.append(Point("smalti", "smalti", f"effort {effort}", quality, rate, psnr_of(images, back), similar))
+        if math.isinf(points[-1].psnr):  # higher qualities are exact, too
+            break
     return points
 
 
-def curves_of(points: Sequence[Point], codec: str, how: str) -> list[Curve]:
-    """Return the curves of a codec, one for each kind of settings; of all rivals if `codec` is ""."""
+def curves_of(points: Sequence[Point], codec: str, how: str, *, similar: bool = False) -> list[Curve]:
+    """Return the curves of a codec, one for each kind of settings; of all rivals if `codec` is "".
+
+    similar: whether they are of MS-SSIM in dB, and not of PSNR.
+    """
     found: dict[tuple[str, str], list[tuple[float, float]]] = {}
     for point in points:
         if point.how == how and codec in ("", point.codec):
-            found.setdefault((point.codec, point.settings), []).append((point.bytes_an_image, point.psnr))
+            quality = decibel(point.ms_ssim) if similar else point.psnr
+            found.setdefault((point.codec, point.settings), []).append((point.bytes_an_image, quality))
     return list(found.values())
+
+
+def range_of(points: Sequence[Point]) -> Grid:
+    """Return the MS-SSIMs, in dB, that smalti has over the range of PSNR at which bytes are compared."""
+    ours = sorted((p.psnr, decibel(p.ms_ssim)) for p in points if p.codec == "smalti" and math.isfinite(p.psnr))
+    if not ours:
+        return grid()
+    low, high = np.interp([LOW, HIGH], [one for one, _ in ours], [other for _, other in ours])
+    return np.linspace(low, high, len(grid()))
 
 
 def _rivals(found: dict[str, list[Point]]) -> list[str]:
     return list(dict.fromkeys(point.codec for points in found.values() for point in points if point.how == "files"))
 
 
-def _bd_table(found: dict[str, list[Point]]) -> list[str]:
-    """Return the table of BD-rates of smalti: against each rival as files, against the best, and against sheets."""
+def _bd_table(found: dict[str, list[Point]], *, similar: bool = False) -> list[str]:
+    """Return the table of BD-rates of smalti: against each rival as files, against the best, and against sheets.
+
+    similar: whether it is at equal MS-SSIM, and not at equal PSNR.
+    """
     rivals = [*_rivals(found), ""]
     columns = [(codec, how) for how in ("files", "sheet") for codec in rivals]
     heads = [f"{codec or 'best'}, {'a file each' if how == 'files' else 'one sheet'}" for codec, how in columns]
     lines = [f"| set | {' | '.join(heads)} |", "| --- |" + " ---: |" * len(heads)]
     for name, points in found.items():
-        ours = log_bytes(curves_of(points, "smalti", "smalti"))
-        cells = [_share(*bd_rate(ours, log_bytes(curves_of(points, codec, how)))) for codec, how in columns]
+        at = range_of(points) if similar else grid()
+        ours = log_bytes(curves_of(points, "smalti", "smalti", similar=similar), at)
+        theirs = [log_bytes(curves_of(points, codec, how, similar=similar), at) for codec, how in columns]
+        cells = [_share(*bd_rate(ours, curve)) for curve in theirs]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return lines
 
@@ -150,6 +173,25 @@ def _bytes_at(points: list[Point]) -> list[str]:
             logs = log_bytes(curves_of(points, codec, how), at)
             cells = ["" if math.isnan(value) else f"{math.exp(value):.0f}" for value in logs]
             lines.append(f"| {codec}{', one sheet' if how == 'sheet' else ''} | {' | '.join(cells)} |")
+    return lines
+
+
+def _evenness(samples: dict[str, list[Pixels]], effort: int) -> list[str]:
+    """Return the table of the worst images of each set: at one quality, and where a least PSNR is asked."""
+    lines = [
+        f"| set | quality {SHOWN_QUALITY}: bytes, PSNR, least PSNR | least {LEAST_DB:g} dB: bytes, PSNR, least PSNR |",
+        "| --- | ---: | ---: |",
+    ]
+    for name, images in samples.items():
+        cells = []
+        for options in ({"quality": SHOWN_QUALITY}, {"min_psnr": LEAST_DB}):
+            file = io.BytesIO()
+            smalti.pack(images, file, effort=effort, **options)
+            with smalti.open(file.getvalue()) as archive:
+                back = list(archive[list(range(len(images)))])
+            each = [psnr_of([x], [x_hat]) for x, x_hat in zip(images, back, strict=True)]
+            cells.append(f"{file.tell() / len(images):.0f}, {psnr_of(images, back):.2f}, {min(each):.2f}")
+        lines.append(f"| {name} | {cells[0]} | {cells[1]} |")
     return lines
 
 
@@ -247,15 +289,15 @@ def _shown(images: Sequence[Pixels], points: Sequence[Point], effort: int) -> di
     _, back = packed(images, SHOWN_QUALITY, effort)
     shown = {
         "original": some,
-        f"smalti: {ours.bytes_an_image:.0f} bytes, {ours.psnr:.1f} dB": back[:: max(1, len(images) // SHOWN_IMAGES)][
-            :SHOWN_IMAGES
-        ],
+        f"smalti: {_told(ours)}": back[:: max(1, len(images) // SHOWN_IMAGES)][:SHOWN_IMAGES],
     }
     for codec in dict.fromkeys(rival.codec for rival in rivals_for(images)):
         mine = [p for p in points if p.codec == codec and p.how == "files"]
         near = min(mine, key=lambda p: (abs(math.log(p.bytes_an_image / ours.bytes_an_image)), -p.psnr))
         rival = next(rival for rival in rivals_for(images) if (rival.codec, rival.settings) == (codec, near.settings))
-        shown[f"{codec}: {near.bytes_an_image:.0f} bytes, {near.psnr:.1f} dB"] = [
-            rival.decode(rival.encode(image, near.quality)) for image in some
-        ]
+        shown[f"{codec}: {_told(near)}"] = [rival.decode(rival.encode(image, near.quality)) for image in some]
     return shown
+
+
+def _told(point: Point) -> str:
+    return f"{point.bytes_an_image:.0f} bytes, " + ("exact" if math.isinf(point.psnr) else f"{point.psnr:.1f} dB")

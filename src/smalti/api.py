@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from smalti.archive.archive import LABEL_NAMES, Archive
 from smalti.archive.batches import Coded, Intake
 from smalti.archive.reader import ModelName, Place, as_model
 from smalti.archive.writer import Packed, Packing, as_packing, overhead, packed, write_packed
-from smalti.codec.batching import Batch
+from smalti.codec.batching import BLOCK, Batch
 from smalti.codec.rdo import Effort
 from smalti.container.records import ArchiveWriter
 from smalti.container.single_image import pack_single
@@ -33,6 +33,9 @@ from smalti.rate.model_choice import AUTO, ModelChoice
 from smalti.rate.target import DEFAULT_EFFORT, Target, as_target, check_model, effort_of, largest_error
 from smalti.types import ImageSet, Label, OnBad, Pixels, Progress, Source, check_name, check_size
 from smalti.util.atomic import as_path, atomic_write
+
+if TYPE_CHECKING:
+    from smalti.rate.fitting.fit_model import Told
 
 
 @dataclass(frozen=True)
@@ -62,8 +65,10 @@ def pack(
     on_bad: OnBad | None = None,
     convert: bool = False,
     resize: int | None = None,
+    hidden_colours: str = "keep",
     force: bool = False,
     progress: Progress | None = None,
+    fit: "bool | Told" = False,
 ) -> Packed:
     """Pack images into the smalti file `path`.
 
@@ -91,19 +96,25 @@ def pack(
         labels: one for each image, or an idx or npy file of them, if the source has none; False leaves labels out.
         effort: 1 (fast) to 9 (fewest bytes); decoding takes the same time.
         packing: how the file is made: images of a block, whether it holds its model, whether order is kept, metadata;
-            or only which images share a stream: "block", or "each" to read every image without its neighbours.
+            or only which images share a stream: "block", "each" to read every image without its neighbours, or "solid"
+            for the fewest bytes.
         on_bad: a function that is called with the error of an image that cannot be read; if it returns, the image is
             left out. Without it, the error is raised.
         convert: whether images of other colours, more than 8 bits a sample, floats, animations, pages and icons of
             several sizes are converted to 8-bit sRGB or gray, image by image; `passed_over.converted` tells which.
         resize: the long side, in pixels, to which larger images are reduced; smaller ones are not enlarged. The colours
             of all images are converted to sRGB by their ICC profiles, which are not kept then.
+        hidden_colours: "drop" makes colours black where alpha is 0, which takes fewer bytes; "keep" keeps all exactly.
         force: whether `path` is replaced if it exists.
         progress: a function that is called with the number of images just done, and of all (None if not known).
+        fit: whether a small part of the general model `colour` is first fitted to the images that it will code, which
+            takes minutes and saves bytes if these are many of one kind; or a function that is called with the share of
+            that work that is done. The fit is in the file, with at most 64 kB; it is left out where it does not pay.
 
     Raises:
         SourceError: the images cannot be read.
-        UsageError: the model or quality does not exist, `path` exists, or the target cannot be met.
+        UsageError: the model or quality does not exist, `path` exists, the target cannot be met, or the model that is
+            named cannot be fitted.
         OutputError: `path` cannot be written.
     """
     most = largest_error(max_error, lossless=lossless)
@@ -111,15 +122,20 @@ def pack(
     hard, loaded = effort_of(effort), None if model == AUTO else as_model(model)
     if loaded is not None:
         check_model(loaded, asked)
-    images = given_source(source, on_bad, names, labels, convert=convert, resize=resize)
+    fitting = fit if callable(fit) else (lambda _: None) if fit else None
+    if fitting is not None:
+        from smalti.rate.fitting.collection import check_fit
+
+        check_fit(loaded)
+    images = given_source(source, on_bad, names, labels, convert=convert, resize=resize, hidden_colours=hidden_colours)
     packing = _with_classes(as_packing(packing), images.label_names)
     if not isinstance(path, str | os.PathLike):
         if not hasattr(path, "write"):
             raise UsageError(f"what is written is named by a path, or is a binary stream; it is not {path!r}")
-        return _write(images, path, loaded, asked, hard, packing, progress)
+        return _write(images, path, loaded, asked, hard, packing, progress, fitting)
     refuse_image_suffix(as_path(path))
     with atomic_write(as_path(path), force=force) as file:
-        return _write(images, file, loaded, asked, hard, packing, progress)
+        return _write(images, file, loaded, asked, hard, packing, progress, fitting)
 
 
 def _with_classes(packing: Packing, names: tuple[str, ...]) -> Packing:
@@ -228,9 +244,16 @@ def _write(
     effort: Effort,
     packing: Packing,
     progress: Progress | None,
+    fitting: "Told | None",
 ) -> Packed:
     first, images = _peeked(images)
-    choice = model or ModelChoice(target, images.total)
+    fitted = None
+    if fitting is not None and first is None:
+        from smalti.rate.fitting.collection import fit_to
+
+        fitted, images = fit_to(images, model, target, packing.streams or BLOCK, fitting)
+    general = None if fitted is None else fitted.model
+    choice = (general or model) if model is not None else ModelChoice(target, images.total, general=general)
     lonely = first is not None and not images.labelled and not packing.embed and packing.metadata is None
     if lonely and first is not None:
         chosen = model or _without_embedding(choice, first)
@@ -247,7 +270,7 @@ def _write(
     write_packed(intake, target, effort, packing, progress)
     if not intake.count:
         raise SourceError("there are no images to pack; nothing is written")
-    return packed(images, intake.coded, writer.finish())
+    return replace(packed(images, intake.coded, writer.finish()), fitted=fitted)
 
 
 def _without_embedding(choice: Model | ModelChoice, image: ImageSet) -> Model | None:

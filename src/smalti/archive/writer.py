@@ -3,7 +3,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -41,6 +41,9 @@ from smalti.rate.model_choice import ModelChoice
 from smalti.rate.target import DEFAULT_QUALITY, Sealed, Target
 from smalti.types import PassedOver, Progress, Shape, Source
 from smalti.util.binary import varint
+
+if TYPE_CHECKING:
+    from smalti.rate.fitting.fit_model import Fitted
 
 MIXED_TABLE, MIXED_PART = 10, 2
 """The most bytes that the table of a mixed block takes besides its parts and images, and for the model of a part."""
@@ -103,6 +106,7 @@ class Packed:
     psnr: float | None = None  # dB, of the squared error averaged over all images but copies; infinite if it is 0
     before: int = 0  # the bytes of the file before images were appended
     copies: int = 0  # images that are equal to another one that was packed with them, and are stored once with it
+    fitted: "Fitted | None" = None  # what came of fitting the general model to the images, if that was asked
 
     @property
     def rate(self) -> float:
@@ -164,13 +168,15 @@ def write_packed(intake: Intake, target: Target, effort: Effort, packing: Packin
 def _numbers(intake: Intake, packing: Packing) -> Callable[[Model], int]:
     """Return a function that gives the number of a model in the file, and that writes its bundle if that is asked.
 
-    A model that was chosen from the search path is written too, since others may not have it.
+    A model that was chosen from the search path, or fitted to the images, is written too: others may not have it.
     """
     known: dict[bytes, int] = {}
 
     def number(model: Model) -> int:
         if model.id not in known:
-            chosen = isinstance(intake.model, ModelChoice) and not is_known(model.id) and not intake.model.has(model)
+            there = isinstance(intake.model, ModelChoice) and intake.model.has(model)
+            ours = isinstance(intake.model, ModelChoice) or model.fit is not None
+            chosen = ours and not is_known(model.id) and not there
             embedded = (packing.embed or chosen) and model.id != EMPTY_MODEL
             known[model.id] = intake.writer.model(model.id, decoding_bytes(model) if embedded else None)
         return known[model.id]

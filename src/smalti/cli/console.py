@@ -40,6 +40,32 @@ def progress(what: str) -> Iterator[Advance]:
         yield lambda done, total: bar.update(task, advance=done, total=total)
 
 
+@contextlib.contextmanager
+def share(what: str, *, shown: bool = True) -> Iterator[Callable[[float], None]]:
+    """Show a progress bar over a share of some work on stderr, if stderr is a terminal, until the work is done.
+
+    Yields the function that takes the share, 0 to 1.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn(what), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    console = Console(stderr=True)
+    with contextlib.ExitStack() as stack:
+        if not shown or not console.is_terminal:
+            yield lambda _: None
+            return
+        bar = stack.enter_context(Progress(*columns, console=console, transient=True))
+        task = bar.add_task(what, total=1.0)
+
+        def tell(done: float) -> None:
+            bar.update(task, completed=done)
+            if done >= 1:
+                bar.stop()
+
+        yield tell
+
+
 def images(n: int) -> str:
     """Return a number of images as text.
 

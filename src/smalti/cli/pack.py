@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from smalti.cli.console import images, progress
+from smalti.cli.console import images, progress, share
 from smalti.cli.options import (
     STANDARD,
     AsJson,
@@ -18,6 +18,7 @@ from smalti.cli.options import (
     Effort,
     Embed,
     Force,
+    HiddenColours,
     Labels,
     Lossless,
     MaxError,
@@ -77,9 +78,18 @@ def pack(
     ] = False,
     block_images: BlockImages = 256,
     packing_kind: PackingKind = None,
+    fit: Annotated[
+        bool,
+        typer.Option(
+            "--fit",
+            help="First fit a small part of the general model to the images, which takes minutes; for many images of"
+            " one kind. The fit is in the file, with at most 64 kB, and is left out where it does not pay.",
+        ),
+    ] = False,
     on_error: OnError = "stop",
     convert: Convert = False,
     resize: Resize = None,
+    hidden_colours: HiddenColours = "keep",
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
@@ -129,7 +139,7 @@ def pack(
         convert=convert,
         resize=resize,
     )
-    with progress("packing") as advance:
+    with share("fitting", shown=fit) as fitting, progress("packing") as advance:
         packed = pack_images(
             source,
             standard(sys.stdout, "output") if piped else output,
@@ -137,8 +147,10 @@ def pack(
             target=target,
             effort=effort,
             packing=packing,
+            hidden_colours=hidden_colours,
             force=force,
             progress=advance,
+            fit=fitting if fit else False,
         )
     report("standard output" if piped else output, packed, as_json=as_json, piped=piped)
     if bytes_an_image is not None and packed.rate > bytes_an_image:

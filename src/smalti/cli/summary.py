@@ -14,6 +14,7 @@ from smalti.cli.console import size
 
 if TYPE_CHECKING:
     from smalti.archive.writer import Packed
+    from smalti.rate.fitting.fit_model import Fitted
     from smalti.types import PassedOver, Tally
 
 WIDTH = 80
@@ -36,6 +37,9 @@ def report(output: Path | str, packed: "Packed", *, as_json: bool, piped: bool =
         width = max(WIDTH, shutil.get_terminal_size((WIDTH, 24)).columns)
         for line in lines_of(output, packed, width):
             typer.echo(line, err=piped)
+        if packed.fitted is not None:
+            for line in wrapped(fit_words(packed.fitted), width):
+                typer.echo(line, err=piped)
     notes = packed.passed_over.total().notes
     for note in notes[:_MAX_NOTES]:
         typer.echo(f"smalti: {note}", err=True)
@@ -67,6 +71,16 @@ def report_unsuited(packed: "Packed", model: str, *, lossless: bool, exact: bool
         typer.echo(line, err=True)
 
 
+def fit_words(fitted: "Fitted") -> str:
+    """Return what came of fitting the general model to the images, in words."""
+    if not fitted.general:
+        return "fit: none; there are too few images that the general model codes"
+    saved = f"{fitted.general:,.1f} bytes an image without it, {fitted.fitted:,.1f} with it, as measured on some"
+    if fitted.model is None:
+        return f"fit: none, since it does not pay: {saved}; it would take {size(fitted.size)} in the file"
+    return f"fit: {saved}; it takes {size(fitted.size)} in the file"
+
+
 def facts_of(output: Path | str, packed: "Packed") -> dict[str, Any]:
     """Return the facts of the report by their names; nothing is shortened."""
     from smalti.types import describe
@@ -89,8 +103,14 @@ def facts_of(output: Path | str, packed: "Packed") -> dict[str, Any]:
         "bytes_an_image": round(packed.rate, 3),
         "exact": psnr == math.inf,
         "psnr": round(psnr, 3) if psnr is not None and math.isfinite(psnr) else None,
+        "fit": None if packed.fitted is None else _fit_facts(packed.fitted),
         "notes": whole.notes,
     }
+
+
+def _fit_facts(fitted: "Fitted") -> dict[str, Any]:
+    used, saved = fitted.model is not None, (round(fitted.general, 3), round(fitted.fitted, 3))
+    return {"used": used, "bytes": fitted.size, "bytes_an_image_without": saved[0], "bytes_an_image_with": saved[1]}
 
 
 def _tally_facts(tally: "Tally") -> list[dict[str, Any]]:

@@ -27,7 +27,10 @@ if TYPE_CHECKING:
 
 def train(
     sources: Annotated[
-        list[str], typer.Argument(metavar="SRC", help="Images of one size and colour: folders, idx or npz files.")
+        list[str],
+        typer.Argument(
+            metavar="SRC", help="Images of one size and colour (of any with --from colour): folders, idx or npz files."
+        ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="MODEL", help="The bundle to write, NAME.model.")],
     lossless: Annotated[
@@ -93,6 +96,8 @@ def train(
     qualities and without loss. Before that, a plan says what is done and how long it takes. Checkpoints, logs, plots
     and a report that compares the model with other codecs are kept in a folder beside the model, MODEL.train.
 
+    With --from colour, the general model is tuned to images of any sizes and colours, for lossless packing.
+
     Examples:
     smalti train train-images-idx3-ubyte.gz -o digits.model
 
@@ -101,6 +106,8 @@ def train(
     smalti train my-digits/ -o my.model --from mnist --steps 1000
 
     smalti train icons/ -o icons.model --lossless
+
+    smalti train icons/ -o icons.model --from colour
     """
     from smalti.training import TrainingPlan
     from smalti.training.train_bundle import train as train_bundle

@@ -19,8 +19,8 @@ from smalti.errors import UsageError
 VERSION = 1
 """The version of the library's interface, SMALTI_VERSION in `core/smalti.h`."""
 ENGINES = ("core", "numpy")
-KERNELS = ("scalar", "sse4", "avx2", "avxvnni", "avx512")
-"""The names of the kernels, by their numbers in `core/smalti.h`; later ones are faster."""
+KERNELS = ("scalar", "sse4", "avx2", "avxvnni", "avx512", "neon", "wasm")
+"""The names of the kernels, by their numbers in `core/smalti.h`; the last one that a processor runs is the fastest."""
 SUFFIX = {"win32": ".dll", "darwin": ".dylib"}.get(sys.platform, ".so")
 PATH = Path(__file__).with_name("libsmalti_core" + SUFFIX)
 """Where the library is, if there is one."""
@@ -33,6 +33,12 @@ _FUNCTIONS = {
     "smalti_put": (c_int64, (c_void_p, c_void_p, c_void_p, c_int64, c_void_p, c_int64)),
     "smalti_take_mixtures": (c_int32, (c_void_p, c_void_p, c_void_p, c_void_p)),
     "smalti_take_mixtures_each": (c_int32, (c_void_p, c_int64, c_void_p, c_void_p, c_void_p)),
+    "smalti_latents_work": (c_int64, (c_void_p, c_int64)),
+    "smalti_take_latents": (c_int32, (c_void_p, c_void_p, c_void_p, c_void_p, c_int64, c_void_p, c_void_p)),
+    "smalti_latent_cdf": (c_int32, (c_void_p, c_void_p, c_void_p, c_void_p, c_void_p, c_void_p)),
+    "smalti_spatial_work": (c_int64, (c_void_p, c_void_p)),
+    "smalti_take_spatial": (c_int32, (c_void_p, c_void_p, c_void_p, c_void_p, c_void_p, c_void_p)),
+    "smalti_spatial_tables": (c_int32, (c_void_p, c_void_p, c_void_p, c_void_p, c_void_p, c_void_p)),
     "smalti_work": (c_int64, (c_void_p, c_void_p)),
     "smalti_decode": (c_int32, (c_void_p, c_void_p, c_void_p, c_void_p, c_void_p, c_void_p)),
     "smalti_quantise": (c_int32, (c_void_p, c_void_p, c_double, c_void_p, c_void_p, c_void_p)),

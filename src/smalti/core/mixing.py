@@ -3,7 +3,7 @@
 
 import ctypes
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from ctypes import c_int32, c_int64, c_uint32, c_void_p
 from dataclasses import dataclass
 
@@ -80,6 +80,7 @@ class PackedMixer:
     struct: _Mixer
     start: NDArray[np.void]  # STATE
     arrays: list[NDArray[np.generic]]
+    matches: Callable[[int], NDArray[np.uint32]] | None  # those of a state with so many of them, by their logarithm
 
 
 def pack_mixer(
@@ -88,6 +89,7 @@ def pack_mixer(
     tables: Mapping[str, NDArray[np.generic]],
     start: NDArray[np.void],
     lines: NDArray[np.uint32],
+    matches: Callable[[int], NDArray[np.uint32]] | None = None,
 ) -> PackedMixer:
     """Return a mixer as the core takes it.
 
@@ -97,6 +99,7 @@ def pack_mixer(
         tables: by the names of TABLES.
         start: a record of STATE.
         lines: `n SLOTS`, the lines that are known before.
+        matches: returns the matches (`MATCHES 2^bits 2`) that a state with 2^bits of them begins with.
     """
     arrays: list[NDArray[np.generic]] = []
     struct = _Mixer(kernel=core.kernel)
@@ -116,7 +119,7 @@ def pack_mixer(
         setattr(struct, name, keep(tables[name]))
     struct.primed_bits, primed = _open_addressed(lines)
     struct.primed = keep(primed)
-    return PackedMixer(core, struct, start, arrays)
+    return PackedMixer(core, struct, start, arrays, matches)
 
 
 def _open_addressed(lines: NDArray[np.uint32]) -> tuple[int, NDArray[np.uint32]]:
@@ -146,6 +149,8 @@ class CoreMixing:
         self.state = self.state[-self.state.ctypes.data % 64 :]
         self._library.smalti_mix_start(self.state.ctypes.data, packed.start.ctypes.data, bits)
         self._bits = bits
+        if packed.matches is not None:
+            self.matches()[:] = packed.matches(min(bits, MATCH_BITS))
         self._done = list[bytes]()
         self._stream = stream
         self._buffer = np.frombuffer(stream or b"\0", np.uint8)
@@ -188,9 +193,15 @@ class CoreMixing:
 
     def lines(self) -> NDArray[np.uint32]:
         """Return the lines of counters (`2^bits SLOTS`); a key of 0 means that there is none."""
-        at = STATE.itemsize + (MATCHES * 8 << min(self._bits, MATCH_BITS))
+        at = STATE.itemsize + self.matches().nbytes
         at += -(self.state.ctypes.data + at) % 64
         return self.state[at : at + (4 * SLOTS << self._bits)].view(np.uint32).reshape(-1, SLOTS)
+
+    def matches(self) -> NDArray[np.uint32]:
+        """Return the matches of the state (`MATCHES 2^bits 2`, at most 2^MATCH_BITS): pixels and hits."""
+        bits = min(self._bits, MATCH_BITS)
+        size = MATCHES * 8 << bits
+        return self.state[STATE.itemsize : STATE.itemsize + size].view(np.uint32).reshape(MATCHES, 1 << bits, 2)
 
     def learned(self) -> NDArray[np.void]:
         """Return what the mixers have learned, a record of STATE."""

@@ -22,7 +22,7 @@ MAX_REDUCED = 1 << 27
 """The most pixels of an image that is reduced; while it is decoded, it takes 3 or 4 bytes for each."""
 GAP = 2.0
 """An image is first reduced by a whole factor, as its JPEG decoder can or by means, to at least so many times the size
-that is asked; then by Lanczos. The result is within 45 dB of Lanczos alone (scripts/bench resizing)."""
+that is asked; then by Lanczos. What differs from Lanczos alone is below noise of 45 dB (`scripts/bench resizing`)."""
 _LARGE = 1 << 24  # pixels; such images are decoded one at a time, which bounds the memory that threads take together
 _SRGB = Reason("image to sRGB by its ICC profile", "images to sRGB by their ICC profiles")
 _UNUSED = Reason("ICC profile that could not be used", "ICC profiles that could not be used")

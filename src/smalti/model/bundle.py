@@ -21,6 +21,8 @@ dequantiser.onnx     the post-filter: decoded samples (integers as float32, `n 4
                      corrections of the samples, in units of the step between levels over 256
 mixing.npz           the mixer in integers, of a model that codes by mixing; it may lack all else
 
+fit.npz              what a fitted model changes in the mixer of its base, which the manifest names: it has nothing else
+
 The networks that only the encoder needs, analysis.onnx and local-analysis.onnx, may be missing; such a model can only
 decode. A bundle that did not come with smalti is checked before any of its networks runs: see `proof/networks.py`.
 """
@@ -65,6 +67,7 @@ from smalti.model.parts.arrays import (
     pixels_from,
     spatial_from,
 )
+from smalti.model.parts.fit_parts import fit_member, fitted_model
 from smalti.model.parts.lazy_members import LazyMembers
 from smalti.model.pixel_prior import MAX_ERROR
 from smalti.util.parallel import ForkLock
@@ -80,8 +83,8 @@ MAX_PATCHES = 1 << 8
 MAX_POSITIONS = 1 << 20
 
 MANIFEST = "manifest.json"
-DECODER, SPATIAL, PIXELS, MIXING = "decoder.npz", "local.npz", "pixels.npz", "mixing.npz"
-DECODING = (SYNTHESIS, DECODER, FEATURES, SPATIAL, PIXELS, POST_FILTER, MIXING)
+DECODER, SPATIAL, PIXELS, MIXING, FIT = "decoder.npz", "local.npz", "pixels.npz", "mixing.npz", "fit.npz"
+DECODING = (SYNTHESIS, DECODER, FEATURES, SPATIAL, PIXELS, POST_FILTER, MIXING, FIT)
 """The members on which decoding depends; a bundle has some of them."""
 ENCODING = (ANALYSIS, SPATIAL_ANALYSIS)
 """The members that only the encoder needs; a bundle may lack them."""
@@ -103,6 +106,11 @@ _LOADING = ForkLock()
 def bundle_bytes(model: Model) -> bytes:
     """Return the bundle of a model; the same model always gives the same bytes."""
     members = {}
+    if model.fit is not None:
+        members[FIT] = fit_member(model.fit)
+        about = {"smalti_model": VERSION, "name": model.name, "decoder": {"base": model.fit.base.hex()}}
+        about |= {"sha256": {FIT: hashlib.sha256(members[FIT]).hexdigest()}, "training": {}}
+        return zip_bytes({MANIFEST: json.dumps(about).encode()} | members)
     if model.has_latents:
         grid = {name: getattr(model.grid, name).astype(np.int16) for name in GRID}
         tables = {name: getattr(model.prior.logistics, name) for name in TABLES}
@@ -265,13 +273,12 @@ def _read(data: bytes, threads: int) -> Model:
     if len(data) > MAX_BUNDLE_BYTES:
         raise ValueError(f"the bundle has more than {MAX_BUNDLE_BYTES} bytes")
     found = unzip(data, {MANIFEST, *MEMBERS})
-    names = [MANIFEST, *([PIXELS] if PIXELS in found else [])]
-    names += [POST_FILTER] if POST_FILTER in found else []
-    names += [MIXING] if MIXING in found else []
+    names = [MANIFEST, *(name for name in (PIXELS, POST_FILTER, MIXING) if name in found)]
     if set(found) - set(names) or not (PIXELS in found or MIXING in found):
         names += [SYNTHESIS, DECODER, *([ANALYSIS] if ANALYSIS in found else [])]
     if FEATURES in found:
         names += [FEATURES, SPATIAL, *([SPATIAL_ANALYSIS] if SPATIAL_ANALYSIS in found else [])]
+    names = [MANIFEST, FIT] if FIT in found else names
     missing = [name for name in names if name not in found]
     if missing:
         raise ValueError(f"the bundle lacks {', '.join(missing)}")
@@ -297,15 +304,17 @@ def _parse(members: Mapping[str, bytes], size: int, threads: int, model_id: byte
         if member != MANIFEST and hashlib.sha256(members[member]).hexdigest() != manifest["sha256"][member]:
             raise ValueError(f"the checksum of {member} is wrong")
     decoder = manifest["decoder"]
+    if FIT in members:
+        if not is_known(base := bytes.fromhex(decoder["base"])):  # every reader has it, and it is no fit of another
+            raise ValueError(f"the base of a fitted model is {base.hex()}, which is not built in")
+        return fitted_model(find_model(base), members[FIT], _told(manifest)[0], _id_of(decoder, members), size)
     (h, w, c), patches, positions = _sizes(decoder, spatial=FEATURES in members)
     multipliers = np.array(manifest["multipliers"], np.float64)
     if multipliers.shape != (POINTS,) or not (multipliers >= 1e-9).all() or not (multipliers <= 1e12).all():
         raise ValueError(f"the Lagrange multipliers are not {POINTS} numbers from 1e-9 to 1e12")
     name, training = _told(manifest)
     if model_id is None:
-        decoding = [json.dumps(decoder, sort_keys=True).encode()]
-        decoding += [members[name] for name in DECODING if name in members]
-        model_id = hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in decoding)).digest()[:8]
+        model_id = _id_of(decoder, members)
     networks = {name: members[name] for name in NETWORKS if name in members} if lazy is None else lazy.only(NETWORKS)
     known: dict[str, Any] = {
         "name": name,
@@ -322,6 +331,11 @@ def _parse(members: Mapping[str, bytes], size: int, threads: int, model_id: byte
     }
     parts = {name: functools.partial(_part, members, name, c) for name in PARTS}
     return model_of_parts(known, parts) if lazy else Model(**known, **{name: read() for name, read in parts.items()})
+
+
+def _id_of(decoder: Mapping[str, Any], members: Mapping[str, bytes]) -> bytes:
+    decoding = [json.dumps(decoder, sort_keys=True).encode(), *(members[n] for n in DECODING if n in members)]
+    return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in decoding)).digest()[:8]
 
 
 def _sizes(decoder: Mapping[str, Any], *, spatial: bool) -> tuple[tuple[int, int, int], int, tuple[int, int]]:

@@ -19,6 +19,7 @@ from smalti.errors import ModelError, UsageError
 from smalti.model.engines.network import Network, engine, start
 from smalti.model.latent_prior import Grid, LatentPrior
 from smalti.model.masked_mlp import ACTIVATION_MAX, EXACT, embedding_weights
+from smalti.model.mixing.fit import Fit
 from smalti.model.mixing.mixer import Mixer
 from smalti.model.operating_points import OperatingPoint, OperatingPoints
 from smalti.model.pixel_prior import SAMPLE_MAX, PixelPrior
@@ -63,6 +64,7 @@ class Model:
     mixer: Mixer | None = field(default_factory=lambda: None)  # if the model can code by mixing
     positions: tuple[int, int] = (0, 0)  # rows and columns of positions, if there are spatial latents
     size: int = 0  # of the bundle, in bytes
+    fit: Fit | None = None  # if it is another model whose mixer was fitted to a collection
     threads: int = 0  # of onnxruntime, if it is used; 0: one for each core
 
     @property

@@ -79,9 +79,20 @@ Company = dict[bytes, float]
 class ModelChoice:
     """The choice of models for the images of one file; what was learned is kept from batch to batch."""
 
-    def __init__(self, target: Target, total: int | None = None, there: Sequence[Model] = ()) -> None:
-        """target: what is asked. total: the number of all images, if it is known. there: models of the file so far."""
+    def __init__(
+        self, target: Target, total: int | None = None, there: Sequence[Model] = (), general: Model | None = None
+    ) -> None:
+        """Begin to choose.
+
+        Args:
+            target: what is asked.
+            total: the number of all images, if it is known.
+            there: models of the file so far.
+            general: the model for images that no special one suits; None: one of the file that was fitted to such
+                images, or else the built-in one.
+        """
         self._target, self._total = target, total
+        self._general = general or next((model for model in there if model.fit is not None), None)
         self._there = [model for model in there if model.can_encode and model.measured]
         self._before = tuple(there)
         self._used = {model.id for model in there}  # ids of models that the file holds or names
@@ -106,7 +117,7 @@ class ModelChoice:
         models = self._suitable(shape)
         own = any(shape == model.image_shape for model, _ in models)
         if not models or (not own and self._vain[alike(shape)] >= VAIN):
-            return [(general_model(), np.arange(n))]
+            return [(self._general or general_model(), np.arange(n))]
         if n <= FEW and (model := self._at_first_sight(x, models)) is not None:
             self._used.add(model.id)
             return [(model, np.arange(n))]
@@ -125,7 +136,7 @@ class ModelChoice:
             best = np.full(n, used[0])
         groups = [(way.model, np.flatnonzero(best == i)) for i, way in enumerate(ways) if (best == i).any()]
         if len(rest := np.flatnonzero(best == len(ways))):
-            groups.append((general_model(), rest))
+            groups.append((self._general or general_model(), rest))
         self._used |= {model.id for model, _ in groups}
         self._steady[shape] = self._steady[shape] + 1 if len(groups) == 1 else 0
         vain = all(not model.measured for model, _ in groups)

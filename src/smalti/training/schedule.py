@@ -166,20 +166,19 @@ def share_measured(part: str, steps: int) -> float:
     return min(1.0, max(1 / 16, steps / {"latents": CODEC_STEPS}.get(part, PIXEL_STEPS)))
 
 
-def verdict(scores: list[float], best_epoch: int) -> str:
+def verdict(scores: list[float]) -> str:
     """Say whether a part would gain by more training, from its scores on validation images, the lower the better.
 
-    scores: one for each epoch, infinite where they are not comparable.
-    best_epoch: the epoch of the lowest, from 1.
+    scores: one for each epoch, infinite where they are not comparable. Those of the last 60 % count.
     """
-    known = [(i, score) for i, score in enumerate(scores, start=1) if np.isfinite(score)]
-    if len(known) < 3:
+    late = [i for i, score in enumerate(scores) if np.isfinite(score) and i >= 0.4 * (len(scores) - 1)]
+    if len(late) < 3:
         return "too short to tell: train longer"
-    (first, before), (last, after) = known[0], known[-1]
-    lowest = min(score for _, score in known)
-    if best_epoch < first + 0.7 * (last - first) and after > 1.01 * lowest:
-        return f"worse since epoch {best_epoch}: more images would help, longer training would not"
-    fall = (before - after) / abs(before) * len(scores) / (10 * max(1, last - first))  # in a tenth of the training
+    first, last = late[0], late[-1]
+    best = min(late, key=lambda i: scores[i])
+    if best < first + 0.7 * (last - first) and scores[last] > 1.01 * scores[best]:
+        return f"worse since epoch {best + 1}: more images would help, longer training would not"
+    fall = 1 - (scores[last] / scores[first]) ** (len(scores) / (10 * (last - first)))  # in a tenth of the training
     if fall > 0.01:
         return f"still falling, by {fall:.1%} in a tenth of the training: train longer"
     if fall > 0.003:
@@ -190,15 +189,12 @@ def verdict(scores: list[float], best_epoch: int) -> str:
 def words_of(seconds: float) -> str:
     """Return a time in words.
 
-    >>> words_of(20), words_of(160), words_of(7300)
-    ('under a minute', '3 minutes', '2.0 hours')
+    >>> words_of(2), words_of(38), words_of(160), words_of(7300)
+    ('5 seconds', '40 seconds', '3 minutes', '2.0 hours')
     """
-    if seconds < 45:
-        return "under a minute"
-    if seconds < 5400:
-        n = round(seconds / 60)
-        return f"{n} minute{'s' * (n != 1)}"
-    return f"{seconds / 3600:.1f} hours"
+    if seconds < 90:
+        return f"{max(5, 5 * round(seconds / 5))} seconds"
+    return f"{round(seconds / 60)} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"
 
 
 def plan_of(parts: "Mapping[str, Task]", chosen: Chosen, plan: TrainingPlan, n: int) -> tuple[list[Planned], str]:

@@ -111,7 +111,8 @@ if hasattr(os, "register_at_fork"):  # another thread may be inside when the pro
 class ForkLock:
     """A lock that a forked process finds open, although another thread may have held it at the fork.
 
-    It is for locks that last as long as the process, because it is never forgotten.
+    The thread that holds it may take it again. It is for locks that last as long as the process, because it is never
+    forgotten.
     """
 
     def __init__(self) -> None:
@@ -120,7 +121,7 @@ class ForkLock:
             os.register_at_fork(after_in_child=self._open)
 
     def _open(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def __enter__(self) -> None:
         self._lock.acquire()

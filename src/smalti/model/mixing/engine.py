@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Choose what codes by mixing: the compiled core where there is one, or else the reference engine."""
 
+import functools
 import weakref
 from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Protocol
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from smalti.core.library import core
 from smalti.core.mixing import KNOWN, STATE, CoreMixing, PackedMixer, network_rows, pack_mixer
-from smalti.model.mixing.mixer import Mixer, Start, Tables
+from smalti.model.mixing.mixer import COLOURS, Mixer, Seen, Start, Tables
 
 if TYPE_CHECKING:
     from smalti.model.mixing.reference.decisions import Known
@@ -60,6 +61,20 @@ def mixing_decoder(mixer: Mixer, bits: int, stream: bytes) -> MixingDecoder:
     return _reference(mixer, bits, stream) if packed is None else CoreMixing(packed, bits, stream)
 
 
+def learned(coding: MixingEncoder | MixingDecoder) -> tuple[Start, NDArray[np.uint32], Seen]:
+    """Return what mixers, lines of counters (`n SLOTS`) and the rest of a state learned from the images up to now.
+
+    The state has 2^MATCH_BITS lines or more.
+    """
+    if isinstance(coding, CoreMixing):
+        lines, state = coding.lines(), coding.learned()
+        return as_start(state), lines[lines[:, 0] > 0], Seen(coding.matches().copy(), state["colours"][0][:COLOURS])
+    from smalti.model.mixing.reference.image import ReferenceMixing  # only where there is no core
+
+    assert isinstance(coding, ReferenceMixing)
+    return coding.learned()
+
+
 def _reference(mixer: Mixer, bits: int, stream: bytes | None) -> "ReferenceMixing":
     from smalti.model.mixing.reference.decisions import Known  # only where there is no core
     from smalti.model.mixing.reference.image import ReferenceMixing
@@ -90,7 +105,11 @@ def packed_mixer(mixer: Mixer) -> PackedMixer | None:
     if found is None or found.core != library:
         layers = [[(layer.weights, layer.biases) for layer in network] for network in mixer.networks]
         tables = {field.name: getattr(mixer.tables, field.name) for field in fields(Tables)}
-        found = KNOWN[mixer] = pack_mixer(library, layers, tables, as_state(mixer.start), mixer.lines)
+        state, matches = as_state(mixer.start), None
+        if mixer.seen is not None:
+            state["colours"][0, :COLOURS] = mixer.seen.colours
+            matches = functools.cache(mixer.seen.folded)
+        found = KNOWN[mixer] = pack_mixer(library, layers, tables, state, mixer.lines, matches)
     return found
 
 

@@ -24,8 +24,12 @@ INPUT_MAX, UNIT_MAX = 1023, 1024
 """The largest input, positive or negative, and the largest output of a hidden unit."""
 TERMS, NODES, SETS, STEPS, SLOTS = 16, 512, 2816, 26, 16
 """Inputs of a mixer; weights by decision; weights by context; steps of a curve; a line: its key and 15 counters."""
+MATCHES, MATCH_BITS, COLOURS = 3, 16, 15
+"""Contexts of which the pixel that followed is kept, the logarithm of the most of these, and last colours."""
 WEIGHT_MAX = (1 << 19) - 1
 """The largest weight of a mixer, positive or negative; 2^16 stands for 1."""
+COUNTED = 1023
+"""The bits of a counter that say how often it was used; the others are its probability."""
 LOGITS = 256
 """The probabilities that a counter of a bundle may have."""
 MAX_PRIMED = 1 << 18
@@ -67,6 +71,27 @@ class Start:
 
 
 @dataclass(frozen=True, eq=False)
+class Seen:
+    """What a state knows of pixels before the first image: those that followed in some contexts, and the last colours.
+
+    A model of a bundle of its own knows none.
+    """
+
+    matches: NDArray[np.uint32]  # MATCHES 2^MATCH_BITS 2: a pixel, and how often it was right
+    colours: NDArray[np.uint32]  # COLOURS
+
+    def folded(self, bits: int) -> NDArray[np.uint32]:
+        """Return the matches (`MATCHES 2^bits 2`) of a state with 2^bits of them.
+
+        Of those that come together, the one counts whose pixel was right most often; of several, one that is not 0.
+        """
+        together = self.matches.reshape(MATCHES, 1 << bits, -1, 2)
+        score = 2 * together[..., 1].astype(np.int64) + (together[..., 0] > 0)
+        found: NDArray[np.uint32] = np.take_along_axis(together, score.argmax(2)[..., None, None], 2)[:, :, 0]
+        return found
+
+
+@dataclass(frozen=True, eq=False)
 class Mixer:
     """Networks, tables and starting state of a model that codes by mixing."""
 
@@ -74,6 +99,7 @@ class Mixer:
     tables: Tables
     start: Start
     lines: NDArray[np.uint32]  # n SLOTS: lines that are known before: their keys, then counters
+    seen: Seen | None = None  # of a fitted model
 
 
 TABLE_KINDS: dict[str, tuple[type[np.generic], int, int, int]] = {

@@ -6,8 +6,9 @@ network alone would code it. Weights stay within what 16 bits hold at export.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from smalti.model.mixing.mixer import INPUT_MAX, INPUTS, UNIT_MAX, Layer
-from smalti.training.mixers.rows import Rows
+from smalti.rate.fitting.rows import Rows
 
 LOGISTICS = 3
 FRACTION, INPUT_FRACTION = 11, 6
@@ -42,6 +43,77 @@ Told = Callable[[int, int, float, float], None]
 """What is called now and then, with the channel, the step, the share of the time that is over, and bits a sample."""
 
 
+class Fitting:
+    """The network of a channel while it is trained, with its optimiser."""
+
+    def __init__(
+        self,
+        channel: int,
+        rows: Rows,
+        widths: tuple[int, int] = WIDTHS,
+        start: tuple[Layer, ...] | None = None,
+        device: torch.device | None = None,
+    ) -> None:
+        """Begin; the arguments are those of `fit_network`."""
+        self.channel, self.rows, self.steps = channel, rows, 0
+        self._device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._rng = np.random.default_rng(channel)
+        torch.manual_seed(channel)
+        self.net = _network(
+            INPUTS[channel], widths if start is None else (len(start[0].weights), len(start[1].weights))
+        )
+        if start is not None:
+            _restore(self.net, start)
+        self.net.to(self._device)
+        self.optimizer = torch.optim.AdamW(self.net.parameters(), betas=(0.9, 0.98), weight_decay=1e-4)
+        self._half = self._device.type == "cuda" or bool(getattr(torch.cpu, "_is_amx_tile_supported", bool)())
+
+    def step(self, batch: int, rate: float) -> float:
+        """Train for one step of so many rows, and return the bits of a sample."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        n = len(self.rows)
+        picked = self._rng.integers(0, max(1, n - 8), batch // 8)[:, None] + np.arange(min(8, n))
+        loss = self._bits(self.rows[picked.ravel()]).clamp(max=MOST_BITS).mean()
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]  # torch has no types for it
+        nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
+        self.optimizer.step()
+        with torch.no_grad():
+            for layer in _linear(self.net):
+                layer.weight.clamp_(-LARGEST, LARGEST)
+        self.steps += 1
+        return float(loss.detach())
+
+    def bits(self, rows: Rows) -> float:
+        """Return the bits of a sample on other rows."""
+        with torch.no_grad():
+            parts = [self._bits(rows[i : i + 8192]).clamp(max=MOST_BITS) for i in range(0, len(rows), 8192)]
+            return float(torch.cat(parts).mean())
+
+    def layers(self) -> tuple[Layer, Layer, Layer]:
+        """Return the layers in integers."""
+        return tuple(_layer(layer, i) for i, layer in enumerate(_linear(self.net)))  # type: ignore[return-value]
+
+    def state(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps."""
+        return {"steps": self.steps, "net": self.net.state_dict(), "optimizer": self.optimizer.state_dict()}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from what a checkpoint kept; other rows are picked from here on."""
+        self.steps = state["steps"]
+        self.net.load_state_dict(state["net"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self._rng = np.random.default_rng((self.channel, self.steps))
+
+    def _bits(self, rows: Rows) -> torch.Tensor:
+        inputs = INPUTS[self.channel]
+        batch = torch.from_numpy(rows).to(self._device).float()
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._half):
+            out = self.net(batch[:, :inputs] / (1 << INPUT_FRACTION))
+        return bits_of(out.float(), batch, inputs)
+
+
 def fit_network(
     channel: int, rows: Rows, plan: FitPlan, start: tuple[Layer, ...] | None = None, told: Told | None = None
 ) -> tuple[Layer, Layer, Layer]:
@@ -54,38 +126,16 @@ def fit_network(
         start: the layers from which training goes on; None: it starts from nothing.
         told: is called every few hundred steps.
     """
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    inputs, rng = INPUTS[channel], np.random.default_rng(channel)
-    torch.manual_seed(channel)
-    net = _network(inputs, plan.widths if start is None else (len(start[0].weights), len(start[1].weights)))
-    if start is not None:
-        _restore(net, start)
-    net.to(device)
-    optimizer = torch.optim.AdamW(net.parameters(), lr=plan.rate, betas=(0.9, 0.98), weight_decay=1e-4)
-    half = device.type == "cuda" or bool(getattr(torch.cpu, "_is_amx_tile_supported", bool)())
-    clock = time.monotonic if device.type == "cuda" else time.process_time
-    began, step, mean = clock(), 0, 0.0
+    fitting = Fitting(channel, rows, plan.widths, start)
+    clock = time.monotonic if torch.cuda.is_available() else time.process_time
+    began, mean = clock(), 0.0
     while (share := (clock() - began) / plan.seconds) < 1:
-        for group in optimizer.param_groups:
-            group["lr"] = plan.rate * (min(1.0, step / 100) * (1 - share) + 0.01)
-        picked = rng.integers(0, max(1, len(rows) - 8), plan.batch // 8)[:, None] + np.arange(min(8, len(rows)))
-        batch = torch.from_numpy(rows[picked.ravel()]).to(device).float()
-        with torch.autocast(device.type, torch.bfloat16, enabled=half):
-            out = net(batch[:, :inputs] / (1 << INPUT_FRACTION))
-        loss = bits_of(out.float(), batch, inputs).clamp(max=MOST_BITS).mean()
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]  # torch has no types for it
-        nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        optimizer.step()
-        with torch.no_grad():
-            for layer in _linear(net):
-                layer.weight.clamp_(-LARGEST, LARGEST)
-        step += 1
-        if step % 200 == 0:
-            mean = float(loss.detach()) if not mean else 0.9 * mean + 0.1 * float(loss.detach())
+        loss = fitting.step(plan.batch, plan.rate * (min(1.0, fitting.steps / 100) * (1 - share) + 0.01))
+        if fitting.steps % 200 == 0:
+            mean = loss if not mean else 0.9 * mean + 0.1 * loss
             if told is not None:
-                told(channel, step, share, mean)
-    return tuple(_layer(layer, i) for i, layer in enumerate(_linear(net.cpu())))  # type: ignore[return-value]
+                told(channel, fitting.steps, share, mean)
+    return fitting.layers()
 
 
 def bits_of(out: torch.Tensor, rows: torch.Tensor, inputs: int) -> torch.Tensor:
@@ -125,8 +175,8 @@ def _linear(net: nn.Sequential) -> list[nn.Linear]:
 def _layer(layer: nn.Linear, number: int) -> Layer:
     """Return a layer in integers, such that no sum needs more than 31 bits."""
     scale, most = float(1 << FRACTION), INPUT_MAX if number == 0 else UNIT_MAX
-    weights: NDArray[np.float64] = layer.weight.detach().double().numpy() * scale
-    biases = layer.bias.detach().double().numpy() * scale * (1 << INPUT_FRACTION)
+    weights: NDArray[np.float64] = layer.weight.detach().double().cpu().numpy() * scale
+    biases = layer.bias.detach().double().cpu().numpy() * scale * (1 << INPUT_FRACTION)
     room = (2**31 - 1 - np.abs(biases)) / most - weights.shape[1] / 2
     weights *= np.minimum(1, room / np.maximum(np.abs(weights).sum(1), 1))[:, None]
     return Layer(np.rint(weights).astype(np.int16), np.rint(biases).astype(np.int32))

@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from smalti.codec.mixing_codec import is_drawn
+from smalti.codec.mixing_codec import is_drawn, to_levels
 from smalti.core.mixing import CoreMixing
 from smalti.errors import UsageError
 from smalti.model.mixing.engine import as_start, packed_mixer
-from smalti.model.mixing.mixer import MAX_PRIMED, Mixer, rounded
+from smalti.model.mixing.mixer import COUNTED, MAX_PRIMED, Mixer, rounded
 from smalti.types import Pixels
 
 STATE_BITS = 21
@@ -22,11 +22,14 @@ TRUST = 30
 """A counter of a kept line counts as if it was used at most so often, so that it soon follows new images."""
 LEAST_OF_COUNTER = 2
 """A counter that was used less often is not kept."""
-_COUNTED = 1023  # of a counter, the lowest bits: how often it was used; the others are its probability
 
 
 def prime(
-    mixer: Mixer, images: Sequence[Pixels], least_used: int = LEAST_USED, told: Callable[[int], None] | None = None
+    mixer: Mixer,
+    images: Sequence[Pixels],
+    least_used: int = LEAST_USED,
+    told: Callable[[int], None] | None = None,
+    errors: Sequence[int] | None = None,
 ) -> Mixer:
     """Return a mixer that starts with what it has learned when it has coded all images (`h w c`), in that order.
 
@@ -35,6 +38,7 @@ def prime(
         images: the images.
         least_used: a line of counters is kept if it was used about so often.
         told: is called after each image with the number of the images so far.
+        errors: the largest error with which each image is coded; None: all are coded exactly.
 
     Raises:
         UsageError: there is no compiled core.
@@ -43,8 +47,9 @@ def prime(
     if packed is None:
         raise UsageError("a mixer is primed by the compiled core, which is missing; install smalti with a C compiler")
     run = CoreMixing(packed, STATE_BITS, None)
-    for i, image in enumerate(images):
-        run.encode(image, 1, drawn=is_drawn(image, mixer))
+    for i, (image, error) in enumerate(zip(images, errors or [0] * len(images), strict=True)):
+        levels = to_levels(image[None], error)[0]
+        run.encode(levels, 2 * error + 1, drawn=is_drawn(levels, mixer, 2 * error + 1))
         if told is not None:
             told(i + 1)
     lines = run.lines()
@@ -53,10 +58,10 @@ def prime(
 
 def kept_lines(lines: NDArray[np.uint32], least_used: int) -> NDArray[np.uint32]:
     """Return the lines that were used often, with less trust in their counters; at most MAX_PRIMED."""
-    used = (lines[:, 1] & _COUNTED).astype(np.int64) * (lines[:, 0] > 0)
+    used = (lines[:, 1] & COUNTED).astype(np.int64) * (lines[:, 0] > 0)
     rows = np.flatnonzero(used >= least_used)
     rows = np.sort(rows[np.argsort(-used[rows], kind="stable")[:MAX_PRIMED]])
     kept = lines[rows]
-    times = np.minimum(kept[:, 1:] & _COUNTED, TRUST)
-    kept[:, 1:] = np.where(times >= LEAST_OF_COUNTER, kept[:, 1:] & ~np.uint32(_COUNTED) | times, 0)
+    times = np.minimum(kept[:, 1:] & COUNTED, TRUST)
+    kept[:, 1:] = np.where(times >= LEAST_OF_COUNTER, kept[:, 1:] & ~np.uint32(COUNTED) | times, 0)
     return kept

@@ -65,6 +65,9 @@ class AutoencoderTask:
     def score(self, row: Row) -> float:
         return row["validation_mse"]
 
+    def comparable(self, rows: list[Row]) -> list[float]:
+        return [row["validation_mse"] if row["phase"] == rows[-1]["phase"] else math.inf for row in rows]
+
     def describe(self, row: Row) -> str:
         return f"training MSE {row['train_loss']:.5f}, validation MSE {row['validation_mse']:.5f}"
 

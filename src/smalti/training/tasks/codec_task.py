@@ -112,6 +112,9 @@ class CodecTask:
     def score(self, row: Row) -> float:
         return row["cost"] if row["final"] else math.inf
 
+    def comparable(self, rows: list[Row]) -> list[float]:
+        return [row["cost"] if i > self.plan.mixed * len(rows) else math.inf for i, row in enumerate(rows)]
+
     def describe(self, row: Row) -> str:
         first, last = (f"{row[f'bytes_{i}']:.4g} bytes at {row[f'psnr_{i}']:.1f} dB" for i in (1, len(QUALITIES)))
         return f"{first} to {last}"

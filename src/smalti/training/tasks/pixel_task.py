@@ -117,6 +117,9 @@ class PixelTask:
     def score(self, row: Row) -> float:
         return row["mean"] if row["final"] else math.inf
 
+    def comparable(self, rows: list[Row]) -> list[float]:
+        return [row["mean"] for row in rows]
+
     def describe(self, row: Row) -> str:
         least = JUDGED[-1]
         lossy = f"{row[f'bytes_{least}']:.4g} bytes at {row[f'psnr_{least}']:.1f} dB"

@@ -56,6 +56,9 @@ class Task(Protocol):
     def score(self, row: Row) -> float:
         """Return the score of a row: lower is better; it is infinite if these weights may not be the result."""
 
+    def comparable(self, rows: list[Row]) -> list[float]:
+        """Return for each row of the log a score that tells how training goes on; infinite if it cannot be compared."""
+
     def describe(self, row: Row) -> str:
         """Return a row of the log in words."""
 

@@ -3,12 +3,13 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from smalti.errors import CorruptError
-from smalti.model.mixing.mixer import SLOTS, TERMS, WEIGHT_MAX, Mixer
+from smalti.model.mixing.mixer import COLOURS, MATCH_BITS, MATCHES, SLOTS, TERMS, WEIGHT_MAX, Mixer
 
 MASK = 0xFFFFFFFF
 LEAST_P, MOST_LOGIT, PROBE = 16, 3071, 4
-MATCH_BITS, MATCHES, COLOURS = 16, 3, 15
 FLAG_NODE = 511
 Line = list[int]
 """A key, then fifteen counters: a probability of 22 bits, and how often it was used, in 10 bits."""
@@ -114,6 +115,12 @@ class Decisions:
         self.match_shift = 32 - min(bits, MATCH_BITS)
         self.matches: list[dict[int, list[int]]] = [{} for _ in range(MATCHES)]  # the pixel that followed, and hits
         self.colours = [0] * COLOURS
+        if (seen := known.mixer.seen) is not None:
+            folded = seen.folded(min(bits, MATCH_BITS))
+            self.matches = [
+                {at: table[at].tolist() for at in np.flatnonzero(table.any(1)).tolist()} for table in folded
+            ]
+            self.colours = seen.colours.tolist()
         self.images = 0
 
     def line(self, context: int, number: int) -> Line:

@@ -4,7 +4,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from smalti.model.mixing.reference.decisions import COLOURS, MATCHES, Decisions, limit, mix_hash
+from smalti.model.mixing.mixer import COLOURS, MATCHES
+from smalti.model.mixing.reference.decisions import Decisions, limit, mix_hash
 from smalti.model.mixing.reference.network import MARGIN, TOP, Base, Mixture, Plane, below, features, run_network, share
 from smalti.model.mixing.reference.tone import centre
 

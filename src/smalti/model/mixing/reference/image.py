@@ -4,6 +4,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from smalti.model.mixing.mixer import MATCH_BITS, MATCHES, SLOTS, Seen, Start
 from smalti.model.mixing.reference.decisions import Coder, Decisions, Known
 from smalti.model.mixing.reference.drawn import ORDER, code_alpha, code_drawn, look_around
 from smalti.model.mixing.reference.network import MARGIN, TOP, Base, Plane, features, run_network
@@ -42,6 +43,23 @@ class ReferenceMixing:
             CorruptError: the stream that was decoded has another end.
         """
         return self._coder.finish()
+
+    def learned(self) -> tuple[Start, NDArray[np.uint32], Seen]:
+        """Return what mixers, lines of counters (`n SLOTS`) and the rest of the state learned from images up to now."""
+        d = self._decisions
+        start = Start(
+            np.array(d.node_weights, np.int32),
+            np.array(d.set_weights, np.int32),
+            np.array(d.last_weights, np.int32),
+            np.array(d.curves, np.uint16),
+            np.array(d.order0, np.uint32),
+        )
+        matches = np.zeros((MATCHES, 1 << MATCH_BITS, 2), np.uint32)
+        for i, table in enumerate(d.matches):
+            for at, entry in table.items():
+                matches[i, at] = entry
+        lines = np.array(list(d.lines.values()), np.uint32).reshape(-1, SLOTS)
+        return start, lines, Seen(matches, np.array(d.colours, np.uint32))
 
     def _code(self, image: Pixels, step: int, *, drawn: bool) -> None:
         d, (height, width, channels) = self._decisions, image.shape
