@@ -308,6 +308,19 @@ def loader(
 
 
 @app.command()
+def copies(
+    data: Annotated[
+        Literal["mnist", "drawn"], typer.Option(help="The data set of the digits; drawn ones take no download.")
+    ] = "mnist",
+    images: Annotated[int, typer.Option(min=10, help="How many images there are twice.")] = 10_000,
+) -> None:
+    """Measure what images take that are there twice."""
+    from bench.copies import run
+
+    run(test_images(data)[:images])
+
+
+@app.command()
 def access(
     data: Annotated[
         Literal["mnist", "drawn"], typer.Option(help="The data set of the digits; drawn ones take no download.")
