@@ -48,11 +48,12 @@ def colour(
     output: Output = Path("bench-out"),
     only: Annotated[list[str] | None, typer.Option(help="A set; may be given more than once.")] = None,
     images: Annotated[int, typer.Option(min=1, help="The most images of a set.")] = 1000,
+    times: Annotated[bool, typer.Option("--times", help="Measure times as well; nothing else should run.")] = False,
 ) -> None:
     """Measure lossless coding of small colour images by smalti and by what people take instead."""
     from bench.colour import run
 
-    run(data, output, only or [], images)
+    run(data, output, only or [], images, times=times)
 
 
 @app.command()

@@ -15,6 +15,9 @@
 #define ADD(a, b) _mm256_add_epi32(a, b)
 #define SUB(a, b) _mm256_sub_epi32(a, b)
 #define MULTIPLY(a, b) _mm256_mullo_epi32(a, b)
+#define SUM V
+#define OPEN(v) (v)
+#define CLOSE(sum) (sum)
 #define SHIFT(v, l, o) _mm256_srav_epi32(v, LOAD((l)->shifts + (o)))
 #define LOAD16(p) _mm256_cvtepi16_epi32(_mm_loadu_si128((const __m128i *)(const void *)(p)))
 #define STORE16(p, v) store16(p, v)

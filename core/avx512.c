@@ -16,6 +16,9 @@
 #define ADD(a, b) _mm512_add_epi32(a, b)
 #define SUB(a, b) _mm512_sub_epi32(a, b)
 #define MULTIPLY(a, b) _mm512_mullo_epi32(a, b)
+#define SUM V
+#define OPEN(v) (v)
+#define CLOSE(sum) (sum)
 #define DOT(sum, w, x) _mm512_dpwssd_epi32(sum, w, x)
 #define SHIFT(v, l, o) _mm512_srav_epi32(v, LOAD((l)->shifts + (o)))
 #define LOAD16(p) _mm512_cvtepi16_epi32(_mm256_loadu_si256((const __m256i *)(const void *)(p)))

@@ -13,6 +13,20 @@
 
 const uint8_t smalti_keep[32] = {255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255};
 
+/* For each of 16 sets of pairs that are not zero: their bytes, moved to the front. */
+#define PAIR(k) 4 * k, 4 * k + 1, 4 * k + 2, 4 * k + 3
+#define NONE 128, 128, 128, 128
+const uint8_t smalti_to_front[16][16] = {
+    {NONE, NONE, NONE, NONE},          {PAIR(0), NONE, NONE, NONE},
+    {PAIR(1), NONE, NONE, NONE},       {PAIR(0), PAIR(1), NONE, NONE},
+    {PAIR(2), NONE, NONE, NONE},       {PAIR(0), PAIR(2), NONE, NONE},
+    {PAIR(1), PAIR(2), NONE, NONE},    {PAIR(0), PAIR(1), PAIR(2), NONE},
+    {PAIR(3), NONE, NONE, NONE},       {PAIR(0), PAIR(3), NONE, NONE},
+    {PAIR(1), PAIR(3), NONE, NONE},    {PAIR(0), PAIR(1), PAIR(3), NONE},
+    {PAIR(2), PAIR(3), NONE, NONE},    {PAIR(0), PAIR(2), PAIR(3), NONE},
+    {PAIR(1), PAIR(2), PAIR(3), NONE}, {PAIR(0), PAIR(1), PAIR(2), PAIR(3)},
+};
+
 int32_t smalti_version(void) { return SMALTI_VERSION; }
 
 const char *smalti_sources(void) { return SMALTI_SOURCES; }
@@ -58,6 +72,14 @@ const kernel *find_kernel(int32_t name) {
         return &scalar_kernel;
     }
 }
+#elif defined(__aarch64__)
+int32_t smalti_kernels(void) { return 1 << SMALTI_SCALAR | 1 << SMALTI_NEON; } /* every ARM64 processor has it */
+
+const kernel *find_kernel(int32_t name) { return name == SMALTI_NEON ? &neon_kernel : &scalar_kernel; }
+#elif defined(__wasm_simd128__)
+int32_t smalti_kernels(void) { return 1 << SMALTI_SCALAR | 1 << SMALTI_WASM; } /* otherwise it would not be loaded */
+
+const kernel *find_kernel(int32_t name) { return name == SMALTI_WASM ? &wasm_kernel : &scalar_kernel; }
 #else
 int32_t smalti_kernels(void) { return 1 << SMALTI_SCALAR; }
 

@@ -67,10 +67,17 @@ const kernel *find_kernel(int32_t name); /* the scalar one if there is no such k
 extern const kernel scalar_kernel;
 #if defined(__x86_64__)
 extern const kernel sse4_kernel, avx2_kernel, avx_vnni_kernel, avx512_kernel;
+#elif defined(__aarch64__)
+extern const kernel neon_kernel;
+#elif defined(__wasm_simd128__)
+extern const kernel wasm_kernel;
 #endif
 
 /* Where to find a mask that keeps the first n of 16 bytes. */
 extern const uint8_t smalti_keep[32];
 static inline const uint8_t *keep(int64_t n) { return smalti_keep + (n < 16 ? 16 - n : 0); }
+
+/* For kernels of four pairs: for each set of those that are not zero, their bytes, moved to the front. */
+extern const uint8_t smalti_to_front[16][16];
 
 #endif

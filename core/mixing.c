@@ -53,10 +53,16 @@ int32_t smalti_coder_end(smalti_coder *coder) {
 int32_t smalti_mix(const smalti_mixer *model, smalti_mix_state *state, smalti_coder *coder,
                    smalti_mix_image *image, uint8_t *work) {
 #if defined(__x86_64__)
-    if (model->kernel >= SMALTI_AVX512)
+    if (model->kernel == SMALTI_AVX512)
         return mix_avx512(model, state, coder, image, work);
-    if (model->kernel >= SMALTI_AVX2)
+    if (model->kernel == SMALTI_AVX2 || model->kernel == SMALTI_AVX_VNNI)
         return mix_avx2(model, state, coder, image, work);
+#elif defined(__aarch64__)
+    if (model->kernel == SMALTI_NEON)
+        return mix_neon(model, state, coder, image, work);
+#elif defined(__wasm_simd128__)
+    if (model->kernel == SMALTI_WASM)
+        return mix_wasm(model, state, coder, image, work);
 #endif
     return mix_scalar(model, state, coder, image, work);
 }

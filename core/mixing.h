@@ -87,6 +87,10 @@ typedef int32_t mix_code(const smalti_mixer *, smalti_mix_state *, smalti_coder 
 mix_code mix_scalar;
 #if defined(__x86_64__)
 mix_code mix_avx2, mix_avx512;
+#elif defined(__aarch64__)
+mix_code mix_neon;
+#elif defined(__wasm_simd128__)
+mix_code mix_wasm;
 #endif
 
 #endif

@@ -21,7 +21,16 @@
 
 #define SMALTI_VERSION 1 /* of this interface; src/smalti/core/library.py takes no other */
 
-enum { SMALTI_SCALAR, SMALTI_SSE4, SMALTI_AVX2, SMALTI_AVX_VNNI, SMALTI_AVX512, SMALTI_KERNELS };
+enum {
+    SMALTI_SCALAR,
+    SMALTI_SSE4,
+    SMALTI_AVX2,
+    SMALTI_AVX_VNNI,
+    SMALTI_AVX512,
+    SMALTI_NEON,
+    SMALTI_WASM,
+    SMALTI_KERNELS
+};
 enum { SMALTI_LAYERS = 8, SMALTI_SMALL = 16, SMALTI_CHUNK = 32, SMALTI_SLACK = 64, SMALTI_COMPONENTS = 32 };
 enum { SMALTI_KIND = 16 }; /* the number that tells kinds of symbols of samples apart */
 enum { SMALTI_FLOATS = 64, SMALTI_CHANGES = 8, SMALTI_AXES = 8 };

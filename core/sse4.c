@@ -17,6 +17,9 @@
 #define ADD(a, b) _mm_add_epi32(a, b)
 #define SUB(a, b) _mm_sub_epi32(a, b)
 #define MULTIPLY(a, b) _mm_mullo_epi32(a, b)
+#define SUM V
+#define OPEN(v) (v)
+#define CLOSE(sum) (sum)
 #define DOT(sum, w, x) _mm_add_epi32(sum, _mm_madd_epi16(w, x))
 /* There is no shift by several widths. Sums are below 2^24, so that float32 and 2^-shift give the same. */
 #define SHIFT(v, l, o) _mm_cvttps_epi32(_mm_floor_ps(_mm_mul_ps(_mm_cvtepi32_ps(v), _mm_loadu_ps((l)->scales + (o)))))
@@ -39,26 +42,12 @@ TARGET static inline __m128i copy16(const uint8_t *from, int16_t *to, int64_t n)
     return bytes;
 }
 
-/* For each of 16 sets of pairs that are not zero: their bytes, moved to the front. */
-#define PAIR(k) 4 * k, 4 * k + 1, 4 * k + 2, 4 * k + 3
-#define NONE 128, 128, 128, 128
-static const uint8_t TO_FRONT[16][16] = {
-    {NONE, NONE, NONE, NONE},          {PAIR(0), NONE, NONE, NONE},
-    {PAIR(1), NONE, NONE, NONE},       {PAIR(0), PAIR(1), NONE, NONE},
-    {PAIR(2), NONE, NONE, NONE},       {PAIR(0), PAIR(2), NONE, NONE},
-    {PAIR(1), PAIR(2), NONE, NONE},    {PAIR(0), PAIR(1), PAIR(2), NONE},
-    {PAIR(3), NONE, NONE, NONE},       {PAIR(0), PAIR(3), NONE, NONE},
-    {PAIR(1), PAIR(3), NONE, NONE},    {PAIR(0), PAIR(1), PAIR(3), NONE},
-    {PAIR(2), PAIR(3), NONE, NONE},    {PAIR(0), PAIR(2), PAIR(3), NONE},
-    {PAIR(1), PAIR(2), PAIR(3), NONE}, {PAIR(0), PAIR(1), PAIR(2), PAIR(3)},
-};
-
 TARGET static inline int32_t list4(const int16_t *x, int32_t i, int32_t *values, int32_t *indices, int n) {
     __m128i pairs = LOAD(x), places = _mm_add_epi32(SPREAD(i), _mm_setr_epi32(0, 1, 2, 3));
     int set = _mm_movemask_ps(_mm_castsi128_ps(_mm_cmpeq_epi32(pairs, _mm_setzero_si128()))) ^ 15;
     set &= (1 << n) - 1;
-    STORE(values, _mm_shuffle_epi8(pairs, LOAD(TO_FRONT[set])));
-    STORE(indices, _mm_shuffle_epi8(places, LOAD(TO_FRONT[set])));
+    STORE(values, _mm_shuffle_epi8(pairs, LOAD(smalti_to_front[set])));
+    STORE(indices, _mm_shuffle_epi8(places, LOAD(smalti_to_front[set])));
     return (set & 1) + (set >> 1 & 1) + (set >> 2 & 1) + (set >> 3);
 }
 #include "simd.inc"

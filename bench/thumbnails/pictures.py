@@ -18,7 +18,7 @@ LOWEST, HIGHEST = 20, 40
 """The PSNRs that are drawn, in dB."""
 MARGIN = 6
 LINE = 18
-SCALED = 96
+SCALED = 192
 """Pictures are shown at about this side, each pixel as a square of whole pixels."""
 
 

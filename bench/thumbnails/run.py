@@ -16,7 +16,7 @@ import numpy as np
 from rich.console import Console
 
 import smalti
-from bench.thumbnails.metrics import Curve, bd_rate, log_bytes, ms_ssim_of, psnr_of
+from bench.thumbnails.metrics import HIGH, LOW, Curve, Grid, bd_rate, decibel, grid, log_bytes, ms_ssim_of, psnr_of
 from bench.thumbnails.pictures import contact_sheet, plot
 from bench.thumbnails.placeholders import blurhash_coded, thumbhash_coded
 from bench.thumbnails.rivals import Point, Rival, measured, rivals_for, versions
@@ -62,7 +62,8 @@ def run(data: Path, output: Path, cache: Path, plan: Plan) -> None:
         found[name] = [*points, *_smalti(images, plan.effort)]
         samples[name] = images
         lines += ["", f"**{name}**: {len(images)} images", "", *_bytes_at(found[name])]
-    text = ["BD-rate", "", *_bd_table(found), *lines]
+    text = ["BD-rate at equal PSNR", "", *_bd_table(found), *lines]
+    text += ["", "BD-rate at equal MS-SSIM", "", *_bd_table(found, similar=True)]
     text += ["", "Evenness", "", *_evenness(samples, plan.effort)]
     if "cifar" in samples:
         text += ["", "Placeholders", "", *_placeholders(samples["cifar"], plan.effort)]
@@ -112,28 +113,46 @@ def _smalti(images: Sequence[Pixels], effort: int) -> list[Point]:
     return points
 
 
-def curves_of(points: Sequence[Point], codec: str, how: str) -> list[Curve]:
-    """Return the curves of a codec, one for each kind of settings; of all rivals if `codec` is ""."""
+def curves_of(points: Sequence[Point], codec: str, how: str, *, similar: bool = False) -> list[Curve]:
+    """Return the curves of a codec, one for each kind of settings; of all rivals if `codec` is "".
+
+    similar: whether they are of MS-SSIM in dB, and not of PSNR.
+    """
     found: dict[tuple[str, str], list[tuple[float, float]]] = {}
     for point in points:
         if point.how == how and codec in ("", point.codec):
-            found.setdefault((point.codec, point.settings), []).append((point.bytes_an_image, point.psnr))
+            quality = decibel(point.ms_ssim) if similar else point.psnr
+            found.setdefault((point.codec, point.settings), []).append((point.bytes_an_image, quality))
     return list(found.values())
+
+
+def range_of(points: Sequence[Point]) -> Grid:
+    """Return the MS-SSIMs, in dB, that smalti has over the range of PSNR at which bytes are compared."""
+    ours = sorted((p.psnr, decibel(p.ms_ssim)) for p in points if p.codec == "smalti" and math.isfinite(p.psnr))
+    if not ours:
+        return grid()
+    low, high = np.interp([LOW, HIGH], [one for one, _ in ours], [other for _, other in ours])
+    return np.linspace(low, high, len(grid()))
 
 
 def _rivals(found: dict[str, list[Point]]) -> list[str]:
     return list(dict.fromkeys(point.codec for points in found.values() for point in points if point.how == "files"))
 
 
-def _bd_table(found: dict[str, list[Point]]) -> list[str]:
-    """Return the table of BD-rates of smalti: against each rival as files, against the best, and against sheets."""
+def _bd_table(found: dict[str, list[Point]], *, similar: bool = False) -> list[str]:
+    """Return the table of BD-rates of smalti: against each rival as files, against the best, and against sheets.
+
+    similar: whether it is at equal MS-SSIM, and not at equal PSNR.
+    """
     rivals = [*_rivals(found), ""]
     columns = [(codec, how) for how in ("files", "sheet") for codec in rivals]
     heads = [f"{codec or 'best'}, {'a file each' if how == 'files' else 'one sheet'}" for codec, how in columns]
     lines = [f"| set | {' | '.join(heads)} |", "| --- |" + " ---: |" * len(heads)]
     for name, points in found.items():
-        ours = log_bytes(curves_of(points, "smalti", "smalti"))
-        cells = [_share(*bd_rate(ours, log_bytes(curves_of(points, codec, how)))) for codec, how in columns]
+        at = range_of(points) if similar else grid()
+        ours = log_bytes(curves_of(points, "smalti", "smalti", similar=similar), at)
+        theirs = [log_bytes(curves_of(points, codec, how, similar=similar), at) for codec, how in columns]
+        cells = [_share(*bd_rate(ours, curve)) for curve in theirs]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return lines
 

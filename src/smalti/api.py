@@ -65,6 +65,7 @@ def pack(
     on_bad: OnBad | None = None,
     convert: bool = False,
     resize: int | None = None,
+    hidden_colours: str = "keep",
     force: bool = False,
     progress: Progress | None = None,
     fit: "bool | Told" = False,
@@ -95,13 +96,15 @@ def pack(
         labels: one for each image, or an idx or npy file of them, if the source has none; False leaves labels out.
         effort: 1 (fast) to 9 (fewest bytes); decoding takes the same time.
         packing: how the file is made: images of a block, whether it holds its model, whether order is kept, metadata;
-            or only which images share a stream: "block", or "each" to read every image without its neighbours.
+            or only which images share a stream: "block", "each" to read every image without its neighbours, or "solid"
+            for the fewest bytes.
         on_bad: a function that is called with the error of an image that cannot be read; if it returns, the image is
             left out. Without it, the error is raised.
         convert: whether images of other colours, more than 8 bits a sample, floats, animations, pages and icons of
             several sizes are converted to 8-bit sRGB or gray, image by image; `passed_over.converted` tells which.
         resize: the long side, in pixels, to which larger images are reduced; smaller ones are not enlarged. The colours
             of all images are converted to sRGB by their ICC profiles, which are not kept then.
+        hidden_colours: "drop" makes colours black where alpha is 0, which takes fewer bytes; "keep" keeps all exactly.
         force: whether `path` is replaced if it exists.
         progress: a function that is called with the number of images just done, and of all (None if not known).
         fit: whether a small part of the general model `colour` is first fitted to the images that it will code, which
@@ -124,7 +127,7 @@ def pack(
         from smalti.rate.fitting.collection import check_fit
 
         check_fit(loaded)
-    images = given_source(source, on_bad, names, labels, convert=convert, resize=resize)
+    images = given_source(source, on_bad, names, labels, convert=convert, resize=resize, hidden_colours=hidden_colours)
     packing = _with_classes(as_packing(packing), images.label_names)
     if not isinstance(path, str | os.PathLike):
         if not hasattr(path, "write"):

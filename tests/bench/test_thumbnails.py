@@ -15,7 +15,8 @@ pytest.importorskip("imagecodecs", reason='benchmarks need imagecodecs: pip inst
 from bench.thumbnails import rivals, run
 from bench.thumbnails.metrics import bd_rate, decibel, grid, log_bytes, ms_ssim_of, psnr_of
 from bench.thumbnails.placeholders import blurhash_coded, thumbhash_coded
-from bench.thumbnails.rivals import RIVALS, measured, rivals_for, sheet_of
+from bench.thumbnails.rivals import RIVALS, Point, measured, rivals_for, sheet_of
+from bench.thumbnails.run import curves_of, range_of
 
 
 def picture(h: int, w: int, seed: int = 0, channels: int = 3) -> np.ndarray:
@@ -103,6 +104,18 @@ def test_the_error_of_what_nobody_sees_does_not_count():
     assert psnr_of([x], [y]) == pytest.approx(-10 * math.log10(1 / 255**2 / 6), abs=0.01)
     opaque = picture(16, 16)  # WebP leaves alpha out where all is opaque
     assert math.isinf(psnr_of([picture(16, 16, channels=4)], [opaque]))
+
+
+def test_bytes_are_compared_at_equal_ms_ssim_too():
+    def points(codec: str, how: str, factor: float) -> list[Point]:
+        return [Point(codec, how, "", q, factor * 2**q, 20 + 3 * q, 1 - 10 ** (-(5 + 2 * q) / 10)) for q in range(8)]
+
+    found = [*points("smalti", "smalti", 9), *points("WebP", "files", 10)]
+    at = range_of(found)
+    assert at[0] == pytest.approx(9)  # at 26 dB
+    assert at[-1] == pytest.approx(5 + 2 * 16 / 3)
+    curves = [curves_of(found, codec, how, similar=True) for codec, how in (("smalti", "smalti"), ("", "files"))]
+    assert bd_rate(*(log_bytes(some, at) for some in curves)) == (pytest.approx(-0.1), 1.0)
 
 
 def test_a_sheet_holds_each_image_once():

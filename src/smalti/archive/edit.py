@@ -52,6 +52,7 @@ def append(
     on_bad: OnBad | None = None,
     convert: bool = False,
     resize: int | None = None,
+    hidden_colours: str = "keep",
     progress: Progress | None = None,
 ) -> Packed:
     """Add images to the smalti file `path`, behind those that are there. Targets are given as in `pack`.
@@ -64,7 +65,7 @@ def append(
         names, labels: as in `pack`.
         packing: as in `pack`; a new model is put into a file that holds its other models, too. If it does not say which
             images share a stream, they are those that do in the first block of the file.
-        convert, resize: as in `pack`.
+        convert, resize, hidden_colours: as in `pack`.
 
     Raises:
         SourceError: the images cannot be read, or only they, or only those of the file, have names or labels.
@@ -73,7 +74,9 @@ def append(
     """
 
     def images_of(_: Archive) -> Source:
-        return given_source(source, on_bad, names, labels, convert=convert, resize=resize)
+        return given_source(
+            source, on_bad, names, labels, convert=convert, resize=resize, hidden_colours=hidden_colours
+        )
 
     most = largest_error(max_error, lossless=lossless)
     asked = as_target(target, Target(quality, min_psnr=min_psnr, max_error=most))

@@ -18,6 +18,7 @@ from smalti.cli.options import (
     Effort,
     Embed,
     Force,
+    HiddenColours,
     Labels,
     Lossless,
     MaxError,
@@ -63,6 +64,7 @@ def append(
     on_error: OnError = "stop",
     convert: Convert = False,
     resize: Resize = None,
+    hidden_colours: HiddenColours = "keep",
     as_json: AsJson = False,
 ) -> None:
     """Add images to a smalti file. The images in it are not written again, and stay readable even if this is stopped.
@@ -96,6 +98,7 @@ def append(
             max_error=lossless_error(lossless=lossless, max_error=max_error),
             effort=effort,
             packing=packing,
+            hidden_colours=hidden_colours,
             progress=advance,
         )
     report(file, done, as_json=as_json)

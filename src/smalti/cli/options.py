@@ -100,6 +100,13 @@ Resize = Annotated[
         show_default=False,
     ),
 ]
+HiddenColours = Annotated[
+    Literal["keep", "drop"],
+    typer.Option(
+        help="Colours of pixels that are wholly transparent: keep them exactly, or drop them, so that these pixels are"
+        " black, which takes fewer bytes.",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the report as one JSON object.")]
 BlockImages = Annotated[
     int,
@@ -111,11 +118,11 @@ BlockImages = Annotated[
 
 
 PackingKind = Annotated[
-    Literal["block", "each"] | None,
+    Literal["block", "each", "solid"] | None,
     typer.Option(
         "--packing",
-        help="Which images share an entropy-coded stream: those of a block, which takes the fewest bytes, or none"
-        " (each), so that every image is read and checked without its neighbours, for about 4 bytes more.",
+        help="Which images share an entropy-coded stream: those of a block; none (each), so that every image is read"
+        " and checked without its neighbours, for about 4 bytes more; or thousands (solid), for the fewest bytes.",
         show_default=False,
     ),
 ]

@@ -18,6 +18,7 @@ from smalti.cli.options import (
     Effort,
     Embed,
     Force,
+    HiddenColours,
     Labels,
     Lossless,
     MaxError,
@@ -88,6 +89,7 @@ def pack(
     on_error: OnError = "stop",
     convert: Convert = False,
     resize: Resize = None,
+    hidden_colours: HiddenColours = "keep",
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
@@ -145,6 +147,7 @@ def pack(
             target=target,
             effort=effort,
             packing=packing,
+            hidden_colours=hidden_colours,
             force=force,
             progress=advance,
             fit=fitting if fit else False,

@@ -55,6 +55,7 @@ class ByMixing:
     """The way of an image that is coded by context mixing, with near-lossless quantisation."""
 
     max_error: int  # the largest error of a sample; 0 is lossless
+    alone: bytes | None = None  # the stream of this image by itself, if it is known already
 
 
 WithoutModel = Fallback | ByWebP

@@ -97,10 +97,14 @@ def encode_without_model(x: Pixels, effort: Effort, *, max_error: int = 0, large
     return block_without_model(list(in_order(work, x)), x.shape[1:])
 
 
-def way_without_model(image: Pixels, effort: Effort, *, max_error: int = 0, largest_mse: float = 0.0) -> WithoutModel:
+def way_without_model(
+    image: Pixels, effort: Effort, *, max_error: int = 0, largest_mse: float = 0.0, rival: float | None = None
+) -> WithoutModel:
     """Return the way without model in which an image (`h w` or `h w c`) takes the fewest bytes.
 
     No sample is off by more than `max_error`, or the mean squared error (on pixels in [0, 1]) is at most `largest_mse`.
+
+    rival: the bytes that the image takes with a model, if that is known; then slow ways are tried where they may help.
     """
     record = encode_fallback(image, max_error=max_error, largest_mse=largest_mse)
     ways: list[WithoutModel] = [Fallback(record)]
@@ -109,7 +113,7 @@ def way_without_model(image: Pixels, effort: Effort, *, max_error: int = 0, larg
         ways.append(Fallback(encode_fallback(image)))
         tried.append(image)
     if min(len(way.record) for way in ways) > LEAST_WEBP:
-        found = (encode_webp(some, thorough=effort.thorough) for some in tried)
+        found = (encode_webp(some, thorough=effort.thorough, rival=rival) for some in tried)
         ways += [ByWebP(bitstream) for bitstream in found if bitstream is not None]
     return min(ways, key=lambda way: len(way.record))
 
@@ -167,8 +171,10 @@ def encode_each(block: Block, model: Model) -> bytes:
         elif isinstance(way, ByMixing):
             kinds.append(MIXED)
             which = bytes([way.max_error - head.mixing.start]) if len(head.mixing) > 1 else b""
-            stream, _ = mixing_stream(image[None], np.array([way.max_error]), mixer_of(model))
-            images.append(which + stream + check.to_bytes(check_bytes(bits), "little"))
+            own = way.alone
+            if own is None:
+                own, _ = mixing_stream(image[None], np.array([way.max_error]), mixer_of(model))
+            images.append(which + own + check.to_bytes(check_bytes(bits), "little"))
         else:
             kinds.append(CODED)
             images.append(encode_intervals([part[i] for part in streams], check))

@@ -63,7 +63,7 @@ class Head:
                     choices[i] = point - head.points.start
                 case ByPixels(max_error):
                     choices[i] = len(head.points) + max_error - head.errors.start
-                case ByMixing(max_error):
+                case ByMixing(max_error, _):
                     choices[i] = head.coded_ways + max_error - head.mixing.start
                 case Fallback():
                     choices[i] = head.coded_ways + len(head.mixing)

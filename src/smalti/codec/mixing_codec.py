@@ -35,15 +35,22 @@ NEAR = ((1, 0), (0, 1), (1, 1), (1, -1), (2, 0), (0, 2))
 """Pixels nearby: rows above and columns to the left."""
 
 
-def encode_mixing(x: Pixels, max_error: int, model: Model) -> Block:
+def encode_mixing(x: Pixels, max_error: int, model: Model, *, alone: bool = False) -> Block:
     """Encode images (`n h w` or `n h w c`) as a block by mixing; no sample is off by more than `max_error`.
 
     Alpha is always kept exactly.
+
+    alone: whether each image is coded by itself, or all of them share a stream.
     """
     n, errors = len(x), np.full(len(x), max_error)
-    x_hat = to_levels(x, max_error)
-    stream, bits = mixing_stream(x_hat, errors, mixer_of(model))
-    ways = (ByMixing(max_error),) * n
+    x_hat, mixer, stream = to_levels(x, max_error), mixer_of(model), None
+    ways: tuple[Way, ...] = (ByMixing(max_error),) * n
+    if alone:
+        streams = [mixing_stream(image[None], errors[:1], mixer)[0] for image in x_hat]
+        ways = tuple(ByMixing(max_error, own) for own in streams)
+        bits = 8.0 * np.array([len(own) for own in streams])
+    else:
+        stream, bits = mixing_stream(x_hat, errors, mixer)
     return Block(ways, x_hat, bits, None, Symbols.none(n), SampleSymbols.none(n), post_filtered=False, mixed=stream)
 
 

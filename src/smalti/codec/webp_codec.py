@@ -23,16 +23,23 @@ MAX_WEBP_SIDE = (1 << 14) - 1
 FEW_COLOURS, FEW_PIXELS, SOME_PIXELS = 256, 1 << 12, 1 << 14
 """Images of few colours and few pixels are tried with WebP's slowest settings as well, which take 20 times as long and
 help them only; others are if it is asked for, up to some pixels."""
+SLOWEST_GAINS, MOST_PIXELS = 1.1, 1 << 16
+"""Where it is known what else an image takes, they are tried if the usual settings take at most so many times as much,
+up to so many pixels."""
 _USUAL, _SLOWEST = (4, 75), (6, 100)  # method and effort ("quality") of libwebp
 _START = 5  # bytes: a signature, 14 bits of width - 1, 14 of height - 1, 1 of alpha, 3 of the version
 _SIGNATURE = 0x2F
 _RIFF = struct.Struct("<4sI4s4sI")
 
 
-def encode_webp(image: Pixels, *, thorough: bool = False) -> bytes | None:
+def encode_webp(image: Pixels, *, thorough: bool = False, rival: float | None = None) -> bytes | None:
     """Encode an image (`h w` or `h w c`) to a record, losslessly; None if WebP cannot hold its size.
 
-    thorough: whether the slowest settings are tried as well.
+    Args:
+        image: the image.
+        thorough: whether the slowest settings are tried as well.
+        rival: the bytes that the image takes otherwise. The slowest settings are tried if they may take fewer, and only
+            then. None: that is not known.
     """
     h, w = image.shape[:2]
     if max(h, w) > MAX_WEBP_SIDE:
@@ -40,8 +47,14 @@ def encode_webp(image: Pixels, *, thorough: bool = False) -> bytes | None:
     from PIL import Image
 
     colour = Image.fromarray(_as_colour(image))
-    slow = h * w <= SOME_PIXELS if thorough else h * w <= FEW_PIXELS and colour.getcolors(FEW_COLOURS) is not None
-    return min((_encode(colour, *how) for how in (_USUAL, _SLOWEST)[: 1 + slow]), key=len)
+    usual = _encode(colour, *_USUAL)
+    if rival is not None:
+        slow = h * w <= MOST_PIXELS and len(usual) <= SLOWEST_GAINS * rival
+    elif thorough:
+        slow = h * w <= SOME_PIXELS
+    else:
+        slow = h * w <= FEW_PIXELS and colour.getcolors(FEW_COLOURS) is not None
+    return min(usual, _encode(colour, *_SLOWEST), key=len) if slow else usual
 
 
 def _encode(image: "Image.Image", method: int, effort: int) -> bytes:

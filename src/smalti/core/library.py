@@ -19,8 +19,8 @@ from smalti.errors import UsageError
 VERSION = 1
 """The version of the library's interface, SMALTI_VERSION in `core/smalti.h`."""
 ENGINES = ("core", "numpy")
-KERNELS = ("scalar", "sse4", "avx2", "avxvnni", "avx512")
-"""The names of the kernels, by their numbers in `core/smalti.h`; later ones are faster."""
+KERNELS = ("scalar", "sse4", "avx2", "avxvnni", "avx512", "neon", "wasm")
+"""The names of the kernels, by their numbers in `core/smalti.h`; the last one that a processor runs is the fastest."""
 SUFFIX = {"win32": ".dll", "darwin": ".dylib"}.get(sys.platform, ".so")
 PATH = Path(__file__).with_name("libsmalti_core" + SUFFIX)
 """Where the library is, if there is one."""

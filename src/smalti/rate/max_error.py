@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Meet a largest error of every sample (0: lossless), by pixels or without a model."""
 
+import itertools
 import math
 import zlib
 from collections.abc import Sequence
@@ -8,7 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from smalti.codec.block import Block, ByMixing, ByWebP, Fallback, WithoutModel
+from smalti.codec.batching import BLOCK, EACH
+from smalti.codec.block import Block, ByWebP, Fallback, WithoutModel
 from smalti.codec.block_codec import block_without_model, encode_exactly, encode_without_model, way_without_model
 from smalti.codec.head import COUNT, Head
 from smalti.codec.mixing_codec import encode_mixing
@@ -16,26 +18,74 @@ from smalti.codec.rdo import EFFORTS, FAST_EFFORT, Effort
 from smalti.model.model import Model
 from smalti.types import Pixels, shape_of
 
-WEBP_OF_DEFLATE = 0.7
-"""What WebP takes of what a fast deflate takes, where mixing may take more than WebP: in plain images."""
+WEBP_OF_PLAIN = ((0.1, 0.3), (0.4, 0.5), (math.inf, 0.85))
+"""Where `plain_bytes` gives at most the first number as a share of the samples, WebP takes at least the second one as a
+share of it."""
+EXACTLY_TRIED = 1.15
+"""Images are also coded exactly, although they need not be, if a fast coder takes at most so many times as much."""
 
 
 def near_lossless(
-    parts: Sequence[Pixels], max_error: int, model: Model, effort: Effort = EFFORTS[FAST_EFFORT]
+    parts: Sequence[Pixels],
+    max_error: int,
+    model: Model,
+    effort: Effort = EFFORTS[FAST_EFFORT],
+    packing: str = BLOCK,
 ) -> list[Block]:
-    """Encode each of `parts` (images, `n h w` or `n h w c`) as a block; no sample is off by more than `max_error`."""
+    """Encode each of `parts` (images, `n h w` or `n h w c`) as a block; no sample is off by more than `max_error`.
+
+    packing: one of PACKINGS.
+    """
     if model.mixer is not None:
-        return [_or_without_model(x, encode_mixing(x, max_error, model), max_error, effort) for x in parts]
+        return [_by_mixing(x, max_error, model, effort, alone=packing == EACH) for x in parts]
     if model.pixels_for(shape_of(parts[0])[2]) is None:
         return [encode_without_model(x, effort, max_error=max_error) for x in parts]
     blocks = encode_exactly(parts, max_error, model)
     return [_or_without_model(x, block, max_error, effort) for x, block in zip(parts, blocks, strict=True)]
 
 
+def _by_mixing(x: Pixels, max_error: int, model: Model, effort: Effort, *, alone: bool) -> Block:
+    """Encode images as a block by mixing, or without model those of them that take fewer bytes so.
+
+    alone: whether each image is coded by itself.
+    """
+    block, plain = encode_mixing(x, max_error, model, alone=alone), np.array([plain_bytes(image) for image in x])
+    if max_error:
+        levels = np.array([plain_bytes(image) for image in block.x_hat])
+        rows = np.flatnonzero(plain <= EXACTLY_TRIED * levels)
+        exact = encode_mixing(x[rows], 0, model, alone=alone)
+        fewer = np.flatnonzero(exact.bits < block.bits[rows])
+        if len(fewer):
+            block = block.replace(rows[fewer], exact.pick(fewer))
+    ways = {}
+    at_least = [next(share for most, share in WEBP_OF_PLAIN if size <= most * x[0].size) * size for size in plain]
+    for i in np.flatnonzero(np.array(at_least) < block.rate + 10).tolist():
+        way = way_without_model(x[i], effort, max_error=max_error, rival=float(block.rate[i]))
+        if 8 * len(way.record) < block.bits[i]:
+            ways[i] = way
+    return replace_without_model(block, ways)
+
+
+def plain_bytes(image: Pixels) -> int:
+    """Return what a fast coder takes for an image (`h w` or `h w c`): each plane by the best of a few filters."""
+    planes = list(np.ascontiguousarray(image.reshape(*image.shape[:2], -1).transpose(2, 0, 1)))
+    total = 0
+    for i, plane in enumerate(planes):
+        alone = len(planes) <= 2 or i in (1, 3)  # alpha, and green, by which the other colours are predicted
+        tried = itertools.chain.from_iterable(map(_filtered, (plane,) if alone else (plane, plane - planes[1])))
+        total += min(len(zlib.compress(some.tobytes(), 1)) for some in tried)
+    return total
+
+
+def _filtered(plane: Pixels) -> tuple[Pixels, ...]:
+    none = np.uint8(0)
+    across = np.diff(plane, axis=1, prepend=none)
+    return plane, across, np.diff(plane, axis=0, prepend=none), np.diff(across, axis=0, prepend=none)
+
+
 def _or_without_model(x: Pixels, block: Block, max_error: int, effort: Effort) -> Block:
     ways = {}
-    share = WEBP_OF_DEFLATE if isinstance(block.ways[0], ByMixing) else None
-    for i in np.flatnonzero(unlike(x, block.rate, share)).tolist():
+    for i in np.flatnonzero(unlike(x, block.rate)).tolist():
         way = way_without_model(x[i], effort, max_error=max_error)
         if 8 * len(way.record) < block.bits[i]:
             ways[i] = way
@@ -80,15 +130,12 @@ def exactly_where_cheaper(x: Pixels, block: Block, model: Model, effort: Effort)
     return block if exact is None else block.replace(rows[by_pixels], exact.pick(by_pixels))
 
 
-def unlike(x: Pixels, rates: NDArray[np.float64], share: float | None = None) -> NDArray[np.bool_]:
-    """Guess at little cost which of the images `x` may take fewer than so many bytes (`n`) without the model.
-
-    share: what an image takes without the model, as a share of what a fast coder takes; None: what WebP takes at best.
-    """
-    return np.array([_may_be_less(image, rate, share) for image, rate in zip(x, rates.tolist(), strict=True)], bool)
+def unlike(x: Pixels, rates: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Guess at little cost which of the images `x` may take fewer than so many bytes (`n`) without the model."""
+    return np.array([_may_be_less(image, rate) for image, rate in zip(x, rates.tolist(), strict=True)], bool)
 
 
-def _may_be_less(image: Pixels, rate: float, share: float | None) -> bool:
+def _may_be_less(image: Pixels, rate: float) -> bool:
     """Guess whether an image may take less than `rate` bytes without a model, by what a fast coder takes.
 
     WebP takes 0.8 to 0.9 of it for gray images like digits, and 0.5 to 0.7 for images in colour.
@@ -96,5 +143,5 @@ def _may_be_less(image: Pixels, rate: float, share: float | None) -> bool:
     if rate > image.size / 2:
         return True
     deflated = len(zlib.compress(image.tobytes(), 1))
-    share = share or (1 / 1.3 if image.ndim == 2 else 1 / 2)
+    share = 1 / 1.3 if image.ndim == 2 else 1 / 2
     return share * deflated < rate + 10

@@ -49,7 +49,7 @@ def encode_batches(
         UsageError: the target cannot be met.
     """
     if not target.is_mean:
-        return (seal_block(batch, block, packing) for batch, block in code_blocks(batches, target, effort))
+        return (seal_block(batch, block, packing) for batch, block in code_blocks(batches, target, effort, packing))
     every = list(batches)
     return _Mean(every, target, effort, overhead(every), packing).blocks() if every else iter(())
 
@@ -135,7 +135,7 @@ class _Mean:
 
     def _at(self, point: OperatingPoint | None, batches: Sequence[Batch]) -> Iterator[tuple[Batch, Block]]:
         """Yield batches as they are coded at an operating point; None keeps them exactly."""
-        return code_at(batches, lambda model: point or model.operating_points.all[0], self.effort)
+        return code_at(batches, lambda model: point or model.operating_points.all[0], self.effort, self.packing)
 
     def _coded(self, batch: Batch, block: Block) -> _Coded:
         sealed = seal_block(batch, block, self.packing)

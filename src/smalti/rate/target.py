@@ -158,27 +158,32 @@ def seal_block(batch: Batch, block: Block, packing: str = BLOCK) -> Sealed:
     return Sealed(batch.shape, len(batch), payload.data, pixels, batch.model, error, by_model)
 
 
-def code_blocks(batches: Iterable[Batch], target: Target, effort: Effort) -> Iterator[tuple[Batch, Block]]:
-    """Yield each batch and the block that meets the target, which is no mean."""
+def code_blocks(
+    batches: Iterable[Batch], target: Target, effort: Effort, packing: str = BLOCK
+) -> Iterator[tuple[Batch, Block]]:
+    """Yield each batch and the block that meets the target, which is no mean. packing: one of PACKINGS."""
     if target.max_error is not None:
         max_error = operator.index(target.max_error)
-        return _several(lambda some, model: near_lossless(some, max_error, model, effort), batches)
+        return _several(lambda some, model: near_lossless(some, max_error, model, effort, packing), batches)
     if target.min_psnr is not None:
         least = target.min_psnr
         return ((batch, block_of_least_psnr(batch.x, batch.model, least, effort)) for batch in batches)
     quality = DEFAULT_QUALITY if target.quality is None else target.quality
-    return code_at(batches, lambda model: model.operating_points.of_quality(quality), effort)
+    return code_at(batches, lambda model: model.operating_points.of_quality(quality), effort, packing)
 
 
 def code_at(
-    batches: Iterable[Batch], point_of: Callable[[Model], OperatingPoint], effort: Effort
+    batches: Iterable[Batch], point_of: Callable[[Model], OperatingPoint], effort: Effort, packing: str = BLOCK
 ) -> Iterator[tuple[Batch, Block]]:
-    """Yield each batch and its block at an operating point of its model; images that are smaller so are lossless."""
+    """Yield each batch and its block at an operating point of its model; images that are smaller so are lossless.
+
+    packing: one of PACKINGS.
+    """
 
     def work(some: Sequence[Pixels], model: Model) -> list[Block]:
         fitting = model.fitting(point_of(model), shape_of(some[0])) if model.measured else None
         if fitting is None:
-            return near_lossless(some, 0, model, effort)
+            return near_lossless(some, 0, model, effort, packing)
         coded = encode_images(some, fitting, model, effort)
         return [exactly_where_cheaper(part, block, model, effort) for part, block in zip(some, coded, strict=True)]
 
