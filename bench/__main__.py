@@ -109,7 +109,7 @@ def engines(
     """Measure the processor time of numpy and of each kernel of the compiled core."""
     from bench.engines import run
 
-    run(test_images(data)[:images], output, data)
+    run(test_images(data), output, data, images)
 
 
 @app.command()
@@ -318,6 +318,19 @@ def loader(
         data,
         files,
     )
+
+
+@app.command()
+def copies(
+    data: Annotated[
+        Literal["mnist", "drawn"], typer.Option(help="The data set of the digits; drawn ones take no download.")
+    ] = "mnist",
+    images: Annotated[int, typer.Option(min=10, help="How many images there are twice.")] = 10_000,
+) -> None:
+    """Measure what images take that are there twice."""
+    from bench.copies import run
+
+    run(test_images(data)[:images])
 
 
 @app.command()

@@ -33,7 +33,7 @@ enum {
 };
 enum { SMALTI_LAYERS = 8, SMALTI_SMALL = 16, SMALTI_CHUNK = 32, SMALTI_SLACK = 64, SMALTI_COMPONENTS = 32 };
 enum { SMALTI_KIND = 16 }; /* the number that tells kinds of symbols of samples apart */
-enum { SMALTI_FLOATS = 64, SMALTI_CHANGES = 8, SMALTI_AXES = 8 };
+enum { SMALTI_FLOATS = 64, SMALTI_CHANGES = 8, SMALTI_AXES = 8, SMALTI_ROWS = 256 };
 enum { SMALTI_OK = 0, SMALTI_NO_SUCH_LEVEL = 1, SMALTI_FULL = 2, SMALTI_UNFIT = 3 };
 
 SMALTI_API int32_t smalti_version(void);
@@ -83,6 +83,68 @@ SMALTI_API int32_t smalti_take_mixtures_each(smalti_stream *streams, int64_t cou
  * entries before it; which: the table of each symbol; of: its stream, or NULL if there is one stream. */
 SMALTI_API void smalti_take_tables(smalti_stream *streams, const int64_t *of, const int64_t *which, int64_t n,
                                    const int64_t *starts, int64_t k, int64_t *symbols);
+
+/* A masked MLP (model/masked_mlp.py). Its groups have `group` latents, `units` hidden units in each of two layers, and
+ * `outputs` outputs. In each block of weights there are, for each pair of inputs and there for each output, the two
+ * weights; outputs are filled up to `unit_room` or `output_room`, multiples of 16, and inputs of a group to whole pairs.
+ * Each group has a block: of the latents before it (`first`), of the units of its own and earlier groups (`second`,
+ * `third`). The context has one block for the units of all groups. Biases, for each of some operating points, and shifts
+ * are those of all groups, one after another, filled up to `all_units` or `all_outputs`: by at least 16, to a multiple
+ * of 16. */
+typedef struct {
+    int64_t groups, group, units, outputs, context, unit_room, output_room, all_units, all_outputs;
+    const int16_t *context_weights, *first, *second, *third;
+    const int32_t *biases[3], *shifts[3];
+    const float *scales[3]; /* 2^-shift */
+    int32_t kernel, reserved;
+} smalti_mlp;
+
+/* The latents of n rows, which stand one behind the other (n l). which: the operating point of each row, by its number
+ * in `biases` and in `steps` (points l); low, high (l): the symbols. */
+typedef struct {
+    int64_t n;
+    const int32_t *which;
+    const int64_t *steps, *low, *high;
+    int32_t components, reserved;
+} smalti_latents;
+
+/* The bytes of working memory that the two functions below need. */
+SMALTI_API int64_t smalti_latents_work(const smalti_mlp *mlp, int64_t n);
+/* Decode the symbols of latents (n l), latent by latent. Each of `count` streams has n / count rows that follow. */
+SMALTI_API int32_t smalti_take_latents(const smalti_mlp *mlp, const smalti_logistics *tables,
+                                       const smalti_latents *latents, smalti_stream *streams, int64_t count,
+                                       int64_t *symbols, uint8_t *work);
+/* Compute the distributions below each symbol and up to it (n l 2), of 2^28, as if no range ended them. */
+SMALTI_API int32_t smalti_latent_cdf(const smalti_mlp *mlp, const smalti_logistics *tables,
+                                     const smalti_latents *latents, const int64_t *symbols, int64_t *cdf,
+                                     uint8_t *work);
+
+/* The prior of spatial latents (model/spatial_prior.py). c: spatial latents of a position. For each operating point and
+ * latent (points c): step, inverse, octaves, and whether it is coded. starts: for each entry of each table the sum of
+ * all entries before it. */
+typedef struct {
+    const smalti_mlp *mlp;
+    int64_t features;
+    const int64_t *steps, *inverses, *octaves;
+    const uint8_t *active;
+    const int64_t *starts;
+} smalti_spatial;
+
+/* Images of h w positions. features (n k h w): integers from 0 to ACTIVATION_MAX; which: as above, of each image. */
+typedef struct {
+    int64_t n, h, w;
+    const float *features;
+    const int32_t *which;
+} smalti_positions;
+
+/* The bytes of working memory that the two functions below need. */
+SMALTI_API int64_t smalti_spatial_work(const smalti_spatial *prior, const smalti_positions *places);
+/* Decode the symbols of spatial latents (n c h w), which must be zeros before. of: the stream of each image. */
+SMALTI_API int32_t smalti_take_spatial(const smalti_spatial *prior, const smalti_positions *places,
+                                       smalti_stream *streams, const int32_t *of, int64_t *symbols, uint8_t *work);
+/* Find for known symbols (n c h w) the one nearest to the centre, and its table (both n h w c). */
+SMALTI_API int32_t smalti_spatial_tables(const smalti_spatial *prior, const smalti_positions *places,
+                                         const int64_t *symbols, int64_t *base, int64_t *table, uint8_t *work);
 
 /* A layer of a network. Weights come in blocks of `big` outputs (the kernel's number) as far as they go, then in blocks
  * of 16. In a block there are, for each pair of inputs and there for each output, the two weights. */

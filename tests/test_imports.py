@@ -20,7 +20,7 @@ FLOORS = [
     ["rate"],
     ["archive"],
     ["api"],
-    ["demo", "torch"],
+    ["demo", "pillow", "torch"],
     ["training"],
     ["cli"],
 ]

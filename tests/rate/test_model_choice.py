@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from engines import KERNELS, engine
 
 import smalti
 from smalti.codec.block_codec import encode_exactly
@@ -45,6 +46,36 @@ def test_an_estimate_of_all_samples_is_what_the_codec_takes(digits, name):
 def test_an_estimate_of_some_samples_is_near(digits, model):
     every, some = (by_pixels(digits, 0, model, each).sum() for each in (1, 8))
     assert some == pytest.approx(every, rel=0.1)
+
+
+@pytest.mark.skipif(not KERNELS, reason="the core was not built; run scripts/core")
+@pytest.mark.parametrize("error", [0, 3])
+def test_all_engines_estimate_the_same(digits, model, error):
+    found = []
+    for name in ("numpy", KERNELS[0], KERNELS[-1]):
+        with engine(name):
+            found.append([by_pixels(digits, error, model, each, lmbda) for each in (1, 8) for lmbda in (0, 0.1)])
+    assert np.array_equal(found[0], found[1])
+    assert np.array_equal(found[0], found[2])
+
+
+@pytest.mark.skipif(not KERNELS, reason="the core was not built; run scripts/core")
+@pytest.mark.parametrize("options", [{"quality": 20, "effort": 3}, {"quality": 50}], ids=str)
+def test_all_engines_choose_the_same_models_and_write_the_same_file(options, tmp_path):
+    """The model of clothes suits some blurred digits better. The general model has another name where no core mixes."""
+    x, path = draw_digits(40, seed=1).astype(np.int64), tmp_path / "x.smalti"
+    blurred = (x + np.roll(x, 1, 1) + np.roll(x, 1, 2) + np.roll(x, -1, 1)) // 4
+    mixture = np.concatenate([draw_digits(40), blurred.astype(np.uint8)])
+    choices, files = list[dict[str, list[int]]](), set()
+    for name in ("numpy", KERNELS[0], KERNELS[-1]):
+        with engine(name):
+            found = chosen(mixture, Target(quality=options["quality"]))
+            choices.append({"" if model in ("none", "colour") else model: rows for model, rows in found.items()})
+            smalti.pack(draw_digits(40), path, force=True, model="auto", **options)
+        files.add(path.read_bytes())
+    assert choices[1] == choices[0]
+    assert choices[2] == choices[0]
+    assert len(files) == 1
 
 
 @pytest.mark.parametrize("target", ASKED, ids=str)

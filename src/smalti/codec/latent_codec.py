@@ -107,7 +107,11 @@ def _spatial_symbols(code: LatentCode, features: Floats, prior: SpatialPrior) ->
 
 def _decode_patches(decoder: Decoder, points: Ints, model: Model) -> Ints:
     """Decode the symbols (`n p l`) of the patches."""
-    walk = LatentWalk(model.prior, model.grid, points.repeat(model.patches))
+    prior, rows = model.prior.in_core(), points.repeat(model.patches)
+    if prior is not None and decoder.streams:
+        taken = prior.take(decoder.streams, model.grid.rows(rows))
+        return taken.reshape(len(points), model.patches, model.latents)
+    walk = LatentWalk(model.prior, model.grid, rows)
     found = []
     for group in walk.groups():
         symbols = np.stack([decoder.take_column(column) for column in group], 1)
@@ -119,6 +123,10 @@ def _decode_patches(decoder: Decoder, points: Ints, model: Model) -> Ints:
 def _decode_spatial(decoder: Decoder, points: Ints, features: Floats, model: Model) -> Ints:
     """Decode the symbols (`n c H W`) of the spatial latents."""
     assert model.spatial is not None
+    prior, streams = model.spatial.in_core(), decoder.streams
+    if prior is not None and streams:
+        of = np.arange(len(points)) if len(streams) > 1 else np.zeros(len(points), np.int64)
+        return prior.take(streams, of, model.spatial.places(features, points), model.spatial.mlp.latents)
     tables = model.spatial.tables.reshape(WIDTHS * SHARES, -1)
     starts = model.spatial.starts.reshape(WIDTHS * SHARES, -1)
     walk, positions = SpatialWalk(model.spatial, features, points), model.positions[0] * model.positions[1]

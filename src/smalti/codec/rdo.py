@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smalti.entropy.frequencies import FRACTION_BITS, MASS_BITS, PRECISION, Ints, mass_bits
-from smalti.entropy.logistic_mixture import WHOLE, mixture_cdf, scaled
+from smalti.entropy.logistic_mixture import WHOLE, scaled
 from smalti.model.latent_prior import to_latents
 from smalti.model.model import Model
 from smalti.model.spatial_prior import nearest_spatial, spatial_bits, spatial_costs, spatial_latents
@@ -322,10 +322,7 @@ def row_bits(symbols: Ints, points: Ints, model: Model) -> Floats:
 
 def patch_cdf(symbols: Ints, points: Ints, model: Model) -> Ints:
     """Return the cumulative distribution below each symbol and up to it, of 2^28, as if no range ended it (`n l 2`)."""
-    steps = model.grid.steps[points]
-    mixture = model.prior.outputs(to_latents(symbols, steps), points)
-    edges = np.stack([2 * symbols - 1, 2 * symbols + 1], -1) * steps[..., None]
-    return mixture_cdf(model.prior.logistics, mixture, edges).astype(np.int64)
+    return model.prior.cdf(model.grid, symbols, points)
 
 
 def _bits_between(below: Ints, symbols: Ints, points: Ints, model: Model) -> Floats:

@@ -109,6 +109,11 @@ class SymbolDecoder:
         self.in_core = None if found is None else StreamDecoder(found, words)
         self._coder: Any = _constriction().stream.stack.AnsCoder(words) if found is None else None
 
+    @property
+    def streams(self) -> list[StreamDecoder]:
+        """The stream in the compiled core, if it decodes there."""
+        return [] if self.in_core is None else [self.in_core]
+
     def take(self, frequencies: Ints) -> Ints:
         """Decode the next column: a symbol (counted from 0) for each row of `frequencies` (`n k`)."""
         n, k = frequencies.shape
@@ -175,6 +180,11 @@ class SeveralStreams:
         self._decoders = decoders
         self._in_core = [decoder.in_core for decoder in decoders if decoder.in_core is not None]
         self._together = len(self._in_core) == len(decoders) > 0
+
+    @property
+    def streams(self) -> list[StreamDecoder]:
+        """The streams in the compiled core, if all are decoded there."""
+        return self._in_core if self._together else []
 
     def take_column(self, column: Column) -> Ints:
         """Decode a symbol for each row of a column, in which each stream has as many rows."""

@@ -91,7 +91,7 @@ ENCODING = (ANALYSIS, SPATIAL_ANALYSIS)
 MEMBERS = (*DECODING, *ENCODING)
 PARTS = ("grid", "prior", "spatial", "pixels", "mixer")
 """The parts of a model that are read of members of its bundle, each when it is needed."""
-_BUILT_IN = Path(__file__).parent / "built_in"
+_BUILT_IN = Path(__file__).resolve().parent / "built_in"
 BUILT_IN_IDS = {
     bytes.fromhex("e8fc90d26a234f18"): "mnist",
     bytes.fromhex("f39a117797b9fbe4"): "fashion",
@@ -222,7 +222,7 @@ def model_paths() -> list[Path]:
 def _load(path: Path, threads: int) -> Model:
     try:
         with _LOADING:
-            return _load_once(path.resolve(), threads, path.stat().st_mtime_ns)
+            return _load_once(path if path.parent == _BUILT_IN else path.resolve(), threads, path.stat().st_mtime_ns)
     except (OSError, ValueError) as exc:  # ValueError: a zero byte in the path
         raise SourceError(f"cannot open model {path}: {getattr(exc, 'strerror', None) or exc}; check it") from exc
 
@@ -233,10 +233,10 @@ def _load_once(path: Path, threads: int, _changed: int) -> Model:
     try:
         with path.open("rb") as file:
             data = file.read(MAX_BUNDLE_BYTES + 1)
-        if path.parent == _BUILT_IN.resolve() and path.stem in BUILT_IN_IDS.values():
+        if path.parent == _BUILT_IN and path.stem in BUILT_IN_IDS.values():
             return _read_lazily(data, path, threads)
         model = _read(data, threads)
-        if path.parent != _BUILT_IN.resolve():
+        if path.parent != _BUILT_IN:
             _check(model)
     except Exception as exc:
         raise ModelError(f"{path} is not a model bundle, or a damaged one ({exc}); export or copy it again") from exc

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from smalti.core.latents import PatchLatents, Rows
 from smalti.entropy.frequencies import Ints
-from smalti.entropy.logistic_mixture import Column, Logistics, Mixture, split_outputs
-from smalti.model.masked_mlp import POINTS, MaskedMLP, Steps, embedding_columns
+from smalti.entropy.logistic_mixture import Column, Logistics, Mixture, mixture_cdf, split_outputs
+from smalti.model.masked_mlp import POINTS, MaskedMLP, Steps, embedding_columns, embedding_weights
 
 COMPONENTS = 3
 """The number of logistics in a mixture."""
@@ -51,6 +52,26 @@ class LatentPrior:
         """
         return split_outputs(self.mlp.outputs(v.T.astype(np.float32), embedding_columns(points)), COMPONENTS)
 
+    def cdf(self, grid: "Grid", symbols: Ints, points: Ints) -> Ints:
+        """Return the distributions of latents (`n l 2`), of 2^28: below each symbol (`n l`) and up to it.
+
+        They are as if no range of symbols ended them. points: those of the rows (`n`).
+        """
+        if (found := self.in_core()) is not None:
+            return found.cdf(grid.rows(points), symbols)
+        steps = grid.steps[points]
+        edges = np.stack([2 * symbols - 1, 2 * symbols + 1], -1) * steps[..., None]
+        mixture = self.outputs(to_latents(symbols, steps), points)
+        return mixture_cdf(self.logistics, mixture, edges).astype(np.int64)
+
+    def in_core(self) -> PatchLatents | None:
+        """Return the prior as the compiled core takes it, or None if numpy computes."""
+        packed = self.mlp.packed()
+        if packed is None:
+            return None
+        cdf, inverse, limit = self.logistics.lookup
+        return PatchLatents(packed, (cdf, self.logistics.weights, inverse, limit), COMPONENTS)
+
 
 @dataclass(frozen=True, eq=False)
 class Grid:
@@ -72,6 +93,14 @@ class Grid:
             raise ValueError(f"grid: steps must be from 1 to {LATENT_MAX}")
         if (self.low > 0).any() or (self.high < 0).any() or (self.high - self.low).max() >= MAX_SYMBOLS:
             raise ValueError(f"grid: each range of symbols must hold 0 and at most {MAX_SYMBOLS} symbols")
+
+    def rows(self, points: Ints) -> Rows:
+        """Return rows at operating points (`n`) as the compiled core takes them."""
+        present, which = np.unique(points, return_inverse=True)
+        if not len(points):
+            present = np.zeros(1, np.int64)
+        steps, low, high = self.steps[present], self.low[present].min(0), self.high[present].max(0)
+        return Rows(which.astype(np.int32), embedding_weights(present), steps, low, high)
 
 
 def to_latents(symbols: Ints, steps: Ints) -> Ints:

@@ -10,10 +10,14 @@ of summation gives the same result; `MaskedMLP.__post_init__` proves the bound f
 """
 
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from smalti.core import latents as in_core
+from smalti.core.latents import PackedMlp
+from smalti.core.library import core
 from smalti.entropy.frequencies import Ints
 from smalti.util.parallel import once
 
@@ -126,6 +130,22 @@ class MaskedMLP:
         a1 = np.floor(one.sums(x, embeddings)).clip(0, ACTIVATION_MAX)
         a2 = (np.floor(two.sums(a1, embeddings)) + a1).clip(0, ACTIVATION_MAX)
         return np.floor(three.sums(a2, embeddings)).T.reshape(x.shape[1], self.latents, -1).astype(np.int64)
+
+    def packed(self) -> PackedMlp | None:
+        """Return the network as the compiled core takes it, or None if numpy computes."""
+        found = core()
+        if found is None:
+            return None
+        packed: dict[int, PackedMlp | None] = self.__dict__.setdefault("_packed", {})
+        if found.kernel not in packed:
+            layers = [in_core.Layer(*(getattr(self, name + i) for name in "wbqs")) for i in "123"]
+            fits = PackedMlp.fits(layers, self.latents, self.group)
+            packed[found.kernel] = PackedMlp(found, layers, self.latents, self.group) if fits else None
+        return packed[found.kernel]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what is pickled: the fields, without cached values."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @once
     def layers(self) -> tuple[Layer, Layer, Layer]:

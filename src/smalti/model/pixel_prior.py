@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smalti.core.library import core
+from smalti.core.pairing import pair_units
 from smalti.core.pixels import MOST_LAYERS, PackedPrior
 from smalti.entropy.frequencies import Ints
 from smalti.entropy.logistic_mixture import Logistics
@@ -30,6 +31,9 @@ MAX_UNITS, MAX_COMPONENTS = 1 << 12, 32
 """The most units of a layer, and the most logistics of a mixture."""
 DTYPES = [np.dtype(np.int16), np.dtype(np.int32), np.dtype(np.uint8)]
 """The types of weights, biases and shifts; the proof that sums are exact counts on them."""
+
+TRIALS, NON_ZERO = 512, 0.25
+"""The random windows that tell which units are active together, and the share of their samples that are not zero."""
 
 Samples = NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -138,13 +142,35 @@ class PixelPrior:
         if found.kernel not in packed:
             size = self.window
             window = size.channels, size.above, size.reach, size.left
-            layers = list(zip(self.weights, self.biases, self.shifts, strict=True))
-            places = self.rows, self.columns, self.errors
+            order, every = self._pairs(), slice(None)
+            outputs = [order] * (len(self.weights) - 1) + [every]
+            layers = [
+                (w[rows][:, columns], b[rows], s[rows])
+                for w, b, s, rows, columns in zip(
+                    self.weights, self.biases, self.shifts, outputs, [every, *outputs[:-1]], strict=True
+                )
+            ]
+            places = self.rows[:, order], self.columns[:, order], self.errors[:, order]
             cdf, inverse, limit = self.logistics.lookup
             packed[found.kernel] = PackedPrior(
                 found, window, layers, places, (cdf, self.logistics.weights, inverse, limit)
             )
         return packed[found.kernel]
+
+    def _pairs(self) -> Ints:
+        """Return the order of the hidden units in which the core takes them in pairs.
+
+        Any order gives the same integers. Random windows tell as well as images do which units are active together.
+        """
+        random = np.random.default_rng(0)
+        windows = random.integers(1, 256, (TRIALS, self.window.samples))
+        windows *= random.random(windows.shape) < NON_ZERO
+        rows, columns = (random.integers(0, size // 2, TRIALS) for size in (ROWS, COLUMNS))
+        x, active = self._first(windows.astype(np.uint8), rows, columns, np.array(0)), list[NDArray[np.bool_]]()
+        for weights, bias in self._layers[1:-1]:
+            active.append(x > 0)
+            x = _next_units(x, weights, bias)
+        return pair_units(np.concatenate([*active, x > 0]))
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what is pickled: the fields, without cached values."""
@@ -156,24 +182,36 @@ class PixelPrior:
         rows, columns: indices of the biases of each sample's row and column (`n`).
         errors: the largest error of each sample's image (`n`), or one for all.
         """
+        x = self._first(windows, rows, columns, errors)
+        for weights, bias in self._layers[1:-1]:
+            x = _next_units(x, weights, bias)
+        weights, bias = self._layers[-1]
+        y = x @ weights
+        y += bias
+        outputs: Ints = np.floor(y, out=y).astype(np.int64)
+        return outputs
+
+    def _first(self, windows: Samples, rows: Ints, columns: Ints, errors: Ints) -> Floats:
+        """Return the units of the first hidden layer (`n outputs`)."""
         of_rows, of_columns, of_errors = self._places
-        (first, _), *rest = self._layers
+        first, _ = self._layers[0]
         x = windows.astype(np.float32) @ first
         x += of_rows[rows]
         x += of_columns[columns]
         x += of_errors[errors]
         np.floor(x, out=x)
-        np.clip(x, 0, ACTIVATION_MAX, out=x)
-        for weights, bias in rest[:-1]:
-            y = x @ weights
-            y += bias
-            np.floor(y, out=y)
-            y += x
-            x = np.clip(y, 0, ACTIVATION_MAX, out=y)
-        weights, bias = rest[-1]
-        y = x @ weights
-        y += bias
-        return np.floor(y, out=y).astype(np.int64)
+        units: Floats = np.clip(x, 0, ACTIVATION_MAX, out=x)
+        return units
+
+
+def _next_units(x: Floats, weights: Floats, bias: Floats) -> Floats:
+    """Return the units of the next hidden layer."""
+    y = x @ weights
+    y += bias
+    np.floor(y, out=y)
+    y += x
+    units: Floats = np.clip(y, 0, ACTIVATION_MAX, out=y)
+    return units
 
 
 def _power(shifts: NDArray[np.uint8]) -> Floats:

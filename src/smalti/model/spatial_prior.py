@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from smalti.core.latents import Positions, SpatialLatents
 from smalti.entropy.frequencies import PRECISION, TOTAL, Ints
 from smalti.model.latent_prior import LATENT_MAX, to_latents
-from smalti.model.masked_mlp import ACTIVATION_MAX, POINTS, MaskedMLP, Steps, embedding_columns
+from smalti.model.masked_mlp import ACTIVATION_MAX, POINTS, MaskedMLP, Steps, embedding_columns, embedding_weights
 from smalti.util.parallel import once
 
 SYMBOL_MAX = 448
@@ -87,6 +88,18 @@ class SpatialPrior:
         tables = self.tables.astype(np.int64)
         starts: Ints = tables.cumsum(2) - tables
         return starts
+
+    def in_core(self) -> SpatialLatents | None:
+        """Return the prior as the compiled core takes it, or None if numpy computes."""
+        packed = self.mlp.packed()
+        return None if packed is None else SpatialLatents(packed, self.starts)
+
+    def places(self, features: Floats, points: Ints) -> Positions:
+        """Return images with features (`n k H W`, integers) at operating points (`n`) as the core takes them."""
+        present, which = np.unique(points, return_inverse=True)
+        steps, inverses, octaves = (array[present] for array in (self.steps, self.inverses, self.octaves))
+        weights, active = embedding_weights(present), self.active[present]
+        return Positions(features, which.astype(np.int32), weights, steps, inverses, octaves, active)
 
     @once
     def costs(self) -> NDArray[np.float64]:
@@ -198,6 +211,8 @@ def neighbours(u: Ints) -> Ints:
 
 def spatial_tables(prior: SpatialPrior, symbols: Ints, features: Floats, points: Ints) -> tuple[Ints, Ints]:
     """Return for each symbol (`n c H W`) the one nearest to the centre of its logistic, and its table (`n*H*W c`)."""
+    if (found := prior.in_core()) is not None:
+        return found.tables(prior.places(features, points), symbols)
     n, c, h, w = symbols.shape
     of_positions = points.repeat(h * w)
     u = to_latents(symbols.transpose(1, 0, 2, 3).reshape(c, -1), prior.steps[of_positions].T)
