@@ -57,6 +57,19 @@ def colour(
 
 
 @app.command()
+def fit(
+    only: Annotated[list[str] | None, typer.Option(help="A kind of images; may be given more than once.")] = None,
+    images: Annotated[int, typer.Option(min=100, help="The images of a kind.")] = 2000,
+    packing: Annotated[list[str] | None, typer.Option(help="A packing with which to fit.")] = None,
+    minutes: Annotated[float, typer.Option(help="Tune for so many minutes as well; 0: not.")] = 0,
+) -> None:
+    """Measure what pack --fit and train --from colour save on kinds of images that no model was trained on."""
+    from bench.fitting import run
+
+    run(only or [], images, packing or [], minutes)
+
+
+@app.command()
 def thumbnails(
     data: Annotated[Path, typer.Argument(help="The folder that holds cifar.tar, emoji.tar, photos/ and so on.")],
     output: Output = Path("bench-out"),
