@@ -57,6 +57,19 @@ def colour(
 
 
 @app.command()
+def fit(
+    only: Annotated[list[str] | None, typer.Option(help="A kind of images; may be given more than once.")] = None,
+    images: Annotated[int, typer.Option(min=100, help="The images of a kind.")] = 2000,
+    packing: Annotated[list[str] | None, typer.Option(help="A packing with which to fit.")] = None,
+    minutes: Annotated[float, typer.Option(help="Tune for so many minutes as well; 0: not.")] = 0,
+) -> None:
+    """Measure what pack --fit and train --from colour save on kinds of images that no model was trained on."""
+    from bench.fitting import run
+
+    run(only or [], images, packing or [], minutes)
+
+
+@app.command()
 def thumbnails(
     data: Annotated[Path, typer.Argument(help="The folder that holds cifar.tar, emoji.tar, photos/ and so on.")],
     output: Output = Path("bench-out"),
@@ -305,6 +318,19 @@ def loader(
         data,
         files,
     )
+
+
+@app.command()
+def copies(
+    data: Annotated[
+        Literal["mnist", "drawn"], typer.Option(help="The data set of the digits; drawn ones take no download.")
+    ] = "mnist",
+    images: Annotated[int, typer.Option(min=10, help="How many images there are twice.")] = 10_000,
+) -> None:
+    """Measure what images take that are there twice."""
+    from bench.copies import run
+
+    run(test_images(data)[:images])
 
 
 @app.command()

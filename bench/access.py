@@ -26,10 +26,13 @@ from smalti.types import Pixels, shape_of
 
 SIZES = (1, 4, 16, 64, 256, 1024)
 """The images of a block that are tried with packing block; packing each has 256."""
-READS, ROUNDS = 100, 7
-"""The single reads of which the median is taken, and the cold processes of which it is."""
-MILLION, PHOTOS, SIDE = 10**6, 16, 192
-"""The images of the largest file, the photographs, and the side of the part of each that is taken."""
+READS, LEAST_READS, ROUNDS = 100, 5, 7
+"""The single reads of which the median is taken, at most and at least, and the cold processes of which it is."""
+RANDOM_READS = 1000
+READING = 2.0
+"""The seconds after which no further image is read."""
+MILLION, PHOTOS, SIDES = 10**6, 16, (48, 192)
+"""The images of the largest file, the photographs, and the sides of the parts of each that are taken."""
 COLD = """
 import time
 import smalti, numpy
@@ -41,7 +44,14 @@ archive[len(archive) // 3]
 print(opened - start, time.perf_counter() - start, time.process_time() - work)
 """
 """What a cold process does. imports: the modules that are not counted, besides smalti and numpy."""
+NUMPY = """
+import time
+start = time.perf_counter()
+import numpy
+print(time.perf_counter() - start)
+"""
 MODULES = "import smalti.archive.archive, smalti.codec.block_codec, smalti.model.bundle"
+MODULES += ", smalti.model.engines.core_engine"
 
 
 @dataclass(frozen=True)
@@ -58,23 +68,25 @@ def collections(mnist: Pixels, photos: Path | None) -> list[Collection]:
     found = [
         Collection("MNIST, lossless", mnist, {"lossless": True, "model": "mnist"}),
         Collection("MNIST, quality 50", mnist, {"quality": 50, "model": "mnist"}),
+        Collection("MNIST, quality 40", mnist, {"quality": 40, "model": "mnist"}),
     ]
     if photos is not None:
-        found.append(Collection(f"photographs, {SIDE}x{SIDE}, lossless", crops(photos), {"lossless": True}))
+        parts = [(f"photographs, {side}x{side}, lossless", crops(photos, side)) for side in SIDES]
+        found += [Collection(name, x, {"lossless": True}) for name, x in parts]
     return found
 
 
-def crops(folder: Path) -> Pixels:
-    """Return the middle of the first photographs of a folder (`n h w 3`)."""
+def crops(folder: Path, side: int) -> Pixels:
+    """Return the middle of the first photographs of a folder (`n h w 3`), of `side` rows and columns."""
     from PIL import Image
 
     found = []
     for path in sorted(folder.iterdir())[:PHOTOS]:
         with Image.open(path) as image:
             x = np.asarray(image.convert("RGB"))
-        top, left = (x.shape[0] - SIDE) // 2, (x.shape[1] - SIDE) // 2
+        top, left = (x.shape[0] - side) // 2, (x.shape[1] - side) // 2
         if min(top, left) >= 0:
-            found.append(x[top : top + SIDE, left : left + SIDE])
+            found.append(x[top : top + side, left : left + side])
     return np.stack(found)
 
 
@@ -88,13 +100,19 @@ def run(mnist: Pixels, photos: Path | None, output: Path, many: int, files: Path
         many: the images of MNIST, taken again and again, in the file that cold processes open.
         files: the folder where these files are kept and found again; None: they are written anew and removed.
     """
-    console, lines = Console(), [f"{os.cpu_count()} cores; medians of {READS} single reads in random order", ""]
+    console, lines = Console(), [f"{os.cpu_count()} cores; medians of up to {READS} single reads in random order", ""]
     lines += ["| images | packing | bytes an image | more | one image, ms |", "| --- | --- | ---: | ---: | ---: |"]
     for collection in collections(mnist, photos):
         lines += _show(console, _curve(collection))
     lines += ["", f"Medians of {ROUNDS} cold processes; the first image comes after opening.", ""]
-    lines += ["| file | open, ms | open and first image, ms | of it processor, ms | with all imports, ms |"]
-    lines += ["| --- | ---: | ---: | ---: | ---: |"]
+    numpy = 1e3 * statistics.median(_output(NUMPY)[0] for _ in range(ROUNDS))
+    lines[-2] += f" Imports are those of smalti's own modules; numpy is there before, and takes {numpy:.0f} ms."
+    lines += [
+        "| file | bytes an image | open, ms | open and first image, ms | of it processor, ms | with imports, ms"
+        " | reads a second |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    _show(console, [lines[-4]])
     with tempfile.TemporaryDirectory() as folder:
         for name, path in _files(mnist, many, files or Path(folder)):
             lines += _show(console, [_cold(name, path)])
@@ -137,6 +155,8 @@ def reads(data: bytes) -> float:
             start = time.perf_counter()
             archive[number]
             times.append(time.perf_counter() - start)
+        if sum(times) > READING and len(times) >= LEAST_READS:
+            break
     return 1e3 * statistics.median(times)
 
 
@@ -173,7 +193,23 @@ def _cold(name: str, path: Path) -> str:
     times = [_output(COLD.format(path=str(path), imports=MODULES)) for _ in range(ROUNDS)]
     opened, first, work = (1e3 * statistics.median(column) for column in zip(*times, strict=True))
     whole = 1e3 * statistics.median(_output(COLD.format(path=str(path), imports=""))[1] for _ in range(ROUNDS))
-    return f"| {name} | {opened:.1f} | {first:.1f} | {work:.1f} | {whole:.0f} |"
+    with Archive(path) as archive:
+        each = path.stat().st_size / len(archive)
+    return f"| {name} | {each:.2f} | {opened:.1f} | {first:.1f} | {work:.1f} | {whole:.0f} | {rate(path):,.0f} |"
+
+
+def rate(path: Path) -> float:
+    """Return how many images a second are read from one open file, one by one in random order, after a first one."""
+    with Archive(path) as archive:
+        first, *rows = np.random.default_rng(0).integers(0, len(archive), 1 + RANDOM_READS).tolist()
+        archive[first]
+        start, count = time.perf_counter(), 0
+        for row in rows:
+            archive[row]
+            count += 1
+            if time.perf_counter() - start > READING:
+                break
+        return count / (time.perf_counter() - start)
 
 
 def _output(program: str) -> list[float]:

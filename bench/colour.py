@@ -67,7 +67,7 @@ PACKINGS = ("block", "each", "solid")
 TIMED = 8
 """The images by which times are measured; the whole of what codes them all, smalti's file, divided by their number."""
 HEAD = "| | bytes an image | of the best rival | encode, ms | decode, ms |\n| --- | ---: | ---: | ---: | ---: |"
-DRAWN = {"PNG": "C0", "WebP": "C1", "JPEG XL 7": "C2", "AVIF": "C4", "best sheet or strip": "C5", "smalti, block": "C3"}
+DRAWN = {"PNG": "C0", "WebP": "C1", "JPEG XL 7": "C2", "best sheet or strip": "C5", "smalti, block": "C3"}
 """What the plot shows, and its colours."""
 
 

@@ -39,7 +39,7 @@ ASKED: dict[str, tuple[dict[str, Any], int]] = {
 MODELS = {"fashion-mnist": "fashion"}
 """The model of each data set, if it is not mnist. It is given, so that no time goes into the choice of a model."""
 HEAD = ("| | engine | pack | times | unpack | times |", "| --- | --- | ---: | ---: | ---: | ---: |")
-RUNS, LEAST, IMAGES = 3, 4, 512
+RUNS, LEAST, IMAGES = 3, 2, 512
 """How often each is run, the fewest images, and those that are taken if nobody says how many."""
 OTHERS: dict[str, tuple[Callable[[Pixels], bytes], Callable[[bytes], Any]]] = {
     "JPEG, quality 50": (lambda x: _pillow(x, "JPEG", quality=50), decode_gray),
@@ -66,7 +66,21 @@ def run(x: Pixels, output: Path, data: str, images: int | None = None) -> None:
     if importlib.util.find_spec("onnxruntime") is not None:
         engines["numpy, onnxruntime"] = ("numpy", "", "onnxruntime")
     engines |= {kernel: ("core", kernel) for kernel in (kernels(found.library)[1:] if found else [])}
-    lines = [f"Test images of {data}; milliseconds of processor an image, medians of {RUNS}.", "", *HEAD]
+    output.mkdir(parents=True, exist_ok=True)
+    with (output / f"engines-{data}.md").open("w", encoding="utf-8") as file:
+        for line in _lines(x, data, engines):
+            print(line, file=file)
+            Console().print(line, markup=False, soft_wrap=True)
+
+
+def _lines(x: Pixels, data: str, engines: dict[str, tuple[str, ...]]) -> Iterator[str]:
+    """Yield the lines of both tables, each as soon as it was measured."""
+    yield f"Other codecs, a file of each of {len(x):,} images of {data}, by one thread; medians of {RUNS}."
+    yield from ("", *OTHERS_HEAD)
+    for name, (encode, decode) in OTHERS.items():
+        cells = [f"{time:.3f} | {1000 / time:,.0f}" for time in _other(x, encode, decode)]
+        yield f"| {name} | {' | '.join(cells)} |"
+    yield from ("", f"smalti: milliseconds of processor an image, medians of {RUNS}.", "", *HEAD)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "x.smalti"
         for what, (options, part) in ASKED.items():
@@ -79,16 +93,7 @@ def run(x: Pixels, output: Path, data: str, images: int | None = None) -> None:
                     first, expected = times, path.read_bytes()
                 assert path.read_bytes() == expected or "onnxruntime" in variables
                 cells = [f"{time:.3f} | {one / time:.1f}" for time, one in zip(times, first, strict=True)]
-                lines.append(f"| {what} ({len(some):,}) | {name} | {' | '.join(cells)} |")
-    lines += ["", f"Other codecs, a file of each of {len(x):,} images, by one thread.", "", *OTHERS_HEAD]
-    for name, (encode, decode) in OTHERS.items():
-        lines.append(
-            f"| {name} | {' | '.join(f'{time:.3f} | {1000 / time:,.0f}' for time in _other(x, encode, decode))} |"
-        )
-    output.mkdir(parents=True, exist_ok=True)
-    target = output / f"engines-{data}.md"
-    target.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    Console().print(target.read_text(encoding="utf-8"), markup=False, soft_wrap=True)
+                yield f"| {what} ({len(some):,}) | {name} | {' | '.join(cells)} |"
 
 
 @contextmanager

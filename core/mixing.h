@@ -5,7 +5,7 @@
 #ifndef SMALTI_MIXING_H
 #define SMALTI_MIXING_H
 
-#include "smalti.h"
+#include "coder.h"
 
 enum {
     MIX_CHANNELS = 3,    /* of colour: green, red, blue */
@@ -54,13 +54,6 @@ typedef struct {
     int32_t bits;    /* log2 of the lines; matches have as many entries, but at most 2^16 */
 } smalti_mix_state;
 
-/* A binary arithmetic coder, whose bytes are in a buffer. Behind the end, it reads zeros. */
-typedef struct {
-    uint32_t low, high, value, decodes;
-    int64_t at, size;
-    uint8_t *bytes;
-} smalti_coder;
-
 typedef struct {
     int32_t height, width, channels, step; /* step: 2 * the largest error + 1 */
     int32_t drawn, reserved;               /* drawn: how it is coded; if decoding, this is told */
@@ -72,9 +65,6 @@ SMALTI_API int64_t smalti_mix_state_size(int32_t bits);
 SMALTI_API int64_t smalti_mix_work(int32_t height, int32_t width);
 /* Bring a state to its start: what `start` says of the mixers (as long as smalti_mix_state), and no line. */
 SMALTI_API void smalti_mix_start(smalti_mix_state *state, const smalti_mix_state *start, int32_t bits);
-SMALTI_API void smalti_coder_start(smalti_coder *coder);
-/* Write the fewest bytes that tell what was coded. */
-SMALTI_API int32_t smalti_coder_end(smalti_coder *coder);
 /* Code one image, which must fit its buffer; SMALTI_FULL if the buffer of the coder is full. */
 SMALTI_API int32_t smalti_mix(const smalti_mixer *model, smalti_mix_state *state, smalti_coder *coder,
                               smalti_mix_image *image, uint8_t *work);

@@ -154,12 +154,12 @@ def _decode(payload: bytes, shape: Shape | None, count: int = 1) -> tuple[Head, 
         size = math.prod(shape) if shape else len(payload) - 1
         _need(len(payload) == 1 + size * count, "raw pixels of another number")
         return Head(flags, None, None, 0, 0), [payload[1 + size * i : 1 + size * (i + 1)] for i in range(count)]
-    _need(flags < 128 and flags & 91 > 0 and flags & 6 != 4, "flags that there are not")
-    latents, errors, mixed = (tuple(cursor.fields("BB")) if flags & flag else None for flag in (1, 2, 64))
-    limits = (latents, 64), (errors, 126), (mixed, 126)
+    _need(flags < 255 and flags & 219 > 0 and flags & 6 != 4, "flags that there are not")
+    latents, errors, mixed, levels = (tuple(cursor.fields("BB")) if flags & flag else None for flag in (1, 2, 64, 128))
+    limits = (latents, 64), (errors, 126), (mixed, 126), (levels, 40)
     _need(all(not it or it[0] <= it[1] <= most for it, most in limits), "a range out of place")
     plain, webp = (cursor.fields("H")[0] if flags & flag else 0 for flag in (8, 16))
-    _need(plain + webp <= count and (flags & 67 or plain + webp == count), "another number of images without model")
+    _need(plain + webp <= count and (flags & 195 or plain + webp == count), "another number of images without model")
     head = Head(flags, latents, errors, plain, webp)
     if flags & 32:
         return head, _entries(cursor, head, shape, count)
@@ -167,10 +167,12 @@ def _decode(payload: bytes, shape: Shape | None, count: int = 1) -> tuple[Head, 
         return head, None
     ways = [[_plain(cursor, shape) for _ in range(plain)]] if flags & 8 else []
     ways += [[_webp(cursor, shape) for _ in range(webp)]] if flags & 16 else []
-    if flags & 64:
-        _need(not cursor.take(cursor.varint()).endswith(b"\0"), "a stream by mixing that ends in zero")
+    for flag in (64, 128):
+        if flags & flag:
+            ends_in_zero = cursor.take(cursor.varint()).endswith(b"\0")
+            _need(flag == 128 or not ends_in_zero, "a stream by mixing that ends in zero")
     stream = cursor.read()
-    if flags & 67:
+    if flags & 195:
         _need(not stream.endswith(b"\0"), "a stream that ends in zero")
         return head, None
     choices = _choices(stream, count, len(ways))
@@ -193,7 +195,7 @@ def _entries(cursor: _Cursor, head: Head, shape: Shape | None, count: int) -> li
         [0] * (head.flags & 3 > 0)
         + [1] * (head.flags & 8 > 0)
         + [2] * (head.flags & 16 > 0)
-        + [3] * (head.flags & 64 > 0)
+        + [3] * (head.flags & 192 > 0)
     )
     kinds = _bits(cursor, count, 2) if len(offered) > 1 else offered * count
     _need(set(kinds) <= set(offered), "images of a kind that the head does not offer")

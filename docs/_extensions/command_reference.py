@@ -4,6 +4,7 @@
 The directive `smalti-commands` stands for a section for each command: usage, what it does, arguments and options.
 """
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +13,8 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 from smalti.cli import app
+
+_ESCAPED = re.compile(r"[*\[<]")
 
 
 class Commands(SphinxDirective):
@@ -45,10 +48,9 @@ def _entry(parameter: Any, context: Any) -> Iterator[str]:
 
 
 def _plain(text: str) -> list[str]:
-    """Return the lines of a help text without what is markup to MyST."""
-    return [
-        line.strip().replace("*", r"\*").replace("[", r"\[").replace("<", r"\<") for line in text.strip().splitlines()
-    ]
+    """Return the lines of a help text without what is markup to MyST; examples stay as they are typed."""
+    lines = [line.strip() for line in text.strip().splitlines()]
+    return [f"`{line}`" if line.startswith("smalti ") else _ESCAPED.sub(r"\\\g<0>", line) for line in lines]
 
 
 def setup(sphinx: Sphinx) -> dict[str, Any]:

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The benchmark of single images measures what it says."""
 
+import pytest
+
 from bench.access import Collection, _cold, _curve, _files
 from smalti.demo.samples import draw_digits
 
@@ -20,7 +22,11 @@ def test_a_cold_process_opens_a_file_and_reads_an_image(tmp_path, monkeypatch):
     monkeypatch.setattr("bench.access.MILLION", 1024)
     files = _files(draw_digits(256), 300, tmp_path)
     assert len(files) == 5
-    opened, first, work, whole = map(float, _cold(*files[-1]).strip("| ").split(" | ")[1:])
+    each, opened, first, work, whole, reads = (
+        float(cell.replace(",", "")) for cell in _cold(*files[-1]).strip("| ").split(" | ")[1:]
+    )
     assert 0 < opened < first
     assert work > 0
     assert whole > 0
+    assert reads > 1
+    assert each == pytest.approx(files[-1][1].stat().st_size / 1024, abs=0.01)

@@ -114,7 +114,7 @@ def test_a_check_of_20_bits_takes_nearly_no_bytes(digits, lossless):
        st.integers(16, 32))  # fmt: skip
 def test_the_table_comes_back(images, bits):
     kinds = [kind for kind, _ in images]
-    head = Head(range(3), range(0), range(0), kinds.count(FALLBACK), kinds.count(WEBP)).pack(
+    head = Head(range(3), range(0), range(0), range(0), kinds.count(FALLBACK), kinds.count(WEBP)).pack(
         post_filtered=False, entries=True
     )
     payload = pack_entries(head, bits, kinds, [data for _, data in images])

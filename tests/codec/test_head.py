@@ -6,17 +6,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smalti.codec.batching import ENTRIES, RAW
-from smalti.codec.block import ByLatents, ByPixels, ByWebP, Fallback
-from smalti.codec.head import MIXING, WEBP, Head, describe_payload
+from smalti.codec.block import ByLatents, ByMixing, ByPixels, ByTransform, ByWebP, Fallback
+from smalti.codec.head import MIXING, TRANSFORM, WEBP, Head, describe_payload
 from smalti.container import format as container
 from smalti.errors import CorruptError
 from smalti.model.empty_model import EMPTY_ID
 from smalti.model.masked_mlp import POINTS
 from smalti.model.pixel_prior import MAX_ERROR
+from smalti.model.transform.transform import LEVELS
 
 any_way = st.one_of(
     st.builds(ByLatents, st.integers(0, POINTS - 1)),
     st.builds(ByPixels, st.integers(0, MAX_ERROR)),
+    st.builds(ByMixing, st.integers(0, MAX_ERROR)),
+    st.builds(ByTransform, st.integers(0, LEVELS - 1)),
     st.builds(Fallback, st.binary(max_size=4)),
     st.builds(ByWebP, st.binary(max_size=4)),
 )
@@ -33,7 +36,11 @@ def test_the_ways_of_images_come_back(ways, post_filtered):
 
 
 def test_the_container_has_the_same_constants_although_it_does_not_know_codec_and_model():
-    assert (container.RAW, container.NEW_FLAGS, container.EMPTY_MODEL) == (RAW, WEBP | ENTRIES | MIXING, EMPTY_ID)
+    assert (container.RAW, container.NEW_FLAGS, container.EMPTY_MODEL) == (
+        RAW,
+        WEBP | ENTRIES | MIXING | TRANSFORM,
+        EMPTY_ID,
+    )
 
 
 @given(st.lists(any_way, min_size=1, max_size=20), st.booleans())
@@ -41,7 +48,7 @@ def test_the_container_knows_an_addition_of_version_2_from_the_head_alone(ways, 
     _, head, _ = Head.of(ways)
     data = head.pack(post_filtered=post_filtered)
     kind = container.Kind(0, 1, 28, 28)
-    assert container.needs_extended(kind, data) == any(isinstance(way, ByWebP) for way in ways)
+    assert container.needs_extended(kind, data) == any(isinstance(way, ByWebP | ByMixing | ByTransform) for way in ways)
     assert not container.needs_extended(kind, bytes([RAW]) + data)
 
 

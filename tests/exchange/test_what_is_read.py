@@ -220,6 +220,8 @@ def rows_of_the_page() -> dict[str, dict[str, str]]:
     sections: dict[str, dict[str, str]] = {}
     for section in PAGE.read_text(encoding="utf-8").split("\n## ")[1:]:
         title, _, text = section.partition("\n")
+        if title == "Thumbnails":  # it has no rows of what is read
+            continue
         cells = [line.strip("|").split(" | ") for line in text.splitlines() if line.startswith("| ")]
         sections[title] = {row[0].strip(): row[1].strip() for row in cells[2:]}
         assert len(sections[title]) == len(cells) - 2

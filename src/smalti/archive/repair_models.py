@@ -10,7 +10,7 @@ import numpy as np
 
 from smalti.codec.batching import RAW
 from smalti.codec.block_codec import decode_block
-from smalti.codec.head import LATENTS, MIXING, PIXELS
+from smalti.codec.head import LATENTS, MIXING, PIXELS, TRANSFORM
 from smalti.container.format import BlockHead
 from smalti.container.index import Index
 from smalti.container.mixed_payload import Part, mixed_hash, unpack_mixed
@@ -113,7 +113,7 @@ def _at_hand(model_id: bytes | None, likely: Iterable[Model]) -> Model | None:
 
 def _tells(payload: bytes) -> bool:
     """Return whether a model is needed to decode a payload: images kept raw or by the fallback need none."""
-    return payload[:1] != bytes([RAW]) and any(flags & (LATENTS | PIXELS | MIXING) for flags in payload[:1])
+    return payload[:1] != bytes([RAW]) and any(flags & (LATENTS | PIXELS | MIXING | TRANSFORM) for flags in payload[:1])
 
 
 def _together(

@@ -57,7 +57,7 @@ def models() -> None:
         table.add_row(
             Text(path.stem),
             model.id.hex(),
-            describe(model.image_shape) if model.measured else "any",
+            describe(model.image_shape) if not model.is_general else "any",
             size(path.stat().st_size),
             "; ".join(reached),
         )

@@ -58,10 +58,17 @@ class ByMixing:
     alone: bytes | None = None  # the stream of this image by itself, if it is known already
 
 
+@dataclass(frozen=True)
+class ByTransform:
+    """The way of an image that is coded by transform, lossily."""
+
+    level: int  # of the quantisation steps
+
+
 WithoutModel = Fallback | ByWebP
 """The way of an image that is coded without a model: one of two."""
-Way = ByLatents | ByPixels | ByMixing | WithoutModel
-"""The way in which an image is coded: one of five."""
+Way = ByLatents | ByPixels | ByMixing | ByTransform | WithoutModel
+"""The way in which an image is coded: one of six."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -223,10 +230,28 @@ class PatchSymbols:
 
 
 @dataclass(frozen=True, eq=False)
+class Transformed:
+    """The images of a block that are coded by transform."""
+
+    coded: NDArray[np.int16]  # k rows columns 192: the coefficients of these images, as the decoder knows them
+    stream: bytes | None = None  # of all of them, if it is known already
+
+    def pick(self, rows: Ints) -> "Transformed":
+        """Return the images `rows` (numbers among those by transform), in that order."""
+        return Transformed(self.coded[rows])
+
+    @staticmethod
+    def join(parts: "Sequence[Transformed]") -> "Transformed":
+        """Return the images of all parts."""
+        return parts[0] if len(parts) == 1 else Transformed(np.concatenate([part.coded for part in parts]))
+
+
+@dataclass(frozen=True, eq=False)
 class Block:
     """The code of `n` images, from which any of them can be selected and encoded to a payload.
 
-    `patches` has a row for each image that is coded by latents, and for no other; the two others have (perhaps no)
+    `patches` has a row for each image that is coded by latents, and for no other; so does `transformed` for those by
+    transform. The two others have (perhaps no)
     symbols of each of the `n` images.
     """
 
@@ -238,6 +263,7 @@ class Block:
     samples: SampleSymbols  # of the samples of all images
     post_filtered: bool  # whether the decoder post-filters what is coded by pixels
     mixed: bytes | None = None  # the stream of the images by mixing, if it is known already
+    transformed: Transformed | None = None  # the images that are coded by transform, if there are any
 
     def __len__(self) -> int:
         return len(self.ways)
@@ -254,7 +280,20 @@ class Block:
         latent_rows = of_latents[[i for i in rows.tolist() if isinstance(self.ways[i], ByLatents)]]
         patches = self.patches.pick(latent_rows) if self.patches is not None and len(latent_rows) else None
         symbols = self.spatial.pick(rows), self.samples.pick(rows)
-        return Block(ways, self.x_hat[rows], self.bits[rows], patches, *symbols, self.post_filtered)
+        transformed = None
+        if self.transformed is not None:
+            of_transform = np.cumsum([isinstance(way, ByTransform) for way in self.ways]) - 1
+            chosen = of_transform[[i for i in rows.tolist() if isinstance(self.ways[i], ByTransform)]]
+            transformed = self.transformed.pick(chosen) if len(chosen) else None
+        return Block(
+            ways,
+            self.x_hat[rows],
+            self.bits[rows],
+            patches,
+            *symbols,
+            self.post_filtered,
+            transformed=transformed,
+        )
 
     @staticmethod
     def join(blocks: "Sequence[Block]") -> "Block":
@@ -263,6 +302,7 @@ class Block:
         Their post-filters agree: a block that is not post-filtered holds no sample that a post-filter would change.
         """
         patches = [block.patches for block in blocks if block.patches is not None]
+        transformed = [block.transformed for block in blocks if block.transformed is not None]
         return Block(
             tuple(way for block in blocks for way in block.ways),
             np.concatenate([block.x_hat for block in blocks]),
@@ -271,6 +311,7 @@ class Block:
             Symbols.join([block.spatial for block in blocks]),
             SampleSymbols.join([block.samples for block in blocks]),
             any(block.post_filtered for block in blocks),
+            transformed=Transformed.join(transformed) if transformed else None,
         )
 
     def replace(self, rows: Ints, other: "Block") -> "Block":

@@ -4,8 +4,9 @@
     pack:    read -> batch -> by latents, by pixels, without model -> block: symbols -> entropy-code -> payload -> file
     unpack:  file -> payload -> entropy-decode: symbols -> by latents, by pixels, without model      -> write
 
-An image is coded in one of five ways. At few bytes an image, latents are best (`latent_codec.py`); at more bytes, the
-pixels themselves (`pixel_codec.py`). Images that no special model suits are coded by mixing (`mixing_codec.py`), or
+An image is coded in one of six ways. At few bytes an image, latents are best (`latent_codec.py`); at more bytes, the
+pixels themselves (`pixel_codec.py`). Images that no special model suits are coded by transform (`transform_codec.py`)
+if they may lose something, and else by mixing (`mixing_codec.py`), or
 kept as WebP bitstreams (`webp_codec.py`) or by the fallback (`fallback_codec.py`) where that takes fewer bytes. A
 `Block` (`block.py`) holds images of one shape as they are coded, whatever their ways.
 
@@ -34,17 +35,19 @@ from smalti.codec.block import (
     Block,
     ByLatents,
     ByMixing,
+    ByTransform,
     ByWebP,
     Fallback,
     SampleSymbols,
     Symbols,
+    Transformed,
     WithoutModel,
     choice_intervals,
 )
 from smalti.codec.fallback_codec import decode_fallback, encode_fallback, raw_record
 from smalti.codec.head import Head
 from smalti.codec.latent_codec import block_of, encode_latents
-from smalti.codec.mixing_codec import mixed_images, mixer_of, mixing_stream
+from smalti.codec.mixing_codec import encode_mixing, mixed_images, mixer_of, mixing_stream
 from smalti.codec.payload.entries import (
     CODED,
     FALLBACK,
@@ -63,6 +66,7 @@ from smalti.codec.payload.entries import (
 from smalti.codec.payload.open_block import OpenBlock, decode_together
 from smalti.codec.pixel_codec import encode_pixels, samples_bits
 from smalti.codec.rdo import Effort
+from smalti.codec.transform_codec import encode_transform, transform_stream, transformed_images
 from smalti.codec.webp_codec import decode_webp, encode_webp
 from smalti.core.symbols import SampleStream
 from smalti.entropy.frequencies import Ints
@@ -80,6 +84,10 @@ LEAST_WEBP = 12
 
 def encode_images(parts: Sequence[Pixels], point: OperatingPoint, model: Model, effort: Effort) -> list[Block]:
     """Encode each of `parts` (images, `n h w` or `n h w c`) as a block, all at an operating point of the model."""
+    if point.transform:
+        return [encode_transform(x, np.full(len(x), point.setting), model, effort.passes) for x in parts]
+    if point.pixels and model.mixer is not None:
+        return [encode_mixing(x, point.setting, model) for x in parts]
     if point.pixels:
         errors = np.full(sum(map(len, parts)), point.setting)
         return encode_pixels(parts, errors, LMBDA, model, post_filter=True)
@@ -155,6 +163,10 @@ def encode_block(block: Block, model: Model) -> bytes:
             rows, errors = mixed_images(block.ways)
             mixed, _ = mixing_stream(block.x_hat[rows], errors, mixer_of(model))
         start += varint(len(mixed)) + mixed
+    if block.transformed is not None:
+        rows, levels = transformed_images(block.ways)
+        stream = transform_stream(block.x_hat[rows], block.transformed, levels, model)
+        start += varint(len(stream)) + stream
     return start + encode_intervals(streams)
 
 
@@ -163,16 +175,22 @@ def encode_each(block: Block, model: Model) -> bytes:
     choices, head, _ = Head.of(block.ways)
     bits = LONG_CHECK if block.bits.mean() >= 8 * LONG_BYTES else SHORT_CHECK
     streams, kinds, images = _streams_of_images(block, head, choices, model), list[int](), list[bytes]()
+    by_transform = 0
     for i, (way, image) in enumerate(zip(block.ways, block.x_hat, strict=True)):
         check = check_of(image, bits)
         if isinstance(way, WithoutModel):
             kinds.append(FALLBACK if isinstance(way, Fallback) else WEBP)
             images.append(way.record + check.to_bytes(check_bytes(bits), "little"))
-        elif isinstance(way, ByMixing):
+        elif isinstance(way, ByMixing | ByTransform):
             kinds.append(MIXED)
-            which = bytes([way.max_error - head.mixing.start]) if len(head.mixing) > 1 else b""
-            own = way.alone
-            if own is None:
+            which = bytes([head.streamed_choice(way)]) if head.streamed_ways > 1 else b""
+            if isinstance(way, ByTransform):
+                assert block.transformed is not None
+                mine, by_transform = block.transformed.pick(np.array([by_transform])), by_transform + 1
+                own = transform_stream(image[None], mine, np.array([way.level]), model)
+            elif way.alone is not None:
+                own = way.alone
+            else:
                 own, _ = mixing_stream(image[None], np.array([way.max_error]), mixer_of(model))
             images.append(which + own + check.to_bytes(check_bytes(bits), "little"))
         else:
@@ -184,7 +202,7 @@ def encode_each(block: Block, model: Model) -> bytes:
 
 def _streams_of_images(block: Block, head: Head, choices: Ints, model: Model) -> list[list[Stream]]:
     """Return the symbols of each image (`n`) as it is coded alone: those of its choice, by latents, and by pixels."""
-    coded = np.array([not isinstance(way, WithoutModel | ByMixing) for way in block.ways])
+    coded = np.array([not isinstance(way, WithoutModel | ByMixing | ByTransform) for way in block.ways])
     parts = list[Symbols]()
     if head.coded_ways > 1:
         parts.append(choice_intervals(choices[coded], head.coded_ways).spread(coded))
@@ -269,4 +287,9 @@ def decode_to_block(payload: bytes, n: int, shape: Shape, model: Model) -> Block
         samples = decoded_samples.spread(block.by_pixels)
     for rows, stream in block.mixed:
         bits[rows] = 8 * len(stream) / len(rows)
-    return Block(tuple(block.ways), block.x_hat, bits, patches, spatial, samples, block.post_filtered)
+    for rows, stream in block.transformed:
+        bits[rows] = 8 * len(stream) / len(rows)
+    coefficients = [block.coefficients[i] for i in sorted(block.coefficients)]
+    transformed = Transformed(np.stack(coefficients)) if coefficients else None
+    ways = tuple(block.ways)
+    return Block(ways, block.x_hat, bits, patches, spatial, samples, block.post_filtered, transformed=transformed)

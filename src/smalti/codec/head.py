@@ -8,24 +8,26 @@ from dataclasses import dataclass
 import numpy as np
 
 from smalti.codec.batching import ENTRIES, RAW
-from smalti.codec.block import ByLatents, ByMixing, ByPixels, ByWebP, Fallback, Way
+from smalti.codec.block import ByLatents, ByMixing, ByPixels, ByTransform, ByWebP, Fallback, Way
 from smalti.entropy.frequencies import Ints
 from smalti.errors import CorruptError
 from smalti.model.masked_mlp import POINTS
 from smalti.model.pixel_prior import MAX_ERROR
+from smalti.model.transform.transform import LEVELS
 
-LATENTS, PIXELS, POST_FILTERED, FALLBACK, WEBP, MIXING = 1, 2, 4, 8, 16, 64
+LATENTS, PIXELS, POST_FILTERED, FALLBACK, WEBP, MIXING, TRANSFORM = 1, 2, 4, 8, 16, 64, 128
 """Flags in the first byte: what follows in the head, and whether images by pixels are post-filtered."""
 RANGE, COUNT = struct.Struct("<BB"), struct.Struct("<H")
 
 
 @dataclass(frozen=True)
 class Head:
-    """The ways that a block offers: by latents, by pixels, by mixing, the fallback, and WebP."""
+    """The ways that a block offers: by latents, by pixels, by mixing, by transform, the fallback, and WebP."""
 
     points: range  # operating points of the latents
     errors: range  # largest errors of images by pixels
     mixing: range  # largest errors of images by mixing
+    transform: range  # levels of images by transform
     fallbacks: int | None  # number of images that are coded by the fallback; None: it is not offered
     webps: int | None  # number of images that are kept as WebP bitstreams, likewise
     post_filtered: bool = False  # whether images by pixels are post-filtered
@@ -35,12 +37,28 @@ class Head:
     @property
     def ways(self) -> int:
         """The number of ways in which an image may be coded."""
-        return self.coded_ways + len(self.mixing) + (self.fallbacks is not None) + (self.webps is not None)
+        return self.coded_ways + self.streamed_ways + (self.fallbacks is not None) + (self.webps is not None)
 
     @property
     def coded_ways(self) -> int:
         """The number of ways in which an image may be coded by latents or by pixels; they come first."""
         return len(self.points) + len(self.errors)
+
+    @property
+    def streamed_ways(self) -> int:
+        """The number of ways in which an image may be coded by mixing or by transform; they come next."""
+        return len(self.mixing) + len(self.transform)
+
+    def streamed_way(self, choice: int) -> Way:
+        """Return the way, by mixing or by transform, of that choice."""
+        mixing = len(self.mixing)
+        return ByMixing(self.mixing[choice]) if choice < mixing else ByTransform(self.transform[choice - mixing])
+
+    def streamed_choice(self, way: ByMixing | ByTransform) -> int:
+        """Return the choice of a way by mixing or by transform; the reverse of `streamed_way`."""
+        if isinstance(way, ByMixing):
+            return way.max_error - self.mixing.start
+        return len(self.mixing) + way.level - self.transform.start
 
     def coded_way(self, choice: int) -> Way:
         """Return the way, by latents or by pixels, of that choice."""
@@ -53,9 +71,11 @@ class Head:
         points = [way.point for way in ways if isinstance(way, ByLatents)]
         errors = [way.max_error for way in ways if isinstance(way, ByPixels)]
         mixing = [way.max_error for way in ways if isinstance(way, ByMixing)]
+        levels = [way.level for way in ways if isinstance(way, ByTransform)]
         fallbacks = [way.record for way in ways if isinstance(way, Fallback)]
         webps = [way.record for way in ways if isinstance(way, ByWebP)]
-        head = Head(_span(points), _span(errors), _span(mixing), len(fallbacks) or None, len(webps) or None)
+        spans = (_span(points), _span(errors), _span(mixing), _span(levels))
+        head = Head(*spans, len(fallbacks) or None, len(webps) or None)
         choices = np.empty(len(ways), np.int64)
         for i, way in enumerate(ways):
             match way:
@@ -63,10 +83,10 @@ class Head:
                     choices[i] = point - head.points.start
                 case ByPixels(max_error):
                     choices[i] = len(head.points) + max_error - head.errors.start
-                case ByMixing(max_error, _):
-                    choices[i] = head.coded_ways + max_error - head.mixing.start
+                case ByMixing() | ByTransform():
+                    choices[i] = head.coded_ways + head.streamed_choice(way)
                 case Fallback():
-                    choices[i] = head.coded_ways + len(head.mixing)
+                    choices[i] = head.coded_ways + head.streamed_ways
                 case ByWebP():
                     choices[i] = head.ways - 1
         return choices, head, fallbacks + webps
@@ -77,7 +97,8 @@ class Head:
         Raises:
             CorruptError: the images do not take as many records as there are.
         """
-        offered = [*map(self.coded_way, range(self.coded_ways)), *map(ByMixing, self.mixing)]
+        offered = [self.coded_way(choice) for choice in range(self.coded_ways)]
+        offered += [self.streamed_way(choice) for choice in range(self.streamed_ways)]
         n = self.fallbacks or 0
         of_fallback, of_webp = iter(records[:n]), iter(records[n:])
         without_model: list[tuple[type[Fallback | ByWebP], Iterator[bytes]]]
@@ -105,7 +126,8 @@ class Head:
         flags = ENTRIES * entries | LATENTS * bool(self.points) | PIXELS * bool(self.errors)
         flags |= FALLBACK * (self.fallbacks is not None) | WEBP * (self.webps is not None)
         flags |= POST_FILTERED * (post_filtered and bool(self.errors)) | MIXING * bool(self.mixing)
-        spans = (self.points, self.errors, self.mixing)
+        flags |= TRANSFORM * bool(self.transform)
+        spans = (self.points, self.errors, self.mixing, self.transform)
         ranges = b"".join(RANGE.pack(some.start, some.stop - 1) for some in spans if some)
         return bytes([flags]) + ranges + b"".join(COUNT.pack(n) for n in (self.fallbacks, self.webps) if n is not None)
 
@@ -116,13 +138,13 @@ class Head:
         Raises:
             CorruptError: it ends too soon, or has an impossible field.
         """
-        known = LATENTS | PIXELS | POST_FILTERED | FALLBACK | WEBP | ENTRIES | MIXING
+        known = LATENTS | PIXELS | POST_FILTERED | FALLBACK | WEBP | ENTRIES | MIXING | TRANSFORM
         if any(flags & ~known for flags in payload[:1]):
             raise CorruptError("the head of a block has an impossible field; the file is damaged")
         try:
             flags, at, spans = payload[0], 1, list[range]()
             counts: list[int | None] = []
-            for flag in (LATENTS, PIXELS, MIXING):
+            for flag in (LATENTS, PIXELS, MIXING, TRANSFORM):
                 low, high = RANGE.unpack_from(payload, at) if flags & flag else (0, -1)
                 at += RANGE.size * bool(flags & flag)
                 if flags & flag and low > high:
@@ -134,9 +156,10 @@ class Head:
         except (IndexError, struct.error) as exc:
             raise CorruptError("a block ends within its head; the file is damaged") from exc
         how = bool(flags & POST_FILTERED), bool(flags & ENTRIES)
-        head = Head(spans[0], spans[1], spans[2], counts[0], counts[1], *how, at)
+        head = Head(spans[0], spans[1], spans[2], spans[3], counts[0], counts[1], *how, at)
         most = max(head.errors.stop, head.mixing.stop)
         possible = sum(filter(None, counts)) <= n and head.points.stop <= POINTS and most <= MAX_ERROR + 1
+        possible = possible and head.transform.stop <= LEVELS and flags != RAW
         if not possible or not head.ways or (head.post_filtered and not head.errors):
             raise CorruptError("the head of a block has an impossible field; the file is damaged")
         return head
@@ -161,6 +184,9 @@ def describe_payload(payload: bytes, n: int) -> str:
     if head.mixing:
         most = head.mixing.stop - 1
         words.append("by mixing, without loss" if not most else f"by mixing, no pixel off by more than {most}")
+    if head.transform:
+        low, high = head.transform.start, head.transform.stop - 1
+        words.append(f"by transform, level{f' {low}' if low == high else f's {low} to {high}'} of {LEVELS - 1}")
     words += ["by the fallback"] if head.fallbacks is not None else []
     words += ["as WebP lossless bitstreams"] if head.webps is not None else []
     words += ["each image by itself"] if head.entries else []

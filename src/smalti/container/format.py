@@ -27,7 +27,7 @@ MODES = {1: "gray", 2: "gray with alpha", 3: "RGB", 4: "RGBA"}
 """The codes of colour modes, each the number of its channels; 2 is an addition of version 2."""
 EMPTY_MODEL = bytes(8)
 """The id that stands for no model, where no image needs one; an addition of version 2."""
-RAW, NEW_FLAGS = 255, 16 | 32 | 64
+RAW, NEW_FLAGS = 255, 16 | 32 | 64 | 128
 """The first byte of a payload that is raw, and the flags in that of others which are additions of version 2."""
 ORDER, NAMES, LABELS, METADATA, CARRIERS, SHAPES, PLACES, EDITS, PROFILES = 1, 2, 3, 4, 5, 6, 8, 9, 128
 """The codes of the sections; SHAPES, PLACES and EDITS are additions of version 2, PROFILES is one that readers of

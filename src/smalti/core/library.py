@@ -53,6 +53,10 @@ _FUNCTIONS = {
     "smalti_coder_end": (c_int32, (c_void_p,)),
     "smalti_mix": (c_int32, (c_void_p, c_void_p, c_void_p, c_void_p, c_void_p)),
     "smalti_mix_inputs": (None, (c_void_p, c_void_p, c_void_p, c_void_p)),
+    "smalti_tf_work": (c_int64, (c_void_p, c_int64, c_int32, c_int32)),
+    "smalti_tf_analyse": (None, (c_void_p, c_void_p, c_void_p)),
+    "smalti_tf_synthesise": (None, (c_void_p, c_void_p, c_void_p)),
+    "smalti_tf_code": (c_int32, (c_void_p, c_void_p, c_int64, c_int64, c_void_p, c_void_p)),
     "smalti_refine_work": (c_int64, (c_void_p, c_int64)),
     "smalti_refine": (
         c_int32,

@@ -159,6 +159,7 @@ class Program:
         self._kept = list[Any]()
         self._places: list[int] | None = None  # of tensors in memory, for an image; -1: not there
         self._space = 0
+        self._array: Any = None  # the steps, as the core takes them
 
     def tensor(self, size: int) -> int:
         """Add a tensor of so many numbers an image, and return its number."""
@@ -263,12 +264,14 @@ class Program:
             ValueError: a step does not stay within its tensors.
         """
         if self._places is None:  # threads may both do this; they find the same
-            self._space, self._places = self._arrange([*inputs, *outputs])[::-1]
+            self._space, places = self._arrange([*inputs, *outputs])[::-1]
+            self._array = (_Step * len(self._steps))(*self._steps)
+            self._places = places
         results = {tensor: np.empty((n, self._sizes[tensor]), np.float32) for tensor in outputs}
         each = max(1, min(n, most, SPACE // (4 * max(1, self._space))))
         memory = np.empty(each * self._space * 4 + ALIGNMENT, np.uint8)
         start = memory.ctypes.data + -memory.ctypes.data % ALIGNMENT
-        steps = (_Step * len(self._steps))(*self._steps)
+        steps = self._array
         tensors = (_Tensor * len(self._sizes))()
         program = _Program(
             len(steps), len(tensors), ctypes.addressof(steps), ctypes.addressof(tensors), self._core.kernel

@@ -31,7 +31,6 @@ import contextlib
 import functools
 import hashlib
 import json
-import math
 import os
 from collections.abc import Mapping
 from dataclasses import replace
@@ -56,7 +55,6 @@ from smalti.model.model import (
     model_of_parts,
 )
 from smalti.model.npz import npz_bytes, read_npz, unzip, zip_bytes
-from smalti.model.operating_points import OperatingPoint
 from smalti.model.parts.arrays import (
     GRID,
     SPATIAL_ARRAYS,
@@ -69,7 +67,20 @@ from smalti.model.parts.arrays import (
 )
 from smalti.model.parts.fit_parts import fit_member, fitted_model
 from smalti.model.parts.lazy_members import LazyMembers
-from smalti.model.pixel_prior import MAX_ERROR
+from smalti.model.parts.measured import measured_points, told_of
+from smalti.model.parts.member_names import (
+    DECODER,
+    DECODING,
+    ENCODING,
+    FIT,
+    MANIFEST,
+    MEMBERS,
+    MIXING,
+    PIXELS,
+    SPATIAL,
+    TRANSFORM,
+)
+from smalti.model.transform.transform import check_transform, transform_arrays, transform_from
 from smalti.util.parallel import ForkLock
 
 VERSION = 2
@@ -82,23 +93,19 @@ MAX_NAME = 255
 MAX_PATCHES = 1 << 8
 MAX_POSITIONS = 1 << 20
 
-MANIFEST = "manifest.json"
-DECODER, SPATIAL, PIXELS, MIXING, FIT = "decoder.npz", "local.npz", "pixels.npz", "mixing.npz", "fit.npz"
-DECODING = (SYNTHESIS, DECODER, FEATURES, SPATIAL, PIXELS, POST_FILTER, MIXING, FIT)
-"""The members on which decoding depends; a bundle has some of them."""
-ENCODING = (ANALYSIS, SPATIAL_ANALYSIS)
-"""The members that only the encoder needs; a bundle may lack them."""
-MEMBERS = (*DECODING, *ENCODING)
-PARTS = ("grid", "prior", "spatial", "pixels", "mixer")
+PARTS = ("grid", "prior", "spatial", "pixels", "mixer", "transform")
 """The parts of a model that are read of members of its bundle, each when it is needed."""
-_BUILT_IN = Path(__file__).parent / "built_in"
+_BUILT_IN = Path(__file__).resolve().parent / "built_in"
 BUILT_IN_IDS = {
     bytes.fromhex("e8fc90d26a234f18"): "mnist",
     bytes.fromhex("f39a117797b9fbe4"): "fashion",
     bytes.fromhex("93777c499c413d86"): "mnist-autoencoder",
-    bytes.fromhex("b05f4d5d74f2a51e"): "colour",
+    bytes.fromhex("b05f4d5d74f2a51e"): "colour-1",
+    bytes.fromhex("abbbfb94013089df"): "colour",
 }
 """The names of built-in models by their ids, so that a file's model is found without loading another."""
+SHARED = {"colour": {MIXING: "colour-1.model"}}
+"""Members that a built-in bundle lacks, since another one has the same; so they are there once."""
 _LOADING = ForkLock()
 """The lock that lets several threads load a model only once."""
 
@@ -124,13 +131,15 @@ def bundle_bytes(model: Model) -> bytes:
         members[PIXELS] = npz_bytes(pixel_arrays(model.pixels))
     if model.mixer is not None:
         members[MIXING] = npz_bytes(mixer_arrays(model.mixer))
+    if model.transform is not None:
+        members[TRANSFORM] = npz_bytes(transform_arrays(model.transform))
     members |= model.networks
     manifest = {
         "smalti_model": VERSION,
         "name": model.name,
         "decoder": decoder,
         "multipliers": model.multipliers.tolist(),
-        "measured": [vars(m) for m in model.measured],
+        "measured": [told_of(point) for point in model.measured],
         "sha256": {name: hashlib.sha256(members[name]).hexdigest() for name in MEMBERS if name in members},
         "training": dict(model.training),
     }
@@ -222,7 +231,7 @@ def model_paths() -> list[Path]:
 def _load(path: Path, threads: int) -> Model:
     try:
         with _LOADING:
-            return _load_once(path.resolve(), threads, path.stat().st_mtime_ns)
+            return _load_once(path if path.parent == _BUILT_IN else path.resolve(), threads, path.stat().st_mtime_ns)
     except (OSError, ValueError) as exc:  # ValueError: a zero byte in the path
         raise SourceError(f"cannot open model {path}: {getattr(exc, 'strerror', None) or exc}; check it") from exc
 
@@ -233,10 +242,10 @@ def _load_once(path: Path, threads: int, _changed: int) -> Model:
     try:
         with path.open("rb") as file:
             data = file.read(MAX_BUNDLE_BYTES + 1)
-        if path.parent == _BUILT_IN.resolve() and path.stem in BUILT_IN_IDS.values():
+        if path.parent == _BUILT_IN and path.stem in BUILT_IN_IDS.values():
             return _read_lazily(data, path, threads)
         model = _read(data, threads)
-        if path.parent != _BUILT_IN.resolve():
+        if path.parent != _BUILT_IN:
             _check(model)
     except Exception as exc:
         raise ModelError(f"{path} is not a model bundle, or a damaged one ({exc}); export or copy it again") from exc
@@ -266,6 +275,8 @@ def _check(model: Model) -> None:
 
     if model.mixer is not None:
         check_mixer(model.mixer)
+    if model.transform is not None:
+        check_transform(model.transform)
     check_networks(model)
 
 
@@ -273,7 +284,7 @@ def _read(data: bytes, threads: int) -> Model:
     if len(data) > MAX_BUNDLE_BYTES:
         raise ValueError(f"the bundle has more than {MAX_BUNDLE_BYTES} bytes")
     found = unzip(data, {MANIFEST, *MEMBERS})
-    names = [MANIFEST, *(name for name in (PIXELS, POST_FILTER, MIXING) if name in found)]
+    names = [MANIFEST, *(name for name in (PIXELS, POST_FILTER, MIXING, TRANSFORM) if name in found)]
     if set(found) - set(names) or not (PIXELS in found or MIXING in found):
         names += [SYNTHESIS, DECODER, *([ANALYSIS] if ANALYSIS in found else [])]
     if FEATURES in found:
@@ -290,7 +301,8 @@ def _read(data: bytes, threads: int) -> Model:
 def _read_lazily(data: bytes, path: Path, threads: int) -> Model:
     """Return a built-in model, of whose bundle each part is read, and compared with its SHA-256, when it is needed."""
     (model_id,) = (model_id for model_id, name in BUILT_IN_IDS.items() if name == path.stem)
-    return _parse(LazyMembers(data, (MANIFEST, *MEMBERS)), len(data), threads, model_id)
+    shared = {name: path.with_name(other) for name, other in SHARED.get(path.stem, {}).items()}
+    return _parse(LazyMembers(data, (MANIFEST, *MEMBERS), shared), len(data), threads, model_id)
 
 
 def _parse(members: Mapping[str, bytes], size: int, threads: int, model_id: bytes | None = None) -> Model:
@@ -322,7 +334,7 @@ def _parse(members: Mapping[str, bytes], size: int, threads: int, model_id: byte
         "image_shape": (h, w, c),
         "patches": patches,
         "multipliers": multipliers,
-        "measured": _measured(manifest["measured"], members),
+        "measured": measured_points(manifest["measured"], members),
         "training": training,
         "networks": networks,
         "positions": positions,
@@ -358,6 +370,8 @@ def _part(members: Mapping[str, bytes], name: str, channels: int) -> Any:
         return spatial_from(read_npz(members[SPATIAL])) if FEATURES in members else None
     if name == "mixer":
         return mixer_from(read_npz(members[MIXING])) if MIXING in members else None
+    if name == "transform":
+        return transform_from(read_npz(members[TRANSFORM])) if TRANSFORM in members else None
     if name in ("grid", "prior"):
         grid, prior = latents_from(read_npz(members[DECODER])) if DECODER in members else no_latents()
         return grid if name == "grid" else prior
@@ -375,26 +389,3 @@ def _told(manifest: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     if "pixels" in training:
         training["pixels"] = {**training["pixels"], "bytes_an_image": float(training["pixels"]["bytes_an_image"])}
     return name, training
-
-
-def _measured(known: list[Mapping[str, Any]], members: Mapping[str, bytes]) -> tuple[OperatingPoint, ...]:
-    """Return the measured operating points.
-
-    Points by pixels need the pixel prior; a model has points by latents if and only if it has latents.
-    """
-    by_quality = tuple(_point(point) for point in known)
-    if not by_quality and set(members) - {MANIFEST, MIXING}:
-        raise ValueError("the manifest names no operating point")
-    if any(point.pixels for point in by_quality) and PIXELS not in members:
-        raise ValueError("the manifest names operating points by pixels, but there is no pixel prior")
-    if any(not point.pixels for point in by_quality) != (SYNTHESIS in members):
-        raise ValueError("the manifest names no operating point by latents, or there are no latents")
-    return by_quality
-
-
-def _point(known: Mapping[str, Any]) -> OperatingPoint:
-    point = OperatingPoint(bool(known["pixels"]), int(known["setting"]), float(known["bytes"]), float(known["psnr"]))
-    most = MAX_ERROR if point.pixels else POINTS - 1
-    if not (0 <= point.setting <= most and 0 <= point.bytes < math.inf and 0 <= point.psnr <= 200):
-        raise ValueError(f"an operating point is impossible: {point}")
-    return point

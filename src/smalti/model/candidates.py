@@ -10,10 +10,11 @@ from pathlib import Path
 
 from smalti.core.library import core
 from smalti.errors import ModelError, SourceError
-from smalti.model.bundle import DECODING, MANIFEST, MAX_MANIFEST_BYTES, PIXELS, load_model, model_paths
+from smalti.model.bundle import MAX_MANIFEST_BYTES, load_model, model_paths
 from smalti.model.empty_model import empty_model
 from smalti.model.model import SYNTHESIS, Model
 from smalti.model.npz import MAX_MEMBERS
+from smalti.model.parts.member_names import DECODING, MANIFEST, PIXELS
 from smalti.types import Shape
 
 TRIED = ("mnist", "fashion")

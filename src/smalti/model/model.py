@@ -24,6 +24,7 @@ from smalti.model.mixing.mixer import Mixer
 from smalti.model.operating_points import OperatingPoint, OperatingPoints
 from smalti.model.pixel_prior import SAMPLE_MAX, PixelPrior
 from smalti.model.spatial_prior import SpatialPrior
+from smalti.model.transform.transform import Transform
 from smalti.util.parallel import once
 
 LATER = "_later"
@@ -62,6 +63,7 @@ class Model:
     spatial: SpatialPrior | None = field(default_factory=lambda: None)  # a default in the class would be found too soon
     pixels: PixelPrior | None = field(default_factory=lambda: None)  # if the model can code by pixels
     mixer: Mixer | None = field(default_factory=lambda: None)  # if the model can code by mixing
+    transform: Transform | None = field(default_factory=lambda: None)  # if the model can code by transform
     positions: tuple[int, int] = (0, 0)  # rows and columns of positions, if there are spatial latents
     size: int = 0  # of the bundle, in bytes
     fit: Fit | None = None  # if it is another model whose mixer was fitted to a collection
@@ -78,9 +80,16 @@ class Model:
         needed = {ANALYSIS} if self.spatial is None else {ANALYSIS, SPATIAL_ANALYSIS}
         return not self.has_latents or needed <= self.networks.keys()
 
+    @property
+    def is_general(self) -> bool:
+        """Say whether the model takes images of any size and content, so that no other need suit them."""
+        return self.mixer is not None or not self.measured
+
     @once
     def operating_points(self) -> OperatingPoints:
         """Return the operating points of the model, in the order of their bytes."""
+        if any(point.transform for point in self.measured):
+            return OperatingPoints.by_transform(self.measured)
         return OperatingPoints(self.measured, self.multipliers, int(np.prod(self.image_shape)))
 
     @property
@@ -106,6 +115,8 @@ class Model:
         It is `point` itself if the model can code such images there. If it cannot, because the latents are made for
         another shape, it is the point that codes by pixels with the fewest bytes; None if there is none.
         """
+        if point.transform or (point.pixels and self.mixer is not None):
+            return point
         if not point.pixels and self.has_latents and shape == self.image_shape:
             return point
         lowest = self.operating_points.first_by_pixels

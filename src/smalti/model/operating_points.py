@@ -18,7 +18,10 @@ from numpy.typing import NDArray
 
 from smalti.errors import UsageError
 from smalti.model.masked_mlp import POINTS
+from smalti.model.transform.transform import step_of
 
+KAPPA = 0.12
+"""The same multiplier of coding by transform, in units of the squared quantisation step (bits of coefficients)."""
 LMBDA = 0.08
 """The Lagrange multiplier lambda of coding by pixels: the encoder minimises squared error + lambda * bits.
 
@@ -26,6 +29,8 @@ The error is in units of the squared step between levels, so that one value serv
 """
 QUALITIES = (1, 100)
 """The lowest and the highest quality."""
+PLACES = ((1, 0.0), (50, 0.48), (100, 1.0))
+"""Of a model that codes by transform: qualities, and how far up in the points each is; the others lie between."""
 FINEST = (1, 0)
 """The largest errors of the points beyond the highest quality."""
 MULTIPLIERS = 400
@@ -36,10 +41,11 @@ MULTIPLIERS = 400
 class OperatingPoint:
     """A setting of the encoder, with its rate and distortion on images that the model was not trained on."""
 
-    pixels: bool  # whether it codes by pixels; if not, it codes by latents
+    pixels: bool  # whether it codes by pixels (or by mixing); if not, it codes by latents or by transform
     setting: int  # by pixels: the largest error, 0 to 126; by latents: the index of the quantisation steps, 0 to 64
     bytes: float  # of the payload of an image
     psnr: float  # in dB
+    transform: bool = False  # whether it codes by transform; its setting is the level, 0 to 40
 
     @property
     def error(self) -> float:
@@ -50,6 +56,11 @@ class OperatingPoint:
 def multiplier_of(error: int) -> float:
     """Return the multiplier of coding by pixels up to `error`: bits that a squared error of 1, on [0, 1], is worth."""
     return 255**2 / (LMBDA * (2 * error + 1) ** 2)
+
+
+def multiplier_of_level(level: int) -> float:
+    """Return the multiplier of coding by transform at a level."""
+    return float(255**2 / (KAPPA * 4 ** step_of(level)))
 
 
 class OperatingPoints:
@@ -64,7 +75,7 @@ class OperatingPoints:
         by_latents = _all_points([point for point in measured if not point.pixels])
         by_pixels = [point for point in measured if point.pixels]
         self._ways, self._samples = [*by_latents, *by_pixels], samples
-        self._only_latents = not by_pixels
+        self._only_latents, self._of_transform = not by_pixels, False
         ends = [
             *(multipliers[[0, -1]] if by_latents else ()),
             *(multiplier_of(point.setting) for point in by_pixels),
@@ -88,6 +99,21 @@ class OperatingPoints:
         """Return the index in `all` of the lowest point that codes by pixels, or None."""
         return next((i for i, point in enumerate(self.all) if point.pixels), None)
 
+    @staticmethod
+    def by_transform(measured: Sequence[OperatingPoint]) -> "OperatingPoints":
+        """Return the points of a model that codes by transform, and by mixing what is finer.
+
+        measured: the points by transform from the highest level to the lowest, then those by mixing.
+        """
+        points = OperatingPoints((), np.ones(POINTS), 1)
+        points.all = points.by_quality = tuple(measured)
+        points.from_multiplier = tuple(
+            multiplier_of_level(point.setting) if point.transform else multiplier_of(point.setting)
+            for point in measured
+        )
+        points._of_transform = True
+        return points
+
     def _cheapest(self, multiplier: float) -> OperatingPoint:
         return min(
             self._ways,
@@ -101,6 +127,9 @@ class OperatingPoints:
             UsageError: the quality is not from 1 to 100.
         """
         check_quality(quality)
+        if self._of_transform:
+            places, shares = zip(*PLACES, strict=True)
+            return self.all[round(float(np.interp(quality, places, shares)) * (len(self.all) - 1))]
         if self._only_latents:
             share = (quality - QUALITIES[0]) / (QUALITIES[1] - QUALITIES[0])
             return self.by_quality[round(share * (POINTS - 1))]
@@ -108,6 +137,8 @@ class OperatingPoints:
 
     def multiplier(self, quality: int) -> float:
         """Return the multiplier that a quality, 1 to 100, stands for: the bits that a squared error of 1 is worth."""
+        if self._of_transform:
+            return self.from_multiplier[self.all.index(self.of_quality(quality))]
         share = (quality - QUALITIES[0]) / (QUALITIES[1] - QUALITIES[0])
         return float(self._low * (self._high / self._low) ** share)
 

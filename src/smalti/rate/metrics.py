@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Measure how far decoded images are from their originals: MSE and PSNR."""
+"""Measure how far decoded images are from their originals: MSE and PSNR.
+
+The squared error of a colour counts as much as its pixel is opaque: alpha / 255 of it. So colours that alpha hides
+count for nothing. The error of alpha itself counts in full.
+"""
 
 import math
 
@@ -13,7 +17,8 @@ def mse(x: NDArray[np.uint8], x_hat: NDArray[np.uint8]) -> float:
     >>> mse(np.zeros((1, 2, 2), np.uint8), np.full((1, 2, 2), 51, np.uint8))
     0.04
     """
-    total = sum(float(((a.astype(np.float32) - b) ** 2).sum(dtype=np.float64)) for a, b in zip(x, x_hat, strict=True))
+    images = zip(x, x_hat, strict=True)
+    total = sum(float(_squared(a[None], b[None], x.ndim).sum(dtype=np.float64)) for a, b in images)
     return total / x.size / 255**2
 
 
@@ -32,6 +37,13 @@ def squared_errors(x: NDArray[np.uint8], x_hat: NDArray[np.uint8]) -> NDArray[np
     >>> squared_errors(np.zeros((1, 2, 2), np.uint8), np.full((1, 2, 2), 51, np.uint8)).round(6).tolist()
     [0.04]
     """
-    off = (x.astype(np.float64) - x_hat).reshape(len(x), -1) / 255
-    errors: NDArray[np.float64] = (off**2).mean(1)
+    errors: NDArray[np.float64] = _squared(x, x_hat, x.ndim).reshape(len(x), -1).mean(1, dtype=np.float64) / 255**2
     return errors
+
+
+def _squared(x: NDArray[np.uint8], x_hat: NDArray[np.uint8], ndim: int) -> NDArray[np.float32]:
+    """Return the squared errors of samples, weighed by alpha where there is any (`n h w c`, if `ndim` is 4)."""
+    squared: NDArray[np.float32] = (x.astype(np.float32) - x_hat) ** 2
+    if ndim == 4 and x.shape[3] in (2, 4):
+        squared[..., :-1] *= x[..., -1:] / np.float32(255)
+    return squared

@@ -28,8 +28,8 @@ def block_of_least_psnr(x: Pixels, model: Model, psnr: float, effort: Effort) ->
     """
     n, limit, every = len(x), 10 ** (-psnr / 10), model.operating_points.all
     latents = model.has_latents and shape_of(x) == model.image_shape
-    first = 0 if latents else model.operating_points.first_by_pixels
-    if first is None or (not latents and model.pixels_for(shape_of(x)[2]) is None):
+    first = 0 if latents or model.transform is not None else model.operating_points.first_by_pixels
+    if first is None or (not latents and model.transform is None and model.pixels_for(shape_of(x)[2]) is None):
         return encode_without_model(x, effort, largest_mse=limit)
     found, highest = _Found(x, model, limit), np.full(n, len(every) - 1)
     found.bisect(np.full(n, first), highest.copy(), EFFORTS[FAST_EFFORT])

@@ -93,7 +93,7 @@ class ModelChoice:
         """
         self._target, self._total = target, total
         self._general = general or next((model for model in there if model.fit is not None), None)
-        self._there = [model for model in there if model.can_encode and model.measured]
+        self._there = [model for model in there if model.can_encode and not model.is_general]
         self._before = tuple(there)
         self._used = {model.id for model in there}  # ids of models that the file holds or names
         self._exactly = EXACTLY if core() is None else MIXED
@@ -139,7 +139,7 @@ class ModelChoice:
             groups.append((self._general or general_model(), rest))
         self._used |= {model.id for model, _ in groups}
         self._steady[shape] = self._steady[shape] + 1 if len(groups) == 1 else 0
-        vain = all(not model.measured for model, _ in groups)
+        vain = all(model.is_general for model, _ in groups)
         self._vain[alike(shape)] = self._vain[alike(shape)] + n if vain else 0
         return groups
 
@@ -301,6 +301,8 @@ def suits(model: Model, x: Pixels, quality: int) -> bool:
     are hard to code shall not be told that it suits them little, so the bound is not SUITED. A model that does not code
     by pixels suits images if their squared error at `quality` is not far above what was measured.
     """
+    if model.is_general:
+        return True
     few = x[_spread(len(x), NAMED_LEAST, NAMED_EACH)]
     if model.pixels is not None:
         return bool(by_pixels(few, 0, model, MOST_EACH).sum() <= deflated(few).sum())
@@ -318,7 +320,7 @@ def _company(ways: Sequence[_Way], costs: Floats, excess: Floats) -> Company:
     company = dict[bytes, float]()
     for i, model in enumerate(ids):
         mine = best == ids.index(model)
-        company.setdefault(model, COMPANY * float(excess[mine, i].mean()) if mine.any() else 0.0)
+        company.setdefault(model, COMPANY * float(np.median(excess[mine, i])) if mine.any() else 0.0)
     return company
 
 

@@ -130,7 +130,7 @@ def check_model(model: Model, target: Target) -> None:
     Raises:
         UsageError: the model has no part for it.
     """
-    if target.max_error is not None and model.pixels is None and model.measured:
+    if target.max_error is not None and model.pixels is None and not model.is_general:
         raise UsageError(
             f"model {model.name} cannot code by pixels; take another, or train one: smalti train --lossless"
         )

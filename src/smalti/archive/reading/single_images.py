@@ -53,9 +53,8 @@ class _Table:
     def __init__(self, parts: Sequence[PartPlace]) -> None:
         self.parts = parts
         self.entries: dict[int, Entries | None] = {}  # by number of part; None: the part has no entries
-        self._places = {row: (i, j) for i, part in enumerate(parts) for j, row in enumerate(part.rows)}
-        if len(parts) == 1:
-            self._places = {}
+        several = enumerate(parts) if len(parts) > 1 else ()
+        self._places = {row: (i, j) for i, part in several for j, row in enumerate(part.rows)}
 
     def place(self, row: int) -> tuple[int, int]:
         """Return the part of an image, and its place there."""

@@ -19,7 +19,8 @@ from smalti.types import Pixels, Shape
 from smalti.util.binary import hash64, read_varint, varint
 
 CODED, FALLBACK, WEBP, MIXED = 0, 1, 2, 3
-"""How the bytes of an image are read: as symbols, as a record of the fallback or of WebP, or as a stream by mixing."""
+"""How the bytes of an image are read: as symbols, as a record of the fallback or of WebP, or as a stream by mixing or
+by transform."""
 KIND_BITS = 2
 SHORT_CHECK, LONG_CHECK = 20, 32
 """The bits of a check: few where they are nearly free, more where images have LONG_BYTES on average."""
@@ -114,7 +115,7 @@ def unpack_entries(data: bytes, n: int, size: int) -> Entries:
         kinds = numbers.tolist()
     if kinds.count(FALLBACK) != (head.fallbacks or 0) or kinds.count(WEBP) != (head.webps or 0):
         raise CorruptError("a block does not hold the images without model that it claims; the file is damaged")
-    if (kinds.count(CODED) and not head.coded_ways) or (kinds.count(MIXED) and not head.mixing):
+    if (kinds.count(CODED) and not head.coded_ways) or (kinds.count(MIXED) and not head.streamed_ways):
         raise CorruptError("a block holds images by a model in no way; the file is damaged")
     if n == 1:
         return Entries(head, bits, kinds, [at, size])
@@ -141,11 +142,12 @@ def repacked(entries: Sequence[Entry]) -> bytes:
 
 def several_kinds(head: Head) -> bool:
     """Return whether images of a block may be of more than one kind: CODED, FALLBACK, WEBP or MIXED."""
-    return (head.coded_ways > 0) + bool(head.mixing) + (head.fallbacks is not None) + (head.webps is not None) > 1
+    without = (head.fallbacks is not None) + (head.webps is not None)
+    return (head.coded_ways > 0) + (head.streamed_ways > 0) + without > 1
 
 
 def _only_kind(head: Head) -> int:
-    if head.coded_ways or head.mixing:
+    if head.coded_ways or head.streamed_ways:
         return CODED if head.coded_ways else MIXED
     return FALLBACK if head.fallbacks is not None else WEBP
 

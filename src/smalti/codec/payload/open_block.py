@@ -4,9 +4,10 @@
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from smalti.codec.batching import EACH, RAW, packing_of
-from smalti.codec.block import ByLatents, ByMixing, ByPixels, ByWebP, Fallback, SampleSymbols, Way
+from smalti.codec.block import ByLatents, ByMixing, ByPixels, ByTransform, ByWebP, Fallback, SampleSymbols, Way
 from smalti.codec.fallback_codec import decode_fallback, raw_record
 from smalti.codec.head import Head
 from smalti.codec.latent_codec import decode_latents
@@ -14,6 +15,7 @@ from smalti.codec.mixing_codec import decode_mixing, mixed_images, mixer_of
 from smalti.codec.payload.entries import CODED, MIXED, WEBP, Entry, check_of, unpack_entries
 from smalti.codec.pixel_codec import decode_pixels
 from smalti.codec.rdo import LatentCode
+from smalti.codec.transform_codec import decode_transform, transformed_images
 from smalti.codec.webp_codec import decode_webp
 from smalti.entropy.frequencies import Ints, uniform
 from smalti.entropy.rans import SeveralStreams, SymbolDecoder
@@ -37,6 +39,8 @@ class OpenBlock:
         self.x_hat: Pixels = np.empty((n, h, w) if c == 1 else (n, h, w, c), np.uint8)
         self.ways: list[Way] = []
         self.mixed = list[tuple[Ints, bytes]]()  # streams by mixing, each with the numbers of its images
+        self.transformed = list[tuple[Ints, bytes]]()  # streams by transform, likewise
+        self.coefficients: dict[int, NDArray[np.int16]] = {}  # of the images by transform, once they are decoded
         self._code: LatentCode | None = None  # of the images by latents, if they share a stream
         self._checks, self._bits = list[int | None](), 0
 
@@ -87,22 +91,28 @@ class OpenBlock:
             records.append(payload[at:end])
             images.append(image)
             at = end
-        mixed = b""
-        if head.mixing:
-            size, at = read_varint(payload, at)
-            mixed, at = payload[at : at + size], at + size
+        streams = list[bytes]()
+        for offered in (head.mixing, head.transform):
+            size, at = read_varint(payload, at) if offered else (0, at)
+            streams.append(payload[at : at + size])
+            at += size
             if at > len(payload):
-                raise CorruptError("a block ends within its stream by mixing; the file is damaged")
+                raise CorruptError("a block ends within a stream by mixing or by transform; the file is damaged")
         self.shared = SymbolDecoder(payload[at:])
         self.ways = head.ways_of(self.shared.take(uniform(n, head.ways)), records)
         for kind, some in ((Fallback, images[: head.fallbacks or 0]), (ByWebP, images[head.fallbacks or 0 :])):
             if some:
                 self.x_hat[[isinstance(way, kind) for way in self.ways]] = some
-        rows, _ = mixed_images(self.ways)
-        if len(rows):
-            self.mixed.append((rows, mixed))
-        elif mixed:
-            raise CorruptError("a block has a stream by mixing that holds no image; the file is damaged")
+        for stream, (rows, _), found in zip(
+            streams,
+            (mixed_images(self.ways), transformed_images(self.ways)),
+            (self.mixed, self.transformed),
+            strict=True,
+        ):
+            if len(rows):
+                found.append((rows, stream))
+            elif stream:
+                raise CorruptError("a block has a stream that holds no image; the file is damaged")
 
     def _open_entries(self, entries: Sequence[Entry]) -> None:
         """Open the stream of each image, or decode its record."""
@@ -129,12 +139,14 @@ class OpenBlock:
             self.ways.append(ByWebP(record) if entry.kind == WEBP else Fallback(record))
 
     def _open_mixed(self, i: int, record: bytes, head: Head) -> None:
-        """Open the stream by mixing of image `i` alone; a byte before it says which of several errors it has."""
-        several = len(head.mixing) > 1
-        if several and not (record and record[0] < len(head.mixing)):
-            raise CorruptError("an image by mixing has an impossible error; the file is damaged")
-        self.ways.append(ByMixing(head.mixing[record[0] if several else 0]))
-        self.mixed.append((np.array([i]), record[several:]))
+        """Open the stream by mixing or by transform of image `i` alone; a byte before it says which of several ways."""
+        several = head.streamed_ways > 1
+        if several and not (record and record[0] < head.streamed_ways):
+            raise CorruptError("an image is coded in an impossible way; the file is damaged")
+        way = head.streamed_way(record[0] if several else 0)
+        self.ways.append(way)
+        of_kind = self.transformed if isinstance(way, ByTransform) else self.mixed
+        of_kind.append((np.array([i]), record[several:]))
 
     @property
     def all_records(self) -> list[bytes]:
@@ -175,12 +187,17 @@ class OpenBlock:
         points: Ints = np.array([way.point for way in self.ways if isinstance(way, ByLatents)])
         self._code, self.x_hat[self.by_latents] = decode_latents(self.shared, points, model)
 
-    def decode_mixed(self, model: Model) -> None:
-        """Decode the images that are coded by mixing.
+    def decode_streams(self, model: Model) -> None:
+        """Decode the images that are coded by mixing and by transform.
 
         Raises:
-            CorruptError: the model has no mixer, or a stream is damaged.
+            CorruptError: the model cannot do it, or a stream is damaged.
         """
+        for rows, stream in self.transformed:
+            levels = np.array([way.level for way in (self.ways[i] for i in rows) if isinstance(way, ByTransform)])
+            shape = (len(rows), *self.x_hat.shape[1:])
+            self.x_hat[rows], coded = decode_transform(stream, shape, levels, model)
+            self.coefficients |= dict(zip(rows.tolist(), coded, strict=True))
         for rows, stream in self.mixed:
             errors = np.array([way.max_error for way in (self.ways[i] for i in rows) if isinstance(way, ByMixing)])
             shape = (len(rows), *self.x_hat.shape[1:])
@@ -207,7 +224,9 @@ def decode_together(blocks: "Sequence[OpenBlock]", model: Model, *, record: bool
     samples = None
     for block in blocks:
         block.decode_shared_latents(model)
-    for _ in in_order(lambda block: block.decode_mixed(model), [block for block in blocks if block.mixed]):
+    for _ in in_order(
+        lambda block: block.decode_streams(model), [block for block in blocks if block.mixed or block.transformed]
+    ):
         pass
     _decode_own_latents(blocks, model)
     together: dict[tuple[int, int], list[OpenBlock]] = {}

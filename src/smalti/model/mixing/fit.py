@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smalti.model.mixing.engine import learned, mixing_decoder
-from smalti.model.mixing.mixer import CHANNELS, COUNTED, LAYERS, Layer, Mixer, check_mixer
+from smalti.model.mixing.mixer import CHANNELS, COUNTED, LAYERS, Layer, Mixer, check_layers
 
 PRIMER_BITS = 19
 """The logarithm of the lines of the state in which a primer is coded."""
@@ -78,14 +78,16 @@ def fit_from(base: bytes, arrays: Mapping[str, NDArray[Any]]) -> Fit:
 
 
 def fitted_mixer(mixer: Mixer, fit: Fit) -> Mixer:
-    """Return the mixer of the base of a fit, as the fit changes it; it is proven not to overflow.
+    """Return the mixer of the base of a fit, as the fit changes it; its networks are proven not to overflow.
+
+    What mixers and counters learn from a primer stays in their ranges, as what they learn from any stream.
 
     Raises:
         ValueError: the networks that come of it could overflow, or it has too many lines.
         CorruptError: the primer does not end with its last image.
     """
     changed = changed_networks(mixer, fit.differences, fit.shifts)
-    check_mixer(changed)
+    check_layers(changed)
     if not len(fit.shapes):
         return changed
     decoder = mixing_decoder(changed, PRIMER_BITS, fit.primer.tobytes())

@@ -132,7 +132,7 @@ def check_mixer(mixer: Mixer) -> None:
     Raises:
         ValueError: an array has another type or shape, or a value or a sum may be out of range.
     """
-    _check_networks(mixer)
+    check_layers(mixer)
     for name in TABLE_KINDS:
         _check_table(mixer.tables, name)
     if (np.diff(mixer.tables.logistic.astype(np.int64)) < 0).any():
@@ -154,7 +154,12 @@ def check_mixer(mixer: Mixer) -> None:
         raise ValueError("a line of a mixer has a key that is even, or a counter that was used too often")
 
 
-def _check_networks(mixer: Mixer) -> None:
+def check_layers(mixer: Mixer) -> None:
+    """Prove that no sum of the networks of a mixer can overflow.
+
+    Raises:
+        ValueError: an array has another type or shape, or a sum may be out of range.
+    """
     if len(mixer.networks) != CHANNELS:
         raise ValueError(f"a mixer has {len(mixer.networks)} networks, not {CHANNELS}")
     for inputs, network in zip(INPUTS, mixer.networks, strict=True):

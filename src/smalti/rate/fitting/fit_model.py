@@ -29,7 +29,7 @@ from smalti.model.mixing.fit import (
     fitted_mixer,
     most_used,
 )
-from smalti.model.mixing.mixer import CHANNELS, LAYERS, Mixer, check_mixer
+from smalti.model.mixing.mixer import CHANNELS, LAYERS, Mixer, check_layers
 from smalti.model.model import Model
 from smalti.rate.fitting.networks import BATCH, rounded_changes, train_further
 from smalti.rate.fitting.rows import RowStore
@@ -241,7 +241,7 @@ def _with_networks(images: Sequence[Pixels], mixer: Mixer, empty: Fit, told: Tol
         parts, shifts = zip(*(rounded_changes(some, shift) for some in changes), strict=True)
         fit = replace(empty, differences=np.concatenate(parts), shifts=np.array(shifts, np.uint8))
         try:
-            check_mixer(changed_networks(mixer, fit.differences, fit.shifts))
+            check_layers(changed_networks(mixer, fit.differences, fit.shifts))
         except ValueError:  # a sum could overflow; that is so rare that a fit without differences is good enough
             continue
         yield fit

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from smalti.codec.mixing_codec import is_drawn, to_levels
+from smalti.codec.mixing_codec import is_drawn
 from smalti.core.mixing import CoreMixing
 from smalti.errors import UsageError
 from smalti.model.mixing.engine import as_start, packed_mixer
@@ -29,7 +29,6 @@ def prime(
     images: Sequence[Pixels],
     least_used: int = LEAST_USED,
     told: Callable[[int], None] | None = None,
-    errors: Sequence[int] | None = None,
 ) -> Mixer:
     """Return a mixer that starts with what it has learned when it has coded all images (`h w c`), in that order.
 
@@ -38,7 +37,6 @@ def prime(
         images: the images.
         least_used: a line of counters is kept if it was used about so often.
         told: is called after each image with the number of the images so far.
-        errors: the largest error with which each image is coded; None: all are coded exactly.
 
     Raises:
         UsageError: there is no compiled core.
@@ -47,9 +45,8 @@ def prime(
     if packed is None:
         raise UsageError("a mixer is primed by the compiled core, which is missing; install smalti with a C compiler")
     run = CoreMixing(packed, STATE_BITS, None)
-    for i, (image, error) in enumerate(zip(images, errors or [0] * len(images), strict=True)):
-        levels = to_levels(image[None], error)[0]
-        run.encode(levels, 2 * error + 1, drawn=is_drawn(levels, mixer, 2 * error + 1))
+    for i, image in enumerate(images):
+        run.encode(image, 1, drawn=is_drawn(image, mixer))
         if told is not None:
             told(i + 1)
     lines = run.lines()
