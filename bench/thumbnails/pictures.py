@@ -27,7 +27,10 @@ def plot(found: Mapping[str, Sequence[Point]], metric: str, path: Path) -> None:
     columns = min(3, len(found))
     rows = -(-len(found) // columns)
     figure = Figure(figsize=(5.2 * columns, 4 * rows), layout="constrained")
-    for axes, (name, points) in zip(figure.subplots(rows, columns, squeeze=False).flat, found.items(), strict=False):
+    panels = figure.subplots(rows, columns, squeeze=False).flat
+    for empty in panels[len(found) :]:
+        empty.axis("off")
+    for axes, (name, points) in zip(panels, found.items(), strict=False):
         for codec, how, settings in dict.fromkeys((p.codec, p.how, p.settings) for p in points):
             mine = [p for p in points if (p.codec, p.how, p.settings) == (codec, how, settings)]
             curve = sorted(
