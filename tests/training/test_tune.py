@@ -15,15 +15,16 @@ from smalti.training.mixers import tune as tuning
 from smalti.training.train_bundle import train, training_folder
 
 pytestmark = pytest.mark.skipif(core() is None, reason="there is no compiled core")
-PLAN = TrainingPlan(start="colour", minutes=0.03)
+PLAN = TrainingPlan(start="colour", minutes=0.2)
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     monkeypatch.setattr(tuning, "BATCH", 512)
     monkeypatch.setattr(tuning, "LEAST_USED", (20,))
-    monkeypatch.setattr(tuning, "MEASURED_EACH", 0.5)
-    monkeypatch.setattr(tuning, "SAVED_EACH", 0.4)
+    monkeypatch.setattr(tuning, "MEASURED_EACH", 0.0)  # after each turn, however slow the machine is
+    monkeypatch.setattr(tuning, "SAVED_EACH", 0.0)
+    monkeypatch.setattr(tuning, "TURN", 4)
 
 
 def scenes(n: int, seed: int = 0) -> list[np.ndarray]:
