@@ -186,9 +186,15 @@ def plain_image_of_2_62_bytes():
 
 
 @attack(read_all, "CorruptError", "impossible field")
-def payload_of_unknown_flags():
-    """A head of flags that there are not."""
-    return archive_of(GRAY, 1, b"\x80").whole()
+def payload_of_flags_without_a_way():
+    """A head that names a post-filter, and no way in which an image is coded."""
+    return archive_of(GRAY, 1, b"\x04").whole()
+
+
+@attack(read_all, "CorruptError", "impossible field")
+def payload_of_a_level_beyond_all():
+    """A head of a level of coding by transform that there is not."""
+    return archive_of(GRAY, 1, b"\x80\x00\x29more").whole()
 
 
 @attack(read_all, "CorruptError", "within its head")

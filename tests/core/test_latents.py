@@ -165,7 +165,7 @@ def test_foreign_bytes_give_the_same_symbols(seed):
     rng = np.random.default_rng(seed)
     model, points, _ = some_of_each(rng, 6, False)
     prior, data = random_spatial(rng), rng.bytes(int(rng.integers(0, 400))) + b"\1"
-    features = rng.integers(0, ACTIVATION_MAX + 1, (6, prior.features, 3, 4)).astype(np.float32)
+    features = rng.integers(0, ACTIVATION_MAX + 1, (len(points), prior.features, 3, 4)).astype(np.float32)
     spatial, found = SimpleNamespace(spatial=prior, positions=(3, 4)), []
     for name in ENGINES:
         with engine(name):

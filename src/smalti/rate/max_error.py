@@ -145,8 +145,10 @@ def exactly_where_it_pays(x: Pixels, block: Block, model: Model) -> Block:
     The cost of an image is its bits, and its squared error at the multiplier of its level: so many bits as the same
     error would be worth elsewhere. It is drawn images that take few bits when they are kept exactly.
     """
+    h, w, c = shape_of(x)
+    colours = h * w * (c if c in (1, 3) else c - 1)  # samples of them in an image
     levels = [way.level if isinstance(way, ByTransform) else 0 for way in block.ways]
-    worth = np.array([multiplier_of_level(level) for level in levels]) * squared_errors(x, block.x_hat) * x[0].size
+    worth = np.array([multiplier_of_level(level) for level in levels]) * squared_errors(x, block.x_hat) * colours
     costs = block.bits + worth
     rows = np.flatnonzero([8 * _exactly_at_best(image) < cost for image, cost in zip(x, costs, strict=True)])
     if not len(rows):

@@ -2,7 +2,8 @@
 """Measure how far decoded images are from their originals: MSE and PSNR.
 
 The squared error of a colour counts as much as its pixel is opaque: alpha / 255 of it. So colours that alpha hides
-count for nothing. The error of alpha itself counts in full.
+count for nothing. The error of alpha itself counts in full. The mean is over the samples of colours, so that alpha that
+is kept exactly does not make the error of colours look smaller.
 """
 
 import math
@@ -42,8 +43,9 @@ def squared_errors(x: NDArray[np.uint8], x_hat: NDArray[np.uint8]) -> NDArray[np
 
 
 def _squared(x: NDArray[np.uint8], x_hat: NDArray[np.uint8], ndim: int) -> NDArray[np.float32]:
-    """Return the squared errors of samples, weighed by alpha where there is any (`n h w c`, if `ndim` is 4)."""
+    """Return squared errors of samples, whose mean is an MSE; they are weighed by alpha (`n h w c`, if `ndim` is 4)."""
     squared: NDArray[np.float32] = (x.astype(np.float32) - x_hat) ** 2
     if ndim == 4 and x.shape[3] in (2, 4):
         squared[..., :-1] *= x[..., -1:] / np.float32(255)
+        squared *= x.shape[3] / (x.shape[3] - 1)
     return squared
