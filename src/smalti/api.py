@@ -127,6 +127,10 @@ def pack(
         from smalti.rate.fitting.collection import check_fit
 
         check_fit(loaded)
+        if asked.max_error is None:
+            raise UsageError(
+                "a fit is for lossless coding; give --lossless or --max-error beside --fit, or leave it out"
+            )
     images = given_source(source, on_bad, names, labels, convert=convert, resize=resize, hidden_colours=hidden_colours)
     packing = _with_classes(as_packing(packing), images.label_names)
     if not isinstance(path, str | os.PathLike):

@@ -103,8 +103,8 @@ Resize = Annotated[
 HiddenColours = Annotated[
     Literal["keep", "drop"],
     typer.Option(
-        help="Colours of pixels that are wholly transparent: keep them exactly, or drop them, so that these pixels are"
-        " black, which takes fewer bytes.",
+        help="Colours of pixels that are wholly transparent, where images are kept exactly: keep them, too, or drop"
+        " them, so that these pixels are black, which takes fewer bytes. Lossy coding does not keep them.",
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the report as one JSON object.")]

@@ -111,9 +111,12 @@ def way_without_model(
     """Return the way without model in which an image (`h w` or `h w c`) takes the fewest bytes.
 
     No sample is off by more than `max_error`, or the mean squared error (on pixels in [0, 1]) is at most `largest_mse`.
+    An image with alpha is kept exactly.
 
     rival: the bytes that the image takes with a model, if that is known; then slow ways are tried where they may help.
     """
+    if image.ndim == 3 and image.shape[2] in (2, 4):
+        max_error, largest_mse = 0, 0.0
     record = encode_fallback(image, max_error=max_error, largest_mse=largest_mse)
     ways: list[WithoutModel] = [Fallback(record)]
     tried = [decode_fallback(record, 0, image.shape)[0]]

@@ -17,7 +17,7 @@ from smalti.codec.mixing_codec import encode_mixing
 from smalti.codec.rdo import EFFORTS, FAST_EFFORT, Effort
 from smalti.model.model import Model
 from smalti.model.operating_points import multiplier_of_level
-from smalti.rate.metrics import squared_errors
+from smalti.rate.metrics import seen_samples, squared_errors
 from smalti.types import Pixels, shape_of
 
 WEBP_OF_PLAIN = ((0.1, 0.3), (0.4, 0.5), (math.inf, 0.85))
@@ -145,10 +145,9 @@ def exactly_where_it_pays(x: Pixels, block: Block, model: Model) -> Block:
     The cost of an image is its bits, and its squared error at the multiplier of its level: so many bits as the same
     error would be worth elsewhere. It is drawn images that take few bits when they are kept exactly.
     """
-    h, w, c = shape_of(x)
-    colours = h * w * (c if c in (1, 3) else c - 1)  # samples of them in an image
     levels = [way.level if isinstance(way, ByTransform) else 0 for way in block.ways]
-    worth = np.array([multiplier_of_level(level) for level in levels]) * squared_errors(x, block.x_hat) * colours
+    worth = np.array([multiplier_of_level(level) for level in levels]) * squared_errors(x, block.x_hat)
+    worth *= seen_samples(x)
     costs = block.bits + worth
     rows = np.flatnonzero([8 * _exactly_at_best(image) < cost for image, cost in zip(x, costs, strict=True)])
     if not len(rows):
