@@ -165,7 +165,7 @@ def _parse_by(app: object, program: str, arguments: list[str]) -> None:
         raise AssertionError(f"{program} {shlex.join(arguments)}: {exc}") from exc
 
 
-class _Parsed(Exception):  # noqa: N818 - it is no error
+class _Parsed(Exception):
     """A script has parsed its arguments."""
 
 
