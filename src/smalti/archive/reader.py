@@ -19,15 +19,16 @@ from smalti.container.annotation_codec import (
     unpack_numbers,
 )
 from smalti.container.archive_reader import ArchiveReader
+from smalti.container.entries.blocks import Blocks
 from smalti.container.format import (
     CARRIERS,
     ORDER,
     BlockHead,
     Kind,
 )
-from smalti.container.index import Blocks
 from smalti.container.mixed_payload import Part, mixed_hash, unpack_mixed
 from smalti.container.permutation_code import decode_permutation
+from smalti.entropy.frequencies import Ints
 from smalti.errors import CorruptError, ModelError, UnknownModelError, within
 from smalti.model.bundle import find_model, is_known, load_model
 from smalti.model.model import Model
@@ -323,7 +324,7 @@ class Contents(Annotations):
                 images[row] = image
         return images
 
-    def order(self) -> list[int] | None:
+    def order(self) -> Ints | None:
         """Return the kind of each image; None if there is only one kind.
 
         Raises:
@@ -334,9 +335,9 @@ class Contents(Annotations):
             return None
         most = len(self.index.kinds) - 1
         with within(self.storage.where):
-            found = [kind for count, data in parts for kind in unpack_numbers(data, count, most)]
-        blocks, kinds = Blocks.of(self.index.blocks), len(self.index.kinds)
-        counts = np.bincount(np.array(blocks.kinds), np.array(blocks.images), kinds)
-        if not np.array_equal(np.bincount(found, minlength=kinds), counts):
+            told = [unpack_numbers(data, count, most) for count, data in parts]
+        found = np.concatenate([np.frombuffer(some, np.uint8) if isinstance(some, bytes) else some for some in told])
+        counts, of_kinds = np.bincount(found, minlength=most + 1), Blocks.of(self.index.blocks).of_kinds
+        if counts.tolist() != [of_kinds.get(kind, 0) for kind in range(most + 1)]:
             raise CorruptError(f"{self.storage.where}: the order does not fit the images; the file is damaged")
         return found

@@ -199,15 +199,15 @@ def pack_numbers(numbers: Sequence[int]) -> bytes:
     return deflate(b"".join(map(varint, numbers)))
 
 
-def unpack_numbers(data: bytes, count: int, most: int) -> list[int]:
-    """Decode `count` numbers.
+def unpack_numbers(data: bytes, count: int, most: int) -> bytes | list[int]:
+    """Decode `count` numbers; they are bytes if each is below 128, the usual case.
 
     Raises:
         CorruptError: the data are damaged, or a number is above `most`.
     """
     told = inflate(data)
-    if len(told) == count and max(told, default=0) <= min(most, 0x7F):  # a byte each, the usual case
-        return list(told)
+    if len(told) == count and max(told, default=0) <= min(most, 0x7F):
+        return told
     reader = SectionReader(told)
     found = [reader.number(most) for _ in range(count)]
     reader.finish()
