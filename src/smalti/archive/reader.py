@@ -15,6 +15,7 @@ from smalti.archive.reading.opening import open_reader, pixels_hash
 from smalti.archive.reading.single_images import SingleImages
 from smalti.codec.batching import BLOCK as SHARED
 from smalti.codec.batching import MOST_LOAD, alike, load, packing_of
+from smalti.codec.block_codec import decode_images, decode_to_block
 from smalti.container.annotation_codec import (
     unpack_numbers,
 )
@@ -260,8 +261,6 @@ class Contents(Annotations):
         Raises:
             CorruptError: the block is damaged, or decodes to other pixels than it should.
         """
-        from smalti.codec.block_codec import decode_to_block  # only decoding needs the codec
-
         head, payload = self.reader.block(block, self.record(block))
         with within(f"{self.storage.where}: block {block}"):
             parts = parts_of(head, payload)
@@ -292,8 +291,6 @@ class Contents(Annotations):
         return load([(self._kind(block).shape, self.index.blocks[block].images) for block in blocks])
 
     def _decode(self, blocks: Sequence[int]) -> list[tuple[int, Images]]:
-        from smalti.codec.block_codec import decode_images  # only decoding needs the codec
-
         if self._kind(blocks[0]).mixed:
             return [(block, self._decode_mixed(block)) for block in blocks]
         found = [self.reader.block(block, self.record(block)) for block in blocks]
@@ -307,8 +304,6 @@ class Contents(Annotations):
 
     def _decode_mixed(self, block: int) -> list[Pixels]:
         """Return the images of a mixed block; parts that can be are decoded together."""
-        from smalti.codec.block_codec import decode_images  # only decoding needs the codec
-
         head, payload = self.reader.block(block, self.record(block))
         with within(f"{self.storage.where}: block {block}"):
             parts = parts_of(head, payload)

@@ -5,10 +5,12 @@ Most names are a few texts with numbers that count: `train/7/00123.png`. They ar
 the least number of digits of each number) and numbers, and each number is coded as its difference from an earlier one.
 """
 
+import json
 import re
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from smalti.container.format import MAX_SECTION_BYTES, MAX_SECTION_NUMBERS, MODES
 from smalti.errors import CorruptError
@@ -192,6 +194,22 @@ def unpack_labels(data: bytes, count: int) -> tuple[Label, ...]:
             labels.append(tuple(unfold(reader.number()) for _ in range(length)))
     reader.finish()
     return tuple(labels)
+
+
+def parse_metadata(data: bytes) -> dict[str, Any]:
+    """Return the metadata that the data of a section hold.
+
+    Raises:
+        CorruptError: the data are no metadata.
+    """
+    try:
+        found = json.loads(unpack_text(data))
+        json.dumps(found, ensure_ascii=False, allow_nan=False).encode()  # what is read can be written
+    except (ValueError, RecursionError) as exc:
+        raise CorruptError("the metadata is no JSON; the file is damaged") from exc
+    if not isinstance(found, dict):
+        raise CorruptError("the metadata is no JSON object; the file is damaged")
+    return found
 
 
 def pack_numbers(numbers: Sequence[int]) -> bytes:

@@ -162,10 +162,9 @@ class PixelPrior:
 
         Any order gives the same integers. Random windows tell as well as images do which units are active together.
         """
-        random = np.random.default_rng(0)
-        windows = random.integers(1, 256, (TRIALS, self.window.samples))
-        windows *= random.random(windows.shape) < NON_ZERO
-        rows, columns = (random.integers(0, size // 2, TRIALS) for size in (ROWS, COLUMNS))
+        random = _random((TRIALS, self.window.samples + 1))
+        windows = (1 + random % 255) * (random >> 8 < NON_ZERO * (1 << 24))
+        windows, rows, columns = windows[:, 1:], random[:, 0] % (ROWS // 2), (random[:, 0] >> 8) % (COLUMNS // 2)
         x, active = self._first(windows.astype(np.uint8), rows, columns, np.array(0)), list[NDArray[np.bool_]]()
         for weights, bias in self._layers[1:-1]:
             active.append(x > 0)
@@ -202,6 +201,14 @@ class PixelPrior:
         np.floor(x, out=x)
         units: Floats = np.clip(x, 0, ACTIVATION_MAX, out=x)
         return units
+
+
+def _random(shape: tuple[int, int]) -> Ints:
+    """Return random integers below 2^32, always the same ones, without the milliseconds that numpy.random takes."""
+    x = np.arange(1, shape[0] * shape[1] + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)  # splitmix64
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return (x >> np.uint64(32)).astype(np.int64).reshape(shape)
 
 
 def _next_units(x: Floats, weights: Floats, bias: Floats) -> Floats:

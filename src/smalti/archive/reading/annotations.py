@@ -6,8 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 from smalti.archive.reading.listing import Listing
-from smalti.container.annotation_codec import unpack_labels, unpack_names, unpack_profiles, unpack_shapes
-from smalti.container.annotations import parse_metadata
+from smalti.container.annotation_codec import (
+    parse_metadata,
+    unpack_labels,
+    unpack_names,
+    unpack_profiles,
+    unpack_shapes,
+)
 from smalti.container.format import LABELS, METADATA, NAMES, PROFILES, SHAPES
 from smalti.container.index import Index
 from smalti.container.reader import Reader
