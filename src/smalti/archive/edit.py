@@ -17,6 +17,7 @@ from smalti.archive.archive import Archive
 from smalti.archive.batches import Coded, Intake
 from smalti.archive.editing.copying import copied, within_total
 from smalti.archive.reader import ModelName, Place, as_model
+from smalti.archive.reading.annotations import TakenNames
 from smalti.archive.writer import Packed, Packing, packed, write_packed
 from smalti.codec.rdo import Effort
 from smalti.container.annotation_codec import unpack_labels
@@ -117,7 +118,7 @@ def append_to(
         choice = given or ModelChoice(asked, images.total, _known_models(archive))
         if isinstance(reader, ArchiveReader):
             with grow(place, reader) as writer:
-                names = set() if then is not None else set(archive.names or ())
+                names = TakenNames() if then is not None else archive.contents.taken_names()
                 added = _add(writer, archive, images, choice, asked, hard, packing, progress, names)
                 if then is not None:
                     then(archive, writer)
@@ -127,7 +128,7 @@ def append_to(
         with alone(place, reader.storage), atomic_write(place, force=True) as file:  # it has no room for more
             writer = ArchiveWriter.start(file, reader.index.models[0].id)
             write_sections(writer, copied(writer, archive, range(1))[0], archive.names, None, archive.profiles)
-            names = set(archive.names or ())
+            names = archive.contents.taken_names()
             added = _add(writer, archive, images, choice, asked, hard, packing, progress, names)
             return packed(images, added, writer.finish(), reader.end)
 
@@ -173,7 +174,7 @@ def _add(
     effort: Effort,
     packing: Packing,
     progress: Progress | None,
-    names: set[str],
+    names: TakenNames,
 ) -> Coded:
     """Write the images to append, whose names are none of `names`; return what is known of them."""
     intake = Intake(

@@ -38,10 +38,10 @@ from smalti.container.format import (
 )
 from smalti.errors import CorruptError
 from smalti.util.binary import hash64
-from smalti.util.parallel import ForkLock
+from smalti.util.kept import Kept
 
-KEPT_BYTES, KEPT_INDEX = 1 << 22, 1 << 20
-"""The most bytes of indexes that the process keeps unpacked, and of one of them."""
+KEPT_BYTES = 1 << 22
+"""The most bytes of indexes that the process keeps unpacked."""
 
 
 class IndexEntry(NamedTuple):
@@ -165,31 +165,8 @@ def unpack_segments(data: bytes, check: bytes, at: int, read: Callable[[int, int
     return [*segments, own], count
 
 
-class _Kept:
-    """The indexes that were unpacked last, by their checksums, each with its bytes; at most `KEPT_BYTES` of them."""
-
-    def __init__(self) -> None:
-        self._lock, self._found, self._bytes = ForkLock(), dict[bytes, tuple[bytes, _Unpacked]](), 0
-
-    def get(self, data: bytes, check: bytes) -> "_Unpacked | None":
-        """Return what an index says that was kept; None if it was not, or other bytes have its checksum."""
-        with self._lock:
-            found = self._found.pop(check, None)
-            if found is not None:
-                self._found[check] = found  # it was used last
-        return found[1] if found is not None and found[0] == data else None
-
-    def put(self, data: bytes, check: bytes, unpacked: "_Unpacked") -> None:
-        """Keep an index; forget those that were not used for longest."""
-        with self._lock:
-            self._bytes += len(data) - len(self._found.pop(check, (b"",))[0])
-            self._found[check] = data, unpacked
-            while self._bytes > KEPT_BYTES:
-                self._bytes -= len(self._found.pop(next(iter(self._found)))[0])
-
-
 _Unpacked = tuple[Segment, tuple[IndexEntry, ...], int]
-_KEPT = _Kept()
+_KEPT = Kept[_Unpacked](KEPT_BYTES)
 
 
 def _segment(data: bytes, check: bytes) -> "_Unpacked":
@@ -197,8 +174,7 @@ def _segment(data: bytes, check: bytes) -> "_Unpacked":
     found = _KEPT.get(data, check)
     if found is None:
         found = _unpack_segment(data, check)
-        if len(data) <= KEPT_INDEX:
-            _KEPT.put(data, check, found)
+        _KEPT.put(data, check, found)
     return found
 
 

@@ -8,6 +8,7 @@ gives a discretised mixture of logistics for the next level (as in PixelCNN++, S
 """
 
 from dataclasses import dataclass, fields
+from hashlib import shake_128
 from typing import Any
 
 import numpy as np
@@ -162,10 +163,13 @@ class PixelPrior:
 
         Any order gives the same integers. Random windows tell as well as images do which units are active together.
         """
-        random = _random((TRIALS, self.window.samples + 1))
-        windows = (1 + random % 255) * (random >> 8 < NON_ZERO * (1 << 24))
-        windows, rows, columns = windows[:, 1:], random[:, 0] % (ROWS // 2), (random[:, 0] >> 8) % (COLUMNS // 2)
-        x, active = self._first(windows.astype(np.uint8), rows, columns, np.array(0)), list[NDArray[np.bool_]]()
+        shape = TRIALS, self.window.samples
+        data = shake_128().digest(2 * TRIALS * (1 + self.window.samples))  # numpy.random takes milliseconds to import
+        places = np.frombuffer(data, np.uint8, 2 * TRIALS)
+        values, chances = np.frombuffer(data, np.uint8, offset=2 * TRIALS).reshape(2, *shape)
+        windows = np.maximum(values, 1) * (chances < 256 * NON_ZERO)
+        rows, columns = places.reshape(2, TRIALS) % np.array([[ROWS // 2], [COLUMNS // 2]])
+        x, active = self._first(windows, rows, columns, np.array(0)), list[NDArray[np.bool_]]()
         for weights, bias in self._layers[1:-1]:
             active.append(x > 0)
             x = _next_units(x, weights, bias)
@@ -201,14 +205,6 @@ class PixelPrior:
         np.floor(x, out=x)
         units: Floats = np.clip(x, 0, ACTIVATION_MAX, out=x)
         return units
-
-
-def _random(shape: tuple[int, int]) -> Ints:
-    """Return random integers below 2^32, always the same ones, without the milliseconds that numpy.random takes."""
-    x = np.arange(1, shape[0] * shape[1] + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)  # splitmix64
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return (x >> np.uint64(32)).astype(np.int64).reshape(shape)
 
 
 def _next_units(x: Floats, weights: Floats, bias: Floats) -> Floats:
