@@ -17,7 +17,7 @@ from smalti.container.archive_reader import ArchiveReader
 from smalti.container.entries.blocks import Blocks, Placed, Table
 from smalti.container.growing.listing_codec import pack_edits, pack_places, unpack_edits, unpack_places
 from smalti.container.records import ArchiveWriter
-from smalti.errors import CorruptError
+from smalti.errors import CorruptError, TruncatedError
 from smalti.util.binary import hash64, varint
 from smalti.util.storage import Memory
 
@@ -273,3 +273,15 @@ def test_the_process_keeps_few_bytes_of_indexes():
         idx.unpack_segments(body[: -fmt.TRAILER.size], hash64(body[: -fmt.TRAILER.size]), 1 << 20, lambda _a, _s: b"")
         assert idx._KEPT._bytes == sum(idx._KEPT.sizes) <= idx.KEPT_BYTES
     assert len(idx._KEPT.sizes) > 20
+
+
+@pytest.mark.parametrize("behind", [b"a", b"abcd", bytes(5000), fmt.END_MAGIC * 7 + b"x"])
+def test_bytes_behind_the_end_are_counted_in_the_error(behind):
+    with pytest.raises(CorruptError, match=rf"^.*{len(behind)} bytes follow the end of the smalti file; cut them off"):
+        ArchiveReader(Memory(archive_of() + behind))
+
+
+@pytest.mark.parametrize("missing", [1, 4, 16, 30])
+def test_a_file_that_was_cut_is_not_said_to_have_bytes_behind_its_end(missing):
+    with pytest.raises((TruncatedError, CorruptError), match="end is missing|damaged"):
+        ArchiveReader(Memory(archive_of()[:-missing]))

@@ -20,7 +20,7 @@ from smalti.archive.reader import ModelName, Place, as_model
 from smalti.archive.reading.annotations import TakenNames
 from smalti.archive.writer import Packed, Packing, packed, write_packed
 from smalti.codec.rdo import Effort
-from smalti.container.annotation_codec import unpack_labels
+from smalti.container.annotation_codec import type_of_labels
 from smalti.container.annotations import write_metadata, write_sections
 from smalti.container.archive_reader import ArchiveReader
 from smalti.container.format import LABELS, NAMES
@@ -192,8 +192,8 @@ def _label_kind(archive: Archive) -> type | None:
     reader = archive.contents.reader
     for number in range(len(reader.firsts(LABELS))):
         count, data = reader.section(LABELS, number)
-        if labels := unpack_labels(data, count):
-            return type(labels[0])
+        if count:
+            return type_of_labels(data)
     return None
 
 

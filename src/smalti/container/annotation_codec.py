@@ -196,6 +196,18 @@ def unpack_labels(data: bytes, count: int) -> tuple[Label, ...]:
     return tuple(labels)
 
 
+def type_of_labels(data: bytes) -> type[int] | type[str] | type[tuple[int, ...]]:
+    """Return the type of the labels that the data of a section hold, without a look at each.
+
+    Raises:
+        CorruptError: the data are damaged.
+    """
+    kind = SectionReader(inflate(data)).byte()
+    if kind not in (NUMBERS, WORDS, LISTS):
+        raise CorruptError(f"the labels are of a kind {kind} that is not known; the file is damaged")
+    return int if kind == NUMBERS else str if kind == WORDS else tuple
+
+
 def parse_metadata(data: bytes) -> dict[str, Any]:
     """Return the metadata that the data of a section hold.
 

@@ -9,7 +9,9 @@ from smalti.container.entries.blocks import Blocks
 from smalti.container.format import (
     BLOCK,
     BLOCK_MARK,
+    END_MAGIC,
     EXTENDED,
+    INDEX,
     MAX_MODEL_BYTES,
     MODEL,
     SINGLE_FLAG,
@@ -28,8 +30,11 @@ from smalti.container.format import (
 )
 from smalti.container.index import Index, IndexEntry, Segment, unpack_index
 from smalti.errors import CorruptError, within
+from smalti.util.binary import hash64
 from smalti.util.storage import Storage
 
+MOST_ENDS = 8
+"""The most marks of an end that are looked at where a file does not end with one."""
 TAIL_BYTES = 1 << 16
 """The number of bytes that are read from the end at once: the trailer and, mostly, the whole index."""
 
@@ -44,6 +49,10 @@ def read_index(storage: Storage, end: int, model_id: bytes | None = None) -> tup
     """
     tail_at = max(0, end - TAIL_BYTES)
     tail = storage.read(tail_at, end - tail_at)
+    if not tail.endswith(END_MAGIC) and (behind := _behind_the_end(tail)):
+        raise CorruptError(
+            f"{behind} bytes follow the end of the smalti file; cut them off, or write the images anew: smalti repair"
+        )
     index_size, check = unpack_trailer(tail[-TRAILER.size :], end)
     at = end - TRAILER.size - index_size
 
@@ -52,6 +61,20 @@ def read_index(storage: Storage, end: int, model_id: bytes | None = None) -> tup
         return tail[start : start + size] if start >= 0 else storage.read(offset, size)
 
     return unpack_index(read(at, index_size), check, model_id, at, read)
+
+
+def _behind_the_end(tail: bytes) -> int:
+    """Return how many bytes follow a trailer whose index fits it, in the last bytes of a file; 0 if none is found."""
+    at = len(tail)
+    for _ in range(MOST_ENDS):
+        at = tail.rfind(END_MAGIC, 0, at)
+        if at + len(END_MAGIC) < TRAILER.size:
+            break
+        size, check, _ = TRAILER.unpack(tail[at + len(END_MAGIC) - TRAILER.size : at + len(END_MAGIC)])
+        body = tail[: at + len(END_MAGIC) - TRAILER.size]
+        if INDEX.size <= size <= len(body) and hash64(body[-size:]) == check:
+            return len(tail) - at - len(END_MAGIC)
+    return 0
 
 
 class ArchiveReader:
