@@ -283,5 +283,5 @@ def test_bytes_behind_the_end_are_counted_in_the_error(behind):
 
 @pytest.mark.parametrize("missing", [1, 4, 16, 30])
 def test_a_file_that_was_cut_is_not_said_to_have_bytes_behind_its_end(missing):
-    with pytest.raises((TruncatedError, CorruptError), match="end is missing|damaged"):
+    with pytest.raises((TruncatedError, CorruptError), match=r"end is missing|damaged"):
         ArchiveReader(Memory(archive_of()[:-missing]))

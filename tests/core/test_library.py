@@ -116,9 +116,9 @@ def test_the_core_uses_no_global_state_and_allocates_nothing():
 
 def test_what_only_the_core_does_says_why_it_is_not_done(monkeypatch):
     monkeypatch.setenv("SMALTI_ENGINE", "numpy")
-    with pytest.raises(UsageError, match="a fit needs the compiled core, .*: SMALTI_ENGINE is numpy; unset it"):
+    with pytest.raises(UsageError, match=r"a fit needs the compiled core, .*: SMALTI_ENGINE is numpy; unset it"):
         library.need_core("a fit")
     monkeypatch.delenv("SMALTI_ENGINE")
     monkeypatch.setattr(library, "_load", lambda: (None, "the compiled core was not built"))
-    with pytest.raises(UsageError, match="was not built; install a wheel of smalti.* without SMALTI_NO_CORE"):
+    with pytest.raises(UsageError, match=r"was not built; install a wheel of smalti.* without SMALTI_NO_CORE"):
         library.need_core("a fit")
