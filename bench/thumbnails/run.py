@@ -96,9 +96,7 @@ def _write_csv(path: Path, found: dict[str, list[Point]]) -> None:
             )
 
 
-def packed(
-    images: Sequence[Pixels], quality: int, effort: int, metric: str = METRICS[0]
-) -> tuple[int, list[Pixels]]:
+def packed(images: Sequence[Pixels], quality: int, effort: int, metric: str = METRICS[0]) -> tuple[int, list[Pixels]]:
     """Return the bytes of a smalti file of `images`, and the images that it gives back."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "x.smalti"
