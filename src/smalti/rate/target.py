@@ -97,7 +97,7 @@ def largest_error(max_error: int | None, *, lossless: bool) -> int | None:
     return 0 if lossless else max_error
 
 
-def effort_of(effort: int, target: Target, metric: str) -> Effort:
+def effort_of(effort: int, target: Target = Target(), metric: str = METRICS[0]) -> Effort:
     """Return the work that an effort stands for. metric: one of METRICS, for which the encoder works.
 
     Raises:
