@@ -26,6 +26,12 @@ static const smalti_tf_kernel *kernel_of(const smalti_transform *model) {
         return &tf_avx512;
     if (model->kernel >= SMALTI_AVX2)
         return &tf_avx2;
+#elif defined(__aarch64__)
+    if (model->kernel == SMALTI_NEON)
+        return &tf_neon;
+#elif defined(__wasm_simd128__)
+    if (model->kernel == SMALTI_WASM)
+        return &tf_wasm;
 #endif
     (void)model;
     return &tf_scalar;

@@ -89,6 +89,10 @@ typedef struct {
 extern const smalti_tf_kernel tf_scalar;
 #if defined(__x86_64__)
 extern const smalti_tf_kernel tf_avx2, tf_avx512;
+#elif defined(__aarch64__)
+extern const smalti_tf_kernel tf_neon;
+#elif defined(__wasm_simd128__)
+extern const smalti_tf_kernel tf_wasm;
 #endif
 
 #endif
