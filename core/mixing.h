@@ -43,6 +43,7 @@ typedef struct {
     const int16_t *confidence; /* 256: by how often a counter was used, how much it counts, of 256 */
     const int16_t *logs;       /* 2049: 16 log2 of 1 to 2048 */
     const int32_t *inverses;   /* 2049: 2^19 / (1 to 2048) */
+    int32_t tone, alpha, pick, samples, candidates; /* which contexts there are, as bits; the most candidates */
 } smalti_mixer;
 
 /* What the mixers have learned; lines and matches follow. */

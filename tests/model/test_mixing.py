@@ -21,6 +21,7 @@ from smalti.model.mixing.mixer import (
     Mixer,
     Start,
     Tables,
+    Uses,
     check_mixer,
     known_tables,
     mixer_arrays,
@@ -74,7 +75,10 @@ def extreme_mixer(seed: int) -> Mixer:
     tables["weights"][0] |= 1
     tables["weights"] = np.minimum(tables["weights"], 1 << 16)
     start = Start(**{name: values(*kind) for name, kind in START_KINDS.items()})
-    mixer = Mixer(networks, Tables(**tables), start, random_lines(rng, 40), drawn=for_drawn)
+    uses = (
+        Uses() if seed % 2 else Uses(*(int(rng.integers(n)) for n in (64, 128, 2048, 1024)), int(rng.integers(1, 15)))
+    )
+    mixer = Mixer(networks, Tables(**tables), start, random_lines(rng, 40), drawn=for_drawn, uses=uses)
     check_mixer(mixer)
     return mixer
 
@@ -106,14 +110,14 @@ def tone_image(h: int, w: int, c: int) -> np.ndarray:
 
 
 def coded(mixer: Mixer, images, step: int, flags) -> bytes:
-    encoder = mixing_encoder(mixer, state_bits((len(images), *images[0].shape)))
+    encoder = mixing_encoder(mixer, state_bits((len(images), *images[0].shape), mixer))
     for image, flag in zip(images, flags, strict=True):
         encoder.encode(image, step, drawn=flag)
     return encoder.finish()
 
 
 def decoded(mixer: Mixer, stream: bytes, images, step: int) -> list[np.ndarray]:
-    decoder = mixing_decoder(mixer, state_bits((len(images), *images[0].shape)), stream)
+    decoder = mixing_decoder(mixer, state_bits((len(images), *images[0].shape), mixer), stream)
     found = [decoder.decode(image.shape, step) for image in images]
     decoder.finish()
     return found
@@ -131,6 +135,32 @@ def test_all_kernels_and_the_reference_engine_agree(monkeypatch, shape, step, dr
 @pytest.mark.parametrize("hidden", [(2, 2), (4, 6), (6, 10), (10, 4), (18, 16), (256, 254)])
 def test_they_agree_on_hidden_layers_of_any_size(monkeypatch, hidden):
     agree(monkeypatch, random_mixer(hidden, drawn=True), (5, 6, 4), 3)
+
+
+FEWER = (Uses(0, 5, 0x12, 0, 14, 16), Uses(0, 0, 0, 0, 1, 14), Uses(9, 64, 0x400, 0x201, 3, 15))
+"""Models that use fewer contexts than there are."""
+
+
+@pytest.mark.skipif(core() is None, reason="there is no compiled core")
+@pytest.mark.parametrize("uses", FEWER)
+@pytest.mark.parametrize("step", [1, 5, 253])
+@pytest.mark.parametrize("shape", [(13, 11, 3), (9, 14, 4), (12, 10, 1), (7, 9, 2), (1, 1, 3), (17, 1, 3)])
+def test_they_agree_on_models_that_use_fewer_contexts(monkeypatch, uses, step, shape):
+    agree(monkeypatch, replace(random_mixer(), uses=uses), shape, step)
+
+
+def test_what_a_model_uses_is_kept_with_it_and_checked():
+    for uses in (*FEWER, Uses()):
+        mixer = replace(random_mixer(), uses=uses)
+        check_mixer(mixer)
+        assert mixer_from(mixer_arrays(mixer)).uses == uses
+    assert "uses" not in mixer_arrays(random_mixer())
+    for bad in ({"tone": 64}, {"alpha": 128}, {"pick": 2048}, {"samples": 1024}, {"candidates": 0}, {"candidates": 15}):
+        with pytest.raises(ValueError, match="uses contexts"):
+            check_mixer(replace(random_mixer(), uses=Uses(**bad)))
+    for bits in (13, 22):
+        with pytest.raises(ValueError, match="uses contexts"):
+            check_mixer(replace(random_mixer(), uses=Uses(bits=bits)))
 
 
 @pytest.mark.skipif(core() is None, reason="there is no compiled core")

@@ -18,6 +18,8 @@ Layers = Sequence[Sequence[tuple[NDArray[np.int16], NDArray[np.int32]]]]
 """For each network and each of its layers: weights (outputs inputs) and biases (outputs)."""
 TABLES = ("squash", "stretch", "logistic", "scales", "weights", "rates", "confidence", "logs", "inverses")
 """The tables, in the order of `smalti_mixer` in `core/mixing.h`."""
+USES = ("tone", "alpha", "pick", "samples", "candidates")
+"""Which contexts a model uses, as bits, and its most candidates."""
 STATE = np.dtype(
     [
         ("node_weights", np.int32, (512, 16)),
@@ -32,12 +34,12 @@ STATE = np.dtype(
 )
 """`smalti_mix_state` of `core/mixing.h`."""
 MATCHES, MATCH_BITS, SLOTS, CHANNELS, DRAWN, TOLD = 3, 16, 16, 3, 4, 3
-PIXEL_BYTES = (0, 36, 52, 81, 97)
+PIXEL_BYTES = (0, 51, 67, 107, 123)
 """The most bytes that a pixel takes, by channels.
 
 A decision has a probability of 2^-12 at least, and a bit that the network codes alone one of 2^-13. The range of the
-coder has at least two numbers, so its rounding adds at most one bit to each. A sample of tone takes 10 * 13 + 6 * 14
-bits at most; a drawn pixel 13 bits for each of 14 candidates and each of the 8 bits of its samples; alpha 10 * 13 bits.
+coder has at least two numbers, so its rounding adds at most one bit to each. A sample takes 16 * 14 bits at most; a
+drawn pixel 13 bits for each of 14 candidates and then its samples; alpha 10 * 13 bits.
 """
 LEAST_ROOM = 64
 """The flag of an image, what the coder still keeps back when the image begins, and the end of a stream fit into it."""
@@ -55,6 +57,7 @@ class _Mixer(ctypes.Structure):
         ("drawn", (_Layer * 3) * DRAWN),
         ("primed", c_void_p),
         *((name, c_void_p) for name in TABLES),
+        *((name, c_int32) for name in USES),
     )
 
 
@@ -96,6 +99,7 @@ def pack_mixer(
     tables: Mapping[str, NDArray[np.generic]],
     start: NDArray[np.void],
     lines: NDArray[np.uint32],
+    uses: Mapping[str, int],
     matches: Callable[[int], NDArray[np.uint32]] | None = None,
 ) -> PackedMixer:
     """Return a mixer as the core takes it.
@@ -107,6 +111,7 @@ def pack_mixer(
         tables: by the names of TABLES.
         start: a record of STATE.
         lines: `n SLOTS`, the lines that are known before.
+        uses: by the names of USES.
         matches: returns the matches (`MATCHES 2^bits 2`) that a state with 2^bits of them begins with.
     """
     arrays: list[NDArray[np.generic]] = []
@@ -126,6 +131,8 @@ def pack_mixer(
                 to[k][i] = _Layer(inputs, outputs, keep(pairs), keep(sums))
     for name in TABLES:
         setattr(struct, name, keep(tables[name]))
+    for name in USES:
+        setattr(struct, name, uses[name])
     struct.primed_bits, primed = _open_addressed(lines)
     struct.primed = keep(primed)
     return PackedMixer(core, struct, start, arrays, matches)

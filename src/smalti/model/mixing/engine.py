@@ -112,7 +112,9 @@ def packed_mixer(mixer: Mixer) -> PackedMixer | None:
         if mixer.seen is not None:
             state["colours"][0, :COLOURS] = mixer.seen.colours
             matches = functools.cache(mixer.seen.folded)
-        found = KNOWN[mixer] = pack_mixer(library, layers, drawn, tables, state, mixer.lines, matches)
+        found = KNOWN[mixer] = pack_mixer(
+            library, layers, drawn, tables, state, mixer.lines, asdict(mixer.uses), matches
+        )
     return found
 
 

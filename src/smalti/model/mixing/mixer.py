@@ -8,7 +8,7 @@ specification; `core/mixing.inc` and `reference/` follow it.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import astuple, dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,8 @@ TERMS, NODES, SETS, STEPS, SLOTS = 16, 512, 2816, 26, 16
 """Inputs of a mixer; weights by decision; weights by context; steps of a curve; a line: its key and 15 counters."""
 MATCHES, MATCH_BITS, COLOURS = 3, 16, 15
 """Contexts of which the pixel that followed is kept, the logarithm of the most of these, and last colours."""
+LEAST_BITS = 14
+"""The logarithm of the fewest lines of a state."""
 WEIGHT_MAX = (1 << 19) - 1
 """The largest weight of a mixer, positive or negative; 2^16 stands for 1."""
 COUNTED = 1023
@@ -93,6 +95,18 @@ class Seen:
         return found
 
 
+@dataclass(frozen=True)
+class Uses:
+    """The contexts that a model uses: bit i is 1 where it uses context i; and what else makes it faster."""
+
+    tone: int = (1 << 6) - 1  # 0: of samples, each bit has the probability that the network says
+    alpha: int = (1 << 7) - 1
+    pick: int = (1 << 11) - 1  # nine contexts of the pixel, then two of the candidate
+    samples: int = (1 << 10) - 1  # 0: as in `tone`
+    candidates: int = 14  # at most
+    bits: int = 21  # the logarithm of the most lines
+
+
 @dataclass(frozen=True, eq=False)
 class Mixer:
     """Networks, tables and starting state of a model that codes by mixing."""
@@ -103,6 +117,7 @@ class Mixer:
     lines: NDArray[np.uint32]  # n SLOTS: lines that are known before: their keys, then counters
     seen: Seen | None = None  # of a fitted model
     drawn: tuple[tuple[Layer, Layer, Layer], ...] = ()  # of green, red, blue and alpha, for drawn images; or none
+    uses: Uses = Uses()
 
 
 TABLE_KINDS: dict[str, tuple[type[np.generic], int, int, int]] = {
@@ -144,6 +159,9 @@ def check_mixer(mixer: Mixer) -> None:
         raise ValueError("the largest logit of a mixer has no weight")
     for name, kind in START_KINDS.items():
         _check(getattr(mixer.start, name), name, *kind)
+    least = Uses(0, 0, 0, 0, 1, LEAST_BITS)
+    if not all(low <= of <= most for low, of, most in zip(*map(astuple, (least, mixer.uses, Uses())), strict=True)):
+        raise ValueError(f"a mixer uses contexts that there are not: {mixer.uses}")
     lines = mixer.lines
     if (
         lines.dtype != np.uint32
@@ -250,6 +268,8 @@ def mixer_arrays(mixer: Mixer) -> dict[str, NDArray[Any]]:
     used = lines[:, 1:] & 255
     logits = np.searchsorted(_probabilities(mixer.tables), lines[:, 1:] >> 16)
     logits = np.where(used > 0, np.minimum(logits, LOGITS - 1), 0)
+    if mixer.uses != Uses():
+        arrays["uses"] = np.array(astuple(mixer.uses), np.uint16)
     return arrays | {"keys": lines[:, 0], "logits": logits.T.astype(np.uint8), "used": used.T.astype(np.uint8)}
 
 
@@ -290,7 +310,12 @@ def mixer_from(arrays: Mapping[str, NDArray[Any]]) -> Mixer:
     lines = np.empty((len(keys), SLOTS), np.uint32)
     lines[:, 0] = _as(keys, np.uint32)
     lines[:, 1:] = np.where(used > 0, known[_as(logits, np.uint8).T] << 16 | used, 0)
-    return Mixer(networks[:CHANNELS], tables, start, lines, drawn=networks[CHANNELS:])
+    uses = Uses()
+    if "uses" in arrays:
+        if arrays["uses"].shape != (len(fields(Uses)),):
+            raise ValueError("a mixer uses another number of contexts")
+        uses = Uses(*_as(arrays["uses"], np.uint16).tolist())
+    return Mixer(networks[:CHANNELS], tables, start, lines, drawn=networks[CHANNELS:], uses=uses)
 
 
 def _as(array: NDArray[Any], dtype: type[np.generic]) -> NDArray[Any]:

@@ -96,7 +96,7 @@ class Held:
         return (total + (EACH_BYTES * len(self.images) if self.streams == EACH else 0)) / len(self.images)
 
     def _coded(self, mixer: Mixer, rows: Sequence[int]) -> int:
-        encoder = mixing_encoder(mixer, state_bits((len(rows), *self.images[rows[0]].shape)))
+        encoder = mixing_encoder(mixer, state_bits((len(rows), *self.images[rows[0]].shape), mixer))
         for i in rows:
             encoder.encode(self.images[i], self.step, drawn=self.drawn[i])
         return len(encoder.finish())

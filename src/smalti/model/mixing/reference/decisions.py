@@ -111,7 +111,7 @@ class Decisions:
     def __init__(self, known: Known, bits: int, coder: Coder) -> None:
         """bits: the logarithm of the lines of counters."""
         start = known.mixer.start
-        self.known, self.coder, self.bits = known, coder, bits
+        self.known, self.coder, self.bits, self.uses = known, coder, bits, known.mixer.uses
         self.node_weights: list[list[int]] = start.node_weights.tolist()
         self.set_weights: list[list[int]] = start.set_weights.tolist()
         self.last_weights: list[list[int]] = start.last_weights.tolist()
@@ -147,6 +147,10 @@ class Decisions:
         line[:] = new  # in place: whoever holds the line that was there holds the new one now
         return line
 
+    def used_lines(self, contexts: Sequence[int], used: int, number: int) -> list[Line | None]:
+        """Return the lines of contexts; None for those that the model does not use, whose bits of `used` are 0."""
+        return [self.line(context, number + i) if used >> i & 1 else None for i, context in enumerate(contexts)]
+
     def logit(self, p: int) -> int:
         """Return the logit of a probability of 65536, in 1/256."""
         stretch = self.known.stretch
@@ -155,7 +159,7 @@ class Decisions:
         return -stretch[4096 + 65535 - p] if p >= 65536 - 2048 else stretch[p >> 4]
 
     def decide(
-        self, bit: int, p: int, lines: Sequence[Line], slot: int, node: int, set_: int, curve: int, rate: int
+        self, bit: int, p: int, lines: Sequence[Line | None], slot: int, node: int, set_: int, curve: int, rate: int
     ) -> int:
         """Code one bit, and learn from it; the arguments are those of `decide` in `core/mixing.inc`."""
         known = self.known
@@ -165,6 +169,9 @@ class Decisions:
         expected = self.logit(p)
         x = [expected]
         for line in lines:
+            if line is None:
+                x.append(0)
+                continue
             if not line[slot]:
                 line[slot] = p << 16 & ~1023
             counter = line[slot]
@@ -193,7 +200,7 @@ class Decisions:
             step = abs(target - c[at]) // 32
             c[at] += step if target > c[at] else -step
         goal = 0x3FFFFF if bit else 0
-        for line in lines:
+        for line in filter(None, lines):
             now, used = line[slot] >> 10, line[slot] & 255
             line[slot] = (now + ((goal - now) * rates[used] >> 16)) << 10 | min(used + 1, 255)
         self.order0[node] += ((bit << 32) - bit * 65536 - self.order0[node]) >> 6

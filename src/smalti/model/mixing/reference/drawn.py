@@ -16,11 +16,11 @@ from smalti.model.mixing.reference.around import (
 )
 from smalti.model.mixing.reference.decisions import Decisions, limit, mix_hash
 from smalti.model.mixing.reference.network import MARGIN, TOP, Base, Mixture, Plane, below, features, run_network, share
-from smalti.model.mixing.reference.tone import centre
+from smalti.model.mixing.reference.tone import centre, code_plainly
 
 RATE = 28
-NEAR, MOST = 12, 14
-"""Candidates that are nearby, and the most that are tried."""
+NEAR = 12
+"""Candidates that are nearby."""
 ALPHA_NODE, TREE_NODE, PICK_NODE, VALUE_NODE = 192, 256, 288, 480
 
 
@@ -29,15 +29,15 @@ def _set(a: int, b: int) -> int:
 
 
 def _code_byte(
-    d: Decisions, value: int, mix: Mixture | None, step: int, ends: tuple[int, int], contexts: Sequence[int], kind: int,
-    nodes: tuple[int, int, int], *, tree: bool,
+    d: Decisions, value: int, mix: Mixture | None, step: int, ends: tuple[int, int], contexts: Sequence[int], used: int,
+    kind: int, nodes: tuple[int, int, int], *, tree: bool,
 ) -> int:  # fmt: skip
     node, set_, curve = nodes
     every, low, high, at = 1, 0, 256, 0
     below_low, below_high = (below(d.known, mix, end) if mix else 0 for end in ends)
     for half in range(2):
         salt = every + kind + 1 if half else kind
-        lines = [d.line(mix_hash(context, salt), 177 + i) for i, context in enumerate(contexts)]
+        lines = d.used_lines([mix_hash(context, salt) for context in contexts], used, 177)
         slot = 1
         for i in range(4):
             t, place, p = low + high >> 1, half * 4 + i, 0
@@ -68,7 +68,7 @@ def code_alpha(d: Decisions, a: Around, alpha: int, pixels: Plane, width: int) -
         mix_hash(mix_hash(w, a.x * 256 + a.y), 7),
         mix_hash(mix_hash(a.keys[1], a.match[1]), 8),
     )
-    lines = [d.line(context, 277 + i) for i, context in enumerate(contexts)]
+    lines = d.used_lines(contexts, d.uses.alpha, 277)
     node = ALPHA_NODE + sum(times * ((v > 0) + (v > 254)) for times, v in zip((1, 3, 9), (w, n, first), strict=True))
     hits, agree = a.hits[0], a.agree * 8 + a.hits[1]
     mix, opaque, clear = None, 0, 0
@@ -80,7 +80,9 @@ def code_alpha(d: Decisions, a: Around, alpha: int, pixels: Plane, width: int) -
         return 255
     if d.decide(alpha == 0, clear, lines, 2, node + 32, _set(14, hits), _set(15, agree), RATE):
         return 0
-    return _code_byte(d, alpha, mix, 1, (1, 255), contexts, 999, (TREE_NODE, _set(0, 0), _set(1, 0)), tree=True)
+    return _code_byte(
+        d, alpha, mix, 1, (1, 255), contexts, d.uses.alpha, 999, (TREE_NODE, _set(0, 0), _set(1, 0)), tree=True
+    )
 
 
 def _code_pick(
@@ -106,15 +108,41 @@ def _code_pick(
         mix_hash((equal & 127) | a.x >> 3 << 8 | a.y >> 3 << 16, of + 7000),
         mix_hash(mix_hash(alpha, equal & 63), of + 8000),
     )
-    lines = [d.line(context, 377 + i) for i, context in enumerate(contexts)]
+    lines = d.used_lines(contexts, d.uses.pick, 377)
     for j, (candidate, source) in enumerate(zip(candidates, sources, strict=True)):
-        one = d.line(mix_hash(mix_hash(candidate, source), of + 9000), 477)
-        two = d.line(mix_hash(mix_hash(candidate, w), source * 16 + j + 10000), 478)
+        of_candidate = (
+            mix_hash(mix_hash(candidate, source), of + 9000),
+            mix_hash(mix_hash(candidate, w), source * 16 + j + 10000),
+        )
+        own = d.used_lines(of_candidate, d.uses.pick >> 9, 477)
         node = PICK_NODE + opaque * 64 + min(source, NEAR) * 4 + min(j, 3)
         sets = _set(16 + min(j, 5), equal & 31), _set(22 + opaque, a.hits[0] + 8 * a.agree)
-        if d.decide(colour == candidate, 0, [*lines, one, two], j + 1, node, *sets, RATE):
+        if d.decide(colour == candidate, 0, [*lines, *own], j + 1, node, *sets, RATE):
             return j
     return -1
+
+
+def _code_sample(
+    d: Decisions, a: Around, level: int, step: int, k: int, base: Base, mix: Mixture, alpha: int, got: int, green: int
+) -> int:
+    """Code the level of channel `k` of a pixel that is no candidate; got: what is known of it, green: its green."""
+    c = ORDER[k]
+    west, between = channel(a.w, c), on_line(a.w, (a.n, a.nw, a.ne, a.ww), c, green) if k else 0
+    of, energy = k * 65537 + 31, (base.energy > 64) + (base.energy > 256)
+    contexts = (
+        mix_hash(mix_hash(got, alpha), of),
+        mix_hash(mix_hash(got, d.images), of + 1),
+        mix_hash(mix_hash(between, k * 8 + energy), of + 2),
+        mix_hash(mix_hash(a.w, green if k else a.n), of + 3),
+        mix_hash(mix_hash(west, channel(a.n, c)), of + 4),
+        mix_hash(mix_hash(channel(a.mirror, c), a.right), of + 5 + ((got & 255) << 8)),
+        mix_hash(mix_hash(channel(a.match[2], c), west), of + 6),
+        mix_hash(base.prediction, of + 7),
+        mix_hash(mix.middle, of + 8 + (mix.width >> 4 << 8)),
+        mix_hash(mix_hash(got, a.w), of + 9),
+    )
+    nodes = VALUE_NODE + k * 8, _set(4 + k, limit(mix.width >> 5, 0, 3) * 8), _set(8 + k, 0)
+    return _code_byte(d, level, mix, step, (0, 256), contexts, d.uses.samples, 1999, nodes, tree=False)
 
 
 def _code_colour(
@@ -123,28 +151,16 @@ def _code_colour(
     """Code the samples of a pixel that is no candidate."""
     before, value, got = list[Base](), [0, 0, 0], 0
     for k in range(3 if in_colour else 1):
-        c = ORDER[k]
         inputs, base = features(d.known, planes, a.x, a.y, k, before, colour=in_colour)
         before.append(base)
         if d.known.drawn:
             inputs += colour_inputs(d.known, d.colours, a, alpha, k, value, base)
         mix = run_network(d.known, (d.known.drawn or d.known.networks)[k], inputs, base)
-        west, between = channel(a.w, c), on_line(a.w, (a.n, a.nw, a.ne, a.ww), c, value[0]) if k else 0
-        of, energy = k * 65537 + 31, (base.energy > 64) + (base.energy > 256)
-        contexts = (
-            mix_hash(mix_hash(got, alpha), of),
-            mix_hash(mix_hash(got, d.images), of + 1),
-            mix_hash(mix_hash(between, k * 8 + energy), of + 2),
-            mix_hash(mix_hash(a.w, value[0] if k else a.n), of + 3),
-            mix_hash(mix_hash(west, channel(a.n, c)), of + 4),
-            mix_hash(mix_hash(channel(a.mirror, c), a.right), of + 5 + ((got & 255) << 8)),
-            mix_hash(mix_hash(channel(a.match[2], c), west), of + 6),
-            mix_hash(base.prediction, of + 7),
-            mix_hash(mix.middle, of + 8 + (mix.width >> 4 << 8)),
-            mix_hash(mix_hash(got, a.w), of + 9),
-        )
-        nodes = VALUE_NODE + k * 8, _set(4 + k, limit(mix.width >> 5, 0, 3) * 8), _set(8 + k, 0)
-        level = _code_byte(d, channel(colour, c) // step, mix, step, (0, 256), contexts, 1999, nodes, tree=False)
+        level = channel(colour, ORDER[k]) // step
+        if d.uses.samples:
+            level = _code_sample(d, a, level, step, k, base, mix, alpha, got, value[0])
+        else:
+            level = code_plainly(d, level, step, mix)
         value[k] = centre(level, step)
         planes[k][a.y + TOP][a.x + MARGIN] = value[k]
         got = (got * 257 + value[k] + 1) & 0xFFFFFFFF
@@ -161,7 +177,7 @@ def code_drawn(
     candidates, sources = list[int](), list[int]()
     for i, some in enumerate((*near, *d.colours)):
         candidate = some & 0xFFFFFF | alpha << 24 if d.known.drawn else some  # a colour may come with another alpha
-        if len(candidates) == MOST:
+        if len(candidates) == d.uses.candidates:
             break
         if candidate >> 24 == alpha and candidate not in candidates:
             candidates.append(candidate)
