@@ -83,7 +83,8 @@ def pack(
         path: the file to write, whole or not at all; or a binary stream.
         model: "auto", a name, the path of a bundle, or a loaded model. "auto" tries the built-in models, and those on
             `SMALTI_MODEL_PATH`, on a sample of each kind of images, and takes for each image the one that is best for
-            what is asked; images that no model suits are kept exactly. The file holds models that are not built in.
+            what is asked; the general model `colour` codes images that no special one suits. Where there is no compiled
+            core, these are kept exactly. The file holds models that are not built in.
         target: the target as one object, in the place of the five arguments that follow.
         quality: 1 (fewest bytes) to 100 (best); 50 if no target is given.
         psnr: the PSNR in dB of the squared error averaged over all images.

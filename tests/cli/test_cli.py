@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import ROOT, fails, run, write_idx
+from helpers import ROOT, fails, run, run_process, write_idx
 from PIL import Image
 
 import smalti
@@ -37,8 +37,8 @@ def test_every_command_has_help_with_examples(command):
 def test_help_and_version_and_no_command():
     shown = run("--help").stdout
     assert all(command.split()[0] in shown for command in COMMANDS)
-    assert run("--version").stdout == f"smalti {smalti.__version__} (engine: {describe_engine()})\n"
-    done = run()
+    assert run_process("--version").stdout == f"smalti {smalti.__version__} (engine: {describe_engine()})\n"
+    done = run_process()
     assert (done.returncode, "Commands" in done.stdout + done.stderr) == (2, True)
 
 
@@ -81,7 +81,7 @@ def test_the_figure_is_a_picture(tmp_path, digits):
 
 
 def test_the_demo_runs_in_an_empty_folder(tmp_path):
-    done = run("demo", cwd=tmp_path)
+    done = run_process("demo", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     for codec in ("PNG", "JPEG", "WebP", "smalti"):
         assert codec in done.stdout

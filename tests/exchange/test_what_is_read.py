@@ -5,6 +5,7 @@ import struct
 from pathlib import Path
 
 import numpy as np
+import PIL
 import pytest
 from outcomes import (
     DEEP,
@@ -236,4 +237,6 @@ def test_the_page_has_the_rows_that_are_made_here():
 @pytest.mark.filterwarnings("ignore::UserWarning")  # of zipfile, where two files have one name
 @pytest.mark.parametrize(("title", "what"), [(title, what) for title, rows in SECTIONS.items() for what in rows])
 def test_a_row_of_the_page_holds(title, what, tmp_path):
+    if what == "YCbCr in TIFF" and int(PIL.__version__.partition(".")[0]) < 13:
+        pytest.skip("Pillow before 13 may not read back the YCbCr that it wrote")
     assert SECTIONS[title][what](tmp_path) == rows_of_the_page()[title][what]
