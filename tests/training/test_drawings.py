@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 pytest.importorskip("torch")
-from smalti.training.mixers.drawings import drawing, varied  # noqa: E402
+from smalti.training.mixers.drawings import drawing, varied
 
 
 def test_drawings_are_drawn_with_soft_edges_and_follow_the_seed():

@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 
 from smalti.codec.batching import EACH, SOLID, SOLID_IMAGES, block_images
 from smalti.codec.mixing_codec import is_drawn, mixer_of, state_bits
-from smalti.core.library import core
-from smalti.errors import UsageError
+from smalti.core.library import need_core
 from smalti.model.bundle import bundle_bytes, parse_bundle
 from smalti.model.mixing.engine import learned, mixing_encoder
 from smalti.model.mixing.fit import (
@@ -116,10 +115,9 @@ def fit_model(
         told: is called now and then.
 
     Raises:
-        UsageError: there is no compiled core.
+        UsageError: numpy computes, not the compiled core.
     """
-    if core() is None:
-        raise UsageError("a fit needs the compiled core, which is missing; install smalti with a C compiler")
+    need_core("a fit")
     assert base.mixer is not None
     some = different(images)
     if len(some) < LEAST_IMAGES:

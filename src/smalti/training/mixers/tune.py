@@ -17,8 +17,8 @@ from typing import Any
 import torch
 
 from smalti.codec.batching import BLOCK, EACH
-from smalti.core.library import core
-from smalti.errors import TrainingError, UsageError
+from smalti.core.library import need_core
+from smalti.errors import TrainingError
 from smalti.model.mixing.mixer import CHANNELS, Layer, Mixer, check_mixer
 from smalti.rate.fitting.fit_model import different, held_out
 from smalti.rate.fitting.rows import Rows, RowStore
@@ -85,12 +85,11 @@ def tune(
     """Tune a mixer to images (`h w` or `h w c`), from the checkpoint in `folder` if there is one.
 
     Raises:
-        UsageError: there is no compiled core.
+        UsageError: numpy computes, not the compiled core.
         TrainingError: there are too few images, or the checkpoint is of another training.
         KeyboardInterrupt: the user interrupted it; the last checkpoint is at most SAVED_EACH seconds old.
     """
-    if core() is None:
-        raise UsageError("this training needs the compiled core, which is missing; install smalti with a C compiler")
+    need_core("this training")
     some = different(images)
     if len(some) < LEAST_IMAGES:
         raise TrainingError(f"{len(some)} different images are too few to train on; give at least {LEAST_IMAGES}")
