@@ -116,7 +116,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
     const size_t samples = (size_t)h * (size_t)w * (size_t)channels, coefficients = (size_t)numbers_of * 2;
     smalti_tf_image shapes[MOST_IMAGES] = {{0}};
     for (int64_t i = 0; i < n; i++)
-        shapes[i] = (smalti_tf_image){h, w, channels, 0, levels + any(&d) % LEVELS, 0, 0, 0, 0};
+        shapes[i] = (smalti_tf_image){h, w, channels, 0, levels + any(&d) % LEVELS, 0, 0, 0, 0, 0};
     const int64_t length = (int64_t)d.left, room = n * numbers_of * BYTES + 64;
     uint8_t *stream = fresh(&d, (size_t)length), *first_written = 0;
     for (int64_t i = 0; i < length; i++)

@@ -61,6 +61,7 @@ def pack(
     names: Sequence[str] | None = None,
     labels: Sequence[Label] | Path | str | Literal[False] | None = None,
     effort: int = DEFAULT_EFFORT,
+    metric: str = "psnr",
     packing: Packing | str = Packing(),  # noqa: B008 - frozen
     on_bad: OnBad | None = None,
     convert: bool = False,
@@ -96,6 +97,9 @@ def pack(
         names: one for each image, if the source has none.
         labels: one for each image, or an idx or npy file of them, if the source has none; False leaves labels out.
         effort: 1 (fast) to 9 (fewest bytes); decoding takes the same time.
+        metric: what the encoder works for where the general model codes images with loss: "psnr", so that the squared
+            error is small; or "ssim", so that multi-scale SSIM is large, which is nearer to what people see. Targets in
+            dB are met in PSNR in both cases.
         packing: how the file is made: images of a block, whether it holds its model, whether order is kept, metadata;
             or only which images share a stream: "block", "each" to read every image without its neighbours, or "solid"
             for the fewest bytes.
@@ -120,7 +124,7 @@ def pack(
     """
     most = largest_error(max_error, lossless=lossless)
     asked = as_target(target, Target(quality, psnr, min_psnr, bytes_an_image, most))
-    hard, loaded = effort_of(effort), None if model == AUTO else as_model(model)
+    hard, loaded = effort_of(effort, asked, metric), None if model == AUTO else as_model(model)
     if loaded is not None:
         check_model(loaded, asked)
     fitting = fit if callable(fit) else (lambda _: None) if fit else None
@@ -203,6 +207,7 @@ def encode(
     max_error: int | None = None,
     lossless: bool = False,
     effort: int = DEFAULT_EFFORT,
+    metric: str = "psnr",
 ) -> bytes:
     """Encode one image (uint8, `h w` or `h w c`, c 2 to 4; or one of Pillow) to the bytes of a smalti file.
 
@@ -222,7 +227,7 @@ def encode(
     x = ImageSet(one.pixels[None], profiles=None if one.profile is None else (one.profile,))
     most = largest_error(max_error, lossless=lossless)
     asked = as_target(target, Target(quality, min_psnr=min_psnr, max_error=most))
-    pack(x, file, model=model, target=asked, effort=effort)
+    pack(x, file, model=model, target=asked, effort=effort, metric=metric)
     return file.getvalue()
 
 

@@ -48,6 +48,7 @@ def append(
     names: Sequence[str] | None = None,
     labels: Sequence[Label] | Path | str | Literal[False] | None = None,
     effort: int = DEFAULT_EFFORT,
+    metric: str = "psnr",
     packing: Packing = Packing(),  # noqa: B008 - frozen
     on_bad: OnBad | None = None,
     convert: bool = False,
@@ -62,7 +63,7 @@ def append(
     Args:
         model: the model to code with; if none is given, or "auto", the best of the file's and those that `pack` tries.
         target: the target as one object, in the place of quality, min_psnr, max_error and lossless.
-        names, labels: as in `pack`.
+        names, labels, metric: as in `pack`.
         packing: as in `pack`; a new model is put into a file that holds its other models, too. If it does not say which
             images share a stream, they are those that do in the first block of the file.
         convert, resize, hidden_colours: as in `pack`.
@@ -80,7 +81,7 @@ def append(
 
     most = largest_error(max_error, lossless=lossless)
     asked = as_target(target, Target(quality, min_psnr=min_psnr, max_error=most))
-    return append_to(path, images_of, model, asked, effort, packing, progress)
+    return append_to(path, images_of, model, asked, effort_of(effort, asked, metric), packing, progress)
 
 
 def append_to(
@@ -88,7 +89,7 @@ def append_to(
     images_of: Callable[[Archive], Source],
     model: ModelName | None,
     asked: Target,
-    effort: int,
+    effort: Effort,
     packing: Packing,
     progress: Progress | None,
     then: Callable[[Archive, ArchiveWriter], None] | None = None,
@@ -100,7 +101,6 @@ def append_to(
         then: a function that writes more to the file, behind images that take the names of others; None if there is
             none.
     """
-    hard = effort_of(effort)
     if asked.is_mean:
         raise UsageError("images are appended at a quality, a least PSNR or a largest error; give one of those")
     place, given = as_path(path), None if model in (None, AUTO) else as_model(model)
@@ -118,7 +118,7 @@ def append_to(
         if isinstance(reader, ArchiveReader):
             with grow(place, reader) as writer:
                 names = set() if then is not None else set(archive.names or ())
-                added = _add(writer, archive, images, choice, asked, hard, packing, progress, names)
+                added = _add(writer, archive, images, choice, asked, effort, packing, progress, names)
                 if then is not None:
                     then(archive, writer)
             return packed(images, added, writer.at, reader.end)
@@ -128,7 +128,7 @@ def append_to(
             writer = ArchiveWriter.start(file, reader.index.models[0].id)
             write_sections(writer, copied(writer, archive, range(1))[0], archive.names, None, archive.profiles)
             names = set(archive.names or ())
-            added = _add(writer, archive, images, choice, asked, hard, packing, progress, names)
+            added = _add(writer, archive, images, choice, asked, effort, packing, progress, names)
             return packed(images, added, writer.finish(), reader.end)
 
 

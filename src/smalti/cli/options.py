@@ -59,6 +59,13 @@ Effort = Annotated[
         " qualities are not searched.",
     ),
 ]
+Metric = Annotated[
+    Literal["psnr", "ssim"],
+    typer.Option(
+        help="What the general model works for where it codes with loss: a small squared error (psnr), or a large"
+        " multi-scale SSIM (ssim), which is nearer to what people see. --psnr and --min-psnr mean PSNR in both cases.",
+    ),
+]
 Sources = Annotated[
     list[str],
     typer.Argument(

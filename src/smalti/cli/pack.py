@@ -23,6 +23,7 @@ from smalti.cli.options import (
     Lossless,
     MaxError,
     Metadata,
+    Metric,
     MinPsnr,
     ModelOption,
     NoLabels,
@@ -68,6 +69,7 @@ def pack(
     lossless: Lossless = False,
     max_error: MaxError = None,
     effort: Effort = 5,
+    metric: Metric = "psnr",
     labels: Labels = None,
     no_names: NoNames = False,
     no_labels: NoLabels = False,
@@ -125,7 +127,7 @@ def pack(
         refuse_existing(output, force=force)
     max_error = lossless_error(lossless=lossless, max_error=max_error)
     target = Target(quality, psnr, min_psnr, bytes_an_image, max_error)  # a wrong one is refused before any reading
-    effort_of(effort)
+    effort_of(effort, target, metric)
     packing = Packing(
         block_images, embed=embed, unordered=unordered, metadata=read_metadata(metadata), streams=packing_kind
     )
@@ -146,6 +148,7 @@ def pack(
             model=loaded,
             target=target,
             effort=effort,
+            metric=metric,
             packing=packing,
             hidden_colours=hidden_colours,
             force=force,

@@ -84,7 +84,9 @@ LEAST_WEBP = 12
 def encode_images(parts: Sequence[Pixels], point: OperatingPoint, model: Model, effort: Effort) -> list[Block]:
     """Encode each of `parts` (images, `n h w` or `n h w c`) as a block, all at an operating point of the model."""
     if point.transform:
-        return [encode_transform(x, np.full(len(x), point.setting), model, effort.passes) for x in parts]
+        levels = [np.full(len(x), point.setting) for x in parts]
+        work = zip(parts, levels, strict=True)
+        return [encode_transform(x, some, model, effort.passes, similar=effort.similar) for x, some in work]
     if point.pixels and model.mixer is not None:
         return [encode_mixing(x, point.setting, model) for x in parts]
     if point.pixels:

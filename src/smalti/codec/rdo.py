@@ -52,10 +52,11 @@ class LatentCode:
 
 @dataclass(frozen=True)
 class Effort:
-    """The work that the encoder spends to take fewer bytes."""
+    """The work that the encoder spends to take fewer bytes, and what it works for."""
 
     passes: int  # the most passes of `refine`, the rate-distortion optimisation of latents
     thorough: bool = False  # whether images without model are tried in all ways, however slow
+    similar: bool = False  # whether coding by transform weighs errors for multi-scale SSIM, and not all alike
 
 
 FAST_EFFORT = 3

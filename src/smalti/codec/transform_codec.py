@@ -21,6 +21,7 @@ from smalti.errors import CorruptError
 from smalti.model.model import Model
 from smalti.model.transform import engine
 from smalti.model.transform.reference import of_gray
+from smalti.model.transform.similarity import weighed
 from smalti.model.transform.transform import (
     BASIS_BITS,
     COEFFICIENT_BITS,
@@ -46,18 +47,26 @@ class _Planes:
     alpha: Pixels | None
 
 
-def encode_transform(x: Pixels, levels: Ints, model: Model, passes: int = 0) -> Block:
+def encode_transform(x: Pixels, levels: Ints, model: Model, passes: int = 0, *, similar: bool = False) -> Block:
     """Encode images (`n h w` or `n h w c`) as a block by transform, each at its level (`n`).
 
-    passes: how often the encoder looks at what the decoder would give, and aims at what would bring that closer.
+    Args:
+        x: the images.
+        levels: of the images.
+        model: the model.
+        passes: how often the encoder looks at what the decoder would give, and aims at what would bring that closer.
+        similar: whether errors are weighed for multi-scale SSIM; then each image has a level near that of `levels`.
     """
     transform, planes, n = transform_of(model), _planes(x), len(x)
     colours = planes.colours if planes.alpha is None else _filled(planes.colours, planes.alpha)
-    shape = colours.shape[1], colours.shape[2], colours.shape[3]
+    shape, factors = (colours.shape[1], colours.shape[2], colours.shape[3]), None
+    if similar:
+        found = weighed(transform, colours, levels, planes.alpha)
+        levels, factors = found.levels, found.factors
     kappa = round(min(max(LEAST_KAPPA, KAPPA_OF_LEVEL * float(levels.mean())), MOST_KAPPA) * (1 << 16))
     targets = engine.analyse(transform, colours, levels.tolist())
     for i in range(min(passes, MOST_PASSES) + 1):
-        stream, coded, bits = engine.encode(transform, targets, levels.tolist(), shape, kappa)
+        stream, coded, bits = engine.encode(transform, targets, levels.tolist(), shape, kappa, factors)
         x_hat = engine.synthesise(transform, coded, levels.tolist(), shape)
         if i < min(passes, MOST_PASSES):
             off: Ints = colours.astype(np.int64) - x_hat

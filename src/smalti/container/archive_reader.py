@@ -65,7 +65,7 @@ class ArchiveReader:
         FormatError: it is not an archive, or a damaged one.
     """
 
-    growable = stored_checksums = True
+    stored_checksums = True
 
     def __init__(self, storage: Storage) -> None:
         self.storage = storage

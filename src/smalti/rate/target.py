@@ -8,7 +8,7 @@ A quality is one operating point of the model for all images. A PSNR or a number
 import itertools
 import operator
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -31,6 +31,8 @@ DEFAULT_QUALITY = 50
 """The quality, 1 to 100, if no target is given."""
 DEFAULT_EFFORT = 5
 """The effort, 1 to 9, if none is given."""
+METRICS = ("psnr", "ssim")
+"""What the encoder may work for, where images are coded by transform: a small squared error, or a large MS-SSIM."""
 
 
 @dataclass(frozen=True)
@@ -95,15 +97,19 @@ def largest_error(max_error: int | None, *, lossless: bool) -> int | None:
     return 0 if lossless else max_error
 
 
-def effort_of(effort: int) -> Effort:
-    """Return the work that an effort stands for.
+def effort_of(effort: int, target: Target = Target(), metric: str = METRICS[0]) -> Effort:
+    """Return the work that an effort stands for. metric: one of METRICS, for which the encoder works.
 
     Raises:
-        UsageError: the effort is not from 1 to 9.
+        UsageError: the effort is not from 1 to 9, there is no such metric, or the target leaves no choice to it.
     """
     if _number(effort, "an effort") not in EFFORTS:
         raise UsageError(f"effort is {effort}; give a number from 1 (fast) to 9 (fewest bytes)")
-    return EFFORTS[effort]
+    if metric not in METRICS:
+        raise UsageError(f"the metric is {metric!r}; give one of {' and '.join(METRICS)}")
+    if metric != METRICS[0] and target.max_error is not None:
+        raise UsageError(f"the metric {metric} is for lossy coding; leave it out beside lossless or a largest error")
+    return replace(EFFORTS[effort], similar=metric == "ssim")
 
 
 def _number(value: object, what: str) -> float:

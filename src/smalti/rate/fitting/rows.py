@@ -15,8 +15,6 @@ from smalti.types import Pixels
 Rows = NDArray[np.int16]
 TOLD = 3
 """The numbers of a row behind its inputs: value, prediction and energy (in eighths)."""
-DRAWN_SHARE = 0.5
-"""The share of the pixels of drawn images that may be kept, of those that differ from all neighbours."""
 
 
 @dataclass(eq=False)
