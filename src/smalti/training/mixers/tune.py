@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Tune a model that codes by mixing to one's own collection: its networks, then its counters and mixers.
 
-The three networks are trained in turn, a few steps each, for most of the time; now and then they are measured on rows
+The networks are trained in turn, a few steps each, for most of the time; now and then they are measured on rows
 of images that are held out, and the best weights are kept. Then counters and mixers learn by coding the training
 images.
 """
@@ -101,13 +101,18 @@ def tune(
     fingerprint = {"start": start_id.hex(), "images": len(some), "checksum": checksum, "minutes": minutes}
     seconds = 60 * minutes
     stages = (
-        Planned("training", "mixing", seconds * NETWORKS_SHARE, f"three networks, on {len(others):,} images"),
+        Planned(
+            "training",
+            "mixing",
+            seconds * NETWORKS_SHARE,
+            f"{len(start.networks + start.drawn)} networks, on {len(others):,} images",
+        ),
         Planned("exporting", "mixing", seconds * (1 - NETWORKS_SHARE), "counters and mixers learn from these images"),
     )
     listener.plan(stages, "")
     networks = _Networks(others, kept, start, folder, fingerprint, seconds * NETWORKS_SHARE, device, listener)
     networks.run()
-    tuned = replace(start, networks=tuple(networks.best))
+    tuned = replace(start, networks=tuple(networks.best[:CHANNELS]), drawn=tuple(networks.best[CHANNELS:]))
     check_mixer(tuned)
     listener.stage("exporting", "mixing")
     held = {streams: held_out(kept, start, 1, streams, MEASURED_SAMPLES) for streams in (BLOCK, EACH)}
@@ -184,11 +189,11 @@ class _Networks:
         self.listener, self.folder, self._fingerprint, self._limit = listener, folder, fingerprint, limit
         place = torch.device("cuda" if device == "cuda" or (device == "auto" and torch.cuda.is_available()) else "cpu")
         rows, measured = _rows(images, start, ROWS), _rows(kept, start, MEASURED_ROWS)
-        self.best: Networks = list(start.networks)
+        self.best: Networks = list(start.networks + start.drawn)
         self._measured = measured
         self._fittings = [
-            Fitting(k, rows[k], start=start.networks[k], device=place)
-            for k in range(CHANNELS)
+            Fitting(k, rows[k], start=network, device=place)
+            for k, network in enumerate(self.best)
             if len(rows[k]) >= LEAST_ROWS and len(measured[k])
         ]
         self._first = {fitting.channel: fitting.bits(measured[fitting.channel]) for fitting in self._fittings}
@@ -276,4 +281,4 @@ def _rows(images: Sequence[Pixels], mixer: Mixer, most: int) -> list[Rows]:
     pixels = sum(image.shape[0] * image.shape[1] for image in images)
     each = max(1, pixels // (4 * most))  # of very many images, one in so many is looked at
     store.add(images[::each], min(1.0, most * each / max(pixels, 1)))
-    return [store.rows(channel)[:most] for channel in range(CHANNELS)]
+    return [rows[:most] for rows in store.all_rows()]
