@@ -317,6 +317,7 @@ def test_numbers_that_are_none_and_bytes_on_top_are_said_plainly(tmp_path):
     np.savez(tmp_path / "x.npz", images=np.zeros((3, 28, 28), np.uint8), names=names)
     words = ("pack", tmp_path / "x.npy", "-o", tmp_path / "x.smalti")
     fails(2, *words, "--quality", "50.5", words="smalti: --quality takes a whole number. See")
+    fails(2, *words, "--packing", "foo", words="smalti: --packing takes one of block, each, solid, and not 'foo'. See")
     fails(2, *words, "--psnr", "high", words="smalti: --psnr takes a number. See")
     done = run("pack", tmp_path / "x.npz", "-o", tmp_path / "y.smalti", "--bytes", "100")
     assert done.returncode == 0, done.stderr

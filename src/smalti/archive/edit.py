@@ -17,9 +17,10 @@ from smalti.archive.archive import Archive
 from smalti.archive.batches import Coded, Intake
 from smalti.archive.editing.copying import copied, within_total
 from smalti.archive.reader import ModelName, Place, as_model
+from smalti.archive.reading.annotations import TakenNames
 from smalti.archive.writer import Packed, Packing, packed, write_packed
 from smalti.codec.rdo import Effort
-from smalti.container.annotation_codec import unpack_labels
+from smalti.container.annotation_codec import type_of_labels
 from smalti.container.annotations import write_metadata, write_sections
 from smalti.container.archive_reader import ArchiveReader
 from smalti.container.format import LABELS, NAMES
@@ -118,7 +119,7 @@ def append_to(
         choice = given or ModelChoice(asked, images.total, _known_models(archive))
         if isinstance(reader, ArchiveReader):
             with grow(place, reader) as writer:
-                names = set() if then is not None else set(archive.names or ())
+                names = TakenNames() if then is not None else archive.contents.taken_names()
                 added = _add(writer, archive, images, choice, asked, effort, packing, progress, names)
                 if then is not None:
                     then(archive, writer)
@@ -128,7 +129,7 @@ def append_to(
         with alone(place, reader.storage), atomic_write(place, force=True) as file:  # it has no room for more
             writer = ArchiveWriter.start(file, reader.index.models[0].id)
             write_sections(writer, copied(writer, archive, range(1))[0], archive.names, None, archive.profiles)
-            names = set(archive.names or ())
+            names = archive.contents.taken_names()
             added = _add(writer, archive, images, choice, asked, effort, packing, progress, names)
             return packed(images, added, writer.finish(), reader.end)
 
@@ -174,7 +175,7 @@ def _add(
     effort: Effort,
     packing: Packing,
     progress: Progress | None,
-    names: set[str],
+    names: TakenNames,
 ) -> Coded:
     """Write the images to append, whose names are none of `names`; return what is known of them."""
     intake = Intake(
@@ -192,8 +193,8 @@ def _label_kind(archive: Archive) -> type | None:
     reader = archive.contents.reader
     for number in range(len(reader.firsts(LABELS))):
         count, data = reader.section(LABELS, number)
-        if labels := unpack_labels(data, count):
-            return type(labels[0])
+        if count:
+            return type_of_labels(data)
     return None
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from smalti.cli.console import size
+from smalti.core.library import why_numpy
 
 if TYPE_CHECKING:
     from smalti.archive.writer import Packed
@@ -62,7 +63,9 @@ def report_unsuited(packed: "Packed", model: str, *, lossless: bool, exact: bool
     if model == AUTO:
         which = "these images" if n == total else f"{n:,} of {_counted(total, 'image')}"
         kept = "they are kept exactly" if exact else "they are coded without one"
-        words = f"no lossy model here suits {which}; {kept}. For fewer bytes, train a model: {train}"
+        words = f"no lossy model here suits {which}; {kept}. For fewer bytes, "
+        why = why_numpy()
+        words += f"train a model: {train}" if why is None else f"use the compiled core. Numpy computes here: {why}"
     else:
         which = "these images" if n == total else "some of these images"
         words = f"model {model} does not suit {which}: they take many bytes, or come back blurred. Leave out --model,"

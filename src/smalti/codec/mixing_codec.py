@@ -17,11 +17,11 @@ from smalti.codec.block import Block, ByMixing, SampleSymbols, Symbols, Way
 from smalti.entropy.frequencies import Ints
 from smalti.errors import CorruptError
 from smalti.model.mixing.engine import mixing_decoder, mixing_encoder
-from smalti.model.mixing.mixer import Mixer
+from smalti.model.mixing.mixer import LEAST_BITS, Mixer
 from smalti.model.model import Model
 from smalti.types import Pixels
 
-LEAST_BITS, MOST_BITS, LARGEST_BITS = 14, 19, 21
+MOST_BITS, LARGEST_BITS = 19, 21
 """A state has four lines of counters for each pixel, but 2^14 at least and 2^19 at most; for more pixels than these, it
 has one line for each, but 2^21 at most. A line takes 64 bytes."""
 TONE, DRAWN = 0.3, 0.6
@@ -56,7 +56,7 @@ def encode_mixing(x: Pixels, max_error: int, model: Model, *, alone: bool = Fals
 
 def mixing_stream(x_hat: Pixels, errors: Ints, mixer: Mixer) -> tuple[bytes, NDArray[np.float64]]:
     """Return the stream of images that are levels already, and the bits that each takes (`n`)."""
-    encoder, sizes = mixing_encoder(mixer, state_bits(x_hat.shape)), [0]
+    encoder, sizes = mixing_encoder(mixer, state_bits(x_hat.shape, mixer)), [0]
     for image, error in zip(x_hat, errors.tolist(), strict=True):
         encoder.encode(_channels_last(image), 2 * error + 1, drawn=is_drawn(image, mixer, 2 * error + 1))
         sizes.append(encoder.size)
@@ -72,7 +72,7 @@ def decode_mixing(stream: bytes, shape: tuple[int, ...], errors: Ints, mixer: Mi
         CorruptError: the stream does not end with its last image.
     """
     h, w = shape[1:3]
-    decoder, x_hat = mixing_decoder(mixer, state_bits(shape), stream), np.empty(shape, np.uint8)
+    decoder, x_hat = mixing_decoder(mixer, state_bits(shape, mixer), stream), np.empty(shape, np.uint8)
     for i, error in enumerate(errors.tolist()):
         x_hat[i] = decoder.decode((h, w, shape[3] if len(shape) == 4 else 1), 2 * error + 1).reshape(shape[1:])
     decoder.finish()
@@ -85,11 +85,11 @@ def mixed_images(ways: Sequence[Way]) -> tuple[Ints, Ints]:
     return np.array([i for i, _ in found], np.int64), np.array([error for _, error in found], np.int64)
 
 
-def state_bits(shape: tuple[int, ...]) -> int:
+def state_bits(shape: tuple[int, ...], mixer: Mixer) -> int:
     """Return the logarithm of the lines of a state for images of `shape` (n h w, or n h w c)."""
     pixels = int(np.prod(shape[:3]))
     log2 = (pixels - 1).bit_length()
-    return min(max(log2 + 2, LEAST_BITS), max(MOST_BITS, min(log2, LARGEST_BITS)))
+    return min(max(log2 + 2, LEAST_BITS), max(MOST_BITS, min(log2, LARGEST_BITS)), mixer.uses.bits)
 
 
 def is_drawn(image: Pixels, mixer: Mixer, step: int = 1) -> bool:
@@ -109,7 +109,7 @@ def is_drawn(image: Pixels, mixer: Mixer, step: int = 1) -> bool:
         return False
     tried = []
     for drawn in (False, True):
-        encoder = mixing_encoder(mixer, state_bits((1, *image.shape[:2])))
+        encoder = mixing_encoder(mixer, state_bits((1, *image.shape[:2]), mixer))
         encoder.encode(colours, step, drawn=drawn)
         tried.append(encoder.size)
     return tried[1] < tried[0]

@@ -8,7 +8,7 @@ specification; `core/mixing.inc` and `reference/` follow it.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import astuple, dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,8 @@ CHANNELS, LAYERS = 3, 3
 """Networks, for green, red and blue, and the layers of each."""
 INPUTS = (40, 48, 56)
 """The inputs of each network, filled up with zeros."""
+DRAWN_INPUTS = (56, 64, 72, 42)
+"""The same of the networks for drawn images, of which the last one is for alpha."""
 HIDDEN_MAX, OUTPUTS = 256, 9
 """The most units of a hidden layer, and the outputs: three logits, three means and three logarithms of scales."""
 INPUT_MAX, UNIT_MAX = 1023, 1024
@@ -26,6 +28,8 @@ TERMS, NODES, SETS, STEPS, SLOTS = 16, 512, 2816, 26, 16
 """Inputs of a mixer; weights by decision; weights by context; steps of a curve; a line: its key and 15 counters."""
 MATCHES, MATCH_BITS, COLOURS = 3, 16, 15
 """Contexts of which the pixel that followed is kept, the logarithm of the most of these, and last colours."""
+LEAST_BITS = 14
+"""The logarithm of the fewest lines of a state."""
 WEIGHT_MAX = (1 << 19) - 1
 """The largest weight of a mixer, positive or negative; 2^16 stands for 1."""
 COUNTED = 1023
@@ -91,6 +95,18 @@ class Seen:
         return found
 
 
+@dataclass(frozen=True)
+class Uses:
+    """The contexts that a model uses: bit i is 1 where it uses context i; and what else makes it faster."""
+
+    tone: int = (1 << 6) - 1  # 0: of samples, each bit has the probability that the network says
+    alpha: int = (1 << 7) - 1
+    pick: int = (1 << 11) - 1  # nine contexts of the pixel, then two of the candidate
+    samples: int = (1 << 10) - 1  # 0: as in `tone`
+    candidates: int = 14  # at most
+    bits: int = 21  # the logarithm of the most lines
+
+
 @dataclass(frozen=True, eq=False)
 class Mixer:
     """Networks, tables and starting state of a model that codes by mixing."""
@@ -100,6 +116,8 @@ class Mixer:
     start: Start
     lines: NDArray[np.uint32]  # n SLOTS: lines that are known before: their keys, then counters
     seen: Seen | None = None  # of a fitted model
+    drawn: tuple[tuple[Layer, Layer, Layer], ...] = ()  # of green, red, blue and alpha, for drawn images; or none
+    uses: Uses = Uses()
 
 
 TABLE_KINDS: dict[str, tuple[type[np.generic], int, int, int]] = {
@@ -141,6 +159,9 @@ def check_mixer(mixer: Mixer) -> None:
         raise ValueError("the largest logit of a mixer has no weight")
     for name, kind in START_KINDS.items():
         _check(getattr(mixer.start, name), name, *kind)
+    least = Uses(0, 0, 0, 0, 1, LEAST_BITS)
+    if not all(low <= of <= most for low, of, most in zip(*map(astuple, (least, mixer.uses, Uses())), strict=True)):
+        raise ValueError(f"a mixer uses contexts that there are not: {mixer.uses}")
     lines = mixer.lines
     if (
         lines.dtype != np.uint32
@@ -160,9 +181,10 @@ def check_layers(mixer: Mixer) -> None:
     Raises:
         ValueError: an array has another type or shape, or a sum may be out of range.
     """
-    if len(mixer.networks) != CHANNELS:
-        raise ValueError(f"a mixer has {len(mixer.networks)} networks, not {CHANNELS}")
-    for inputs, network in zip(INPUTS, mixer.networks, strict=True):
+    if len(mixer.networks) != CHANNELS or len(mixer.drawn) not in (0, len(DRAWN_INPUTS)):
+        raise ValueError(f"a mixer has {len(mixer.networks)} networks and {len(mixer.drawn)} for drawn images")
+    networks = zip(INPUTS + DRAWN_INPUTS[: len(mixer.drawn)], mixer.networks + mixer.drawn, strict=True)
+    for inputs, network in networks:
         sizes, most = [inputs], INPUT_MAX
         for layer in network:
             outputs = len(layer.weights)
@@ -237,7 +259,7 @@ def plain_start(squash: NDArray[np.uint16]) -> Start:
 def mixer_arrays(mixer: Mixer) -> dict[str, NDArray[Any]]:
     """Return a mixer as named arrays, as a bundle keeps it."""
     arrays: dict[str, NDArray[Any]] = {}
-    for k, network in enumerate(mixer.networks):
+    for k, network in enumerate(mixer.networks + mixer.drawn):
         for i, layer in enumerate(network):
             arrays |= {f"w{k}{i}": layer.weights, f"b{k}{i}": layer.biases}
     for part in (mixer.tables, mixer.start):
@@ -246,6 +268,8 @@ def mixer_arrays(mixer: Mixer) -> dict[str, NDArray[Any]]:
     used = lines[:, 1:] & 255
     logits = np.searchsorted(_probabilities(mixer.tables), lines[:, 1:] >> 16)
     logits = np.where(used > 0, np.minimum(logits, LOGITS - 1), 0)
+    if mixer.uses != Uses():
+        arrays["uses"] = np.array(astuple(mixer.uses), np.uint16)
     return arrays | {"keys": lines[:, 0], "logits": logits.T.astype(np.uint8), "used": used.T.astype(np.uint8)}
 
 
@@ -274,7 +298,8 @@ def mixer_from(arrays: Mapping[str, NDArray[Any]]) -> Mixer:
     def layer(k: int, i: int) -> Layer:
         return Layer(_as(arrays[f"w{k}{i}"], np.int16), _as(arrays[f"b{k}{i}"], np.int32))
 
-    networks = tuple((layer(k, 0), layer(k, 1), layer(k, 2)) for k in range(CHANNELS))
+    count = CHANNELS + len(DRAWN_INPUTS) * (f"w{CHANNELS}0" in arrays)
+    networks = tuple((layer(k, 0), layer(k, 1), layer(k, 2)) for k in range(count))
     tables = Tables(**{field.name: arrays[f"tables_{field.name}"] for field in fields(Tables)})
     start = Start(**{field.name: arrays[f"start_{field.name}"] for field in fields(Start)})
     keys, logits, used = arrays["keys"], arrays["logits"], _as(arrays["used"], np.uint8).T
@@ -285,7 +310,12 @@ def mixer_from(arrays: Mapping[str, NDArray[Any]]) -> Mixer:
     lines = np.empty((len(keys), SLOTS), np.uint32)
     lines[:, 0] = _as(keys, np.uint32)
     lines[:, 1:] = np.where(used > 0, known[_as(logits, np.uint8).T] << 16 | used, 0)
-    return Mixer(networks, tables, start, lines)
+    uses = Uses()
+    if "uses" in arrays:
+        if arrays["uses"].shape != (len(fields(Uses)),):
+            raise ValueError("a mixer uses another number of contexts")
+        uses = Uses(*_as(arrays["uses"], np.uint16).tolist())
+    return Mixer(networks[:CHANNELS], tables, start, lines, drawn=networks[CHANNELS:], uses=uses)
 
 
 def _as(array: NDArray[Any], dtype: type[np.generic]) -> NDArray[Any]:

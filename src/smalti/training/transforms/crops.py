@@ -12,7 +12,7 @@ from smalti.training.mixers.sets import reduced
 from smalti.types import Pixels
 
 SIDES = (256, 208, 176, 144, 120, 104, 96, 80)
-"""The long sides, in pixels, to which photographs are reduced for crops of 64 pixels or more, beside their own."""
+"""The long sides, in pixels, to which photographs are reduced for crops of 64 pixels and more; some keep their size."""
 SMALL_SIDES = (160, 96, 72, 64, 56, 48)
 """The same for crops of 32 pixels."""
 GRAY = 0.06

@@ -4,9 +4,10 @@
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from smalti.errors import CorruptError
-from smalti.model.mixing.mixer import COLOURS, MATCH_BITS, MATCHES, SLOTS, TERMS, WEIGHT_MAX, Mixer
+from smalti.model.mixing.mixer import COLOURS, MATCH_BITS, MATCHES, SLOTS, TERMS, WEIGHT_MAX, Layer, Mixer
 
 MASK = 0xFFFFFFFF
 LEAST_P, MOST_LOGIT, PROBE = 16, 3071, 4
@@ -27,6 +28,14 @@ def limit(v: int, low: int, high: int) -> int:
     return low if v < low else high if v > high else v
 
 
+Network = list[tuple[NDArray[np.int64], NDArray[np.int64]]]
+"""Weights (`outputs inputs`) and biases of each layer."""
+
+
+def _networks(networks: Sequence[Sequence[Layer]]) -> list[Network]:
+    return [[(layer.weights.astype(np.int64), layer.biases.astype(np.int64)) for layer in some] for some in networks]
+
+
 class Known:
     """A mixer in Python's lists, which are faster to read one by one than arrays."""
 
@@ -41,10 +50,7 @@ class Known:
         self.confidence: list[int] = tables.confidence.tolist()
         self.logs: list[int] = tables.logs.tolist()
         self.inverses: list[int] = tables.inverses.tolist()
-        self.networks = [
-            [(layer.weights.astype("int64"), layer.biases.astype("int64")) for layer in network]
-            for network in mixer.networks
-        ]
+        self.networks, self.drawn = _networks(mixer.networks), _networks(mixer.drawn)
         self.primed: dict[int, Line] = {line[0]: line for line in mixer.lines.tolist()}
         self.mixer = mixer
 
@@ -105,7 +111,7 @@ class Decisions:
     def __init__(self, known: Known, bits: int, coder: Coder) -> None:
         """bits: the logarithm of the lines of counters."""
         start = known.mixer.start
-        self.known, self.coder, self.bits = known, coder, bits
+        self.known, self.coder, self.bits, self.uses = known, coder, bits, known.mixer.uses
         self.node_weights: list[list[int]] = start.node_weights.tolist()
         self.set_weights: list[list[int]] = start.set_weights.tolist()
         self.last_weights: list[list[int]] = start.last_weights.tolist()
@@ -141,6 +147,10 @@ class Decisions:
         line[:] = new  # in place: whoever holds the line that was there holds the new one now
         return line
 
+    def used_lines(self, contexts: Sequence[int], used: int, number: int) -> list[Line | None]:
+        """Return the lines of contexts; None for those that the model does not use, whose bits of `used` are 0."""
+        return [self.line(context, number + i) if used >> i & 1 else None for i, context in enumerate(contexts)]
+
     def logit(self, p: int) -> int:
         """Return the logit of a probability of 65536, in 1/256."""
         stretch = self.known.stretch
@@ -149,7 +159,7 @@ class Decisions:
         return -stretch[4096 + 65535 - p] if p >= 65536 - 2048 else stretch[p >> 4]
 
     def decide(
-        self, bit: int, p: int, lines: Sequence[Line], slot: int, node: int, set_: int, curve: int, rate: int
+        self, bit: int, p: int, lines: Sequence[Line | None], slot: int, node: int, set_: int, curve: int, rate: int
     ) -> int:
         """Code one bit, and learn from it; the arguments are those of `decide` in `core/mixing.inc`."""
         known = self.known
@@ -159,6 +169,9 @@ class Decisions:
         expected = self.logit(p)
         x = [expected]
         for line in lines:
+            if line is None:
+                x.append(0)
+                continue
             if not line[slot]:
                 line[slot] = p << 16 & ~1023
             counter = line[slot]
@@ -187,7 +200,7 @@ class Decisions:
             step = abs(target - c[at]) // 32
             c[at] += step if target > c[at] else -step
         goal = 0x3FFFFF if bit else 0
-        for line in lines:
+        for line in filter(None, lines):
             now, used = line[slot] >> 10, line[slot] & 255
             line[slot] = (now + ((goal - now) * rates[used] >> 16)) << 10 | min(used + 1, 255)
         self.order0[node] += ((bit << 32) - bit * 65536 - self.order0[node]) >> 6

@@ -19,6 +19,8 @@ def code_tone(
     before: Sequence[Base], mix: Mixture,
 ) -> int:  # fmt: skip
     """Code the sample of channel `k` at a place (x, y), and return it."""
+    if not d.uses.tone:
+        return centre(code_plainly(d, value // step, step, mix), step)
     x, y = place[0] + MARGIN, place[1] + TOP
     p, q, r = planes[k][y], planes[k][y - 1], planes[k][y - 2]
     w, n, nw, ne, ww, nn, middle = p[x - 1], q[x], q[x - 1], q[x + 1], p[x - 2], r[x], mix.middle
@@ -45,7 +47,7 @@ def code_tone(
 def _code_level(
     d: Decisions, level: int, step: int, k: int, mix: Mixture, contexts: Sequence[int], state: int, texture: int
 ) -> int:
-    known, lines = d.known, [d.line(context, NUMBER + i) for i, context in enumerate(contexts)]
+    known, lines = d.known, d.used_lines(contexts, d.uses.tone, NUMBER)
     low, high, middle, above = 0, (255 + step) // step, mix.middle // step, 1
     below_low, below_high = 0, below(known, mix, 256)
     node, set_, curve = k * NODES, (k * STATES + state) * SETS, (k * 16 + texture) * SETS
@@ -85,6 +87,34 @@ def _code_level(
             low, below_low = t, at
         else:
             high, below_high = t, at
+    return low
+
+
+def code_plainly(d: Decisions, level: int, step: int, mix: Mixture) -> int:
+    """Code a level by the network alone: each bit has the probability that it says, and nothing learns."""
+    known = d.known
+    low, high, middle, above = 0, (255 + step) // step, mix.middle // step, 1
+    below_low, below_high = 0, below(known, mix, 256)
+
+    def is_at_least(t: int) -> int:
+        nonlocal low, high, below_low, below_high
+        at = below(known, mix, t * step)
+        bit = d.coder.code(level >= t, share(below_low, at, below_high))
+        if bit:
+            low, below_low = t, at
+        else:
+            high, below_high = t, at
+        return bit
+
+    if middle > 0:
+        above = is_at_least(middle)
+    i = 0
+    while high - low > (size := 1 if i < 2 else 1 << i - 1):
+        if is_at_least(low + size if above else high - size) != above:
+            break
+        i += 1
+    while high - low > 1:
+        is_at_least(low + high >> 1)
     return low
 
 
