@@ -117,6 +117,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
     smalti_tf_image shapes[MOST_IMAGES] = {{0}};
     for (int64_t i = 0; i < n; i++)
         shapes[i] = (smalti_tf_image){h, w, channels, 0, levels + any(&d) % LEVELS, 0, 0, 0, 0, 0};
+    uint16_t *factors = within(&d, 0, 1) ? fresh(&d, coefficients) : 0;
+    for (int64_t i = 0; factors && i < numbers_of; i++)
+        factors[i] = (uint16_t)(any(&d) >> any(&d) % 16);
     const int64_t length = (int64_t)d.left, room = n * numbers_of * BYTES + 64;
     uint8_t *stream = fresh(&d, (size_t)length), *first_written = 0;
     for (int64_t i = 0; i < length; i++)
@@ -138,7 +141,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
         for (int64_t i = 0; i < n; i++) {
             smalti_tf_synthesise(&m, images + i, work);
             smalti_tf_analyse(&m, images + i, work);
-            other[i] = images[i], other[i].coded = fresh(&d, coefficients);
+            other[i] = images[i], other[i].coded = fresh(&d, coefficients), other[i].factors = factors;
         }
         uint8_t *written = fresh(&d, (size_t)room);
         coder = (smalti_coder){0, 0, 0, 0, 0, room, written};

@@ -88,7 +88,8 @@ def _windows(planes: Samples, place: tuple[Ints, Ints, Ints], error: int, prior:
     reach, left, above = window.reach * window.channels, window.left * window.channels, window.above
     side = max(reach, left)
     padded = np.zeros((n, above + h, m + 2 * side), np.uint8)
-    padded[:, above:, side : side + m] = to_samples(to_levels(planes, np.array(error)), np.array(error))
+    known = to_samples(to_levels(planes, np.array(error)), np.array(error)) if error else planes
+    padded[:, above:, side : side + m] = known
     rows = np.concatenate([np.arange(above).repeat(2 * reach + 1), np.full(left, above)])
     columns = np.concatenate([np.tile(np.arange(-reach, reach + 1), above), np.arange(-left, 0)]) + side
     image, row, column = place
