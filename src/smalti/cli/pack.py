@@ -78,7 +78,12 @@ def pack(
     metadata: Metadata = None,
     embed: Embed = False,
     unordered: Annotated[
-        bool, typer.Option("--unordered", help="Do not keep the order of the images, which saves bytes.")
+        bool,
+        typer.Option(
+            "--unordered",
+            help="Do not keep the order of the images, which saves about 1.4 bytes an image where thousands have one"
+            " size and are packed without names. Where sizes differ, it costs bytes.",
+        ),
     ] = False,
     block_images: BlockImages = 256,
     packing_kind: PackingKind = None,

@@ -163,16 +163,18 @@ class Sealed:
     pixels: bytes  # hash of the decoded pixels
     model: Model
     squared_error: float  # of all images together: the sum of their MSEs on pixels in [0, 1]
+    largest_error: float  # the largest MSE of an image, likewise
     by_model: int  # the images that the model codes
 
 
 def seal_block(batch: Batch, block: Block, packing: str = BLOCK) -> Sealed:
     """Encode the block of a batch to its payload, with the hash of its decoded pixels. packing: one of PACKINGS."""
     payload = seal(block, batch.x, batch.model, packing)
-    error = float(squared_errors(batch.x, payload.x_hat).sum())
+    errors = squared_errors(batch.x, payload.x_hat)
     pixels = hash64(np.ascontiguousarray(payload.x_hat).data)
     by_model = 0 if payload.raw else sum(not isinstance(way, WithoutModel) for way in block.ways)
-    return Sealed(batch.shape, len(batch), payload.data, pixels, batch.model, error, by_model)
+    both = float(errors.sum()), float(errors.max())
+    return Sealed(batch.shape, len(batch), payload.data, pixels, batch.model, *both, by_model)
 
 
 def code_blocks(
