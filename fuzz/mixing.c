@@ -61,6 +61,10 @@ static smalti_mixer mixer_of(data *d) {
     m.confidence = table(d, 256, 2, 0, 256);
     m.logs = table(d, 2049, 2, 0, 176);
     m.inverses = table(d, 2049, 4, 0, 1 << 19);
+    const bool all = within(d, 0, 1);
+    m.tone = all ? 63 : (int32_t)within(d, 0, 3) * 21, m.alpha = all ? 127 : (int32_t)within(d, 0, 127);
+    m.pick = all ? 2047 : (int32_t)within(d, 0, 2047), m.samples = all ? 1023 : (int32_t)within(d, 0, 3) * 341;
+    m.candidates = all ? 14 : (int32_t)within(d, 1, 14);
     return m;
 }
 
@@ -119,7 +123,7 @@ static int64_t code(const smalti_mixer *m, const smalti_mix_state *start, smalti
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
-    static const int64_t pixel_bytes[] = {0, 36, 52, 81, 97}; /* of core/mixing.py */
+    static const int64_t pixel_bytes[] = {0, 51, 67, 107, 123}; /* of core/mixing.py */
     data d = begin_data(bytes, size);
     smalti_mixer m = mixer_of(&d);
     smalti_mix_state *start = start_of(&d);

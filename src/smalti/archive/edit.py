@@ -114,7 +114,7 @@ def append_to(
         packing = replace(packing, embed=packing.embed or whole, streams=packing.streams or archive.contents.packing())
         images = images_of(archive)
         _check_alike(place, images, named=reader.has(NAMES), labelled=reader.has(LABELS))
-        choice = given or ModelChoice(asked, images.total, _known_models(archive))
+        choice = given or ModelChoice(asked, images.total, _known_models(archive), effort=hard)
         if isinstance(reader, ArchiveReader):
             with grow(place, reader) as writer:
                 names = set() if then is not None else set(archive.names or ())
