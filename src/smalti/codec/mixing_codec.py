@@ -31,7 +31,7 @@ CUT_OUT = 0.2
 """An image that is transparent somewhere is drawn if more than this share is; else it is tried both ways."""
 REPEATED = 0.6
 """An image is not surely of continuous tone if this share of its pixels has a colour that another one has."""
-AT_SIGHT, CUT_OUT_AT_SIGHT = 0.4, 0.15
+AT_SIGHT, CUT_OUT_AT_SIGHT = 0.22, 0.02
 """The same, where nothing is tried, for opaque images and for others."""
 NEAR = ((1, 0), (0, 1), (1, 1), (1, -1), (2, 0), (0, 2))
 """Pixels nearby: rows above and columns to the left."""
