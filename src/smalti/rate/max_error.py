@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smalti.codec.batching import BLOCK, EACH
-from smalti.codec.block import Block, ByTransform, ByWebP, Fallback, WithoutModel
+from smalti.codec.block import Block, ByMixing, ByTransform, ByWebP, Fallback, WithoutModel
 from smalti.codec.block_codec import block_without_model, encode_exactly, encode_without_model, way_without_model
 from smalti.codec.head import COUNT, Head
 from smalti.codec.mixing_codec import drawn_at_sight, encode_mixing, mixer_of
@@ -61,7 +61,13 @@ def _by_mixing(x: Pixels, max_error: int, model: Model, effort: Effort, *, alone
     block, quick = encode_mixing(x, max_error, model, alone=alone), mixer_of(model).uses.is_quick
     if quick and not max_error:
         rows = np.flatnonzero(drawn_at_sight(x) | ~surely_not_webp(x, block.rate))
-        return _or_webp(x, block, rows[[may_be_webp(x[i], block.rate[i]) for i in rows.tolist()]], max_error, effort)
+        found = _or_webp(x, block, _for_webp(x, block, rows), max_error, effort)
+        left = np.flatnonzero([isinstance(way, ByMixing) for way in found.ways])
+        if 0 < len(left) < len(x) and not alone:  # without the others, which taught them, they take more
+            again = encode_mixing(x[left], 0, model)
+            of_rest = _or_webp(x[left], again, _for_webp(x[left], again, np.arange(len(left))), 0, effort)
+            found = found.replace(left, of_rest)
+        return found
     plain = np.array([plain_bytes(image) for image in x])
     if max_error:
         levels = np.array([plain_bytes(image) for image in block.x_hat])
@@ -72,6 +78,13 @@ def _by_mixing(x: Pixels, max_error: int, model: Model, effort: Effort, *, alone
             block = block.replace(rows[fewer], exact.pick(fewer))
     at_least = [next(share for most, share in WEBP_OF_PLAIN if size <= most * x[0].size) * size for size in plain]
     return _or_webp(x, block, np.flatnonzero(np.array(at_least) < block.rate + 10), max_error, effort)
+
+
+def _for_webp(x: Pixels, block: Block, rows: Ints) -> Ints:
+    """Return those of the images `rows` of a block that may take fewer bytes as WebP."""
+    may = [may_be_webp(x[i], float(block.rate[i])) for i in rows.tolist()]
+    found: Ints = rows[np.array(may, bool)]
+    return found
 
 
 def _or_webp(x: Pixels, block: Block, rows: Ints, max_error: int, effort: Effort) -> Block:
