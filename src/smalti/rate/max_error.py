@@ -61,12 +61,13 @@ def _by_mixing(x: Pixels, max_error: int, model: Model, effort: Effort, *, alone
     block, quick = encode_mixing(x, max_error, model, alone=alone), mixer_of(model).uses.is_quick
     if quick and not max_error:
         rows = np.flatnonzero(drawn_at_sight(x) | ~surely_not_webp(x, block.rate))
-        found = _or_webp(x, block, _for_webp(x, block, rows), max_error, effort)
-        left = np.flatnonzero([isinstance(way, ByMixing) for way in found.ways])
-        if 0 < len(left) < len(x) and not alone:  # without the others, which taught them, they take more
-            again = encode_mixing(x[left], 0, model)
-            of_rest = _or_webp(x[left], again, _for_webp(x[left], again, np.arange(len(left))), 0, effort)
-            found = found.replace(left, of_rest)
+        found, before = _or_webp(x, block, _for_webp(x, block, rows), max_error, effort), len(x)
+        left = _mixed(found)
+        while 0 < len(left) < before and not alone:  # without the others, which taught them, they take more
+            rest, before = encode_mixing(x[left], 0, model), len(left)
+            every = np.arange(len(left))
+            found = found.replace(left, _or_webp(x[left], rest, _for_webp(x[left], rest, every), 0, effort))
+            left = _mixed(found)
         return found
     plain = np.array([plain_bytes(image) for image in x])
     if max_error:
@@ -78,6 +79,11 @@ def _by_mixing(x: Pixels, max_error: int, model: Model, effort: Effort, *, alone
             block = block.replace(rows[fewer], exact.pick(fewer))
     at_least = [next(share for most, share in WEBP_OF_PLAIN if size <= most * x[0].size) * size for size in plain]
     return _or_webp(x, block, np.flatnonzero(np.array(at_least) < block.rate + 10), max_error, effort)
+
+
+def _mixed(block: Block) -> Ints:
+    """Return the numbers of the images of a block that are coded by mixing."""
+    return np.flatnonzero([isinstance(way, ByMixing) for way in block.ways])
 
 
 def _for_webp(x: Pixels, block: Block, rows: Ints) -> Ints:
