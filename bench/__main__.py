@@ -105,11 +105,14 @@ def engines(
     ] = "mnist",
     output: Output = Path("bench-out"),
     images: Annotated[int | None, typer.Option(min=4, help="Take only so many images, from the first on.")] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(help="The name of a way of coding, or 'others'; may be given more than once.")
+    ] = None,
 ) -> None:
     """Measure the processor time of numpy and of each kernel of the compiled core."""
     from bench.engines import run
 
-    run(test_images(data), output, data, images)
+    run(test_images(data), output, data, images, only or ())
 
 
 @app.command()

@@ -14,7 +14,7 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from rich.console import Console
 import smalti
 from smalti.core.library import core, kernels
 from smalti.demo.baselines import decode_gray
+from smalti.errors import UsageError
 from smalti.types import Pixels
 
 ASKED: dict[str, tuple[dict[str, Any], int]] = {
@@ -57,8 +58,16 @@ OTHERS_HEAD = (
 VARIABLES = ("SMALTI_ENGINE", "SMALTI_KERNEL", "SMALTI_NETWORKS")
 
 
-def run(x: Pixels, output: Path, data: str, images: int | None = None) -> None:
-    """Pack and unpack the first images of `x` (`n h w`), IMAGES or as many as said; write `engines-DATA.md`."""
+def run(x: Pixels, output: Path, data: str, images: int | None = None, only: Sequence[str] = ()) -> None:
+    """Pack and unpack the first images of `x` (`n h w`), IMAGES or as many as said; write `engines-DATA.md`.
+
+    only: names of ASKED, or "others"; if it is empty, all are measured.
+
+    Raises:
+        UsageError: `only` has another name.
+    """
+    if unknown := set(only) - {*ASKED, "others"}:
+        raise UsageError(f"there is no way {sorted(unknown)[0]!r}; there are: {', '.join((*ASKED, 'others'))}")
     x = x[: images or IMAGES]
     with _engine():
         found = core()
@@ -68,22 +77,27 @@ def run(x: Pixels, output: Path, data: str, images: int | None = None) -> None:
     engines |= {kernel: ("core", kernel) for kernel in (kernels(found.library)[1:] if found else [])}
     output.mkdir(parents=True, exist_ok=True)
     with (output / f"engines-{data}.md").open("w", encoding="utf-8") as file:
-        for line in _lines(x, data, engines):
+        for line in _lines(x, data, engines, only):
             print(line, file=file)
             Console().print(line, markup=False, soft_wrap=True)
 
 
-def _lines(x: Pixels, data: str, engines: dict[str, tuple[str, ...]]) -> Iterator[str]:
+def _lines(x: Pixels, data: str, engines: dict[str, tuple[str, ...]], only: Sequence[str]) -> Iterator[str]:
     """Yield the lines of both tables, each as soon as it was measured."""
-    yield f"Other codecs, a file of each of {len(x):,} images of {data}, by one thread; medians of {RUNS}."
-    yield from ("", *OTHERS_HEAD)
-    for name, (encode, decode) in OTHERS.items():
-        cells = [f"{time:.3f} | {1000 / time:,.0f}" for time in _other(x, encode, decode)]
-        yield f"| {name} | {' | '.join(cells)} |"
+    if not only or "others" in only:
+        yield f"Other codecs, a file of each of {len(x):,} images of {data}, by one thread; medians of {RUNS}."
+        yield from ("", *OTHERS_HEAD)
+        for name, (encode, decode) in OTHERS.items():
+            cells = [f"{time:.3f} | {1000 / time:,.0f}" for time in _other(x, encode, decode)]
+            yield f"| {name} | {' | '.join(cells)} |"
+    if set(only) == {"others"}:
+        return
     yield from ("", f"smalti: milliseconds of processor an image, medians of {RUNS}.", "", *HEAD)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "x.smalti"
         for what, (options, part) in ASKED.items():
+            if only and what not in only:
+                continue
             some, asked = x[: max(len(x) // part, LEAST)], {"model": MODELS.get(data, "mnist"), **options}
             first, expected = (0.0, 0.0), b""
             for name, variables in engines.items():

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 COLOURS = {
     "smalti": "black",
+    "smalti, ssim": "tab:gray",
     "JPEG": "tab:red",
     "WebP": "tab:green",
     "AVIF": "tab:blue",

@@ -9,7 +9,8 @@
 
 enum {
     MIX_CHANNELS = 3,    /* of colour: green, red, blue */
-    MIX_INPUTS = 56,     /* of a network, at most */
+    MIX_INPUTS = 72,     /* of a network, at most */
+    MIX_DRAWN = 4,       /* networks for drawn images: of each channel, and of alpha */
     MIX_HIDDEN = 256,    /* units of a hidden layer, at most */
     MIX_LOGISTICS = 3,
     MIX_OUTPUTS = 16,    /* logits, means and scales, filled up */
@@ -31,7 +32,7 @@ typedef struct {
 
 typedef struct {
     int32_t kernel, primed_bits; /* log2 of the lines of `primed`, which is a table of MIX_SLOTS each; 0: there is none */
-    smalti_mix_layer layers[MIX_CHANNELS][3];
+    smalti_mix_layer layers[MIX_CHANNELS][3], drawn[MIX_DRAWN][3]; /* drawn: without inputs if there are none */
     const uint32_t *primed;
     const uint16_t *squash;    /* 6144: probabilities of 65536 for logits of -3072 to 3071, in 1/256 */
     const int16_t *stretch;    /* 4096 logits of the middles of 4096 ranges, then 2048 of the lowest 2048 probabilities */
@@ -55,10 +56,17 @@ typedef struct {
     int32_t bits;    /* log2 of the lines; matches have as many entries, but at most 2^16 */
 } smalti_mix_state;
 
+/* What networks for drawn images see, for training: rows of their inputs, the value, the prediction and the energy. */
+typedef struct {
+    int64_t room, count[MIX_DRAWN]; /* in rows */
+    int16_t *rows[MIX_DRAWN];
+} smalti_mix_rows;
+
 typedef struct {
     int32_t height, width, channels, step; /* step: 2 * the largest error + 1 */
     int32_t drawn, reserved;               /* drawn: how it is coded; if decoding, this is told */
     uint8_t *samples;
+    smalti_mix_rows *rows; /* or NULL */
 } smalti_mix_image;
 
 /* The bytes of the state with 2^bits lines, and of the memory that is needed for an image. */

@@ -3,7 +3,7 @@
  * The operators of networks. A linear step of a network that is proven exact runs as the layers of pixel priors do: in
  * 16-bit integers, without the pairs of inputs that are zero. Where that is not proven, it sums float32 numbers in the
  * order of the inputs. */
-#include "kernels.h"
+#include "network.h"
 
 #include <string.h>
 
@@ -89,26 +89,19 @@ static plan plan_of(const smalti_step *s, int64_t n) {
     return p;
 }
 
-/* Give a part of the working memory, at an address that vectors like. If there is none, only count. */
-static void *part(uint8_t *work, int64_t *used, int64_t bytes) {
-    void *at = work ? work + *used : 0;
-    *used += (bytes + 63) / 64 * 64;
-    return at;
-}
-
 static int64_t linear_work(const smalti_step *s, int64_t n) {
     plan p = plan_of(s, n);
     int64_t used = 64;
     if (s->weights) {
         int64_t pixels = p.images * s->h * s->w;
-        part(0, &used, pixels * s->c * 4), part(0, &used, pixels * s->c * 4), part(0, &used, pixels * 4);
-        part(0, &used, SMALTI_FLOATS * 4);
+        grab(0, &used, pixels * s->c * 4), grab(0, &used, pixels * s->c * 4), grab(0, &used, pixels * 4);
+        grab(0, &used, SMALTI_FLOATS * 4);
         return used;
     }
-    part(0, &used, p.images * p.padded * 2);
-    part(0, &used, ROWS * p.stride * 4), part(0, &used, ROWS * p.stride * 4 + 64);
-    part(0, &used, ROWS * p.stride * 4 + 64), part(0, &used, ROWS * 4);
-    part(0, &used, p.outputs * 4), part(0, &used, ROWS * p.outputs * 4);
+    grab(0, &used, p.images * p.padded * 2);
+    grab(0, &used, ROWS * p.stride * 4), grab(0, &used, ROWS * p.stride * 4 + 64);
+    grab(0, &used, ROWS * p.stride * 4 + 64), grab(0, &used, ROWS * 4);
+    grab(0, &used, p.outputs * 4), grab(0, &used, ROWS * p.outputs * 4);
     return used;
 }
 
@@ -141,13 +134,13 @@ static void change_all(const job *j, const smalti_step *s) {
 /* A linear step in integers, for `images` images from `first` on. */
 static void whole_sums(const job *j, const smalti_step *s, const plan *p, int64_t first, int64_t images) {
     int64_t used = 0;
-    int16_t *padded = part(j->work, &used, p->images * p->padded * 2);
-    inputs in = {0, p->stride, part(j->work, &used, ROWS * p->stride * 4), 0, 0, 0};
-    in.values = part(j->work, &used, ROWS * p->stride * 4 + 64);
-    in.indices = part(j->work, &used, ROWS * p->stride * 4 + 64);
-    in.counts = part(j->work, &used, ROWS * 4);
-    int32_t *zeros = part(j->work, &used, p->outputs * 4);
-    int32_t *sums = part(j->work, &used, ROWS * p->outputs * 4);
+    int16_t *padded = grab(j->work, &used, p->images * p->padded * 2);
+    inputs in = {0, p->stride, grab(j->work, &used, ROWS * p->stride * 4), 0, 0, 0};
+    in.values = grab(j->work, &used, ROWS * p->stride * 4 + 64);
+    in.indices = grab(j->work, &used, ROWS * p->stride * 4 + 64);
+    in.counts = grab(j->work, &used, ROWS * 4);
+    int32_t *zeros = grab(j->work, &used, p->outputs * 4);
+    int32_t *sums = grab(j->work, &used, ROWS * p->outputs * 4);
     const int32_t *biases[ROWS];
     if (first == 0) {
         memset(j->work, 0, (size_t)((uint8_t *)in.values - j->work));
@@ -183,9 +176,9 @@ static void whole_sums(const job *j, const smalti_step *s, const plan *p, int64_
 /* A linear step in float32. */
 static void float_sums(const job *j, const smalti_step *s, const plan *p, int64_t first, int64_t images) {
     int64_t used = 0, pixels = p->images * s->h * s->w;
-    lists in = {s->c, part(j->work, &used, pixels * s->c * 4), part(j->work, &used, pixels * s->c * 4), 0};
-    in.counts = part(j->work, &used, pixels * 4);
-    float *sums = part(j->work, &used, SMALTI_FLOATS * 4);
+    lists in = {s->c, grab(j->work, &used, pixels * s->c * 4), grab(j->work, &used, pixels * s->c * 4), 0};
+    in.counts = grab(j->work, &used, pixels * 4);
+    float *sums = grab(j->work, &used, SMALTI_FLOATS * 4);
     const float *from = j->tensors[s->from].values + first * s->h * s->w * s->c;
     for (int64_t i = 0; i < images * s->h * s->w; i++) {
         float *values = in.values + i * s->c;

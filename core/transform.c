@@ -26,6 +26,12 @@ static const smalti_tf_kernel *kernel_of(const smalti_transform *model) {
         return &tf_avx512;
     if (model->kernel >= SMALTI_AVX2)
         return &tf_avx2;
+#elif defined(__aarch64__)
+    if (model->kernel == SMALTI_NEON)
+        return &tf_neon;
+#elif defined(__wasm_simd128__)
+    if (model->kernel == SMALTI_WASM)
+        return &tf_wasm;
 #endif
     (void)model;
     return &tf_scalar;
@@ -379,7 +385,8 @@ static void code_run(const smalti_transform *model, place *run_of, int32_t n, in
                 if (!to->coder->decodes) {
                     const int32_t rest = b->image->targets[b->at + k] - mean;
                     negative = rest < 0;
-                    size = best_size(&c, negative ? -rest : rest, level->steps[k], kappa);
+                    const int64_t factor = b->image->factors ? b->image->factors[b->at + k] : 256;
+                    size = best_size(&c, negative ? -rest : rest, level->steps[k], kappa * factor >> 8);
                 }
                 size = code_index(to, &c, size, &negative);
                 const int64_t off = (int64_t)size * level->steps[k], value = mean + (negative ? -off : off);

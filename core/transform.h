@@ -62,7 +62,8 @@ typedef struct {
     uint8_t *samples;  /* height width channels */
     int16_t *targets;  /* rows columns TF_COEFFICIENTS: what the analysis gives, and what is encoded */
     int16_t *coded;    /* likewise, as the decoder knows them */
-    int64_t bits;      /* that it takes, times 256 */
+    const uint16_t *factors; /* likewise: kappa counts so much more, times 256, for a coefficient that is encoded; or NULL */
+    int64_t bits;            /* that it takes, times 256 */
 } smalti_tf_image;
 
 /* The bytes of the memory that is needed to code n images of a size together, and to transform one. */
@@ -89,6 +90,10 @@ typedef struct {
 extern const smalti_tf_kernel tf_scalar;
 #if defined(__x86_64__)
 extern const smalti_tf_kernel tf_avx2, tf_avx512;
+#elif defined(__aarch64__)
+extern const smalti_tf_kernel tf_neon;
+#elif defined(__wasm_simd128__)
+extern const smalti_tf_kernel tf_wasm;
 #endif
 
 #endif

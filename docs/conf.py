@@ -58,7 +58,7 @@ html_theme_options = {
     "pygments_light_style": "tango",
     "pygments_dark_style": "monokai",
 }
-html_sidebars = {"index": []}
+html_sidebars = {name: list[str]() for name in ("index", "start", "how-it-works", "benchmarks", "questions")}
 html_favicon = "_static/tile.svg"
 
 _OUTSIDE = re.compile(r"\[`?([^\]`]+)`?\]\(\.\./(?:tests|src|bench|scripts|examples)/[^)]*\)")

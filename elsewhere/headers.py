@@ -77,7 +77,8 @@ class Headers:
             self._add_enum(body)
         self.structs = dict[str, Struct]()
         for body, name in re.findall(r"typedef struct \{(.*?)\}\s*(\w+);", text, re.DOTALL):
-            self.structs[name] = self._struct(name, body)
+            if "(*" not in body:  # one of functions is for the core alone
+                self.structs[name] = self._struct(name, body)
         prototypes = re.findall(r"^SMALTI_API\s+([\w\s]+?\*?)\s*(\w+)\(([^)]*)\);", text, re.MULTILINE)
         self.functions = {name: self._function(name, result, inside) for result, name, inside in prototypes}
 

@@ -50,6 +50,12 @@ static smalti_mixer mixer_of(data *d) {
         m.layers[k][1] = layer_of(d, wide ? MIX_HIDDEN : first, second, 1024);
         m.layers[k][2] = layer_of(d, second, 9, 1024);
     }
+    static const int32_t drawn_inputs[MIX_DRAWN] = {56, 64, 72, 42};
+    for (int32_t k = 0, there = within(d, 0, 1); k < MIX_DRAWN && there; k++) {
+        m.drawn[k][0] = layer_of(d, drawn_inputs[k], first, 1023);
+        m.drawn[k][1] = layer_of(d, first, second, 1024);
+        m.drawn[k][2] = layer_of(d, second, 9, 1024);
+    }
     m.squash = table(d, 6144, 2, 8, 65527);
     m.stretch = table(d, 6144, 2, -3071, 3071);
     m.logistic = (const uint32_t *)rising_table(d, 4097, 1 << 24);

@@ -6,15 +6,17 @@ behind `$ `, whose output must be that of the page (`...` stands for anything, a
 lines of an `sh` block are alternatives: what `-o` names is removed before each of them.
 
 What does not run: `pip install`; a block behind `<!-- not run: REASON -->`; and commands that need the network or much
-time (`smalti train`, `smalti data`, URLs). Of these the options are parsed, so that they are there.
+time (`smalti train`, `smalti data`, URLs, `scripts/`). Of these the options are parsed, so that they are there.
 """
 
+import argparse
 import contextlib
 import doctest
 import io
 import itertools
 import os
 import re
+import runpy
 import shlex
 import shutil
 import subprocess
@@ -22,13 +24,16 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
+from unittest import mock
+
+from helpers import ROOT
 
 BLOCK = re.compile(
     r"(?:<!-- not run: (?P<why>[^>]+) -->\n+)?^(?P<indent> *)```(?P<kind>\w+)\n(?P<code>.*?)^ *```$", re.M | re.S
 )
 KINDS = {"python", "sh", "console"}
 NOT_CODE = {"json", "text"}
-_PARSED_ONLY = re.compile(r"^smalti (train|data)\b|://|\bsmalti demo\b")
+_PARSED_ONLY = re.compile(r"^smalti (train|data)\b|://|\bsmalti demo\b|^scripts/")
 _COLOURS = {"FORCE_COLOR", "PY_COLORS", "GITHUB_ACTIONS", "TTY_COMPATIBLE", "TTY_INTERACTIVE"}
 _CHECKER = doctest.OutputChecker()
 
@@ -106,7 +111,8 @@ def _run(command: str) -> str:
     if command.startswith("pip install"):
         return ""
     if _PARSED_ONLY.search(command):
-        _parse(shlex.split(command)[1:])
+        words = shlex.split(command)
+        parse_script(*words) if words[0].startswith("scripts/") else _parse(words[1:])
         return ""
     if command.startswith("smalti ") and not set("|<>;&*$") & set(command):
         return _smalti(shlex.split(command)[1:])
@@ -143,14 +149,47 @@ def _smalti(arguments: list[str]) -> str:
 
 def _parse(arguments: list[str]) -> None:
     """Parse the arguments of a command, as smalti does, and do not run it."""
-    import typer
-
     from smalti.cli import app
 
-    command = typer.main.get_command(app)
     if arguments[0].startswith("model") and arguments[0] != "models":
         raise AssertionError("a command of `smalti model` runs at once")
+    _parse_by(app, "smalti", arguments)
+
+
+def _parse_by(app: object, program: str, arguments: list[str]) -> None:
+    import typer
+
     try:
-        command.commands[arguments[0]].make_context(arguments[0], arguments[1:])
+        typer.main.get_command(app).commands[arguments[0]].make_context(arguments[0], arguments[1:])
     except Exception as exc:
-        raise AssertionError(f"smalti {shlex.join(arguments)}: {exc}") from exc
+        raise AssertionError(f"{program} {shlex.join(arguments)}: {exc}") from exc
+
+
+class _Parsed(Exception):
+    """A script has parsed its arguments."""
+
+
+def parse_script(script: str, *arguments: str) -> None:
+    """Parse the arguments of a script of the repository, as it does, and do not run it."""
+    path = ROOT / script
+    assert path.is_file(), f"there is no {script}"
+    if script == "scripts/bench":
+        from bench.__main__ import app
+
+        _parse_by(app, script, list(arguments))
+    elif "parse_args()" in path.read_text(encoding="utf-8"):
+        parse = argparse.ArgumentParser.parse_args
+
+        def parse_only(self: argparse.ArgumentParser) -> None:
+            parse(self, list(arguments))
+            raise _Parsed
+
+        with mock.patch.object(argparse.ArgumentParser, "parse_args", parse_only), contextlib.suppress(_Parsed):
+            try:
+                runpy.run_path(str(path), run_name="__main__")
+            except SystemExit as exc:
+                raise AssertionError(f"{script} {shlex.join(arguments)} is refused") from exc
+            raise AssertionError(f"{script} parses its arguments too late")
+    else:
+        paths = [argument.split("::")[0] for argument in arguments if not argument.startswith("-")]
+        assert all((ROOT / one).exists() for one in paths), f"{script} {shlex.join(arguments)}: no such file"

@@ -1,13 +1,18 @@
 # SPDX-License-Identifier: MIT
 """Small things that several tests need."""
 
+import contextlib
+import io
 import os
 import struct
 import subprocess
 import sys
+import traceback
+import warnings
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 from independent_reader import read
@@ -66,7 +71,42 @@ FORCING_COLOUR = {"FORCE_COLOR", "PY_COLORS", "GITHUB_ACTIONS", "TTY_COMPATIBLE"
 """Variables of the environment that would colour what the command prints."""
 
 
+_HIDDEN = (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning)
+"""The warnings that Python does not show unless it is asked to."""
+
+
 def run(*arguments, cwd=None, columns=100) -> subprocess.CompletedProcess[str]:
+    """Run the command line in this process, which is much faster than in one of its own; its output looks the same."""
+    from smalti.cli import main
+
+    out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", newline="", write_through=True) for _ in range(2))
+    words, code = ["smalti", *map(str, arguments)], 0
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(mock.patch.dict(os.environ, {"COLUMNS": str(columns)}))
+        for name in FORCING_COLOUR:
+            os.environ.pop(name, None)
+        stack.enter_context(mock.patch.object(sys, "argv", words))
+        stack.enter_context(mock.patch.object(sys, "stdin", stack.enter_context(Path(os.devnull).open())))
+        stack.enter_context(contextlib.redirect_stdout(out))
+        stack.enter_context(contextlib.redirect_stderr(err))
+        stack.enter_context(contextlib.chdir(cwd or Path.cwd()))
+        stack.enter_context(warnings.catch_warnings())
+        warnings.resetwarnings()
+        for category in _HIDDEN:
+            warnings.simplefilter("ignore", category)
+        try:
+            main()
+        except SystemExit as exc:
+            code = exc.code if isinstance(exc.code, int) else 0
+        except Exception:  # noqa: BLE001 - as the interpreter does
+            traceback.print_exc(file=err)
+            code = 1
+    shown = [stream.buffer.getvalue().decode("utf-8") for stream in (out, err)]
+    return subprocess.CompletedProcess(words, code, *shown)
+
+
+def run_process(*arguments, cwd=None) -> subprocess.CompletedProcess[str]:
+    """Run the command line in a process of its own."""
     plain = {name: value for name, value in os.environ.items() if name not in FORCING_COLOUR}
     return subprocess.run(
         [sys.executable, "-m", "smalti", *map(str, arguments)],
@@ -74,7 +114,7 @@ def run(*arguments, cwd=None, columns=100) -> subprocess.CompletedProcess[str]:
         encoding="utf-8",
         cwd=cwd,
         stdin=subprocess.DEVNULL,
-        env={**plain, "COLUMNS": str(columns), "PYTHONIOENCODING": "utf-8"},
+        env={**plain, "COLUMNS": "100", "PYTHONIOENCODING": "utf-8"},
     )
 
 

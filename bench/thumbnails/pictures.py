@@ -17,7 +17,7 @@ STYLES = {"smalti": "o-", "files": "s-", "sheet": "^:"}
 LOWEST, HIGHEST = 20, 40
 """The PSNRs that are drawn, in dB."""
 MARGIN = 6
-LINE = 18
+LINE = 38
 SCALED = 192
 """Pictures are shown at about this side, each pixel as a square of whole pixels."""
 
@@ -65,7 +65,7 @@ def contact_sheet(shown: Mapping[str, Sequence[Pixels]], path: Path) -> None:
     sheet = Image.new(
         "RGB", (MARGIN + len(first) * (side + MARGIN), len(shown) * (LINE + side + MARGIN) + MARGIN), "white"
     )
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(28)
     for row, (name, images) in enumerate(shown.items()):
         top = MARGIN + row * (LINE + side + MARGIN)
         draw.text((MARGIN, top), name, fill="black", font=font)

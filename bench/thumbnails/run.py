@@ -21,12 +21,17 @@ from bench.thumbnails.pictures import contact_sheet, plot
 from bench.thumbnails.placeholders import blurhash_coded, thumbhash_coded
 from bench.thumbnails.rivals import Point, Rival, measured, rivals_for, versions
 from bench.thumbnails.sets import held_out
+from smalti.rate.target import METRICS
 from smalti.types import Pixels
 
+FOR_SSIM = "smalti, ssim"
+"""How smalti is called where it works for MS-SSIM."""
 QUALITIES = (1, 5, 10, 15, 20, 30, 40, 50, 60, 70, 80, 90, 100)
 """The qualities of smalti."""
 SHOWN_QUALITY = 50
 """The quality of smalti at whose bytes pictures are shown beside each other."""
+COARSE_QUALITY = 25
+"""The quality at which pictures for both metrics are shown."""
 LEAST_DB = 32.0
 SHOWN_DB = (26, 28, 30, 32, 34, 36)
 TIMED_IMAGES = 64
@@ -59,11 +64,12 @@ def run(data: Path, output: Path, cache: Path, plan: Plan) -> None:
         images = read()
         console.print(f"{name}: {len(images)} images", highlight=False)
         points = [point for rival in rivals_for(images) for point in measured(images, rival, cache)]
-        found[name] = [*points, *_smalti(images, plan.effort)]
+        found[name] = [*points, *(point for metric in METRICS for point in _smalti(images, plan.effort, metric))]
         samples[name] = images
         lines += ["", f"**{name}**: {len(images)} images", "", *_bytes_at(found[name])]
     text = ["BD-rate at equal PSNR", "", *_bd_table(found), *lines]
     text += ["", "BD-rate at equal MS-SSIM", "", *_bd_table(found, similar=True)]
+    text += ["", "Metrics", "", *_metrics_table(found)]
     text += ["", "Evenness", "", *_evenness(samples, plan.effort)]
     if "cifar" in samples:
         text += ["", "Placeholders", "", *_placeholders(samples["cifar"], plan.effort)]
@@ -76,6 +82,7 @@ def run(data: Path, output: Path, cache: Path, plan: Plan) -> None:
         plot(found, metric, output / f"thumbnails-{metric.replace('_', '-')}.png")
     for name, images in samples.items():
         contact_sheet(_shown(images, found[name], plan.effort), output / f"thumbnails-{name}.png")
+        contact_sheet(both_metrics(images, plan.effort), output / f"thumbnails-{name}-ssim.png")
     console.print("\n".join(text), highlight=False, markup=False, soft_wrap=True)
 
 
@@ -92,22 +99,23 @@ def _write_csv(path: Path, found: dict[str, list[Point]]) -> None:
             )
 
 
-def packed(images: Sequence[Pixels], quality: int, effort: int) -> tuple[int, list[Pixels]]:
+def packed(images: Sequence[Pixels], quality: int, effort: int, metric: str = METRICS[0]) -> tuple[int, list[Pixels]]:
     """Return the bytes of a smalti file of `images`, and the images that it gives back."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "x.smalti"
-        smalti.pack(list(images), path, quality=quality, effort=effort)
+        smalti.pack(list(images), path, quality=quality, effort=effort, metric=metric)
         with smalti.open(path) as archive:
             return path.stat().st_size, list(archive[list(range(len(images)))])
 
 
-def _smalti(images: Sequence[Pixels], effort: int) -> list[Point]:
+def _smalti(images: Sequence[Pixels], effort: int, metric: str) -> list[Point]:
     points = []
+    codec = "smalti" if metric == METRICS[0] else FOR_SSIM
     for quality in QUALITIES:
-        size, back = packed(images, quality, effort)
+        size, back = packed(images, quality, effort, metric)
         similar = ms_ssim_of(images, back)
         rate = size / len(images)
-        points.append(Point("smalti", "smalti", f"effort {effort}", quality, rate, psnr_of(images, back), similar))
+        points.append(Point(codec, "smalti", f"effort {effort}", quality, rate, psnr_of(images, back), similar))
         if math.isinf(points[-1].psnr):  # higher qualities are exact, too
             break
     return points
@@ -153,6 +161,21 @@ def _bd_table(found: dict[str, list[Point]], *, similar: bool = False) -> list[s
         ours = log_bytes(curves_of(points, "smalti", "smalti", similar=similar), at)
         theirs = [log_bytes(curves_of(points, codec, how, similar=similar), at) for codec, how in columns]
         cells = [_share(*bd_rate(ours, curve)) for curve in theirs]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return lines
+
+
+def _metrics_table(found: dict[str, list[Point]]) -> list[str]:
+    """Return the table of BD-rates of smalti where it works for MS-SSIM, against smalti where it works for PSNR."""
+    lines = ["| set | at equal MS-SSIM | at equal PSNR |", "| --- | ---: | ---: |"]
+    for name, points in found.items():
+        cells = []
+        for similar in (True, False):
+            at = range_of(points) if similar else grid()
+            one, other = (
+                log_bytes(curves_of(points, codec, "smalti", similar=similar), at) for codec in (FOR_SSIM, "smalti")
+            )
+            cells.append(_share(*bd_rate(one, other)))
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return lines
 
@@ -297,6 +320,26 @@ def _shown(images: Sequence[Pixels], points: Sequence[Point], effort: int) -> di
         rival = next(rival for rival in rivals_for(images) if (rival.codec, rival.settings) == (codec, near.settings))
         shown[f"{codec}: {_told(near)}"] = [rival.decode(rival.encode(image, near.quality)) for image in some]
     return shown
+
+
+def both_metrics(images: Sequence[Pixels], effort: int) -> dict[str, list[Pixels]]:
+    """Return images, what smalti makes of them for PSNR at COARSE_QUALITY, and for MS-SSIM in about as many bytes."""
+    some = list(images[:: max(1, len(images) // SHOWN_IMAGES)][:SHOWN_IMAGES])
+    size, back = packed(some, COARSE_QUALITY, effort)
+    shown, low, high = {"original": some, _named("psnr", size, some, back): back}, 1, 100
+    while low < high:  # the lowest quality with as many bytes
+        middle = (low + high) // 2
+        low, high = (low, middle) if packed(some, middle, effort, "ssim")[0] >= size else (middle + 1, high)
+    tried = [packed(some, quality, effort, "ssim") for quality in {max(1, low - 1), low}]
+    size, back = min(tried, key=lambda one: abs(one[0] - size))
+    return shown | {_named("ssim", size, some, back): back}
+
+
+def _named(metric: str, size: int, images: Sequence[Pixels], back: Sequence[Pixels]) -> str:
+    similar = decibel(ms_ssim_of(images, back))
+    return (
+        f"--metric {metric}: {size / len(images):.0f} bytes, {psnr_of(images, back):.1f} dB, MS-SSIM {similar:.1f} dB"
+    )
 
 
 def _told(point: Point) -> str:

@@ -4,6 +4,7 @@
 The directive `smalti-commands` stands for a section for each command: usage, what it does, arguments and options.
 """
 
+import itertools
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -15,6 +16,7 @@ from sphinx.util.docutils import SphinxDirective
 from smalti.cli import app
 
 _ESCAPED = re.compile(r"[*\[<]")
+_BETWEEN_EXAMPLES = re.compile(r"\n\n(?=smalti )")
 
 
 class Commands(SphinxDirective):
@@ -34,7 +36,7 @@ def _sections(command: Any, path: tuple[str, ...]) -> Iterator[str]:
         return
     pieces = " ".join(piece for piece in command.collect_usage_pieces(context))
     yield from (f"## {' '.join(path)}", "", "```text", f"{' '.join(path)} {pieces}", "```", "")
-    yield from (*_plain(command.help or ""), "")
+    yield from (*_paragraphs(command.help or ""), "")
     for parameter in command.params:
         if parameter.name != "help":
             yield from _entry(parameter, context)
@@ -44,13 +46,22 @@ def _entry(parameter: Any, context: Any) -> Iterator[str]:
     """Yield the lines of an argument or an option."""
     if (record := parameter.get_help_record(context)) is not None:
         name, text = record
+        name = name.replace(" <list[str]>", "...")
         yield from (f"`{' '.join(name.split())}`", f": {' '.join(_plain(text))}", "")
+
+
+def _paragraphs(text: str) -> Iterator[str]:
+    """Yield the lines of the help text of a command; examples that follow one another are one block of code."""
+    lines = _plain(_BETWEEN_EXAMPLES.sub("\n", text))
+    for example, some in itertools.groupby(lines, lambda line: line.startswith("smalti ")):
+        fences = (["", "```text"], ["```", ""]) if example else ([], [])
+        yield from (*fences[0], *some, *fences[1])
 
 
 def _plain(text: str) -> list[str]:
     """Return the lines of a help text without what is markup to MyST; examples stay as they are typed."""
     lines = [line.strip() for line in text.strip().splitlines()]
-    return [f"`{line}`" if line.startswith("smalti ") else _ESCAPED.sub(r"\\\g<0>", line) for line in lines]
+    return [line if line.startswith("smalti ") else _ESCAPED.sub(r"\\\g<0>", line) for line in lines]
 
 
 def setup(sphinx: Sphinx) -> dict[str, Any]:

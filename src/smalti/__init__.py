@@ -10,21 +10,21 @@ dtype('uint8')
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from smalti.archive.archive import Archive
+from smalti.archive.archive import open_archive as open
 from smalti.errors import SmaltiError
+from smalti.model.bundle import load_model
+from smalti.model.model import Model
+from smalti.types import ImageSet, Source
 
 if TYPE_CHECKING:
     from smalti.api import Unpacked, decode, encode, load, pack, unpack
-    from smalti.archive.archive import Archive
-    from smalti.archive.archive import open_archive as open
     from smalti.archive.edit import append, merge, select
     from smalti.archive.editing.change import compact, remove, replace
     from smalti.archive.repair import Repaired, repair
     from smalti.archive.verify import verify
     from smalti.archive.writer import Packed, Packing
-    from smalti.model.bundle import load_model
-    from smalti.model.model import Model
     from smalti.rate.target import Target
-    from smalti.types import ImageSet, Source
 
 __version__ = "0.1.0"
 __all__ = [
@@ -57,13 +57,9 @@ __all__ = [
 ]
 
 _HOME = {
-    "Archive": "archive.archive",
-    "ImageSet": "types",
-    "Model": "model.model",
     "Packed": "archive.writer",
     "Packing": "archive.writer",
     "Repaired": "archive.repair",
-    "Source": "types",
     "Target": "rate.target",
     "Unpacked": "api",
     "append": "archive.edit",
@@ -71,9 +67,7 @@ _HOME = {
     "decode": "api",
     "encode": "api",
     "load": "api",
-    "load_model": "model.bundle",
     "merge": "archive.edit",
-    "open": "archive.archive",
     "pack": "api",
     "remove": "archive.editing.change",
     "repair": "archive.repair",
@@ -82,7 +76,7 @@ _HOME = {
     "unpack": "api",
     "verify": "archive.verify",
 }
-"""The modules of the public names, each imported when such a name is first used, so that `import smalti` is cheap."""
+"""The modules of the public names that reading a file does not need, each imported when such a name is first used."""
 
 
 def __getattr__(name: str) -> Any:
@@ -91,7 +85,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'smalti' has no attribute {name!r}")
     module = importlib.import_module(f"smalti.{_HOME[name]}")
-    value = getattr(module, "open_archive" if name == "open" else name)
+    value = getattr(module, name)
     globals()[name] = value
     return value
 

@@ -322,6 +322,25 @@ def test_append_takes_names_labels_and_lossless_as_pack_does(tmp_path, digits):
         assert path.read_bytes() == before
 
 
+def test_names_that_were_given_away_in_many_appends_stay_taken(tmp_path, digits):
+    """Names are kept by the process from append to append, so that each change of them must be seen."""
+    path = tmp_path / "x.smalti"
+    smalti.pack(named(digits[:1]), path, lossless=True)
+    for i in range(1, 30):
+        smalti.append(path, named(digits[i % 5 : i % 5 + 1], i), lossless=True)
+        with smalti.open(path) as archive:
+            taken = archive.names[i // 2]
+        with pytest.raises(SourceError, match="two images are named"):
+            smalti.append(path, smalti.ImageSet(digits[i % 5 : i % 5 + 1], (taken,), (0,)), lossless=True)
+    with smalti.open(path) as archive:
+        first = archive.names[0]
+    smalti.remove(path, 0)
+    smalti.append(path, smalti.ImageSet(digits[:1], (first,), (0,)), lossless=True)  # a removed image's name is free
+    with pytest.raises(SourceError, match="two images are named"):
+        smalti.append(path, smalti.ImageSet(digits[:1], (first,), (0,)), lossless=True)
+    assert smalti.verify(path, deep=True) == []
+
+
 def test_append_leaves_labels_out_where_that_is_asked(tmp_path, digits):
     path = tmp_path / "x.smalti"
     smalti.pack(digits[:3], path, lossless=True)

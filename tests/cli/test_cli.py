@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import ROOT, fails, run, write_idx
+from helpers import ROOT, fails, run, run_process, write_idx
 from PIL import Image
 
 import smalti
@@ -37,8 +37,8 @@ def test_every_command_has_help_with_examples(command):
 def test_help_and_version_and_no_command():
     shown = run("--help").stdout
     assert all(command.split()[0] in shown for command in COMMANDS)
-    assert run("--version").stdout == f"smalti {smalti.__version__} (engine: {describe_engine()})\n"
-    done = run()
+    assert run_process("--version").stdout == f"smalti {smalti.__version__} (engine: {describe_engine()})\n"
+    done = run_process()
     assert (done.returncode, "Commands" in done.stdout + done.stderr) == (2, True)
 
 
@@ -81,7 +81,7 @@ def test_the_figure_is_a_picture(tmp_path, digits):
 
 
 def test_the_demo_runs_in_an_empty_folder(tmp_path):
-    done = run("demo", cwd=tmp_path)
+    done = run_process("demo", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     for codec in ("PNG", "JPEG", "WebP", "smalti"):
         assert codec in done.stdout
@@ -317,6 +317,7 @@ def test_numbers_that_are_none_and_bytes_on_top_are_said_plainly(tmp_path):
     np.savez(tmp_path / "x.npz", images=np.zeros((3, 28, 28), np.uint8), names=names)
     words = ("pack", tmp_path / "x.npy", "-o", tmp_path / "x.smalti")
     fails(2, *words, "--quality", "50.5", words="smalti: --quality takes a whole number. See")
+    fails(2, *words, "--packing", "foo", words="smalti: --packing takes one of block, each, solid, and not 'foo'. See")
     fails(2, *words, "--psnr", "high", words="smalti: --psnr takes a number. See")
     done = run("pack", tmp_path / "x.npz", "-o", tmp_path / "y.smalti", "--bytes", "100")
     assert done.returncode == 0, done.stderr

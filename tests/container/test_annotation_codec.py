@@ -62,7 +62,7 @@ def test_any_labels_come_back(labels):
 
 @given(st.lists(st.integers(0, 9), max_size=50), st.text(max_size=50))
 def test_numbers_and_texts_come_back(numbers, text):
-    assert unpack_numbers(pack_numbers(numbers), len(numbers), 9) == numbers
+    assert list(unpack_numbers(pack_numbers(numbers), len(numbers), 9)) == numbers
     assert unpack_text(pack_text(text)) == text
 
 

@@ -222,7 +222,7 @@ def test_a_varint_comes_back(value, rest):
 def test_a_single_file_says_what_it_must_in_16_bytes(mode, sides, name, payload, profile):
     """Or in two more where a file of version 1 cannot say it."""
     data = single.pack_single(ID, mode, sides if mode else None, name, payload, PIXELS, profile)
-    new = payload[:1] != b"\xff" and any(flags & 112 for flags in payload[:1])
+    new = payload[:1] != b"\xff" and any(flags & 240 for flags in payload[:1])
     extended = profile is not None or mode == 2 or new
     assert data[4] & 15 == 1 + extended
     told = single.unpack_single(data)

@@ -1,5 +1,6 @@
 """Indexes that name earlier ones, places and edits: what is written is read, and what lies is refused."""
 
+import dataclasses
 import io
 import struct
 
@@ -13,9 +14,10 @@ from smalti.container import index as idx
 from smalti.container.annotation_codec import deflate
 from smalti.container.annotations import write_sections
 from smalti.container.archive_reader import ArchiveReader
+from smalti.container.entries.blocks import Blocks, Placed, Table
 from smalti.container.growing.listing_codec import pack_edits, pack_places, unpack_edits, unpack_places
 from smalti.container.records import ArchiveWriter
-from smalti.errors import CorruptError
+from smalti.errors import CorruptError, TruncatedError
 from smalti.util.binary import hash64, varint
 from smalti.util.storage import Memory
 
@@ -34,7 +36,7 @@ def archive_of(change=lambda _: None, sections=(), shown=None):
     """An archive of one block in an earlier index, and of the sections in one of version 2; `change` spoils a field."""
     file = io.BytesIO()
     file.write(fmt.pack_header(ID, version=2))
-    first = idx.Segment([fmt.ModelEntry(ID, 0)], [GRAY], idx.Blocks.of([block_at(file)]).raw)
+    first = idx.Segment((fmt.ModelEntry(ID, 0),), (GRAY,), *Blocks.of([block_at(file)]).tables)
     at, body = file.tell(), idx.pack_index(idx.joined([first], None))[: -fmt.TRAILER.size]
     file.write(body)
     entries = []
@@ -188,12 +190,98 @@ def test_edits_come_back(some):
 
 
 @given(st.lists(st.tuples(*(st.integers(0, (1 << bits) - 1) for bits in (64, 32, 16, 16))), max_size=20))
-def test_columns_of_blocks_are_those_of_their_entries(entries):
+def test_entries_of_blocks_come_back(entries):
     entries = [fmt.BlockEntry(*one) for one in entries]
-    blocks = idx.Blocks.of(entries)
+    blocks = Blocks.of(entries)
     assert list(blocks) == [blocks[i] for i in range(len(entries))] == entries
-    columns = (blocks.offsets, blocks.sizes, blocks.images, blocks.kinds)
-    assert [tuple(column) for column in columns] == [
-        tuple(column) for column in zip(*entries, strict=True)
-    ] or not entries
     assert blocks.raw == b"".join(struct.pack("<QIHH", *one) for one in entries)
+
+
+SOME = st.lists(
+    st.tuples(st.integers(0, 90), st.integers(1, 9), st.integers(1, 4), st.integers(0, 2)).map(
+        lambda one: fmt.BlockEntry(*one)
+    ),
+    max_size=12,
+)
+
+
+@given(st.lists(SOME, max_size=4))
+def test_sums_and_places_of_tables_are_those_of_all_entries(tables):
+    entries = [one for table in tables for one in table]
+    blocks = Blocks(*(Table(Blocks.of(table).raw) for table in tables))
+    assert (list(blocks), len(blocks)) == (entries, len(entries))
+    assert blocks.total == sum(one.images for one in entries)
+    assert blocks.record_bytes == sum(one.size for one in entries)
+    kinds = {one.kind for one in entries}
+    assert blocks.of_kinds == {kind: sum(one.images for one in entries if one.kind == kind) for kind in kinds}
+    firsts = [sum(o.images for o in entries[:i] if o.kind == one.kind) for i, one in enumerate(entries)]
+    for _ in range(3):  # a table answers in another way when it was asked often
+        assert [blocks.first(i) for i in range(len(entries))] == firsts
+    for place in range(0, 100, 7):
+        behind = [one.offset for one in entries if one.offset > place]
+        assert blocks.next(place) == (min(behind) if behind else None)
+
+
+@given(SOME, st.integers(0, 99), st.integers(1, 9))
+def test_records_that_share_bytes_are_found(entries, start, size):
+    entries = [one for one in entries if one.offset]
+    placed = Placed.of([one.offset for one in entries], [one.size for one in entries])
+    taken = [byte for one in entries for byte in range(one.offset, one.offset + one.size)]
+    assert placed.twice == (len(set(taken)) < len(taken))
+    assert placed.end == max(taken, default=-1) + 1
+    if not placed.twice:
+        assert placed.meets(start, start + size) == (not set(taken).isdisjoint(range(start, start + size)))
+
+
+def test_two_tables_that_lie_among_each_other_are_checked_together(tmp_path):
+    """The first and the third block are of one index, the second of another; only what overlaps is refused."""
+    for move in (0, -1):
+        file = io.BytesIO()
+        file.write(fmt.pack_header(ID, version=2))
+        entries = [block_at(file) for _ in range(3)]
+        entries[1] = entries[1]._replace(offset=entries[1].offset + move)
+        first = idx.Segment((fmt.ModelEntry(ID, 0),), (GRAY,), Table(Blocks.of([entries[0], entries[2]]).raw))
+        at, body = file.tell(), idx.pack_index(idx.joined([first], None))[: -fmt.TRAILER.size]
+        file.write(body)
+        first = dataclasses.replace(first, place=idx.IndexEntry(at, len(body), hash64(body)))
+        own = idx.Segment(blocks=Table(Blocks.of([entries[1]]).raw))
+        file.write(idx.pack_index(idx.joined([first, own], None), own))
+        if move:
+            with pytest.raises(CorruptError, match="the same bytes"):
+                ArchiveReader(Memory(file.getvalue()))
+        else:
+            assert len(ArchiveReader(Memory(file.getvalue())).index.blocks) == 3
+
+
+def test_an_index_is_known_by_its_bytes_and_not_by_its_checksum_alone():
+    """What the process keeps of an index is never taken for another one, nor is an index without its right checksum."""
+    body = idx.pack_index(idx.joined([idx.Segment((fmt.ModelEntry(ID, 0),))], None))[: -fmt.TRAILER.size]
+    check = hash64(body)
+    first, again = (idx.unpack_segments(body, check, 1 << 20, lambda _at, _size: b"")[0][0] for _ in range(2))
+    assert first.blocks is again.blocks  # it was kept
+    other = body[:-1] + bytes([body[-1] ^ 1])
+    for data, said in ((other, check), (body, hash64(other))):
+        with pytest.raises(CorruptError, match="checksum of the index"):
+            idx.unpack_segments(data, said, 1 << 20, lambda _at, _size: b"")
+
+
+def test_the_process_keeps_few_bytes_of_indexes():
+    for i in range(50):
+        body = idx.pack_index(
+            idx.joined([idx.Segment(blocks=Table(struct.pack("<QIHH", i + 1, 1, 1, 0) * 9000))], None)
+        )
+        idx.unpack_segments(body[: -fmt.TRAILER.size], hash64(body[: -fmt.TRAILER.size]), 1 << 20, lambda _a, _s: b"")
+        assert idx._KEPT._bytes == sum(idx._KEPT.sizes) <= idx.KEPT_BYTES
+    assert len(idx._KEPT.sizes) > 20
+
+
+@pytest.mark.parametrize("behind", [b"a", b"abcd", bytes(5000), fmt.END_MAGIC * 7 + b"x"])
+def test_bytes_behind_the_end_are_counted_in_the_error(behind):
+    with pytest.raises(CorruptError, match=rf"^.*{len(behind)} bytes follow the end of the smalti file; cut them off"):
+        ArchiveReader(Memory(archive_of() + behind))
+
+
+@pytest.mark.parametrize("missing", [1, 4, 16, 30])
+def test_a_file_that_was_cut_is_not_said_to_have_bytes_behind_its_end(missing):
+    with pytest.raises((TruncatedError, CorruptError), match=r"end is missing|damaged"):
+        ArchiveReader(Memory(archive_of()[:-missing]))

@@ -11,7 +11,17 @@ build = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(build)
 
 FLAGS = ("-std=c11", "-O1", "-ffp-contract=off", "-fno-sanitize-recover=all", "-fsanitize=address,undefined")
-COUNTS = {"rans": 2000, "latents": 100, "mixing": 100, "pixels": 15, "operators": 100, "search": 500}
+COUNTS = {
+    "rans": 2000,
+    "latents": 100,
+    "mixing": 100,
+    "pixels": 15,
+    "operators": 100,
+    "search": 500,
+    "mlp": 300,
+    "spatial": 100,
+    "transform": 30,
+}
 
 
 def test_every_target_is_run():

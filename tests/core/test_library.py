@@ -112,3 +112,13 @@ def test_the_core_uses_no_global_state_and_allocates_nothing():
     names = {line.split()[-1].split("@")[0] for line in done.stdout.splitlines()}
     start_up = {"_ITM_deregisterTMCloneTable", "_ITM_registerTMCloneTable", "__cxa_finalize", "__gmon_start__"}
     assert names - start_up <= {"memcpy", "memset", "memmove", "memcmp"}
+
+
+def test_what_only_the_core_does_says_why_it_is_not_done(monkeypatch):
+    monkeypatch.setenv("SMALTI_ENGINE", "numpy")
+    with pytest.raises(UsageError, match=r"a fit needs the compiled core, .*: SMALTI_ENGINE is numpy; unset it"):
+        library.need_core("a fit")
+    monkeypatch.delenv("SMALTI_ENGINE")
+    monkeypatch.setattr(library, "_load", lambda: (None, "the compiled core was not built"))
+    with pytest.raises(UsageError, match=r"was not built; install a wheel of smalti.* without SMALTI_NO_CORE"):
+        library.need_core("a fit")

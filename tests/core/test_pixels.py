@@ -143,7 +143,7 @@ def test_a_file_written_by_one_engine_is_that_of_another(tmp_path, digits):
         files = set()
         for name in ("numpy", KERNELS[0], KERNELS[-1]):
             with engine(name):
-                smalti.pack(digits, tmp_path / "x.smalti", force=True, **options)
+                smalti.pack(digits[:6], tmp_path / "x.smalti", force=True, **options)
             files.add((tmp_path / "x.smalti").read_bytes())
         assert len(files) == 1
 

@@ -2,6 +2,7 @@
 """The code of README and docs runs, block by block, as it stands there."""
 
 import re
+import shlex
 
 import doc_material as material
 import doc_pages as pages
@@ -31,6 +32,13 @@ def test_the_code_of_a_page_runs(path, tmp_path, monkeypatch):
     pages.run_page(path, {"__name__": "__page__", **namespace})
 
 
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_the_scripts_that_a_page_names_take_these_arguments(path):
+    for command in re.findall(r"`(scripts/[a-z-]+ [^`]+)`", path.read_text(encoding="utf-8")):
+        if not command.endswith("--help"):
+            pages.parse_script(*shlex.split(command))
+
+
 def test_every_fence_of_a_page_names_its_language():
     for path in PAGES:
         fences = re.findall(r"^ *```(.*)$", path.read_text(encoding="utf-8"), re.M)
@@ -45,6 +53,10 @@ def test_every_fence_of_a_page_names_its_language():
         "```sh\nsmalti pack nothing -o x.smalti\n```\n",
         "```sh\nfalse\n```\n",
         "```sh\nsmalti train scans/ -o x.model --no-such-option\n```\n",
+        "```sh\nscripts/torture flops\n```\n",
+        "```sh\nscripts/bench no-such-benchmark\n```\n",
+        "```sh\nscripts/no-such-script\n```\n",
+        "```sh\nscripts/test tests/no-such-file.py\n```\n",
         "```console\n$ echo one\ntwo\n```\n",
         "```ruby\nputs 1\n```\n",
         "- a list\n\n  ```python\n  raise KeyError\n  ```\n",

@@ -101,7 +101,7 @@ def test_a_transparent_gray_is_found_whatever_its_bits(bits, key):
 
 
 def test_a_palette_of_grays_becomes_gray_and_with_a_transparent_one_gray_with_alpha():
-    image = Image.fromarray(np.array([[0, 1, 2]], np.uint8), "P")
+    image = Image.frombytes("P", (3, 1), bytes([0, 1, 2]))
     image.putpalette([9, 9, 9, 100, 100, 100, 7, 7, 7])
     file, clear = io.BytesIO(), io.BytesIO()
     image.save(file, "PNG")

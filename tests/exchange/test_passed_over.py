@@ -61,7 +61,7 @@ IMAGES = {
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_files_that_pillow_opens_are_taken_whatever_their_names(tmp_path, kind):
-    files = {name: image_file(mode, (8, 8), saved) for name, (mode, saved) in IMAGES.items()}
+    files = {name: image_file(mode, (16, 16), saved) for name, (mode, saved) in IMAGES.items()}
     source = open_source(packed(tmp_path, files, kind))
     assert sorted(names_of(source)) == sorted(files)
     assert str(source.passed_over) == ""

@@ -2,8 +2,6 @@
 
 import io
 import os
-import subprocess
-import sys
 import tarfile
 import threading
 import tracemalloc
@@ -13,6 +11,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from helpers import run
 from PIL import Image, ImageCms
 
 import smalti
@@ -298,10 +297,6 @@ def test_pack_and_append_make_thumbnails_from_the_command_line(tmp_path):
     picture(300, 200).save(tmp_path / "in" / "a.jpg")
     picture(20, 30).save(tmp_path / "in" / "b.png")
     file = tmp_path / "x.smalti"
-
-    def run(*arguments) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "smalti", *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
 
     done = run("pack", tmp_path / "in", "-o", file, "--resize", "48", "--lossless")
     assert done.returncode == 0, done.stderr

@@ -5,6 +5,7 @@ import struct
 from pathlib import Path
 
 import numpy as np
+import PIL
 import pytest
 from outcomes import (
     DEEP,
@@ -26,6 +27,7 @@ from outcomes import (
     labels,
     linked,
     metadata,
+    mode_not_kept,
     names,
     noise,
     not_kept,
@@ -203,6 +205,7 @@ ELSE = {
     "orientation (EXIF)": turned,
     "all else in EXIF, XMP and texts": not_kept(exif=exif_of(0x010F, "maker")),
     "resolution and gamma (pHYs, gAMA, cHRM)": not_kept(dpi=(72, 72)),
+    "palette, and fewer than 8 bits a sample": mode_not_kept,
 }
 SECTIONS = {
     "Colours and samples": COLOURS,
@@ -236,4 +239,6 @@ def test_the_page_has_the_rows_that_are_made_here():
 @pytest.mark.filterwarnings("ignore::UserWarning")  # of zipfile, where two files have one name
 @pytest.mark.parametrize(("title", "what"), [(title, what) for title, rows in SECTIONS.items() for what in rows])
 def test_a_row_of_the_page_holds(title, what, tmp_path):
+    if what == "YCbCr in TIFF" and int(PIL.__version__.partition(".")[0]) < 13:
+        pytest.skip("Pillow before 13 may not read back the YCbCr that it wrote")
     assert SECTIONS[title][what](tmp_path) == rows_of_the_page()[title][what]

@@ -112,12 +112,7 @@ def weights(trained) -> torch.Tensor:
     return torch.cat([p.detach().flatten() for p in trained.model.parameters()])
 
 
-def test_training_is_repeatable_from_its_seed(images, kind, trained, tmp_path):
-    again = train(images, tmp_path, TASKS[kind], Listener())
-    assert torch.equal(weights(again), weights(trained[0]))
-
-
-def test_interrupted_training_ends_in_the_same_weights(images, kind, trained, tmp_path):
+def test_interrupted_training_ends_in_the_same_weights_as_another_from_its_seed(images, kind, trained, tmp_path):
     for steps in (1, 5, 17, 4):
         with pytest.raises(KeyboardInterrupt):
             train(images, tmp_path, TASKS[kind], Listener(stop_after=steps))

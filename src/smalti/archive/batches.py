@@ -7,14 +7,14 @@ into mixed blocks, in the order of the images.
 
 import itertools
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from smalti.archive.duplicates import Originals
+from smalti.archive.reading.annotations import TakenNames
 from smalti.codec.batching import BLOCK_SAMPLES, Batch, alike, block_images
 from smalti.container.annotations import MOST_WEIGHT, check_label, weight, write_sections
 from smalti.container.format import GROWN_INDEX, INDEX, MAX_SECTION_IMAGES, SECTION, SECTION_ENTRY
@@ -57,11 +57,13 @@ class Coded:
     unsafe_name: str = ""  # the first of them
     copies: int = 0  # the images that are equal to another one, and not stored once more
     squared_error: float = 0.0  # of all images together: the sum of their MSEs on pixels in [0, 1]
+    largest_error: float = 0.0  # the largest MSE of an image, likewise
 
     def add(self, block: Sealed) -> None:
         """Count the images of a block that is written."""
         self.shapes[block.shape] += block.images
         self.squared_error += block.squared_error
+        self.largest_error = max(self.largest_error, block.largest_error)
         if block.by_model:
             self.models[block.model.name] += block.by_model
         if (
@@ -69,7 +71,7 @@ class Coded:
         ):  # the choice, of a model without qualities; one that is named is looked at in `Intake`
             self.unsuited += block.images
 
-    def add_name(self, name: str, seen: AbstractSet[str] = frozenset()) -> None:
+    def add_name(self, name: str, seen: Container[str] = frozenset()) -> None:
         """Count a name of which no file can be made beside those of the names that were `seen`."""
         if unsafe_name(name, strict=False) or _file_is_taken(name, seen):
             self.unsafe += 1
@@ -92,7 +94,7 @@ class Intake:
     samples: int = BLOCK_SAMPLES  # the most samples of a block
     once: bool = True  # whether copies of images are stored once; not if a mean over all images is asked
     mixed: bool = True  # whether images of several shapes may share a block
-    seen: set[str] = field(default_factory=set)  # names of images that are there already
+    seen: TakenNames = field(default_factory=TakenNames)  # names of images that are there already
     label_kind: type | None = None
     names: list[str] = field(default_factory=list)
     labels: list[Label] = field(default_factory=list)
@@ -292,7 +294,7 @@ class Intake:
             self.weight = self.weight if self.kinds else 0
 
 
-def _file_is_taken(name: str, seen: AbstractSet[str]) -> bool:
+def _file_is_taken(name: str, seen: Container[str]) -> bool:
     """Return whether one of the names that were `seen` would be the same file, for .png is added unless it is there."""
     if name.lower().endswith(".png"):
         return name.endswith(".png") and name[:-4] in seen and not name[:-4].lower().endswith(".png")

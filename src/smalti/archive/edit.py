@@ -17,9 +17,10 @@ from smalti.archive.archive import Archive
 from smalti.archive.batches import Coded, Intake
 from smalti.archive.editing.copying import copied, within_total
 from smalti.archive.reader import ModelName, Place, as_model
+from smalti.archive.reading.annotations import TakenNames
 from smalti.archive.writer import Packed, Packing, packed, write_packed
 from smalti.codec.rdo import Effort
-from smalti.container.annotation_codec import unpack_labels
+from smalti.container.annotation_codec import type_of_labels
 from smalti.container.annotations import write_metadata, write_sections
 from smalti.container.archive_reader import ArchiveReader
 from smalti.container.format import LABELS, NAMES
@@ -30,7 +31,7 @@ from smalti.exchange.given import given_source
 from smalti.exchange.sources import Images
 from smalti.model.model import Model
 from smalti.rate.model_choice import AUTO, ModelChoice
-from smalti.rate.target import DEFAULT_EFFORT, Target, as_target, check_model, effort_of, largest_error
+from smalti.rate.target import DEFAULT_EFFORT, EXACT_ALPHA, Target, as_target, check_model, effort_of, largest_error
 from smalti.types import Label, OnBad, Progress, Source
 from smalti.util.atomic import as_path, atomic_write
 
@@ -48,6 +49,8 @@ def append(
     names: Sequence[str] | None = None,
     labels: Sequence[Label] | Path | str | Literal[False] | None = None,
     effort: int = DEFAULT_EFFORT,
+    metric: str = "psnr",
+    alpha_quality: int = EXACT_ALPHA,
     packing: Packing = Packing(),  # noqa: B008 - frozen
     on_bad: OnBad | None = None,
     convert: bool = False,
@@ -62,7 +65,7 @@ def append(
     Args:
         model: the model to code with; if none is given, or "auto", the best of the file's and those that `pack` tries.
         target: the target as one object, in the place of quality, min_psnr, max_error and lossless.
-        names, labels: as in `pack`.
+        names, labels, metric, alpha_quality: as in `pack`.
         packing: as in `pack`; a new model is put into a file that holds its other models, too. If it does not say which
             images share a stream, they are those that do in the first block of the file.
         convert, resize, hidden_colours: as in `pack`.
@@ -80,7 +83,7 @@ def append(
 
     most = largest_error(max_error, lossless=lossless)
     asked = as_target(target, Target(quality, min_psnr=min_psnr, max_error=most))
-    return append_to(path, images_of, model, asked, effort, packing, progress)
+    return append_to(path, images_of, model, asked, effort_of(effort, asked, metric, alpha_quality), packing, progress)
 
 
 def append_to(
@@ -88,7 +91,7 @@ def append_to(
     images_of: Callable[[Archive], Source],
     model: ModelName | None,
     asked: Target,
-    effort: int,
+    effort: Effort,
     packing: Packing,
     progress: Progress | None,
     then: Callable[[Archive, ArchiveWriter], None] | None = None,
@@ -100,7 +103,6 @@ def append_to(
         then: a function that writes more to the file, behind images that take the names of others; None if there is
             none.
     """
-    hard = effort_of(effort)
     if asked.is_mean:
         raise UsageError("images are appended at a quality, a least PSNR or a largest error; give one of those")
     place, given = as_path(path), None if model in (None, AUTO) else as_model(model)
@@ -114,11 +116,11 @@ def append_to(
         packing = replace(packing, embed=packing.embed or whole, streams=packing.streams or archive.contents.packing())
         images = images_of(archive)
         _check_alike(place, images, named=reader.has(NAMES), labelled=reader.has(LABELS))
-        choice = given or ModelChoice(asked, images.total, _known_models(archive), effort=hard)
+        choice = given or ModelChoice(asked, images.total, _known_models(archive), effort=effort)
         if isinstance(reader, ArchiveReader):
             with grow(place, reader) as writer:
-                names = set() if then is not None else set(archive.names or ())
-                added = _add(writer, archive, images, choice, asked, hard, packing, progress, names)
+                names = TakenNames() if then is not None else archive.contents.taken_names()
+                added = _add(writer, archive, images, choice, asked, effort, packing, progress, names)
                 if then is not None:
                     then(archive, writer)
             return packed(images, added, writer.at, reader.end)
@@ -127,8 +129,8 @@ def append_to(
         with alone(place, reader.storage), atomic_write(place, force=True) as file:  # it has no room for more
             writer = ArchiveWriter.start(file, reader.index.models[0].id)
             write_sections(writer, copied(writer, archive, range(1))[0], archive.names, None, archive.profiles)
-            names = set(archive.names or ())
-            added = _add(writer, archive, images, choice, asked, hard, packing, progress, names)
+            names = archive.contents.taken_names()
+            added = _add(writer, archive, images, choice, asked, effort, packing, progress, names)
             return packed(images, added, writer.finish(), reader.end)
 
 
@@ -173,7 +175,7 @@ def _add(
     effort: Effort,
     packing: Packing,
     progress: Progress | None,
-    names: set[str],
+    names: TakenNames,
 ) -> Coded:
     """Write the images to append, whose names are none of `names`; return what is known of them."""
     intake = Intake(
@@ -191,8 +193,8 @@ def _label_kind(archive: Archive) -> type | None:
     reader = archive.contents.reader
     for number in range(len(reader.firsts(LABELS))):
         count, data = reader.section(LABELS, number)
-        if labels := unpack_labels(data, count):
-            return type(labels[0])
+        if count:
+            return type_of_labels(data)
     return None
 
 

@@ -15,19 +15,21 @@ from smalti.archive.reading.opening import open_reader, pixels_hash
 from smalti.archive.reading.single_images import SingleImages
 from smalti.codec.batching import BLOCK as SHARED
 from smalti.codec.batching import MOST_LOAD, alike, load, packing_of
+from smalti.codec.block_codec import decode_images, decode_to_block
 from smalti.container.annotation_codec import (
     unpack_numbers,
 )
 from smalti.container.archive_reader import ArchiveReader
+from smalti.container.entries.blocks import Blocks
 from smalti.container.format import (
     CARRIERS,
     ORDER,
     BlockHead,
     Kind,
 )
-from smalti.container.index import Blocks
 from smalti.container.mixed_payload import Part, mixed_hash, unpack_mixed
 from smalti.container.permutation_code import decode_permutation
+from smalti.entropy.frequencies import Ints
 from smalti.errors import CorruptError, ModelError, UnknownModelError, within
 from smalti.model.bundle import find_model, is_known, load_model
 from smalti.model.model import Model
@@ -259,8 +261,6 @@ class Contents(Annotations):
         Raises:
             CorruptError: the block is damaged, or decodes to other pixels than it should.
         """
-        from smalti.codec.block_codec import decode_to_block  # only decoding needs the codec
-
         head, payload = self.reader.block(block, self.record(block))
         with within(f"{self.storage.where}: block {block}"):
             parts = parts_of(head, payload)
@@ -291,8 +291,6 @@ class Contents(Annotations):
         return load([(self._kind(block).shape, self.index.blocks[block].images) for block in blocks])
 
     def _decode(self, blocks: Sequence[int]) -> list[tuple[int, Images]]:
-        from smalti.codec.block_codec import decode_images  # only decoding needs the codec
-
         if self._kind(blocks[0]).mixed:
             return [(block, self._decode_mixed(block)) for block in blocks]
         found = [self.reader.block(block, self.record(block)) for block in blocks]
@@ -306,8 +304,6 @@ class Contents(Annotations):
 
     def _decode_mixed(self, block: int) -> list[Pixels]:
         """Return the images of a mixed block; parts that can be are decoded together."""
-        from smalti.codec.block_codec import decode_images  # only decoding needs the codec
-
         head, payload = self.reader.block(block, self.record(block))
         with within(f"{self.storage.where}: block {block}"):
             parts = parts_of(head, payload)
@@ -323,7 +319,7 @@ class Contents(Annotations):
                 images[row] = image
         return images
 
-    def order(self) -> list[int] | None:
+    def order(self) -> Ints | None:
         """Return the kind of each image; None if there is only one kind.
 
         Raises:
@@ -334,9 +330,9 @@ class Contents(Annotations):
             return None
         most = len(self.index.kinds) - 1
         with within(self.storage.where):
-            found = [kind for count, data in parts for kind in unpack_numbers(data, count, most)]
-        blocks, kinds = Blocks.of(self.index.blocks), len(self.index.kinds)
-        counts = np.bincount(np.array(blocks.kinds), np.array(blocks.images), kinds)
-        if not np.array_equal(np.bincount(found, minlength=kinds), counts):
+            told = [unpack_numbers(data, count, most) for count, data in parts]
+        found = np.concatenate([np.frombuffer(some, np.uint8) if isinstance(some, bytes) else some for some in told])
+        counts, of_kinds = np.bincount(found, minlength=most + 1), Blocks.of(self.index.blocks).of_kinds
+        if counts.tolist() != [of_kinds.get(kind, 0) for kind in range(most + 1)]:
             raise CorruptError(f"{self.storage.where}: the order does not fit the images; the file is damaged")
         return found

@@ -14,8 +14,14 @@ from smalti.archive.reader import Contents, ModelName, Place, as_model, parts_of
 from smalti.archive.reading.salvage import saved_singly
 from smalti.archive.repair_models import needed_models
 from smalti.codec.block_codec import decode_block
-from smalti.container.annotation_codec import unpack_labels, unpack_names, unpack_numbers, unpack_profiles
-from smalti.container.annotations import parse_metadata, write_metadata, write_sections
+from smalti.container.annotation_codec import (
+    parse_metadata,
+    unpack_labels,
+    unpack_names,
+    unpack_numbers,
+    unpack_profiles,
+)
+from smalti.container.annotations import write_metadata, write_sections
 from smalti.container.archive_reader import read_index
 from smalti.container.format import (
     LABELS,

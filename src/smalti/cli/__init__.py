@@ -94,6 +94,7 @@ def main() -> None:
 _NO_NUMBER = re.compile(
     r"Invalid value for '([^']+)'.*: (?:'.*' is not|Input should be) a valid (integer|float|number)\b.*", re.DOTALL
 )
+_NO_CHOICE = re.compile(r"Invalid value for '([^']+)'.*: (?:Value error, )?('.*') is not one of ([^.]+)\.?", re.DOTALL)
 
 
 def _in_words(message: str) -> str:
@@ -101,7 +102,11 @@ def _in_words(message: str) -> str:
 
     >>> _in_words("Invalid value for '--quality' / '-q': '50.5' is not a valid integer.")
     '--quality takes a whole number.'
+    >>> _in_words("Invalid value for '--packing': Value error, 'foo' is not one of 'block', 'each', 'solid'.")
+    "--packing takes one of block, each, solid, and not 'foo'."
     """
+    if (choice := _NO_CHOICE.fullmatch(message)) is not None:
+        return f"{choice[1]} takes one of {choice[3].replace(chr(39), '')}, and not {choice[2]}."
     if (found := _NO_NUMBER.fullmatch(message)) is None:
         return message
     option, kind = found.groups()

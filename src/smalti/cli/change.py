@@ -14,6 +14,7 @@ from smalti.cli.options import (
     Effort,
     Lossless,
     MaxError,
+    Metric,
     MinPsnr,
     ModelOption,
     lossless_error,
@@ -50,6 +51,7 @@ def replace(
     lossless: Lossless = False,
     max_error: MaxError = None,
     effort: Effort = 5,
+    metric: Metric = "psnr",
     convert: Convert = False,
 ) -> None:
     """Replace an image of a smalti file. The new one keeps the name and the label of the old one.
@@ -69,6 +71,7 @@ def replace(
             min_psnr=min_psnr,
             max_error=lossless_error(lossless=lossless, max_error=max_error),
             effort=effort,
+            metric=metric,
             convert=convert,
             progress=advance,
         )

@@ -10,6 +10,7 @@ import typer
 from smalti.cli.console import images, progress, size
 from smalti.cli.options import (
     STANDARD,
+    AlphaQuality,
     AsJson,
     AskedQuality,
     BlockImages,
@@ -23,6 +24,7 @@ from smalti.cli.options import (
     Lossless,
     MaxError,
     Metadata,
+    Metric,
     MinPsnr,
     ModelOption,
     NoLabels,
@@ -54,6 +56,8 @@ def append(
     lossless: Lossless = False,
     max_error: MaxError = None,
     effort: Effort = 5,
+    metric: Metric = "psnr",
+    alpha_quality: AlphaQuality = 100,
     labels: Labels = None,
     no_names: NoNames = False,
     no_labels: NoLabels = False,
@@ -97,6 +101,8 @@ def append(
             min_psnr=min_psnr,
             max_error=lossless_error(lossless=lossless, max_error=max_error),
             effort=effort,
+            metric=metric,
+            alpha_quality=alpha_quality,
             packing=packing,
             hidden_colours=hidden_colours,
             progress=advance,

@@ -59,6 +59,21 @@ Effort = Annotated[
         " some percent more bytes, and are packed and unpacked several times as fast.",
     ),
 ]
+Metric = Annotated[
+    Literal["psnr", "ssim"],
+    typer.Option(
+        help="What the general model works for where it codes with loss: a small squared error (psnr), or a large"
+        " multi-scale SSIM (ssim), which is nearer to what people see. --psnr and --min-psnr mean PSNR in both cases.",
+    ),
+]
+AlphaQuality = Annotated[
+    int,
+    typer.Option(
+        metavar="Q",
+        help="The quality of alpha where the general model codes with loss: 100 (exact) down to 1. No alpha is off by"
+        " more than (100 - Q) / 4; 0 and 255 stay as they are.",
+    ),
+]
 Sources = Annotated[
     list[str],
     typer.Argument(

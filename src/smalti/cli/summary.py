@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from smalti.cli.console import size
+from smalti.core.library import why_numpy
 
 if TYPE_CHECKING:
     from smalti.archive.writer import Packed
@@ -62,7 +63,9 @@ def report_unsuited(packed: "Packed", model: str, *, lossless: bool, exact: bool
     if model == AUTO:
         which = "these images" if n == total else f"{n:,} of {_counted(total, 'image')}"
         kept = "they are kept exactly" if exact else "they are coded without one"
-        words = f"no lossy model here suits {which}; {kept}. For fewer bytes, train a model: {train}"
+        words = f"no lossy model here suits {which}; {kept}. For fewer bytes, "
+        why = why_numpy()
+        words += f"train a model: {train}" if why is None else f"use the compiled core. Numpy computes here: {why}"
     else:
         which = "these images" if n == total else "some of these images"
         words = f"model {model} does not suit {which}: they take many bytes, or come back blurred. Leave out --model,"
@@ -87,7 +90,7 @@ def facts_of(output: Path | str, packed: "Packed") -> dict[str, Any]:
 
     whole = packed.passed_over.total()
     labels = {"from": packed.labels_from, "different": packed.labels} if packed.labels_from else None
-    psnr = packed.psnr
+    psnr, least = packed.psnr, packed.least_psnr
     return {
         "file": str(output),
         "images": packed.images,
@@ -103,6 +106,7 @@ def facts_of(output: Path | str, packed: "Packed") -> dict[str, Any]:
         "bytes_an_image": round(packed.rate, 3),
         "exact": psnr == math.inf,
         "psnr": round(psnr, 3) if psnr is not None and math.isfinite(psnr) else None,
+        "least_psnr": round(least, 3) if least is not None and math.isfinite(least) else None,
         "fit": None if packed.fitted is None else _fit_facts(packed.fitted),
         "notes": whole.notes,
     }
@@ -199,6 +203,8 @@ def _models(before: str, packed: "Packed", width: int) -> str:
 
 def _cost(packed: "Packed") -> str:
     quality = "exact" if packed.psnr == math.inf else f"{packed.psnr:.2f} dB"
+    if packed.images > 1 and packed.least_psnr is not None and math.isfinite(packed.least_psnr):
+        quality += f" (least {packed.least_psnr:.2f})"
     if not packed.before:
         return f"{size(packed.bytes)}, {packed.rate:,.2f} bytes an image, {quality}"
     return f"{size(packed.bytes)} in all; {packed.rate:,.2f} bytes an image more, {quality}"

@@ -1,19 +1,18 @@
 # SPDX-License-Identifier: MIT
 """The story: encode images to the payload of a block and decode it. Read this file first.
 
-    pack:    read -> batch -> by latents, by pixels, without model -> block: symbols -> entropy-code -> payload -> file
-    unpack:  file -> payload -> entropy-decode: symbols -> by latents, by pixels, without model      -> write
+    pack:    read -> batch -> each image in one of six ways -> block: symbols -> entropy-code -> payload -> file
+    unpack:  file -> payload -> entropy-decode: symbols -> each image in its way           -> write
 
-An image is coded in one of six ways. At few bytes an image, latents are best (`latent_codec.py`); at more bytes, the
-pixels themselves (`pixel_codec.py`). Images that no special model suits are coded by transform (`transform_codec.py`)
-if they may lose something, and else by mixing (`mixing_codec.py`), or
-kept as WebP bitstreams (`webp_codec.py`) or by the fallback (`fallback_codec.py`) where that takes fewer bytes. A
-`Block` (`block.py`) holds images of one shape as they are coded, whatever their ways.
+A model of one kind of image codes by latents (`latent_codec.py`), which are best at few bytes an image, or by pixels
+(`pixel_codec.py`), at more bytes. Images that no special model suits are coded by transform (`transform_codec.py`) if
+they may lose something, and else by mixing (`mixing_codec.py`). Images are kept as WebP bitstreams (`webp_codec.py`) or
+by the fallback (`fallback_codec.py`) where that takes fewer bytes. A `Block` (`block.py`) holds images of one shape as
+they are coded, whatever their ways.
 
-A payload is a head (`head.py`), the records of images without model, the stream of images by mixing, and one more
-entropy-coded stream. That holds
-first the choice of a way for each image, then the symbols of all images by latents (those of patches, then the spatial
-latents), then those of all images by pixels.
+A payload is a head (`head.py`), the records of images without model, the stream of images by mixing, that of images by
+transform, and one more entropy-coded stream. That holds first the choice of a way for each image, then the symbols of
+all images by latents (those of patches, then the spatial latents), then those of all images by pixels.
 
 Encoding has two steps: `encode_images` makes a block, and `encode_block` writes its payload. Decoding reverses them:
 `OpenBlock` (`payload/open_block.py`) reads the head, the records and the choices, then `decode_together` reads the
@@ -47,7 +46,7 @@ from smalti.codec.block import (
 from smalti.codec.fallback_codec import decode_fallback, encode_fallback, raw_record
 from smalti.codec.head import Head
 from smalti.codec.latent_codec import block_of, encode_latents
-from smalti.codec.mixing_codec import encode_mixing, mixed_images, mixer_of, mixing_stream
+from smalti.codec.mixing_codec import coarse_alpha, encode_mixing, mixed_images, mixer_of, mixing_stream
 from smalti.codec.payload.entries import (
     CODED,
     FALLBACK,
@@ -85,9 +84,12 @@ LEAST_WEBP = 12
 def encode_images(parts: Sequence[Pixels], point: OperatingPoint, model: Model, effort: Effort) -> list[Block]:
     """Encode each of `parts` (images, `n h w` or `n h w c`) as a block, all at an operating point of the model."""
     if point.transform:
-        return [encode_transform(x, np.full(len(x), point.setting), model, effort.passes) for x in parts]
+        levels = [np.full(len(x), point.setting) for x in parts]
+        work = zip(parts, levels, strict=True)
+        how = functools.partial(encode_transform, similar=effort.similar, alpha_error=effort.alpha_error)
+        return [how(x, some, model, effort.passes) for x, some in work]
     if point.pixels and model.mixer is not None:
-        return [encode_mixing(x, point.setting, model) for x in parts]
+        return [encode_mixing(coarse_alpha(x, effort.alpha_error), point.setting, model) for x in parts]
     if point.pixels:
         errors = np.full(sum(map(len, parts)), point.setting)
         return encode_pixels(parts, errors, LMBDA, model, post_filter=True)

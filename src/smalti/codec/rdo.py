@@ -52,11 +52,13 @@ class LatentCode:
 
 @dataclass(frozen=True)
 class Effort:
-    """The work that the encoder spends to take fewer bytes."""
+    """The work that the encoder spends to take fewer bytes, and what it works for."""
 
     passes: int  # the most passes of `refine`, the rate-distortion optimisation of latents
     thorough: bool = False  # whether images without model are tried in all ways, however slow
     quick: bool = False  # whether images of any kind are kept exactly by the general model for speed
+    similar: bool = False  # whether coding by transform weighs errors for multi-scale SSIM, and not all alike
+    alpha_error: int = 0  # the most that alpha may be off by, where images are coded with loss by the general model
 
 
 FAST_EFFORT = 3

@@ -5,10 +5,12 @@ Most names are a few texts with numbers that count: `train/7/00123.png`. They ar
 the least number of digits of each number) and numbers, and each number is coded as its difference from an earlier one.
 """
 
+import json
 import re
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from smalti.container.format import MAX_SECTION_BYTES, MAX_SECTION_NUMBERS, MODES
 from smalti.errors import CorruptError
@@ -194,20 +196,48 @@ def unpack_labels(data: bytes, count: int) -> tuple[Label, ...]:
     return tuple(labels)
 
 
+def type_of_labels(data: bytes) -> type[int] | type[str] | type[tuple[int, ...]]:
+    """Return the type of the labels that the data of a section hold, without a look at each.
+
+    Raises:
+        CorruptError: the data are damaged.
+    """
+    kind = SectionReader(inflate(data)).byte()
+    if kind not in (NUMBERS, WORDS, LISTS):
+        raise CorruptError(f"the labels are of a kind {kind} that is not known; the file is damaged")
+    return int if kind == NUMBERS else str if kind == WORDS else tuple
+
+
+def parse_metadata(data: bytes) -> dict[str, Any]:
+    """Return the metadata that the data of a section hold.
+
+    Raises:
+        CorruptError: the data are no metadata.
+    """
+    try:
+        found = json.loads(unpack_text(data))
+        json.dumps(found, ensure_ascii=False, allow_nan=False).encode()  # what is read can be written
+    except (ValueError, RecursionError) as exc:
+        raise CorruptError("the metadata is no JSON; the file is damaged") from exc
+    if not isinstance(found, dict):
+        raise CorruptError("the metadata is no JSON object; the file is damaged")
+    return found
+
+
 def pack_numbers(numbers: Sequence[int]) -> bytes:
     """Code numbers of at least 0, such as the kind of each image, as the data of a section."""
     return deflate(b"".join(map(varint, numbers)))
 
 
-def unpack_numbers(data: bytes, count: int, most: int) -> list[int]:
-    """Decode `count` numbers.
+def unpack_numbers(data: bytes, count: int, most: int) -> bytes | list[int]:
+    """Decode `count` numbers; they are bytes if each is below 128, the usual case.
 
     Raises:
         CorruptError: the data are damaged, or a number is above `most`.
     """
     told = inflate(data)
-    if len(told) == count and max(told, default=0) <= min(most, 0x7F):  # a byte each, the usual case
-        return list(told)
+    if len(told) == count and max(told, default=0) <= min(most, 0x7F):
+        return told
     reader = SectionReader(told)
     found = [reader.number(most) for _ in range(count)]
     reader.finish()

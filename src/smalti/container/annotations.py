@@ -5,11 +5,11 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from smalti.container.annotation_codec import pack_labels, pack_names, pack_profiles, pack_text, unpack_text
+from smalti.container.annotation_codec import pack_labels, pack_names, pack_profiles, pack_text
 from smalti.container.format import LABELS, MAX_SECTION_BYTES, MAX_SECTION_IMAGES, METADATA, NAMES, PLACES, PROFILES
 from smalti.container.growing.listing_codec import PLACES_IMAGES, introduced, pack_places
 from smalti.container.records import ArchiveWriter
-from smalti.errors import CorruptError, SourceError, UsageError
+from smalti.errors import SourceError, UsageError
 from smalti.types import Label
 
 MOST_WEIGHT = 1 << 20
@@ -142,19 +142,3 @@ def write_metadata(writer: ArchiveWriter, metadata: Mapping[str, Any] | None) ->
     data = metadata_bytes(metadata)
     if data is not None:
         writer.section(METADATA, 0, data)
-
-
-def parse_metadata(data: bytes) -> dict[str, Any]:
-    """Return the metadata that the data of a section hold.
-
-    Raises:
-        CorruptError: the data are no metadata.
-    """
-    try:
-        found = json.loads(unpack_text(data))
-        json.dumps(found, ensure_ascii=False, allow_nan=False).encode()  # what is read can be written
-    except (ValueError, RecursionError) as exc:
-        raise CorruptError("the metadata is no JSON; the file is damaged") from exc
-    if not isinstance(found, dict):
-        raise CorruptError("the metadata is no JSON object; the file is damaged")
-    return found

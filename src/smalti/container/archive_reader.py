@@ -2,20 +2,21 @@
 """Read any record of an archive. Bytes, not images."""
 
 import functools
-import itertools
 from collections import Counter
 from collections.abc import Sequence
 
+from smalti.container.entries.blocks import Blocks
 from smalti.container.format import (
     BLOCK,
     BLOCK_MARK,
+    END_MAGIC,
     EXTENDED,
+    INDEX,
     MAX_MODEL_BYTES,
     MODEL,
     SINGLE_FLAG,
     START_BYTES,
     TRAILER,
-    BlockEntry,
     BlockHead,
     Kind,
     ModelEntry,
@@ -27,12 +28,13 @@ from smalti.container.format import (
     unpack_section,
     unpack_trailer,
 )
-from smalti.container.index import Blocks, Index, Segment, unpack_index
+from smalti.container.index import Index, IndexEntry, Segment, unpack_index
 from smalti.errors import CorruptError, within
+from smalti.util.binary import hash64
 from smalti.util.storage import Storage
 
-FEW_BLOCKS = 8
-"""The number of blocks after which the first images of all blocks are computed at once, and not one by one."""
+MOST_ENDS = 8
+"""The most marks of an end that are looked at where a file does not end with one."""
 TAIL_BYTES = 1 << 16
 """The number of bytes that are read from the end at once: the trailer and, mostly, the whole index."""
 
@@ -47,6 +49,10 @@ def read_index(storage: Storage, end: int, model_id: bytes | None = None) -> tup
     """
     tail_at = max(0, end - TAIL_BYTES)
     tail = storage.read(tail_at, end - tail_at)
+    if not tail.endswith(END_MAGIC) and (behind := _behind_the_end(tail)):
+        raise CorruptError(
+            f"{behind} bytes follow the end of the smalti file; cut them off, or write the images anew: smalti repair"
+        )
     index_size, check = unpack_trailer(tail[-TRAILER.size :], end)
     at = end - TRAILER.size - index_size
 
@@ -57,6 +63,20 @@ def read_index(storage: Storage, end: int, model_id: bytes | None = None) -> tup
     return unpack_index(read(at, index_size), check, model_id, at, read)
 
 
+def _behind_the_end(tail: bytes) -> int:
+    """Return how many bytes follow a trailer whose index fits it, in the last bytes of a file; 0 if none is found."""
+    at = len(tail)
+    for _ in range(MOST_ENDS):
+        at = tail.rfind(END_MAGIC, 0, at)
+        if at + len(END_MAGIC) < TRAILER.size:
+            break
+        size, check, _ = TRAILER.unpack(tail[at + len(END_MAGIC) - TRAILER.size : at + len(END_MAGIC)])
+        body = tail[: at + len(END_MAGIC) - TRAILER.size]
+        if INDEX.size <= size <= len(body) and hash64(body[-size:]) == check:
+            return len(tail) - at - len(END_MAGIC)
+    return 0
+
+
 class ArchiveReader:
     """A reader of the records of an archive, in any order; threads may share it. It implements `Reader`.
 
@@ -65,7 +85,7 @@ class ArchiveReader:
         FormatError: it is not an archive, or a damaged one.
     """
 
-    growable = stored_checksums = True
+    stored_checksums = True
 
     def __init__(self, storage: Storage) -> None:
         self.storage = storage
@@ -80,25 +100,7 @@ class ArchiveReader:
             raise CorruptError("this is a file of a single image")
         self.model_id, self.end = unpack_header(head, storage.size)
         self.index, self.segments = read_index(storage, self.end, self.model_id)
-        self.count, self._asked = self.index.count, 0
-
-    def _first(self, block: int) -> int:
-        """Return the number of the first image of a block among those of its kind."""
-        if self._asked < FEW_BLOCKS:
-            self._asked += 1
-            blocks = Blocks.of(self.index.blocks)
-            alike = map(blocks.kinds[block].__eq__, blocks.kinds[:block])
-            return sum(itertools.compress(blocks.images, alike))
-        return self._firsts[block]
-
-    @functools.cached_property
-    def _firsts(self) -> list[int]:
-        """The number of the first image of each block among those of its kind."""
-        blocks, stored, firsts = Blocks.of(self.index.blocks), [0] * len(self.index.kinds), list[int]()
-        for kind, images in zip(blocks.kinds, blocks.images, strict=True):
-            firsts.append(stored[kind])
-            stored[kind] += images
-        return firsts
+        self.count, self._blocks = self.index.count, Blocks.of(self.index.blocks)
 
     def read(self, block: int) -> bytes:
         """Return the record of a block, unchecked; it is empty if the order of images carries the block."""
@@ -121,7 +123,7 @@ class ArchiveReader:
     def _check_head(self, block: int, head: BlockHead) -> None:
         entry = self.index.blocks[block]
         same = head.number == entry.kind and head.kind == self.index.kinds[entry.kind]
-        same = same and head.first == self._first(block)
+        same = same and head.first == self._blocks.first(block)
         if not same or head.images != entry.images:
             raise CorruptError("a block is not the one that the index says; the file is damaged")
 
@@ -156,8 +158,7 @@ class ArchiveReader:
 
     def payload_bytes(self) -> int:
         """Return the bytes of all payloads."""
-        sizes = Blocks.of(self.index.blocks).sizes
-        return sum(sizes) - len(sizes) * BLOCK.size
+        return self._blocks.record_bytes - len(self._blocks) * BLOCK.size
 
     def model(self, number: int) -> bytes | None:
         """Return the bundle of a model, if the file holds it.
@@ -178,11 +179,11 @@ class ArchiveReader:
 
     def _room(self, offset: int) -> int:
         """Return the number of bytes up to the next record that the index lists, or up to the index."""
-        tables: tuple[Sequence[ModelEntry | BlockEntry | SectionEntry], ...]
-        tables = (self.index.models, self.index.blocks, self.index.sections)
-        starts = (entry.offset for entries in tables for entry in entries)
-        places = [segment.place for segment in self.segments if segment.place]
-        return min(start for start in [*starts, *(place.offset for place in places)] if start > offset) - offset
+        entries: tuple[Sequence[ModelEntry | SectionEntry | IndexEntry], ...]
+        entries = (self.index.models, self.index.sections, [s.place for s in self.segments if s.place])
+        starts = [entry.offset for some in entries for entry in some if entry.offset > offset]
+        behind = self._blocks.next(offset)
+        return min(starts if behind is None else [behind, *starts]) - offset
 
     def sections(self, code: int) -> list[tuple[int, bytes]]:
         """Return the number of images and the data of each section of that code, in order.

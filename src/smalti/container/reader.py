@@ -17,7 +17,6 @@ class Reader(Protocol):
     count: int  # images that are shown
     end: int  # bytes of the smalti file, without what may follow it
     extended: bool  # whether the file says version 2
-    growable: bool  # whether the file has room for more images
     stored_checksums: bool  # whether blocks have checksums of their stored bytes, not of their pixels alone
 
     def block(self, block: int, record: bytes | None = None) -> tuple[BlockHead, bytes]:

@@ -2,17 +2,16 @@
 """Write the records of an archive one after another. Bytes, not images."""
 
 import contextlib
-import itertools
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import BinaryIO
 
 from smalti.container.annotation_codec import MAX_SHAPES, pack_numbers, pack_shapes
 from smalti.container.archive_reader import ArchiveReader
+from smalti.container.entries.blocks import Blocks, Table
 from smalti.container.format import (
-    BLOCK_ENTRY,
     EDITS,
     EXTENDED,
     MAGIC,
@@ -40,13 +39,11 @@ from smalti.container.format import (
 from smalti.container.growing import section_join
 from smalti.container.growing.listing_codec import MAX_EDITS, Edit, pack_edits
 from smalti.container.growing.section_join import MOST_BYTES
-from smalti.container.index import Blocks, Index, Segment, joined, pack_index
+from smalti.container.index import Index, Segment, joined, pack_index
 from smalti.container.mixed_payload import Part, mixed_hash, pack_mixed
 from smalti.errors import SourceError
 from smalti.util.parallel import by_key
 
-FEW_KINDS = 4
-"""The most kinds of which each is counted by itself, which takes less time than to count all together."""
 SMALL_INDEX = 512
 """The most bytes of entries that a writer which appends always writes anew, whatever earlier indexes there are."""
 
@@ -78,7 +75,7 @@ class ArchiveWriter:
     def __post_init__(self) -> None:
         self._numbers = {kind: i for i, kind in enumerate(self.kinds)}
         self.ordered = sum(self.stored.values())  # stored images whose kinds were written
-        self.first_block = sum(len(segment.blocks) for segment in self.earlier) // BLOCK_ENTRY.size
+        self.first_block = sum(len(segment.blocks) for segment in self.earlier)
         self._known = len(self.models), len(self.kinds)  # the models and kinds of earlier indexes
         self._changed = False  # whether a model that an earlier index lists has got another entry
         self._said = dict[int, bytes]()  # the data of new sections by their places, where the file grows
@@ -94,14 +91,7 @@ class ArchiveWriter:
     @classmethod
     def resume(cls, file: BinaryIO, reader: ArchiveReader) -> "ArchiveWriter":
         """Continue the archive of a reader, which may use additions; `file` stands behind all of it."""
-        index, stored = reader.index, dict[int, int]()
-        blocks = Blocks.of(index.blocks)
-        if len(index.kinds) <= FEW_KINDS:
-            for kind in set(blocks.kinds):
-                stored[kind] = sum(itertools.compress(blocks.images, map(kind.__eq__, blocks.kinds)))
-        else:
-            for kind, images in zip(blocks.kinds, blocks.images, strict=True):
-                stored[kind] = stored.get(kind, 0) + images
+        index = reader.index
         covered = Counter[int]()
         for entry in index.sections:
             covered[entry.code] += entry.images
@@ -110,7 +100,7 @@ class ArchiveWriter:
             list(index.models),
             list(index.kinds),
             at=reader.end,
-            stored=stored,
+            stored=Blocks.of(index.blocks).of_kinds,
             extended=reader.extended,
             earlier=list(reader.segments),
             covered=covered,
@@ -243,8 +233,8 @@ class ArchiveWriter:
 
         It takes over the entries of earlier indexes that are not at least twice as large, so that few are left.
         """
-        blocks = Blocks.of(self.blocks).raw
-        own = Segment(self.models[self._known[0] :], self.kinds[self._known[1] :], blocks, self.sections)
+        models, kinds = tuple(self.models[self._known[0] :]), tuple(self.kinds[self._known[1] :])
+        own = Segment(models, kinds, Table(Blocks.of(self.blocks).raw), tuple(self.sections))
         earlier = list(self.earlier)
         while earlier and (
             self._changed
@@ -253,13 +243,13 @@ class ArchiveWriter:
         ):
             own = earlier.pop().then(own)
         if len(earlier) < len(self.earlier):
-            own.sections = self._joined(own.sections)
+            own = replace(own, sections=self._joined(own.sections))
         if self._changed:
-            own.models = self.models
+            own = replace(own, models=tuple(self.models))
         shown = self.shown if PLACES in self.covered or EDITS in self.covered else None
         return joined([*earlier, own], shown), own
 
-    def _joined(self, sections: Sequence[SectionEntry]) -> list[SectionEntry]:
+    def _joined(self, sections: Sequence[SectionEntry]) -> tuple[SectionEntry, ...]:
         """Return entries of sections where small ones of a code are joined to a new one."""
         found = list[SectionEntry]()
         for code, several in by_key(sections, lambda entry: entry.code):
@@ -272,7 +262,7 @@ class ArchiveWriter:
                     group = []
                 if entry is not None:
                     group.append(entry)
-        return found
+        return tuple(found)
 
     def _as_one(self, code: int, group: Sequence[SectionEntry], first: int) -> list[SectionEntry]:
         """Return the entry of one section in the place of a group, where they can be joined."""

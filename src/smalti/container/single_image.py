@@ -191,7 +191,7 @@ class SingleReader:
     """A single file, seen as an archive of one block. It implements `Reader`."""
 
     count = 1
-    growable = stored_checksums = False
+    stored_checksums = False
 
     def __init__(
         self, storage: Storage, head: Single, data: bytes, model_id: bytes, model_shape: tuple[int, int, int]

@@ -116,6 +116,25 @@ def describe_engine() -> str:
     return f"numpy: {_load()[1]}" if "SMALTI_ENGINE" not in os.environ else "numpy"
 
 
+def why_numpy() -> str | None:
+    """Return why numpy computes, and what to do for the core to compute; None if the core does."""
+    if core() is not None:
+        return None
+    if os.environ.get("SMALTI_ENGINE"):
+        return "SMALTI_ENGINE is numpy; unset it"
+    return f"{_load()[1]}; install a wheel of smalti, or smalti where there is a C compiler and without SMALTI_NO_CORE"
+
+
+def need_core(what: str) -> None:
+    """Refuse what only the core does. what: its name in the error.
+
+    Raises:
+        UsageError: numpy computes.
+    """
+    if (why := why_numpy()) is not None:
+        raise UsageError(f"{what} needs the compiled core, and numpy computes here: {why}")
+
+
 @cache
 def _load() -> tuple[ctypes.CDLL | None, str]:
     """Return the library and an empty text, or None and the reason why there is none."""

@@ -33,7 +33,7 @@ STATE = np.dtype(
     ]
 )
 """`smalti_mix_state` of `core/mixing.h`."""
-MATCHES, MATCH_BITS, SLOTS, CHANNELS, TOLD = 3, 16, 16, 3, 3
+MATCHES, MATCH_BITS, SLOTS, CHANNELS, DRAWN, TOLD = 3, 16, 16, 3, 4, 3
 PIXEL_BYTES = (0, 51, 67, 107, 123)
 """The most bytes that a pixel takes, by channels.
 
@@ -54,6 +54,7 @@ class _Mixer(ctypes.Structure):
         ("kernel", c_int32),
         ("primed_bits", c_int32),
         ("layers", (_Layer * 3) * CHANNELS),
+        ("drawn", (_Layer * 3) * DRAWN),
         ("primed", c_void_p),
         *((name, c_void_p) for name in TABLES),
         *((name, c_int32) for name in USES),
@@ -68,10 +69,15 @@ class _Coder(ctypes.Structure):
     )
 
 
+class _Rows(ctypes.Structure):
+    _fields_ = (("room", c_int64), ("count", c_int64 * DRAWN), ("rows", c_void_p * DRAWN))
+
+
 class _Image(ctypes.Structure):
     _fields_ = (
         *((name, c_int32) for name in ("height", "width", "channels", "step", "drawn", "reserved")),
         ("samples", c_void_p),
+        ("rows", ctypes.POINTER(_Rows)),
     )
 
 
@@ -89,6 +95,7 @@ class PackedMixer:
 def pack_mixer(
     core: Core,
     layers: Layers,
+    drawn: Layers,
     tables: Mapping[str, NDArray[np.generic]],
     start: NDArray[np.void],
     lines: NDArray[np.uint32],
@@ -100,6 +107,7 @@ def pack_mixer(
     Args:
         core: the core.
         layers: of each network.
+        drawn: of each network for drawn images; or none.
         tables: by the names of TABLES.
         start: a record of STATE.
         lines: `n SLOTS`, the lines that are known before.
@@ -113,13 +121,14 @@ def pack_mixer(
         arrays.append(np.ascontiguousarray(array))
         return int(arrays[-1].ctypes.data)
 
-    for k, network in enumerate(layers):
-        for i, (weights, biases) in enumerate(network):
-            outputs, inputs = -(-len(weights) // 16) * 16, weights.shape[1]
-            padded, sums = np.zeros((outputs, inputs), np.int16), np.zeros(outputs, np.int32)
-            padded[: len(weights)], sums[: len(weights)] = weights, biases
-            pairs = padded.reshape(outputs, inputs // 2, 2).transpose(1, 0, 2)
-            struct.layers[k][i] = _Layer(inputs, outputs, keep(pairs), keep(sums))
+    for to, networks in ((struct.layers, layers), (struct.drawn, drawn)):
+        for k, network in enumerate(networks):
+            for i, (weights, biases) in enumerate(network):
+                outputs, inputs = -(-len(weights) // 16) * 16, weights.shape[1]
+                padded, sums = np.zeros((outputs, inputs), np.int16), np.zeros(outputs, np.int32)
+                padded[: len(weights)], sums[: len(weights)] = weights, biases
+                pairs = padded.reshape(outputs, inputs // 2, 2).transpose(1, 0, 2)
+                to[k][i] = _Layer(inputs, outputs, keep(pairs), keep(sums))
     for name in TABLES:
         setattr(struct, name, keep(tables[name]))
     for name in USES:
@@ -177,6 +186,17 @@ class CoreMixing:
         self._code(image.copy(), step, drawn=drawn)
         self._done.append(self._buffer[: self._coder.at].tobytes())
 
+    def rows(self, image: NDArray[np.uint8]) -> list[NDArray[np.int16]]:
+        """Encode a drawn image (`h w c`), and return what the networks for drawn images saw, and TOLD more numbers."""
+        h, w, c = image.shape
+        sizes = [self._packed.struct.drawn[k][0].inputs + TOLD for k in range(DRAWN)]
+        found = [np.empty((h * w, size), np.int16) for size in sizes]
+        kept = _Rows(h * w, (c_int64 * DRAWN)(), (c_void_p * DRAWN)(*(some.ctypes.data for some in found)))
+        self._room(h * w * PIXEL_BYTES[c] + LEAST_ROOM)
+        self._code(image.copy(), 1, drawn=True, rows=kept)
+        self._done.append(self._buffer[: self._coder.at].tobytes())
+        return [some[:count].copy() for some, count in zip(found, kept.count, strict=True)]
+
     def decode(self, shape: tuple[int, int, int], step: int) -> NDArray[np.uint8]:
         """Decode an image of `shape` (h w c)."""
         image = np.zeros(shape, np.uint8)
@@ -220,10 +240,10 @@ class CoreMixing:
             self._buffer = np.empty(size, np.uint8)
         self._coder.at, self._coder.size, self._coder.bytes = 0, len(self._buffer), self._buffer.ctypes.data
 
-    def _code(self, image: NDArray[np.uint8], step: int, *, drawn: bool) -> None:
+    def _code(self, image: NDArray[np.uint8], step: int, *, drawn: bool, rows: _Rows | None = None) -> None:
         h, w, c = image.shape
         work = np.empty(int(self._library.smalti_mix_work(h, w)), np.uint8)
-        struct = _Image(h, w, c, step, drawn, 0, address(image, np.uint8))
+        struct = _Image(h, w, c, step, drawn, 0, address(image, np.uint8), ctypes.pointer(rows) if rows else None)
         packed = ctypes.byref(self._packed.struct)
         state, coder = self.state.ctypes.data, ctypes.byref(self._coder)
         full = self._library.smalti_mix(packed, state, coder, ctypes.byref(struct), work.ctypes.data)

@@ -52,7 +52,7 @@ class _Level(ctypes.Structure):
 class _Image(ctypes.Structure):
     _fields_ = (
         *((name, c_int32) for name in ("height", "width", "channels", "reserved")),
-        *((name, c_void_p) for name in ("level", "samples", "targets", "coded")),
+        *((name, c_void_p) for name in ("level", "samples", "targets", "coded", "factors")),
         ("bits", c_int64),
     )
 
@@ -160,7 +160,7 @@ def synthesise(
 ) -> NDArray[np.uint8]:
     """Return the image (`h w c`, which `shape` is) of coefficients (`rows columns 192`)."""
     x = np.empty(shape, np.uint8)
-    image = _Image(*shape, 0, ctypes.addressof(level.struct), x.ctypes.data, None, address(coded, np.int16), 0)
+    image = _Image(*shape, 0, ctypes.addressof(level.struct), x.ctypes.data, None, address(coded, np.int16), None, 0)
     work = _work(packed, 1, shape)
     packed.core.library.smalti_tf_synthesise(ctypes.byref(packed.struct), ctypes.byref(image), work.ctypes.data)
     return x
@@ -172,8 +172,11 @@ def encode(
     levels: Sequence[PackedLevel],
     shape: tuple[int, int, int],
     kappa: int,
+    factors: NDArray[np.uint16] | None = None,
 ) -> tuple[bytes, NDArray[np.int16], NDArray[np.float64]]:
     """Encode coefficients (`n rows columns 192`) of images of `shape` (h w c), one level each.
+
+    factors: how much more than kappa bits weigh for each coefficient, times 256; None if it is 256 for all.
 
     Returns:
         The stream, the coefficients as the decoder knows them, and the bits that each image takes (`n`).
@@ -182,7 +185,7 @@ def encode(
     while True:
         buffer = np.zeros(room, np.uint8)
         coder = _Coder(decodes=0, size=room, bytes=buffer.ctypes.data)
-        status, coded, bits = _code(packed, targets, levels, shape, kappa, coder)
+        status, coded, bits = _code(packed, targets, levels, shape, kappa, coder, factors)
         if not status and not packed.core.library.smalti_coder_end(ctypes.byref(coder)):
             return buffer[: coder.at].tobytes(), coded, bits
         room *= 4
@@ -213,14 +216,15 @@ def _code(
     shape: tuple[int, int, int],
     kappa: int,
     coder: _Coder,
+    factors: NDArray[np.uint16] | None = None,
 ) -> tuple[int, NDArray[np.int16], NDArray[np.float64]]:
     library, n = packed.core.library, len(levels)
     coded = np.zeros_like(targets)
     images = (_Image * n)()
     for i, level in enumerate(levels):
-        images[i] = _Image(
-            *shape, 0, ctypes.addressof(level.struct), None, targets[i].ctypes.data, coded[i].ctypes.data, 0
-        )
+        of_image = None if factors is None else address(factors[i], np.uint16)
+        places = targets[i].ctypes.data, coded[i].ctypes.data, of_image
+        images[i] = _Image(*shape, 0, ctypes.addressof(level.struct), None, *places, 0)
     library.smalti_coder_start(ctypes.byref(coder))
     work = _work(packed, n, shape)
     status = library.smalti_tf_code(
@@ -234,7 +238,7 @@ def _image(x: NDArray[np.uint8], level: PackedLevel) -> tuple[_Image, NDArray[np
     samples = np.ascontiguousarray(x)
     targets = np.zeros((-(-h // SIDE), -(-w // SIDE), COEFFICIENTS), np.int16)
     where = address(samples, np.uint8), address(targets, np.int16)
-    return _Image(h, w, c, 0, ctypes.addressof(level.struct), *where, None, 0), targets, samples
+    return _Image(h, w, c, 0, ctypes.addressof(level.struct), *where, None, None, 0), targets, samples
 
 
 def _work(packed: PackedTransform, n: int, shape: Sequence[int]) -> NDArray[np.uint8]:

@@ -27,8 +27,6 @@ PART_SAMPLES = 1 << 20
 """The most samples of a part, unless one image alone has more."""
 GZIP = b"\x1f\x8b"
 """The first bytes of a gzip file."""
-APPLE_DOUBLE = b"\x00\x05\x16\x07"
-"""The first bytes of the files that macOS puts beside images in archives; their names end like those of images."""
 _PIECE = 1 << 20  # the most bytes asked for at once, so that a false claim of a size allocates little
 
 

@@ -8,6 +8,7 @@ gives a discretised mixture of logistics for the next level (as in PixelCNN++, S
 """
 
 from dataclasses import dataclass, fields
+from hashlib import shake_128
 from typing import Any
 
 import numpy as np
@@ -162,11 +163,13 @@ class PixelPrior:
 
         Any order gives the same integers. Random windows tell as well as images do which units are active together.
         """
-        random = np.random.default_rng(0)
-        windows = random.integers(1, 256, (TRIALS, self.window.samples))
-        windows *= random.random(windows.shape) < NON_ZERO
-        rows, columns = (random.integers(0, size // 2, TRIALS) for size in (ROWS, COLUMNS))
-        x, active = self._first(windows.astype(np.uint8), rows, columns, np.array(0)), list[NDArray[np.bool_]]()
+        shape = TRIALS, self.window.samples
+        data = shake_128().digest(2 * TRIALS * (1 + self.window.samples))  # numpy.random takes milliseconds to import
+        places = np.frombuffer(data, np.uint8, 2 * TRIALS)
+        values, chances = np.frombuffer(data, np.uint8, offset=2 * TRIALS).reshape(2, *shape)
+        windows = np.maximum(values, 1) * (chances < 256 * NON_ZERO)
+        rows, columns = places.reshape(2, TRIALS) % np.array([[ROWS // 2], [COLUMNS // 2]])
+        x, active = self._first(windows, rows, columns, np.array(0)), list[NDArray[np.bool_]]()
         for weights, bias in self._layers[1:-1]:
             active.append(x > 0)
             x = _next_units(x, weights, bias)

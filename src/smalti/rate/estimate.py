@@ -22,6 +22,7 @@ from smalti.model.pixel_prior import COLUMNS, ROWS, PixelPrior, Samples, level_c
 from smalti.model.wavefront import SampleTables
 from smalti.rate.metrics import squared_errors
 from smalti.types import Pixels, shape_of
+from smalti.util.parallel import ALONE
 
 Floats = NDArray[np.float64]
 
@@ -59,10 +60,11 @@ def by_pixels(x: Pixels, error: int, model: Model, each: int, lmbda: float = 0.0
     planes = to_planes(x, prior)
     image, row, column = _spread(planes.shape, each)
     bits = np.zeros(len(planes))
-    for mine in np.array_split(np.arange(len(image)), -(-len(image) // _SAMPLES)):
-        place = image[mine], row[mine], column[mine]
-        found = _bits(planes[place], _windows(planes, place, error, prior), place, error, prior, lmbda)
-        bits += np.bincount(image[mine], found, len(planes))
+    with ALONE:  # else numpy's threads would take a core for longer than the products take
+        for mine in np.array_split(np.arange(len(image)), -(-len(image) // _SAMPLES)):
+            place = image[mine], row[mine], column[mine]
+            found = _bits(planes[place], _windows(planes, place, error, prior), place, error, prior, lmbda)
+            bits += np.bincount(image[mine], found, len(planes))
     bits *= planes[0].size / np.maximum(np.bincount(image, minlength=len(planes)), 1)
     of_images: Floats = bits.reshape(len(x), -1).sum(1)
     return of_images
@@ -86,7 +88,8 @@ def _windows(planes: Samples, place: tuple[Ints, Ints, Ints], error: int, prior:
     reach, left, above = window.reach * window.channels, window.left * window.channels, window.above
     side = max(reach, left)
     padded = np.zeros((n, above + h, m + 2 * side), np.uint8)
-    padded[:, above:, side : side + m] = to_samples(to_levels(planes, np.array(error)), np.array(error))
+    known = to_samples(to_levels(planes, np.array(error)), np.array(error)) if error else planes
+    padded[:, above:, side : side + m] = known
     rows = np.concatenate([np.arange(above).repeat(2 * reach + 1), np.full(left, above)])
     columns = np.concatenate([np.tile(np.arange(-reach, reach + 1), above), np.arange(-left, 0)]) + side
     image, row, column = place

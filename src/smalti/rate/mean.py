@@ -18,6 +18,7 @@ from smalti.codec.batching import BLOCK, EACH, Batch
 from smalti.codec.block import Block
 from smalti.codec.block_codec import seal
 from smalti.codec.rdo import Effort
+from smalti.core.library import why_numpy
 from smalti.errors import UsageError
 from smalti.model.model import Model
 from smalti.model.operating_points import OperatingPoint
@@ -296,4 +297,7 @@ class _Mean:
     def _check_bytes(self) -> None:
         if self.target.bytes_an_image is not None:
             least = (self._total(0) + self.overhead) / self.n
-            raise UsageError(f"these images take {least:.2f} bytes each at the lowest quality; allow that or more")
+            words = f"these images take {least:.2f} bytes each at the lowest quality; allow that or more"
+            if (why := why_numpy()) is not None:
+                words += f". The compiled core may take fewer, but numpy computes here: {why}"
+            raise UsageError(words)

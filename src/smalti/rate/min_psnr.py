@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Meet a least PSNR of every image, each at its lowest operating point or without a model."""
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -32,14 +34,15 @@ def block_of_least_psnr(x: Pixels, model: Model, psnr: float, effort: Effort) ->
     if first is None or (not latents and model.transform is None and model.pixels_for(shape_of(x)[2]) is None):
         return encode_without_model(x, effort, largest_mse=limit)
     found, highest = _Found(x, model, limit), np.full(n, len(every) - 1)
-    found.bisect(np.full(n, first), highest.copy(), EFFORTS[FAST_EFFORT])
+    fast = replace(EFFORTS[FAST_EFFORT], similar=effort.similar, alpha_error=effort.alpha_error)
+    found.bisect(np.full(n, first), highest.copy(), fast)
     if effort.passes and latents:
         highest = np.where(found.points == NONE, highest, found.points)
         lowest = (highest - RDO_GAIN).clip(0)
         by_latents = np.array([not point.pixels for point in every])
         found.bisect(lowest, np.where(by_latents[lowest], highest, lowest - 1), effort)  # pixels are not optimised
     if every[-1].pixels:  # lossless coding may take the fewest bytes where images hold little
-        found.consider(np.arange(n), len(every) - 1, EFFORTS[FAST_EFFORT])
+        found.consider(np.arange(n), len(every) - 1, fast)
     tried = np.flatnonzero(unlike(x, found.rates)).tolist()
     ways = zip(tried, in_order(lambda i: way_without_model(x[i], effort, largest_mse=limit), tried), strict=True)
     return found.block({i: way for i, way in ways if len(way.record) < found.rates[i]})

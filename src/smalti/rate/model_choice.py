@@ -223,7 +223,8 @@ class ModelChoice:
         plain = deflated(x).astype(np.float64)
         if (most := self._target.max_error) is not None:
             coded = [by_pixels(x, int(most), way.model, each) for way in ways]
-            return np.stack([*coded, self._exactly * np.minimum(plain, deflated(x, int(most)))], 1), {}
+            least = np.minimum(plain, deflated(x, int(most))) if int(most) else plain
+            return np.stack([*coded, self._exactly * least], 1), {}
         taken = [at_point(x, way.point, way.model, each) for way in ways if way.point is not None]
         costs = np.stack([way.factor * (b + multiplier * e) for way, (b, e) in zip(ways, taken, strict=True)], 1)
         without = self._exactly * plain

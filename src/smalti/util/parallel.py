@@ -64,11 +64,11 @@ def in_order(work: Callable[[S], T], items: Iterable[S], threads: int = 0) -> It
         for item in itertools.chain(first, left):
             ahead.append(pool.submit(work, item))
             if len(ahead) > threads:
-                with _ALONE:
+                with ALONE:
                     result = ahead.popleft().result()
                 yield result
         while ahead:
-            with _ALONE:
+            with ALONE:
                 result = ahead.popleft().result()
             yield result
     finally:  # after Ctrl-C, work that waits is not begun
@@ -103,9 +103,10 @@ class _Alone:
                 self._limit.restore_original_limits()
 
 
-_ALONE = _Alone()
+ALONE = _Alone()
+"""Work in which numpy's own threads rest. Once they have worked, they wait busily for tens of milliseconds."""
 if hasattr(os, "register_at_fork"):  # another thread may be inside when the process is forked
-    os.register_at_fork(after_in_child=lambda: _ALONE.__init__())  # type: ignore[misc]  # the child starts afresh
+    os.register_at_fork(after_in_child=lambda: ALONE.__init__())  # type: ignore[misc]  # the child starts afresh
 
 
 class ForkLock:

@@ -21,7 +21,7 @@ from smalti.entropy.frequencies import Ints
 from smalti.errors import SourceError, UsageError
 from smalti.exchange.parts import Parts
 from smalti.exchange.sources import Images, as_source
-from smalti.rate.target import DEFAULT_EFFORT, Target, as_target, largest_error
+from smalti.rate.target import DEFAULT_EFFORT, Target, as_target, effort_of, largest_error
 from smalti.types import ImageSet, Label, Progress, Source
 from smalti.util.atomic import as_path, atomic_write
 
@@ -74,6 +74,7 @@ def replace(
     max_error: int | None = None,
     lossless: bool = False,
     effort: int = DEFAULT_EFFORT,
+    metric: str = "psnr",
     convert: bool = False,
     progress: Progress | None = None,
 ) -> Packed:
@@ -86,7 +87,7 @@ def replace(
         path: the file.
         which: a number, a name, or several of them, as many as the source has images.
         source: the new images, in the order of `which`.
-        model, target, quality, min_psnr, max_error, lossless, effort, convert, progress: as in `append`.
+        model, target, quality, min_psnr, max_error, lossless, effort, metric, convert, progress: as in `append`.
 
     Raises:
         SourceError: the images cannot be read, or are more or fewer than those to replace.
@@ -113,7 +114,8 @@ def replace(
 
     most = largest_error(max_error, lossless=lossless)
     asked = as_target(target, Target(quality, min_psnr=min_psnr, max_error=most))
-    return append_to(_local(path), images_of, model, asked, effort, Packing(), progress, then)
+    hard = effort_of(effort, asked, metric)
+    return append_to(_local(path), images_of, model, asked, hard, Packing(), progress, then)
 
 
 def compact(path: Path | str, *, model: ModelName | None = None, progress: Progress | None = None) -> Packed:

@@ -3,6 +3,7 @@
 
 import numpy as np
 
+from smalti.codec.block_codec import decode_block
 from smalti.container.archive_reader import ArchiveReader
 from smalti.container.format import SINGLE_FLAG, START_BYTES, check_start
 from smalti.container.reader import Reader
@@ -47,8 +48,6 @@ def open_reader(storage: Storage, model: Model | None) -> Reader:
 
 
 def _decodes(single: SingleReader, model: Model) -> bool:
-    from smalti.codec.block_codec import decode_block  # only decoding needs the codec
-
     try:
         pixels = decode_block(single.block(0)[1], 1, single.index.kinds[0].shape, model)
     except (CorruptError, ModelError):

@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: MIT
 """Find the block of each image, and its place there."""
 
-from bisect import bisect_right
-
 import numpy as np
 
 from smalti.archive.reading.listing import Listing
-from smalti.container.index import Blocks, Index
+from smalti.container.entries.blocks import Blocks
+from smalti.container.format import BLOCK_ENTRY
+from smalti.container.index import Index
 from smalti.entropy.frequencies import Ints
 from smalti.util.parallel import once
+
+_IMAGES, _KIND = 6, 7
+"""Where the entry of a block has the number of its images, and that of its kind, as numbers of 16 bits."""
 
 
 class Places:
@@ -18,7 +21,7 @@ class Places:
         in_order: whether the shown images are those of the blocks, in their order.
     """
 
-    def __init__(self, index: Index, order: list[int] | None, listing: Listing) -> None:
+    def __init__(self, index: Index, order: Ints | None, listing: Listing) -> None:
         """order: the kind of each stored image; None if these are in the order of blocks."""
         self._index, self._order, self._listing = index, order, listing
         self.in_order = order is None and listing.in_order
@@ -26,20 +29,25 @@ class Places:
     @once
     def _found(self) -> tuple[Ints, Ints]:
         """The block of each image and its place there, where images are not in the order of the blocks."""
-        rows = np.argsort(np.array(self._order, np.int64), kind="stable")  # images, kind after kind
-        entries = Blocks.of(self._index.blocks)
-        several = np.argsort(np.array(entries.kinds, np.int64), kind="stable")  # blocks likewise
-        counts = np.array(entries.images, np.int64)[several]
+        assert self._order is not None
+        rows = np.argsort(self._order.astype(np.uint16), kind="stable")  # images, kind after kind
+        entries = self._entries
+        several = np.argsort(entries[:, _KIND], kind="stable")  # blocks likewise
+        counts = entries[several, _IMAGES].astype(np.int64)
         blocks, offsets = np.empty(len(rows), np.int64), np.empty(len(rows), np.int64)
         blocks[rows] = np.repeat(several, counts)
         offsets[rows] = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
         return blocks, offsets
 
     @once
-    def _starts(self) -> list[int]:
+    def _starts(self) -> Ints:
         """The number of the first image of each block, where images are in the order of the blocks."""
-        starts: list[int] = np.cumsum([0, *Blocks.of(self._index.blocks).images]).tolist()
-        return starts
+        return np.cumsum(np.append(0, self._entries[:, _IMAGES]), dtype=np.int64)
+
+    @property
+    def _entries(self) -> Ints:
+        """The entries of all blocks as numbers of 16 bits: blocks by eight."""
+        return np.frombuffer(Blocks.of(self._index.blocks).raw, "<u2").reshape(-1, BLOCK_ENTRY.size // 2)
 
     def of(self, rows: Ints) -> tuple[Ints, Ints]:
         """Return the block of each of those images and its place there."""
@@ -50,7 +58,7 @@ class Places:
         if self._order is not None:
             blocks, offsets = self._found
             return blocks[rows], offsets[rows]
-        starts = np.array(self._starts)
+        starts = self._starts
         found = np.searchsorted(starts, rows, "right") - 1
         return found, rows - starts[found]
 
@@ -61,5 +69,5 @@ class Places:
         if self._order is not None:
             blocks, offsets = self._found
             return int(blocks[i]), int(offsets[i])
-        block = bisect_right(self._starts, i) - 1
-        return block, i - self._starts[block]
+        block = int(np.searchsorted(self._starts, i, "right")) - 1
+        return block, i - int(self._starts[block])

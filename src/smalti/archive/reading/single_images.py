@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from smalti.codec.batching import EACH, packing_of
+from smalti.codec.block_codec import decode_entries
 from smalti.container.archive_reader import ArchiveReader
 from smalti.container.mixed_payload import PartPlace, table_end, unpack_places
 from smalti.errors import CorruptError, within
@@ -95,8 +96,6 @@ class SingleImages:
 
     def _decode(self, jobs: "Sequence[_Job]", places: Sequence[tuple[int, int]]) -> list[Pixels]:
         """Decode images of one model together."""
-        from smalti.codec.block_codec import decode_entries  # only decoding needs the codec
-
         entries, model = [entry for *_, entry in jobs], self._model(jobs[0][1])
         try:
             with within(self._where(*places[jobs[0][0]])):

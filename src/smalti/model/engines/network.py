@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from smalti.core.library import Core, core
 from smalti.errors import UsageError
+from smalti.model.engines.core_engine import CoreNetwork
+from smalti.model.proof.onnx_reader import read_onnx
 
 ENGINES = ("core", "numpy", "onnxruntime")
 
@@ -67,11 +69,7 @@ def start(data: bytes, on: str | Core, *, exact: bool, patches: int, threads: in
         from smalti.model.engines.onnxruntime_engine import OnnxruntimeNetwork
 
         return OnnxruntimeNetwork(data, threads)
-    from smalti.model.proof.onnx_reader import read_onnx  # not every image needs a network
-
     if isinstance(on, Core):
-        from smalti.model.engines.core_engine import CoreNetwork
-
         return CoreNetwork(on, read_onnx(data), exact=exact, patches=patches)
     from smalti.model.engines.numpy_engine import NumpyNetwork
 

@@ -103,13 +103,18 @@ def packed_mixer(mixer: Mixer) -> PackedMixer | None:
         return None
     found = KNOWN.get(mixer)
     if found is None or found.core != library:
-        layers = [[(layer.weights, layer.biases) for layer in network] for network in mixer.networks]
+        layers, drawn = (
+            [[(layer.weights, layer.biases) for layer in network] for network in networks]
+            for networks in (mixer.networks, mixer.drawn)
+        )
         tables = {field.name: getattr(mixer.tables, field.name) for field in fields(Tables)}
         state, matches = as_state(mixer.start), None
         if mixer.seen is not None:
             state["colours"][0, :COLOURS] = mixer.seen.colours
             matches = functools.cache(mixer.seen.folded)
-        found = KNOWN[mixer] = pack_mixer(library, layers, tables, state, mixer.lines, asdict(mixer.uses), matches)
+        found = KNOWN[mixer] = pack_mixer(
+            library, layers, drawn, tables, state, mixer.lines, asdict(mixer.uses), matches
+        )
     return found
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smalti.model.mixing.engine import learned, mixing_decoder
-from smalti.model.mixing.mixer import CHANNELS, COUNTED, LAYERS, Layer, Mixer, check_layers
+from smalti.model.mixing.mixer import CHANNELS, COUNTED, DRAWN_INPUTS, LAYERS, Layer, Mixer, check_layers
 
 PRIMER_BITS = 19
 """The logarithm of the lines of the state in which a primer is coded."""
@@ -32,7 +32,7 @@ class Fit:
 
     base: bytes  # the id of that model
     differences: NDArray[np.int8]  # of all weights and biases, network after network, layer after layer; or none
-    shifts: NDArray[np.uint8]  # CHANNELS LAYERS 2: by how many bits those of weights and of biases are shifted
+    shifts: NDArray[np.uint8]  # n LAYERS 2: by how many bits those of weights and of biases of n networks are shifted
     shapes: NDArray[np.uint16]  # n 3: height, width and channels of the images of the primer
     primer: NDArray[np.uint8]  # the bytes of its stream
     least: int  # a line of the primer's state is kept if one of its counters was used so often, at least
@@ -59,7 +59,7 @@ def fit_from(base: bytes, arrays: Mapping[str, NDArray[Any]]) -> Fit:
         fit.differences.dtype != np.int8
         or fit.differences.ndim != 1
         or fit.shifts.dtype != np.uint8
-        or fit.shifts.shape != (CHANNELS, LAYERS, 2)
+        or fit.shifts.shape not in ((n, LAYERS, 2) for n in (CHANNELS, CHANNELS + len(DRAWN_INPUTS)))
         or shapes.dtype != np.uint16
         or shapes.ndim != 2
         or shapes.shape[1] != 3
@@ -116,12 +116,13 @@ def changed_networks(mixer: Mixer, differences: NDArray[np.int8], shifts: NDArra
     """
     if not len(differences):
         return mixer
-    sizes = [array.size for network in mixer.networks for layer in network for array in (layer.weights, layer.biases)]
+    before = mixer.networks + mixer.drawn
+    sizes = [array.size for network in before for layer in network for array in (layer.weights, layer.biases)]
     if sum(sizes) != len(differences):
         raise ValueError(f"a fit has {len(differences)} differences, but its base has {sum(sizes)} weights and biases")
     parts = iter(np.split(differences.astype(np.int64), np.cumsum(sizes)[:-1]))
-    networks = list[tuple[Layer, ...]]()
-    for network, of_network in zip(mixer.networks, shifts.tolist(), strict=True):
+    networks = list[tuple[Layer, Layer, Layer]]()
+    for network, of_network in zip(before, shifts.tolist(), strict=True):
         layers = list[Layer]()
         for layer, (by_weights, by_biases) in zip(network, of_network, strict=True):
             weights = layer.weights + (next(parts).reshape(layer.weights.shape) << by_weights)
@@ -129,5 +130,5 @@ def changed_networks(mixer: Mixer, differences: NDArray[np.int8], shifts: NDArra
             if np.abs(biases).max(initial=0) >= 1 << 31:
                 raise ValueError("a bias of a fitted network may need more than 32 bits")
             layers.append(Layer(weights.clip(-32768, 32767).astype(np.int16), biases.astype(np.int32)))
-        networks.append(tuple(layers))
-    return replace(mixer, networks=tuple(networks))  # type: ignore[arg-type]  # each network has three layers
+        networks.append((layers[0], layers[1], layers[2]))
+    return replace(mixer, networks=tuple(networks[:CHANNELS]), drawn=tuple(networks[CHANNELS:]))

@@ -18,6 +18,8 @@ CHANNELS, LAYERS = 3, 3
 """Networks, for green, red and blue, and the layers of each."""
 INPUTS = (40, 48, 56)
 """The inputs of each network, filled up with zeros."""
+DRAWN_INPUTS = (56, 64, 72, 42)
+"""The same of the networks for drawn images, of which the last one is for alpha."""
 HIDDEN_MAX, OUTPUTS = 256, 9
 """The most units of a hidden layer, and the outputs: three logits, three means and three logarithms of scales."""
 INPUT_MAX, UNIT_MAX = 1023, 1024
@@ -119,6 +121,7 @@ class Mixer:
     start: Start
     lines: NDArray[np.uint32]  # n SLOTS: lines that are known before: their keys, then counters
     seen: Seen | None = None  # of a fitted model
+    drawn: tuple[tuple[Layer, Layer, Layer], ...] = ()  # of green, red, blue and alpha, for drawn images; or none
     uses: Uses = Uses()
 
 
@@ -183,9 +186,10 @@ def check_layers(mixer: Mixer) -> None:
     Raises:
         ValueError: an array has another type or shape, or a sum may be out of range.
     """
-    if len(mixer.networks) != CHANNELS:
-        raise ValueError(f"a mixer has {len(mixer.networks)} networks, not {CHANNELS}")
-    for inputs, network in zip(INPUTS, mixer.networks, strict=True):
+    if len(mixer.networks) != CHANNELS or len(mixer.drawn) not in (0, len(DRAWN_INPUTS)):
+        raise ValueError(f"a mixer has {len(mixer.networks)} networks and {len(mixer.drawn)} for drawn images")
+    networks = zip(INPUTS + DRAWN_INPUTS[: len(mixer.drawn)], mixer.networks + mixer.drawn, strict=True)
+    for inputs, network in networks:
         sizes, most = [inputs], INPUT_MAX
         for layer in network:
             outputs = len(layer.weights)
@@ -260,7 +264,7 @@ def plain_start(squash: NDArray[np.uint16]) -> Start:
 def mixer_arrays(mixer: Mixer) -> dict[str, NDArray[Any]]:
     """Return a mixer as named arrays, as a bundle keeps it."""
     arrays: dict[str, NDArray[Any]] = {}
-    for k, network in enumerate(mixer.networks):
+    for k, network in enumerate(mixer.networks + mixer.drawn):
         for i, layer in enumerate(network):
             arrays |= {f"w{k}{i}": layer.weights, f"b{k}{i}": layer.biases}
     for part in (mixer.tables, mixer.start):
@@ -299,7 +303,8 @@ def mixer_from(arrays: Mapping[str, NDArray[Any]]) -> Mixer:
     def layer(k: int, i: int) -> Layer:
         return Layer(_as(arrays[f"w{k}{i}"], np.int16), _as(arrays[f"b{k}{i}"], np.int32))
 
-    networks = tuple((layer(k, 0), layer(k, 1), layer(k, 2)) for k in range(CHANNELS))
+    count = CHANNELS + len(DRAWN_INPUTS) * (f"w{CHANNELS}0" in arrays)
+    networks = tuple((layer(k, 0), layer(k, 1), layer(k, 2)) for k in range(count))
     tables = Tables(**{field.name: arrays[f"tables_{field.name}"] for field in fields(Tables)})
     start = Start(**{field.name: arrays[f"start_{field.name}"] for field in fields(Start)})
     keys, logits, used = arrays["keys"], arrays["logits"], _as(arrays["used"], np.uint8).T
@@ -315,7 +320,7 @@ def mixer_from(arrays: Mapping[str, NDArray[Any]]) -> Mixer:
         if arrays["uses"].shape != (len(fields(Uses)),):
             raise ValueError("a mixer uses another number of contexts")
         uses = Uses(*_as(arrays["uses"], np.uint16).tolist())
-    return Mixer(networks, tables, start, lines, uses=uses)
+    return Mixer(networks[:CHANNELS], tables, start, lines, drawn=networks[CHANNELS:], uses=uses)
 
 
 def _as(array: NDArray[Any], dtype: type[np.generic]) -> NDArray[Any]:

@@ -52,7 +52,12 @@ def synthesise(transform: Transform, coded: Coefficients, levels: Sequence[int],
 
 
 def encode(
-    transform: Transform, targets: Coefficients, levels: Sequence[int], shape: tuple[int, int, int], kappa: int
+    transform: Transform,
+    targets: Coefficients,
+    levels: Sequence[int],
+    shape: tuple[int, int, int],
+    kappa: int,
+    factors: NDArray[np.uint16] | None = None,
 ) -> tuple[bytes, Coefficients, NDArray[np.float64]]:
     """Encode the coefficients of images of `shape` (h w c), one level each.
 
@@ -62,6 +67,7 @@ def encode(
         levels: of the images.
         shape: of each image.
         kappa: how many bits, in 2^-16 of a squared step each, weigh against the error.
+        factors: how much more they do for each coefficient, times 256; None if it is 256 for all.
 
     Returns:
         The stream, the coefficients as the decoder knows them, and the bits that each image takes (`n`).
@@ -69,9 +75,9 @@ def encode(
     packed = _packed(transform)
     if packed is None:
         coder, blocks = Coder(None), (*targets.shape[1:3], shape[2])
-        coded, bits = ReferenceTransform(transform).code(coder, np.array(levels), blocks, targets, kappa)
+        coded, bits = ReferenceTransform(transform).code(coder, np.array(levels), blocks, targets, kappa, factors)
         return coder.finish(), coded, bits
-    return compiled.encode(packed[0], targets, [packed[1][level] for level in levels], shape, kappa)
+    return compiled.encode(packed[0], targets, [packed[1][level] for level in levels], shape, kappa, factors)
 
 
 def decode(transform: Transform, stream: bytes, levels: Sequence[int], shape: tuple[int, int, int]) -> Coefficients:

@@ -97,7 +97,13 @@ class ReferenceTransform:
         return (x >> shift).clip(0, 255).astype(np.uint8)
 
     def code(
-        self, coder: Coder, levels: Ints, shape: tuple[int, int, int], y: NDArray[np.int16] | None, kappa: int
+        self,
+        coder: Coder,
+        levels: Ints,
+        shape: tuple[int, int, int],
+        y: NDArray[np.int16] | None,
+        kappa: int,
+        factors: NDArray[np.uint16] | None = None,
     ) -> tuple[NDArray[np.int16], NDArray[np.float64]]:
         """Code the coefficients of images of one shape, whose levels are given (`n`).
 
@@ -107,6 +113,7 @@ class ReferenceTransform:
             shape: rows and columns of blocks, and channels (1 or 3).
             y: the coefficients that are encoded (`n rows columns COEFFICIENTS`); None if they are decoded.
             kappa: how many bits, in 2^-16 of a squared step each, weigh against the error, if they are encoded.
+            factors: how much more they do for each coefficient, times 256; None if it is 256 for all.
 
         Returns:
             The coefficients as the decoder knows them, and the bits that each image takes (`n`; 0 if they are decoded).
@@ -115,7 +122,7 @@ class ReferenceTransform:
         coded = np.zeros((len(levels), rows, columns, COEFFICIENTS), np.int64)
         bits = np.zeros(len(levels), np.int64)
         for run in runs(len(levels), rows, columns):
-            self._code_run(coder, run, levels, channels, coded, y, kappa, bits)
+            self._code_run(coder, run, levels, channels, coded, y, kappa, factors, bits)
         return coded.astype(np.int16), bits / 256
 
     def _code_run(
@@ -127,6 +134,7 @@ class ReferenceTransform:
         coded: Ints,
         y: NDArray[np.int16] | None,
         kappa: int,
+        factors: NDArray[np.uint16] | None,
         bits: Ints,
     ) -> None:
         prior, tables, hidden = self._transform.prior, self._tables, self._transform.hidden
@@ -157,7 +165,8 @@ class ReferenceTransform:
                     step = int(tables.steps[level, k])
                     chances = Chances(tables, out[i, j], int(tables.places[level, k]))
                     rest = None if y is None else int(y[image, row, column, k]) - mean
-                    index, cost = chances.code(coder, rest, step, kappa)
+                    factor = 256 if factors is None else int(factors[image, row, column, k])
+                    index, cost = chances.code(coder, rest, step, kappa * factor >> 8)
                     bits[image] += cost
                     place[k] = _limit(mean + index * step, COEFFICIENT_MAX)
             rest_of = coded[run[:, 0], run[:, 1], run[:, 2], first : first + size].copy()

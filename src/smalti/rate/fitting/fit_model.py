@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 
 from smalti.codec.batching import EACH, SOLID, SOLID_IMAGES, block_images
 from smalti.codec.mixing_codec import is_drawn, mixer_of, state_bits
-from smalti.core.library import core
-from smalti.errors import UsageError
+from smalti.core.library import need_core
 from smalti.model.bundle import bundle_bytes, parse_bundle
 from smalti.model.mixing.engine import learned, mixing_encoder
 from smalti.model.mixing.fit import (
@@ -29,7 +28,7 @@ from smalti.model.mixing.fit import (
     fitted_mixer,
     most_used,
 )
-from smalti.model.mixing.mixer import CHANNELS, LAYERS, Mixer, check_layers
+from smalti.model.mixing.mixer import LAYERS, Mixer, check_layers
 from smalti.model.model import Model
 from smalti.rate.fitting.networks import BATCH, rounded_changes, train_further
 from smalti.rate.fitting.rows import RowStore
@@ -116,10 +115,9 @@ def fit_model(
         told: is called now and then.
 
     Raises:
-        UsageError: there is no compiled core.
+        UsageError: numpy computes, not the compiled core.
     """
-    if core() is None:
-        raise UsageError("a fit needs the compiled core, which is missing; install smalti with a C compiler")
+    need_core("a fit")
     assert base.mixer is not None
     some = different(images)
     if len(some) < LEAST_IMAGES:
@@ -131,7 +129,7 @@ def fit_model(
     empty = Fit(
         base.id,
         np.zeros(0, np.int8),
-        np.zeros((CHANNELS, LAYERS, 2), np.uint8),
+        np.zeros((len(base.mixer.networks + base.mixer.drawn), LAYERS, 2), np.uint8),
         np.zeros((0, 3), np.uint16),
         np.zeros(0, np.uint8),
         1,
@@ -218,7 +216,7 @@ def _with_networks(images: Sequence[Pixels], mixer: Mixer, empty: Fit, told: Tol
     pixels = sum(image.shape[0] * image.shape[1] for image in images)
     each = max(1, pixels // (4 * ROWS))  # of very many images, one in so many is looked at
     store.add(images[::each], min(1.0, ROWS * each / pixels))
-    rows = [store.rows(channel) for channel in range(CHANNELS)]
+    rows, networks = store.all_rows(), mixer.networks + mixer.drawn
     steps = [0 if len(some) < LEAST_ROWS else min(STEPS, 1 + SEEN * len(some) // BATCH) for some in rows]
     if not any(steps):
         return
@@ -229,14 +227,14 @@ def _with_networks(images: Sequence[Pixels], mixer: Mixer, empty: Fit, told: Tol
         done += 1
         told(0.1 + 0.75 * done / sum(steps))
 
-    def train(channel: int) -> list[NDArray[np.float32]]:
-        layers = mixer.networks[channel]
-        if steps[channel]:
-            return train_further(channel, rows[channel], layers, steps[channel], SHRINK, step)
+    def train(number: int) -> list[NDArray[np.float32]]:
+        layers = networks[number]
+        if steps[number]:
+            return train_further(number, rows[number], layers, steps[number], SHRINK, step)
         arrays = [layer.weights for layer in layers] + [layer.biases for layer in layers]
         return [np.zeros(array.shape, np.float32) for array in arrays]
 
-    changes = list(in_order(train, range(CHANNELS)))
+    changes = list(in_order(train, range(len(networks))))
     for shift in SHIFTS:
         parts, shifts = zip(*(rounded_changes(some, shift) for some in changes), strict=True)
         fit = replace(empty, differences=np.concatenate(parts), shifts=np.array(shifts, np.uint8))

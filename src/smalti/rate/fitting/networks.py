@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from smalti.model.mixing.mixer import INPUTS, UNIT_MAX, Layer
-from smalti.rate.fitting.rows import Rows
+from smalti.model.mixing.mixer import UNIT_MAX, Layer
+from smalti.rate.fitting.rows import TOLD, Rows
 
 Floats = NDArray[np.floating[Any]]
 """float32; float64 where gradients are checked."""
@@ -97,24 +97,24 @@ def _sigmoid(x: Floats) -> Floats:
 
 
 def train_further(
-    channel: int, rows: Rows, layers: tuple[Layer, ...], steps: int, shrink: float, told: Told
+    number: int, rows: Rows, layers: tuple[Layer, ...], steps: int, shrink: float, told: Told
 ) -> list[Floats]:
-    """Train the network of a channel by Adam, and return by how much each of its arrays changes.
+    """Train a network by Adam, and return by how much each of its arrays changes.
 
     Args:
-        channel: 0 to 2: green, red or blue.
+        number: of the network; it is the seed.
         rows: `n inputs+3`.
         layers: its layers, where training begins.
         steps: of training.
         shrink: by how much a change shrinks in a step, as a share of the learning rate, so that few changes are left.
         told: is called after each step.
     """
-    network, rng = Network.of(layers), np.random.default_rng(channel)
+    network, rng = Network.of(layers), np.random.default_rng(number)
     first = [array.copy() for array in network.arrays]
     moments = [(np.zeros_like(array), np.zeros_like(array)) for array in first]
     for step in range(1, steps + 1):
         rate = RATE * (min(1.0, step / WARM) * (1 - step / steps) + LAST_SHARE)
-        gradients = network.gradients(rows[rng.integers(0, len(rows), BATCH)], INPUTS[channel])
+        gradients = network.gradients(rows[rng.integers(0, len(rows), BATCH)], rows.shape[1] - TOLD)
         corrections = [1 - beta**step for beta in BETAS]
         for array, start, gradient, (mean, square) in zip(network.arrays, first, gradients, moments, strict=True):
             mean += (gradient - mean) * np.float32(1 - BETAS[0])

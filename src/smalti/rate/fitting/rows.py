@@ -8,24 +8,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smalti.codec.mixing_codec import is_drawn
-from smalti.model.mixing.engine import mixing_rows
-from smalti.model.mixing.mixer import CHANNELS, INPUTS, Mixer
+from smalti.core.mixing import CoreMixing
+from smalti.model.mixing.engine import mixing_rows, packed_mixer
+from smalti.model.mixing.mixer import CHANNELS, DRAWN_INPUTS, INPUTS, Mixer
 from smalti.types import Pixels
 
 Rows = NDArray[np.int16]
 TOLD = 3
 """The numbers of a row behind its inputs: value, prediction and energy (in eighths)."""
-DRAWN_SHARE = 0.5
-"""The share of the pixels of drawn images that may be kept, of those that differ from all neighbours."""
+DRAWN_TIMES = 4
+"""Few pixels of drawn images come to a network: of these, so many times the share is kept."""
+STATE_BITS = 18
+"""The logarithm of the lines of the state in which drawn images are coded to see what their networks see."""
 
 
 @dataclass(eq=False)
 class RowStore:
-    """Rows of each channel, a share of all, picked at random with a seed."""
+    """Rows of each network, those for drawn images behind the others; a share of all, picked at random with a seed.
+
+    Where a mixer has no networks for drawn images, those of drawn images are of pixels unlike their neighbours.
+    """
 
     mixer: Mixer
     seed: int = 0
-    found: list[list[Rows]] = field(default_factory=lambda: [[] for _ in range(CHANNELS)])
+    found: list[list[Rows]] = field(default_factory=lambda: [[] for _ in INPUTS + DRAWN_INPUTS])
 
     def add(self, images: Iterable[Pixels], share: float, *, flip: bool = False, gray: bool = False) -> None:
         """Add a share of the pixels of images (`h w` or `h w c`).
@@ -36,21 +42,33 @@ class RowStore:
             flip: whether they are taken as in a mirror.
             gray: whether they are made gray.
         """
-        rng = np.random.default_rng((self.seed, len(self.found[0])))
+        rng, packed = np.random.default_rng((self.seed, len(self.found[0]))), packed_mixer(self.mixer)
+        assert packed is not None
+        coding = CoreMixing(packed, STATE_BITS, None)
         for image in images:
             some = image[:, ::-1] if flip else image
             some = to_gray(some) if gray else some
-            rows = mixing_rows(self.mixer, np.ascontiguousarray(some.reshape(*some.shape[:2], -1)))
+            pixels = np.ascontiguousarray(some.reshape(*some.shape[:2], -1))
+            drawn = is_drawn(image, self.mixer)
+            if drawn and self.mixer.drawn:
+                for of_network, mine in zip(self.found[CHANNELS:], coding.rows(pixels), strict=True):
+                    of_network.append(mine[rng.random(len(mine)) < DRAWN_TIMES * share])
+                continue
+            rows = mixing_rows(self.mixer, pixels)
             kept = rng.random(len(rows[0])) < share
-            if is_drawn(image, self.mixer):
+            if drawn:
                 kept &= hard(some).ravel()
             for of_channel, mine in zip(self.found, rows, strict=False):
                 of_channel.append(mine[kept])
 
-    def rows(self, channel: int) -> Rows:
-        """Return all rows of a channel (`n inputs+3`)."""
-        width = INPUTS[channel] + TOLD
-        return np.concatenate([np.empty((0, width), np.int16), *self.found[channel]])
+    def rows(self, network: int) -> Rows:
+        """Return all rows of a network (`n inputs+3`)."""
+        width = (INPUTS + DRAWN_INPUTS)[network] + TOLD
+        return np.concatenate([np.empty((0, width), np.int16), *self.found[network]])
+
+    def all_rows(self) -> list[Rows]:
+        """Return the rows of each network that the mixer has."""
+        return [self.rows(i) for i in range(len(self.mixer.networks + self.mixer.drawn))]
 
 
 def hard(image: Pixels) -> NDArray[np.bool_]:

@@ -15,8 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from smalti.model.mixing.mixer import INPUT_MAX, INPUTS, UNIT_MAX, Layer
-from smalti.rate.fitting.rows import Rows
+from smalti.model.mixing.mixer import INPUT_MAX, UNIT_MAX, Layer
+from smalti.rate.fitting.rows import TOLD, Rows
 
 LOGISTICS = 3
 FRACTION, INPUT_FRACTION = 11, 6
@@ -59,9 +59,8 @@ class Fitting:
         self._device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._rng = np.random.default_rng(channel)
         torch.manual_seed(channel)
-        self.net = _network(
-            INPUTS[channel], widths if start is None else (len(start[0].weights), len(start[1].weights))
-        )
+        self._inputs = len(rows[:1][0]) - TOLD
+        self.net = _network(self._inputs, widths if start is None else (len(start[0].weights), len(start[1].weights)))
         if start is not None:
             _restore(self.net, start)
         self.net.to(self._device)
@@ -107,7 +106,7 @@ class Fitting:
         self._rng = np.random.default_rng((self.channel, self.steps))
 
     def _bits(self, rows: Rows) -> torch.Tensor:
-        inputs = INPUTS[self.channel]
+        inputs = self._inputs
         batch = torch.from_numpy(rows).to(self._device).float()
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._half):
             out = self.net(batch[:, :inputs] / (1 << INPUT_FRACTION))
@@ -120,7 +119,7 @@ def fit_network(
     """Train the network of a channel on `rows` (`n inputs+3`) and return its layers in integers.
 
     Args:
-        channel: 0 to 2: green, red or blue.
+        channel: 0 to 2: green, red or blue; 3: alpha. It is the seed, too.
         rows: rows of samples.
         plan: how long and how.
         start: the layers from which training goes on; None: it starts from nothing.

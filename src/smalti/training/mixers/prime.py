@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smalti.codec.mixing_codec import is_drawn
+from smalti.core.library import need_core
 from smalti.core.mixing import CoreMixing
-from smalti.errors import UsageError
 from smalti.model.mixing.engine import as_start, packed_mixer
 from smalti.model.mixing.mixer import COUNTED, MAX_PRIMED, Mixer, rounded
 from smalti.types import Pixels
@@ -39,11 +39,12 @@ def prime(
         told: is called after each image with the number of the images so far.
 
     Raises:
-        UsageError: there is no compiled core.
+        UsageError: numpy computes, not the compiled core.
     """
     packed = packed_mixer(mixer)
     if packed is None:
-        raise UsageError("a mixer is primed by the compiled core, which is missing; install smalti with a C compiler")
+        need_core("priming a mixer")
+        raise AssertionError("a mixer is packed wherever there is a core")
     run = CoreMixing(packed, STATE_BITS, None)
     for i, image in enumerate(images):
         run.encode(image, 1, drawn=is_drawn(image, mixer))

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Tune a model that codes by mixing to one's own collection: its networks, then its counters and mixers.
 
-The three networks are trained in turn, a few steps each, for most of the time; now and then they are measured on rows
+The networks are trained in turn, a few steps each, for most of the time; now and then they are measured on rows
 of images that are held out, and the best weights are kept. Then counters and mixers learn by coding the training
 images.
 """
@@ -17,8 +17,8 @@ from typing import Any
 import torch
 
 from smalti.codec.batching import BLOCK, EACH
-from smalti.core.library import core
-from smalti.errors import TrainingError, UsageError
+from smalti.core.library import need_core
+from smalti.errors import TrainingError
 from smalti.model.mixing.mixer import CHANNELS, Layer, Mixer, check_mixer
 from smalti.rate.fitting.fit_model import different, held_out
 from smalti.rate.fitting.rows import Rows, RowStore
@@ -85,12 +85,11 @@ def tune(
     """Tune a mixer to images (`h w` or `h w c`), from the checkpoint in `folder` if there is one.
 
     Raises:
-        UsageError: there is no compiled core.
+        UsageError: numpy computes, not the compiled core.
         TrainingError: there are too few images, or the checkpoint is of another training.
         KeyboardInterrupt: the user interrupted it; the last checkpoint is at most SAVED_EACH seconds old.
     """
-    if core() is None:
-        raise UsageError("this training needs the compiled core, which is missing; install smalti with a C compiler")
+    need_core("this training")
     some = different(images)
     if len(some) < LEAST_IMAGES:
         raise TrainingError(f"{len(some)} different images are too few to train on; give at least {LEAST_IMAGES}")
@@ -102,13 +101,18 @@ def tune(
     fingerprint = {"start": start_id.hex(), "images": len(some), "checksum": checksum, "minutes": minutes}
     seconds = 60 * minutes
     stages = (
-        Planned("training", "mixing", seconds * NETWORKS_SHARE, f"three networks, on {len(others):,} images"),
+        Planned(
+            "training",
+            "mixing",
+            seconds * NETWORKS_SHARE,
+            f"{len(start.networks + start.drawn)} networks, on {len(others):,} images",
+        ),
         Planned("exporting", "mixing", seconds * (1 - NETWORKS_SHARE), "counters and mixers learn from these images"),
     )
     listener.plan(stages, "")
     networks = _Networks(others, kept, start, folder, fingerprint, seconds * NETWORKS_SHARE, device, listener)
     networks.run()
-    tuned = replace(start, networks=tuple(networks.best))
+    tuned = replace(start, networks=tuple(networks.best[:CHANNELS]), drawn=tuple(networks.best[CHANNELS:]))
     check_mixer(tuned)
     listener.stage("exporting", "mixing")
     held = {streams: held_out(kept, start, 1, streams, MEASURED_SAMPLES) for streams in (BLOCK, EACH)}
@@ -185,11 +189,11 @@ class _Networks:
         self.listener, self.folder, self._fingerprint, self._limit = listener, folder, fingerprint, limit
         place = torch.device("cuda" if device == "cuda" or (device == "auto" and torch.cuda.is_available()) else "cpu")
         rows, measured = _rows(images, start, ROWS), _rows(kept, start, MEASURED_ROWS)
-        self.best: Networks = list(start.networks)
+        self.best: Networks = list(start.networks + start.drawn)
         self._measured = measured
         self._fittings = [
-            Fitting(k, rows[k], start=start.networks[k], device=place)
-            for k in range(CHANNELS)
+            Fitting(k, rows[k], start=network, device=place)
+            for k, network in enumerate(self.best)
             if len(rows[k]) >= LEAST_ROWS and len(measured[k])
         ]
         self._first = {fitting.channel: fitting.bits(measured[fitting.channel]) for fitting in self._fittings}
@@ -277,4 +281,4 @@ def _rows(images: Sequence[Pixels], mixer: Mixer, most: int) -> list[Rows]:
     pixels = sum(image.shape[0] * image.shape[1] for image in images)
     each = max(1, pixels // (4 * most))  # of very many images, one in so many is looked at
     store.add(images[::each], min(1.0, most * each / max(pixels, 1)))
-    return [store.rows(channel)[:most] for channel in range(CHANNELS)]
+    return [rows[:most] for rows in store.all_rows()]

@@ -12,9 +12,9 @@ from smalti.training.mixers.sets import reduced
 from smalti.types import Pixels
 
 SIDES = (256, 208, 176, 144, 120, 104, 96, 80)
-"""The long sides, in pixels, to which photographs are reduced for large crops, besides their own size."""
+"""The long sides, in pixels, to which photographs are reduced for crops of 64 pixels and more; some keep their size."""
 SMALL_SIDES = (160, 96, 72, 64, 56, 48)
-"""The same for small crops."""
+"""The same for crops of 32 pixels."""
 GRAY = 0.06
 """The share of crops whose colours are taken away, so that gray images are coded well, too."""
 FLIPPED, TURNED = 0.5, 0.25
@@ -30,24 +30,29 @@ class Shelf:
     share: float
 
 
+@dataclass(frozen=True, eq=False)
+class Crop:
+    """What a batch is made of: `count` crops of `side` pixels from the images of shelves."""
+
+    shelves: Sequence[Shelf]
+    side: int
+    count: int
+
+
 @dataclass(eq=False)
 class Crops:
-    """Batches of crops: large ones and small ones in turn."""
+    """Batches of crops, of several kinds in turn."""
 
-    large: Sequence[Shelf]
-    small: Sequence[Shelf]
+    kinds: Sequence[Crop]
     rng: np.random.Generator
-    sides: tuple[int, int] = (64, 32)
-    counts: tuple[int, int] = (32, 128)
     _step: int = 0
 
     def batch(self) -> Floats:
         """Return the next batch (`n 3 side side`), of samples less 128."""
-        which, self._step = self._step % 2, self._step + 1
-        shelves, side = (self.small, self.large)[which], self.sides[1 - which]
-        shares = np.array([shelf.share for shelf in shelves])
-        chosen = self.rng.choice(len(shelves), self.counts[1 - which], p=shares / shares.sum())
-        crops = np.stack([self._crop(shelves[i].images, side) for i in chosen.tolist()])
+        kind, self._step = self.kinds[self._step % len(self.kinds)], self._step + 1
+        shares = np.array([shelf.share for shelf in kind.shelves])
+        chosen = self.rng.choice(len(shares), kind.count, p=shares / shares.sum())
+        crops = np.stack([self._crop(kind.shelves[i].images, kind.side) for i in chosen.tolist()])
         x = crops.transpose(0, 3, 1, 2).astype(np.float32) - 128
         gray = self.rng.random(len(x)) < GRAY
         x[gray] = np.rint(x[gray].mean(1, keepdims=True))

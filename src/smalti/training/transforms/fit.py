@@ -52,13 +52,16 @@ class _Run:
     seconds: float = 0.0
 
 
-def fit_transform(crops: Crops, plan: FitPlan, checkpoint: Path, told: Told) -> Networks:
+def fit_transform(crops: Crops, plan: FitPlan, checkpoint: Path, told: Told, start: Path | None = None) -> Networks:
     """Return networks that were fitted to crops; a run that was interrupted goes on from its checkpoint.
 
-    The average of the weights over the last steps is what is returned.
+    The average of the weights over the last steps is what is returned. A run begins with the average that another run's
+    checkpoint, `start`, holds, where that is given.
     """
     torch.manual_seed(plan.seed)
     networks = Networks(deviations_of(crops))
+    if start is not None:
+        networks.load_state_dict(torch.load(start, weights_only=True)["average"])
     bases = [networks.forward_basis, networks.backward_basis, networks.gains]
     others = [p for p in networks.parameters() if all(p is not base for base in bases)]
     optimizer = torch.optim.Adam([{"params": others}, {"params": bases}], lr=plan.rate, betas=(0.9, 0.99))

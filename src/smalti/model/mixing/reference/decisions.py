@@ -4,9 +4,10 @@
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from smalti.errors import CorruptError
-from smalti.model.mixing.mixer import COLOURS, MATCH_BITS, MATCHES, SLOTS, TERMS, WEIGHT_MAX, Mixer
+from smalti.model.mixing.mixer import COLOURS, MATCH_BITS, MATCHES, SLOTS, TERMS, WEIGHT_MAX, Layer, Mixer
 
 MASK = 0xFFFFFFFF
 LEAST_P, MOST_LOGIT, PROBE = 16, 3071, 4
@@ -27,6 +28,14 @@ def limit(v: int, low: int, high: int) -> int:
     return low if v < low else high if v > high else v
 
 
+Network = list[tuple[NDArray[np.int64], NDArray[np.int64]]]
+"""Weights (`outputs inputs`) and biases of each layer."""
+
+
+def _networks(networks: Sequence[Sequence[Layer]]) -> list[Network]:
+    return [[(layer.weights.astype(np.int64), layer.biases.astype(np.int64)) for layer in some] for some in networks]
+
+
 class Known:
     """A mixer in Python's lists, which are faster to read one by one than arrays."""
 
@@ -41,10 +50,7 @@ class Known:
         self.confidence: list[int] = tables.confidence.tolist()
         self.logs: list[int] = tables.logs.tolist()
         self.inverses: list[int] = tables.inverses.tolist()
-        self.networks = [
-            [(layer.weights.astype("int64"), layer.biases.astype("int64")) for layer in network]
-            for network in mixer.networks
-        ]
+        self.networks, self.drawn = _networks(mixer.networks), _networks(mixer.drawn)
         self.primed: dict[int, Line] = {line[0]: line for line in mixer.lines.tolist()}
         self.mixer = mixer
 

@@ -2,58 +2,26 @@
 """Pixels of drawn images: alpha, then which candidate a pixel is, then its samples if it is none."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from smalti.model.mixing.mixer import COLOURS, MATCHES
+from smalti.model.mixing.reference.around import (
+    ALPHA_NETWORK,
+    ORDER,
+    Around,
+    alpha_inputs,
+    channel,
+    colour_inputs,
+    flat_alpha,
+    on_line,
+)
 from smalti.model.mixing.reference.decisions import Decisions, limit, mix_hash
 from smalti.model.mixing.reference.network import MARGIN, TOP, Base, Mixture, Plane, below, features, run_network, share
 from smalti.model.mixing.reference.tone import centre, code_plainly
 
 RATE = 28
-ORDER = (1, 0, 2)
-"""The channels (0: red) in the order of coding."""
 NEAR = 12
 """Candidates that are nearby."""
 ALPHA_NODE, TREE_NODE, PICK_NODE, VALUE_NODE = 192, 256, 288, 480
-
-
-@dataclass
-class Around:
-    """What is around a pixel: colours as red | green << 8 | blue << 16 | alpha << 24."""
-
-    w: int
-    n: int
-    nw: int
-    ne: int
-    ww: int
-    nn: int
-    nne: int
-    nee: int
-    mirror: int
-    mirror2: int
-    keys: list[int]
-    match: list[int]
-    hits: list[int]
-    agree: int
-    x: int
-    y: int
-    right: int
-
-
-def look_around(d: Decisions, pixels: Plane, x: int, y: int, width: int) -> Around:
-    """Return what is around the pixel in column `x` and row `y` of an image."""
-    c, (second, first, row) = x + MARGIN, pixels[y + TOP - 2 : y + TOP + 1]
-    w, n, nw, ne, ww, nn = row[c - 1], first[c], first[c - 1], first[c + 1], row[c - 2], second[c]
-    nne, nee, nww, right = second[c + 1], first[c + 2], first[c - 2], int(2 * x >= width)
-    mirror = row[width - 1 - x + MARGIN] if right else n
-    mirror2 = row[width - 2 - x + MARGIN] if right and x < width - 1 else ne
-    six = mix_hash(mix_hash(mix_hash(w, n), mix_hash(nw, ne)), mix_hash(ww, nn))
-    wide = mix_hash(six, mix_hash(mix_hash(nee, nne), mix_hash(nww, row[c - 3])))
-    keys = [key >> d.match_shift for key in (six, wide, mix_hash(w, mix_hash(n, ne)))]
-    entries = [d.matches[i].get(key, [0, 0]) for i, key in enumerate(keys)]
-    match, hits = [entry[0] for entry in entries], [min(entry[1], 7) for entry in entries]
-    agree = (match[1] == match[0]) | (match[0] == match[2]) << 1
-    return Around(w, n, nw, ne, ww, nn, nne, nee, mirror, mirror2, keys, match, hits, agree, x, y, right)
 
 
 def _set(a: int, b: int) -> int:
@@ -61,12 +29,12 @@ def _set(a: int, b: int) -> int:
 
 
 def _code_byte(
-    d: Decisions, value: int, mix: Mixture | None, step: int, contexts: Sequence[int], used: int, kind: int,
-    nodes: tuple[int, int, int], *, tree: bool,
+    d: Decisions, value: int, mix: Mixture | None, step: int, ends: tuple[int, int], contexts: Sequence[int], used: int,
+    kind: int, nodes: tuple[int, int, int], *, tree: bool,
 ) -> int:  # fmt: skip
     node, set_, curve = nodes
-    every, low, high, below_low, at = 1, 0, 256, 0, 0
-    below_high = below(d.known, mix, 256) if mix else 0
+    every, low, high, at = 1, 0, 256, 0
+    below_low, below_high = (below(d.known, mix, end) if mix else 0 for end in ends)
     for half in range(2):
         salt = every + kind + 1 if half else kind
         lines = d.used_lines([mix_hash(context, salt) for context in contexts], used, 177)
@@ -86,8 +54,8 @@ def _code_byte(
     return low
 
 
-def code_alpha(d: Decisions, a: Around, alpha: int) -> int:
-    """Code the alpha of a pixel, and return it."""
+def code_alpha(d: Decisions, a: Around, alpha: int, pixels: Plane, width: int) -> int:
+    """Code the alpha of a pixel of an image of `width`, and return it."""
     w, n, nw, ne, first = a.w >> 24, a.n >> 24, a.nw >> 24, a.ne >> 24, a.match[0] >> 24
     near = w | n << 8 | nw << 16 | ne << 24
     far = a.ww >> 24 | a.nn >> 24 << 8 | a.nne >> 24 << 16 | a.nee >> 24 << 24
@@ -103,11 +71,18 @@ def code_alpha(d: Decisions, a: Around, alpha: int) -> int:
     lines = d.used_lines(contexts, d.uses.alpha, 277)
     node = ALPHA_NODE + sum(times * ((v > 0) + (v > 254)) for times, v in zip((1, 3, 9), (w, n, first), strict=True))
     hits, agree = a.hits[0], a.agree * 8 + a.hits[1]
-    if d.decide(alpha == 255, 0, lines, 1, node, _set(12, hits), _set(13, agree), RATE):
+    mix, opaque, clear = None, 0, 0
+    if d.known.drawn and not flat_alpha(a):
+        mix = run_network(d.known, d.known.drawn[ALPHA_NETWORK], *alpha_inputs(d.known, a, pixels, width))
+        below_1, below_255, below_all = (below(d.known, mix, end) for end in (1, 255, 256))
+        opaque, clear = share(0, below_255, below_all), 65536 - share(0, below_1, below_255)
+    if d.decide(alpha == 255, opaque, lines, 1, node, _set(12, hits), _set(13, agree), RATE):
         return 255
-    if d.decide(alpha == 0, 0, lines, 2, node + 32, _set(14, hits), _set(15, agree), RATE):
+    if d.decide(alpha == 0, clear, lines, 2, node + 32, _set(14, hits), _set(15, agree), RATE):
         return 0
-    return _code_byte(d, alpha, None, 1, contexts, d.uses.alpha, 999, (TREE_NODE, _set(0, 0), _set(1, 0)), tree=True)
+    return _code_byte(
+        d, alpha, mix, 1, (1, 255), contexts, d.uses.alpha, 999, (TREE_NODE, _set(0, 0), _set(1, 0)), tree=True
+    )
 
 
 def _code_pick(
@@ -147,39 +122,27 @@ def _code_pick(
     return -1
 
 
-def _channel(colour: int, k: int) -> int:
-    return colour >> 8 * k & 255
-
-
 def _code_sample(
     d: Decisions, a: Around, level: int, step: int, k: int, base: Base, mix: Mixture, alpha: int, got: int, green: int
 ) -> int:
     """Code the level of channel `k` of a pixel that is no candidate; got: what is known of it, green: its green."""
     c = ORDER[k]
-    west, west_green, on_line = _channel(a.w, c), _channel(a.w, 1), 0
-    if k:
-        other = next((v for v in (a.n, a.nw, a.ne) if _channel(v, 1) != west_green), a.ww)
-        away, by = _channel(other, 1) - west_green, green - west_green
-        product = (_channel(other, c) - west) * by
-        if away:
-            quotient = abs(product) // abs(away)
-            by = quotient if (product < 0) == (away < 0) else -quotient
-        on_line = limit(west + by, 0, 255)
+    west, between = channel(a.w, c), on_line(a.w, (a.n, a.nw, a.ne, a.ww), c, green) if k else 0
     of, energy = k * 65537 + 31, (base.energy > 64) + (base.energy > 256)
     contexts = (
         mix_hash(mix_hash(got, alpha), of),
         mix_hash(mix_hash(got, d.images), of + 1),
-        mix_hash(mix_hash(on_line, k * 8 + energy), of + 2),
+        mix_hash(mix_hash(between, k * 8 + energy), of + 2),
         mix_hash(mix_hash(a.w, green if k else a.n), of + 3),
-        mix_hash(mix_hash(west, _channel(a.n, c)), of + 4),
-        mix_hash(mix_hash(_channel(a.mirror, c), a.right), of + 5 + ((got & 255) << 8)),
-        mix_hash(mix_hash(_channel(a.match[2], c), west), of + 6),
+        mix_hash(mix_hash(west, channel(a.n, c)), of + 4),
+        mix_hash(mix_hash(channel(a.mirror, c), a.right), of + 5 + ((got & 255) << 8)),
+        mix_hash(mix_hash(channel(a.match[2], c), west), of + 6),
         mix_hash(base.prediction, of + 7),
         mix_hash(mix.middle, of + 8 + (mix.width >> 4 << 8)),
         mix_hash(mix_hash(got, a.w), of + 9),
     )
     nodes = VALUE_NODE + k * 8, _set(4 + k, limit(mix.width >> 5, 0, 3) * 8), _set(8 + k, 0)
-    return _code_byte(d, level, mix, step, contexts, d.uses.samples, 1999, nodes, tree=False)
+    return _code_byte(d, level, mix, step, (0, 256), contexts, d.uses.samples, 1999, nodes, tree=False)
 
 
 def _code_colour(
@@ -190,7 +153,10 @@ def _code_colour(
     for k in range(3 if in_colour else 1):
         inputs, base = features(d.known, planes, a.x, a.y, k, before, colour=in_colour)
         before.append(base)
-        mix, level = run_network(d.known, k, inputs, base), _channel(colour, ORDER[k]) // step
+        if d.known.drawn:
+            inputs += colour_inputs(d.known, d.colours, a, alpha, k, value, base)
+        mix = run_network(d.known, (d.known.drawn or d.known.networks)[k], inputs, base)
+        level = channel(colour, ORDER[k]) // step
         if d.uses.samples:
             level = _code_sample(d, a, level, step, k, base, mix, alpha, got, value[0])
         else:
@@ -209,7 +175,8 @@ def code_drawn(
     """Code a pixel of a drawn image, whose alpha is known, and return it."""
     near = (a.match[1], a.match[0], a.w, a.n, a.match[2], a.mirror, a.nw, a.ne, a.ww, a.nn, a.nne, a.nee)
     candidates, sources = list[int](), list[int]()
-    for i, candidate in enumerate((*near, *d.colours)):
+    for i, some in enumerate((*near, *d.colours)):
+        candidate = some & 0xFFFFFF | alpha << 24 if d.known.drawn else some  # a colour may come with another alpha
         if len(candidates) == d.uses.candidates:
             break
         if candidate >> 24 == alpha and candidate not in candidates:

@@ -5,8 +5,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smalti.model.mixing.mixer import MATCH_BITS, MATCHES, SLOTS, Seen, Start
+from smalti.model.mixing.reference.around import ORDER, look_around
 from smalti.model.mixing.reference.decisions import Coder, Decisions, Known
-from smalti.model.mixing.reference.drawn import ORDER, code_alpha, code_drawn, look_around
+from smalti.model.mixing.reference.drawn import code_alpha, code_drawn
 from smalti.model.mixing.reference.network import MARGIN, TOP, Base, Plane, features, run_network
 from smalti.model.mixing.reference.tone import code_tone
 
@@ -77,7 +78,7 @@ class ReferenceMixing:
                 if drawn or alpha_there:
                     around = look_around(d, pixels, x, y, width)
                 if alpha_there:
-                    alpha = code_alpha(d, around, values[-1])
+                    alpha = code_alpha(d, around, values[-1], pixels, width)
                 colours = values[:3] if colour_planes else values[:1] * 3
                 colour = colours[0] | colours[1] << 8 | colours[2] << 16
                 if drawn:
@@ -96,7 +97,7 @@ class ReferenceMixing:
             c = ORDER[k] if in_colour else 0
             inputs, base = features(d.known, planes, x, y, k, before, colour=in_colour)
             before.append(base)
-            mix = run_network(d.known, k, inputs, base)
+            mix = run_network(d.known, d.known.networks[k], inputs, base)
             value = code_tone(d, colour >> 8 * c & 255, step, k, planes, (x, y), before, mix)
             planes[k][y + TOP][x + MARGIN] = value
             got |= value << 8 * c

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from smalti.model.mixing.mixer import INPUT_MAX, INPUTS, UNIT_MAX
-from smalti.model.mixing.reference.decisions import Known, limit
+from smalti.model.mixing.reference.decisions import Known, Network, limit
 
 CHANNELS, OWN = 3, 25
 Plane = list[list[int]]
@@ -81,9 +81,9 @@ def features(
     return inputs + [0] * (INPUTS[k] - len(inputs)), base
 
 
-def run_network(known: Known, k: int, inputs: Sequence[int], base: Base) -> Mixture:
-    """Return the mixture that the network of channel `k` says."""
-    *hidden, (weights, biases) = known.networks[k]
+def run_network(known: Known, network: Network, inputs: Sequence[int], base: Base) -> Mixture:
+    """Return the mixture that a network says."""
+    *hidden, (weights, biases) = network
     x = np.array(inputs, np.int64)
     for w, b in hidden:
         x = ((w @ x + b) >> 11).clip(0, UNIT_MAX)
