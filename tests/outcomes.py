@@ -255,6 +255,20 @@ def turned(folder: Path) -> str:
     return "applied" if part.shape == (4, 2, 3) else "lost"
 
 
+def mode_not_kept(folder: Path) -> str:
+    """The outcome of a palette and of one bit a pixel, whose pixels come back in PNG files of another mode."""
+    found = set[str]()
+    for mode, seen in (("P", "RGB"), ("1", "L")):
+        before, place = noise("RGB").convert(mode), folder / mode
+        place.mkdir()
+        (part,) = open_source(content(of_image(before, "PNG"))(place)).parts
+        write_images([part], About(1, frozenset({part.shape}), named=True, labelled=False), place / "out")
+        with Image.open(next((place / "out").iterdir())) as after:
+            assert after.tobytes() == before.convert(seen).tobytes()
+            found.add("not kept" if after.mode == seen else after.mode)
+    return " ".join(found)
+
+
 def not_kept(**options: object) -> Row:
     """The outcome of what does not come back in the PNG file that is unpacked, of which Pillow knows the key."""
 

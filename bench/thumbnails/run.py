@@ -30,6 +30,8 @@ QUALITIES = (1, 5, 10, 15, 20, 30, 40, 50, 60, 70, 80, 90, 100)
 """The qualities of smalti."""
 SHOWN_QUALITY = 50
 """The quality of smalti at whose bytes pictures are shown beside each other."""
+COARSE_QUALITY = 25
+"""The quality at which pictures for both metrics are shown."""
 LEAST_DB = 32.0
 SHOWN_DB = (26, 28, 30, 32, 34, 36)
 TIMED_IMAGES = 64
@@ -80,6 +82,7 @@ def run(data: Path, output: Path, cache: Path, plan: Plan) -> None:
         plot(found, metric, output / f"thumbnails-{metric.replace('_', '-')}.png")
     for name, images in samples.items():
         contact_sheet(_shown(images, found[name], plan.effort), output / f"thumbnails-{name}.png")
+        contact_sheet(both_metrics(images, plan.effort), output / f"thumbnails-{name}-ssim.png")
     console.print("\n".join(text), highlight=False, markup=False, soft_wrap=True)
 
 
@@ -311,17 +314,32 @@ def _shown(images: Sequence[Pixels], points: Sequence[Point], effort: int) -> di
         "original": some,
         f"smalti: {_told(ours)}": back[:: max(1, len(images) // SHOWN_IMAGES)][:SHOWN_IMAGES],
     }
-    others = [p for p in points if p.codec == FOR_SSIM]
-    if others:
-        near = min(others, key=lambda p: abs(math.log(p.bytes_an_image / ours.bytes_an_image)))
-        _, back = packed(images, round(near.quality), effort, METRICS[1])
-        shown[f"{FOR_SSIM}: {_told(near)}"] = back[:: max(1, len(images) // SHOWN_IMAGES)][:SHOWN_IMAGES]
     for codec in dict.fromkeys(rival.codec for rival in rivals_for(images)):
         mine = [p for p in points if p.codec == codec and p.how == "files"]
         near = min(mine, key=lambda p: (abs(math.log(p.bytes_an_image / ours.bytes_an_image)), -p.psnr))
         rival = next(rival for rival in rivals_for(images) if (rival.codec, rival.settings) == (codec, near.settings))
         shown[f"{codec}: {_told(near)}"] = [rival.decode(rival.encode(image, near.quality)) for image in some]
     return shown
+
+
+def both_metrics(images: Sequence[Pixels], effort: int) -> dict[str, list[Pixels]]:
+    """Return images, what smalti makes of them for PSNR at COARSE_QUALITY, and for MS-SSIM in about as many bytes."""
+    some = list(images[:: max(1, len(images) // SHOWN_IMAGES)][:SHOWN_IMAGES])
+    size, back = packed(some, COARSE_QUALITY, effort)
+    shown, low, high = {"original": some, _named("psnr", size, some, back): back}, 1, 100
+    while low < high:  # the lowest quality with as many bytes
+        middle = (low + high) // 2
+        low, high = (low, middle) if packed(some, middle, effort, "ssim")[0] >= size else (middle + 1, high)
+    tried = [packed(some, quality, effort, "ssim") for quality in {max(1, low - 1), low}]
+    size, back = min(tried, key=lambda one: abs(one[0] - size))
+    return shown | {_named("ssim", size, some, back): back}
+
+
+def _named(metric: str, size: int, images: Sequence[Pixels], back: Sequence[Pixels]) -> str:
+    similar = decibel(ms_ssim_of(images, back))
+    return (
+        f"--metric {metric}: {size / len(images):.0f} bytes, {psnr_of(images, back):.1f} dB, MS-SSIM {similar:.1f} dB"
+    )
 
 
 def _told(point: Point) -> str:

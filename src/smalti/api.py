@@ -30,7 +30,7 @@ from smalti.model.bundle import is_known
 from smalti.model.model import Model
 from smalti.rate.mean import encode_batches
 from smalti.rate.model_choice import AUTO, ModelChoice
-from smalti.rate.target import DEFAULT_EFFORT, Target, as_target, check_model, effort_of, largest_error
+from smalti.rate.target import DEFAULT_EFFORT, EXACT_ALPHA, Target, as_target, check_model, effort_of, largest_error
 from smalti.types import ImageSet, Label, OnBad, Pixels, Progress, Source, check_name, check_size
 from smalti.util.atomic import as_path, atomic_write
 
@@ -62,6 +62,7 @@ def pack(
     labels: Sequence[Label] | Path | str | Literal[False] | None = None,
     effort: int = DEFAULT_EFFORT,
     metric: str = "psnr",
+    alpha_quality: int = EXACT_ALPHA,
     packing: Packing | str = Packing(),  # noqa: B008 - frozen
     on_bad: OnBad | None = None,
     convert: bool = False,
@@ -100,6 +101,8 @@ def pack(
         metric: what the encoder works for where the general model codes images with loss: "psnr", so that the squared
             error is small; or "ssim", so that multi-scale SSIM is large, which is nearer to what people see. Targets in
             dB are met in PSNR in both cases.
+        alpha_quality: 1 to 100 (exact), where the general model codes images with loss: no alpha is off by more than
+            (100 - alpha_quality) / 4; 0 and 255 stay as they are.
         packing: how the file is made: images of a block, whether it holds its model, whether order is kept, metadata;
             or only which images share a stream: "block", "each" to read every image without its neighbours, or "solid"
             for the fewest bytes.
@@ -124,7 +127,7 @@ def pack(
     """
     most = largest_error(max_error, lossless=lossless)
     asked = as_target(target, Target(quality, psnr, min_psnr, bytes_an_image, most))
-    hard, loaded = effort_of(effort, asked, metric), None if model == AUTO else as_model(model)
+    hard, loaded = effort_of(effort, asked, metric, alpha_quality), None if model == AUTO else as_model(model)
     if loaded is not None:
         check_model(loaded, asked)
     fitting = fit if callable(fit) else (lambda _: None) if fit else None
@@ -208,6 +211,7 @@ def encode(
     lossless: bool = False,
     effort: int = DEFAULT_EFFORT,
     metric: str = "psnr",
+    alpha_quality: int = EXACT_ALPHA,
 ) -> bytes:
     """Encode one image (uint8, `h w` or `h w c`, c 2 to 4; or one of Pillow) to the bytes of a smalti file.
 
@@ -227,7 +231,7 @@ def encode(
     x = ImageSet(one.pixels[None], profiles=None if one.profile is None else (one.profile,))
     most = largest_error(max_error, lossless=lossless)
     asked = as_target(target, Target(quality, min_psnr=min_psnr, max_error=most))
-    pack(x, file, model=model, target=asked, effort=effort, metric=metric)
+    pack(x, file, model=model, target=asked, effort=effort, metric=metric, alpha_quality=alpha_quality)
     return file.getvalue()
 
 

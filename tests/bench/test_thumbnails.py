@@ -196,6 +196,6 @@ def test_the_benchmark_runs_and_its_figures_are_sane(tmp_path, monkeypatch):
         "| cifar | smalti, effort 1 |",
     ):
         assert words in text
-    for name in ("psnr", "ms-ssim", "cifar"):
+    for name in ("psnr", "ms-ssim", "cifar", "cifar-ssim"):
         with Image.open(tmp_path / "out" / f"thumbnails-{name}.png") as drawn:
             assert min(drawn.size) > 200

@@ -82,6 +82,18 @@ def test_json_gives_the_same_facts_and_nothing_else_on_stdout(tmp_path, icons):
     fails(2, "pack", icons, "-o", "-", "--json", words="not both")
 
 
+def test_the_report_names_the_least_psnr_of_an_image_where_something_was_lost(tmp_path, digits):
+    x = np.stack([digits[0], digits[1], np.full_like(digits[0], 128)])
+    packed = smalti.pack(x, tmp_path / "x.smalti", quality=20, model="mnist")
+    back = smalti.load(tmp_path / "x.smalti")
+    errors = ((x / 255.0 - np.asarray(back) / 255.0) ** 2).mean((1, 2))
+    assert packed.least_psnr == pytest.approx(-10 * np.log10(errors.max()))
+    assert f"{packed.psnr:.2f} dB (least {packed.least_psnr:.2f})" in lines_of("x", packed, 80)[-1]
+    exact = smalti.pack(x, tmp_path / "x.smalti", lossless=True, force=True)
+    assert exact.least_psnr == np.inf
+    assert "least" not in " ".join(lines_of("x", exact, 80))
+
+
 def test_append_says_what_was_added(tmp_path, icons):
     target = tmp_path / "x.smalti"
     run("pack", icons, "-o", target, "--lossless", "--no-names")

@@ -27,6 +27,7 @@ from outcomes import (
     labels,
     linked,
     metadata,
+    mode_not_kept,
     names,
     noise,
     not_kept,
@@ -204,6 +205,7 @@ ELSE = {
     "orientation (EXIF)": turned,
     "all else in EXIF, XMP and texts": not_kept(exif=exif_of(0x010F, "maker")),
     "resolution and gamma (pHYs, gAMA, cHRM)": not_kept(dpi=(72, 72)),
+    "palette, and fewer than 8 bits a sample": mode_not_kept,
 }
 SECTIONS = {
     "Colours and samples": COLOURS,

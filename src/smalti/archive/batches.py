@@ -57,11 +57,13 @@ class Coded:
     unsafe_name: str = ""  # the first of them
     copies: int = 0  # the images that are equal to another one, and not stored once more
     squared_error: float = 0.0  # of all images together: the sum of their MSEs on pixels in [0, 1]
+    largest_error: float = 0.0  # the largest MSE of an image, likewise
 
     def add(self, block: Sealed) -> None:
         """Count the images of a block that is written."""
         self.shapes[block.shape] += block.images
         self.squared_error += block.squared_error
+        self.largest_error = max(self.largest_error, block.largest_error)
         if block.by_model:
             self.models[block.model.name] += block.by_model
         if (

@@ -31,7 +31,7 @@ from smalti.exchange.given import given_source
 from smalti.exchange.sources import Images
 from smalti.model.model import Model
 from smalti.rate.model_choice import AUTO, ModelChoice
-from smalti.rate.target import DEFAULT_EFFORT, Target, as_target, check_model, effort_of, largest_error
+from smalti.rate.target import DEFAULT_EFFORT, EXACT_ALPHA, Target, as_target, check_model, effort_of, largest_error
 from smalti.types import Label, OnBad, Progress, Source
 from smalti.util.atomic import as_path, atomic_write
 
@@ -50,6 +50,7 @@ def append(
     labels: Sequence[Label] | Path | str | Literal[False] | None = None,
     effort: int = DEFAULT_EFFORT,
     metric: str = "psnr",
+    alpha_quality: int = EXACT_ALPHA,
     packing: Packing = Packing(),  # noqa: B008 - frozen
     on_bad: OnBad | None = None,
     convert: bool = False,
@@ -64,7 +65,7 @@ def append(
     Args:
         model: the model to code with; if none is given, or "auto", the best of the file's and those that `pack` tries.
         target: the target as one object, in the place of quality, min_psnr, max_error and lossless.
-        names, labels, metric: as in `pack`.
+        names, labels, metric, alpha_quality: as in `pack`.
         packing: as in `pack`; a new model is put into a file that holds its other models, too. If it does not say which
             images share a stream, they are those that do in the first block of the file.
         convert, resize, hidden_colours: as in `pack`.
@@ -82,7 +83,7 @@ def append(
 
     most = largest_error(max_error, lossless=lossless)
     asked = as_target(target, Target(quality, min_psnr=min_psnr, max_error=most))
-    return append_to(path, images_of, model, asked, effort_of(effort, asked, metric), packing, progress)
+    return append_to(path, images_of, model, asked, effort_of(effort, asked, metric, alpha_quality), packing, progress)
 
 
 def append_to(

@@ -61,7 +61,7 @@ class Packing:
 
     block_images: int = BLOCK_IMAGES  # the most images of a block; small blocks are read sooner, and take more bytes
     embed: bool = False  # whether the file holds its model
-    unordered: bool = False  # whether the order of the images may be lost, which saves bytes
+    unordered: bool = False  # whether the order may be lost, which saves bytes where thousands have one size
     metadata: Mapping[str, Any] | None = None  # of the file: a JSON object
     streams: str | None = None  # which images share a stream: "each", "block" (the default of new files), or "solid"
 
@@ -106,6 +106,7 @@ class Packed:
     psnr: float | None = None  # dB, of the squared error averaged over all images but copies; infinite if it is 0
     before: int = 0  # the bytes of the file before images were appended
     copies: int = 0  # images that are equal to another one that was packed with them, and are stored once with it
+    least_psnr: float | None = None  # dB, of the image with the largest error; infinite if every image is exact
     fitted: "Fitted | None" = None  # what came of fitting the general model to the images, if that was asked
 
     @property
@@ -139,6 +140,7 @@ def packed(source: Source, coded: Coded, size: int, before: int = 0) -> Packed:
         psnr(coded.squared_error / max(n - coded.copies, 1)),
         before,
         coded.copies,
+        psnr(coded.largest_error),
     )
 
 

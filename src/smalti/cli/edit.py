@@ -10,6 +10,7 @@ import typer
 from smalti.cli.console import images, progress, size
 from smalti.cli.options import (
     STANDARD,
+    AlphaQuality,
     AsJson,
     AskedQuality,
     BlockImages,
@@ -56,6 +57,7 @@ def append(
     max_error: MaxError = None,
     effort: Effort = 5,
     metric: Metric = "psnr",
+    alpha_quality: AlphaQuality = 100,
     labels: Labels = None,
     no_names: NoNames = False,
     no_labels: NoLabels = False,
@@ -100,6 +102,7 @@ def append(
             max_error=lossless_error(lossless=lossless, max_error=max_error),
             effort=effort,
             metric=metric,
+            alpha_quality=alpha_quality,
             packing=packing,
             hidden_colours=hidden_colours,
             progress=advance,

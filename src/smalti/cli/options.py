@@ -66,6 +66,14 @@ Metric = Annotated[
         " multi-scale SSIM (ssim), which is nearer to what people see. --psnr and --min-psnr mean PSNR in both cases.",
     ),
 ]
+AlphaQuality = Annotated[
+    int,
+    typer.Option(
+        metavar="Q",
+        help="The quality of alpha where the general model codes with loss: 100 (exact) down to 1. No alpha is off by"
+        " more than (100 - Q) / 4; 0 and 255 stay as they are.",
+    ),
+]
 Sources = Annotated[
     list[str],
     typer.Argument(

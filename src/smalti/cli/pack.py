@@ -10,6 +10,7 @@ import typer
 from smalti.cli.console import images, progress, share
 from smalti.cli.options import (
     STANDARD,
+    AlphaQuality,
     AsJson,
     AskedQuality,
     BlockImages,
@@ -70,13 +71,19 @@ def pack(
     max_error: MaxError = None,
     effort: Effort = 5,
     metric: Metric = "psnr",
+    alpha_quality: AlphaQuality = 100,
     labels: Labels = None,
     no_names: NoNames = False,
     no_labels: NoLabels = False,
     metadata: Metadata = None,
     embed: Embed = False,
     unordered: Annotated[
-        bool, typer.Option("--unordered", help="Do not keep the order of the images, which saves bytes.")
+        bool,
+        typer.Option(
+            "--unordered",
+            help="Do not keep the order of the images, which saves about 1.4 bytes an image where thousands have one"
+            " size and are packed without names. Where sizes differ, it costs bytes.",
+        ),
     ] = False,
     block_images: BlockImages = 256,
     packing_kind: PackingKind = None,
@@ -127,7 +134,7 @@ def pack(
         refuse_existing(output, force=force)
     max_error = lossless_error(lossless=lossless, max_error=max_error)
     target = Target(quality, psnr, min_psnr, bytes_an_image, max_error)  # a wrong one is refused before any reading
-    effort_of(effort, target, metric)
+    effort_of(effort, target, metric, alpha_quality)
     packing = Packing(
         block_images, embed=embed, unordered=unordered, metadata=read_metadata(metadata), streams=packing_kind
     )
@@ -149,6 +156,7 @@ def pack(
             target=target,
             effort=effort,
             metric=metric,
+            alpha_quality=alpha_quality,
             packing=packing,
             hidden_colours=hidden_colours,
             force=force,

@@ -19,7 +19,10 @@ FIGURE_IMAGES = 20
 
 
 def figure(
-    sources: Annotated[list[str], typer.Argument(metavar="SRC", help="Folders, image files, idx or npz files.")],
+    sources: Annotated[
+        list[str],
+        typer.Argument(metavar="SRC", help="Folders, image files, idx or npz files; all images have one size."),
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="PNG", help="The PNG file to write.")],
     model: CodingModel = "auto",
     quality: Quality = 50,

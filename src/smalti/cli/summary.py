@@ -90,7 +90,7 @@ def facts_of(output: Path | str, packed: "Packed") -> dict[str, Any]:
 
     whole = packed.passed_over.total()
     labels = {"from": packed.labels_from, "different": packed.labels} if packed.labels_from else None
-    psnr = packed.psnr
+    psnr, least = packed.psnr, packed.least_psnr
     return {
         "file": str(output),
         "images": packed.images,
@@ -106,6 +106,7 @@ def facts_of(output: Path | str, packed: "Packed") -> dict[str, Any]:
         "bytes_an_image": round(packed.rate, 3),
         "exact": psnr == math.inf,
         "psnr": round(psnr, 3) if psnr is not None and math.isfinite(psnr) else None,
+        "least_psnr": round(least, 3) if least is not None and math.isfinite(least) else None,
         "fit": None if packed.fitted is None else _fit_facts(packed.fitted),
         "notes": whole.notes,
     }
@@ -202,6 +203,8 @@ def _models(before: str, packed: "Packed", width: int) -> str:
 
 def _cost(packed: "Packed") -> str:
     quality = "exact" if packed.psnr == math.inf else f"{packed.psnr:.2f} dB"
+    if packed.images > 1 and packed.least_psnr is not None and math.isfinite(packed.least_psnr):
+        quality += f" (least {packed.least_psnr:.2f})"
     if not packed.before:
         return f"{size(packed.bytes)}, {packed.rate:,.2f} bytes an image, {quality}"
     return f"{size(packed.bytes)} in all; {packed.rate:,.2f} bytes an image more, {quality}"

@@ -46,7 +46,7 @@ from smalti.codec.block import (
 from smalti.codec.fallback_codec import decode_fallback, encode_fallback, raw_record
 from smalti.codec.head import Head
 from smalti.codec.latent_codec import block_of, encode_latents
-from smalti.codec.mixing_codec import encode_mixing, mixed_images, mixer_of, mixing_stream
+from smalti.codec.mixing_codec import coarse_alpha, encode_mixing, mixed_images, mixer_of, mixing_stream
 from smalti.codec.payload.entries import (
     CODED,
     FALLBACK,
@@ -86,9 +86,10 @@ def encode_images(parts: Sequence[Pixels], point: OperatingPoint, model: Model, 
     if point.transform:
         levels = [np.full(len(x), point.setting) for x in parts]
         work = zip(parts, levels, strict=True)
-        return [encode_transform(x, some, model, effort.passes, similar=effort.similar) for x, some in work]
+        how = functools.partial(encode_transform, similar=effort.similar, alpha_error=effort.alpha_error)
+        return [how(x, some, model, effort.passes) for x, some in work]
     if point.pixels and model.mixer is not None:
-        return [encode_mixing(x, point.setting, model) for x in parts]
+        return [encode_mixing(coarse_alpha(x, effort.alpha_error), point.setting, model) for x in parts]
     if point.pixels:
         errors = np.full(sum(map(len, parts)), point.setting)
         return encode_pixels(parts, errors, LMBDA, model, post_filter=True)

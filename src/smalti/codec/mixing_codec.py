@@ -138,6 +138,20 @@ def to_levels(x: Pixels, max_error: int) -> Pixels:
     return levels
 
 
+def coarse_alpha(x: Pixels, most: int) -> Pixels:
+    """Return images (`n h w` or `n h w c`) whose alpha, if they have it, has few values, off by at most `most`."""
+    if not most or x.ndim == 3 or x.shape[3] not in (2, 4):
+        return x
+    return np.concatenate([x[..., :-1], few_values(x[..., -1], most)[..., None]], -1)
+
+
+def few_values(alpha: Pixels, most: int) -> Pixels:
+    """Return alpha (`n h w`) with few values, none off by more than `most`; 0 and 255 stay, and no other becomes 0."""
+    step = 2 * most + 1
+    inner = np.minimum((alpha.astype(np.int64) - 1) // step * step + 1 + most, 254)
+    return np.where((alpha == 0) | (alpha == 255), alpha, inner).astype(np.uint8)
+
+
 def mixer_of(model: Model) -> Mixer:
     """Return the mixer of a model.
 

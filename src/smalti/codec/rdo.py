@@ -57,6 +57,7 @@ class Effort:
     passes: int  # the most passes of `refine`, the rate-distortion optimisation of latents
     thorough: bool = False  # whether images without model are tried in all ways, however slow
     similar: bool = False  # whether coding by transform weighs errors for multi-scale SSIM, and not all alike
+    alpha_error: int = 0  # the most that alpha may be off by, where images are coded with loss by the general model
 
 
 FAST_EFFORT = 3

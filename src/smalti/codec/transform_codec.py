@@ -4,8 +4,8 @@
     encode:  images -> coefficients -> indices, each with a probability -> stream
     decode:  images <- coefficients <- indices                          <- stream
 
-Colours are coded by transform. Alpha is a stream of its own, by mixing and exact; colours that it hides cost nothing:
-the encoder fills them with what is around, and the decoder gives 0.
+Colours are coded by transform. Alpha is a stream of its own, by mixing and exact, but that the encoder may have left it
+few values. Colours that it hides cost nothing: the encoder fills them with what is around, and the decoder gives 0.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smalti.codec.block import Block, ByTransform, SampleSymbols, Symbols, Transformed, Way
-from smalti.codec.mixing_codec import decode_mixing, mixer_of, mixing_stream
+from smalti.codec.mixing_codec import decode_mixing, few_values, mixer_of, mixing_stream
 from smalti.entropy.frequencies import Ints
 from smalti.errors import CorruptError
 from smalti.model.model import Model
@@ -47,7 +47,9 @@ class _Planes:
     alpha: Pixels | None
 
 
-def encode_transform(x: Pixels, levels: Ints, model: Model, passes: int = 0, *, similar: bool = False) -> Block:
+def encode_transform(
+    x: Pixels, levels: Ints, model: Model, passes: int = 0, *, similar: bool = False, alpha_error: int = 0
+) -> Block:
     """Encode images (`n h w` or `n h w c`) as a block by transform, each at its level (`n`).
 
     Args:
@@ -56,6 +58,7 @@ def encode_transform(x: Pixels, levels: Ints, model: Model, passes: int = 0, *, 
         model: the model.
         passes: how often the encoder looks at what the decoder would give, and aims at what would bring that closer.
         similar: whether errors are weighed for multi-scale SSIM; then each image has a level near that of `levels`.
+        alpha_error: the most that alpha may be off by.
     """
     transform, planes, n = transform_of(model), _planes(x), len(x)
     colours = planes.colours if planes.alpha is None else _filled(planes.colours, planes.alpha)
@@ -75,15 +78,31 @@ def encode_transform(x: Pixels, levels: Ints, model: Model, passes: int = 0, *, 
             # what is off beyond the quantisation itself
             more: Ints = (to_coefficients(transform, off) - (targets.astype(np.int64) - coded)) * CLOSER >> 4
             targets = (targets + more).clip(-COEFFICIENT_MAX, COEFFICIENT_MAX).astype(np.int16)
-    if planes.alpha is not None:
-        of_alpha, alpha_bits = mixing_stream(planes.alpha, np.zeros(n, np.int64), mixer_of(model))
+    alpha = planes.alpha
+    if alpha is not None:
+        alpha, of_alpha, alpha_bits = _alpha_stream(alpha, alpha_error, model)
         stream, bits = varint(len(of_alpha)) + of_alpha + stream, bits + alpha_bits
     ways = tuple(ByTransform(level) for level in levels.tolist())
-    x_hat = _joined(x_hat, planes.alpha, x.shape)
+    x_hat = _joined(x_hat, alpha, x.shape)
     transformed = Transformed(coded, stream)
     return Block(
         ways, x_hat, bits, None, Symbols.none(n), SampleSymbols.none(n), post_filtered=False, transformed=transformed
     )
+
+
+def _alpha_stream(alpha: Pixels, most: int, model: Model) -> tuple[Pixels, bytes, NDArray[np.float64]]:
+    """Return alpha (`n h w`) as it is kept, its stream, and the bits that it takes (`n`).
+
+    It is off by at most `most`, where that takes fewer bytes than to keep it exactly.
+    """
+    exactly, mixer = np.zeros(len(alpha), np.int64), mixer_of(model)
+    kept, (stream, bits) = alpha, mixing_stream(alpha, exactly, mixer)
+    if most:
+        few = few_values(alpha, most)
+        shorter, fewer = mixing_stream(few, exactly, mixer)
+        if len(shorter) < len(stream):
+            kept, stream, bits = few, shorter, fewer
+    return kept, stream, bits
 
 
 def to_coefficients(transform: Transform, x: Ints) -> Ints:

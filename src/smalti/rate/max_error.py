@@ -13,7 +13,7 @@ from smalti.codec.batching import BLOCK, EACH
 from smalti.codec.block import Block, ByTransform, ByWebP, Fallback, WithoutModel
 from smalti.codec.block_codec import block_without_model, encode_exactly, encode_without_model, way_without_model
 from smalti.codec.head import COUNT, Head
-from smalti.codec.mixing_codec import encode_mixing
+from smalti.codec.mixing_codec import coarse_alpha, encode_mixing
 from smalti.codec.rdo import EFFORTS, FAST_EFFORT, Effort
 from smalti.model.model import Model
 from smalti.model.operating_points import multiplier_of_level
@@ -122,7 +122,7 @@ def exactly_where_cheaper(x: Pixels, block: Block, model: Model, effort: Effort)
     They are coded by pixels, if the block has images by latents, or without a model.
     """
     if block.transformed is not None:
-        return exactly_where_it_pays(x, block, model)
+        return exactly_where_it_pays(x, block, model, effort.alpha_error)
     rows = np.flatnonzero(unlike(x, block.rate))
     if not len(rows):
         return block
@@ -139,22 +139,33 @@ def exactly_where_cheaper(x: Pixels, block: Block, model: Model, effort: Effort)
     return block if exact is None else block.replace(rows[by_pixels], exact.pick(by_pixels))
 
 
-def exactly_where_it_pays(x: Pixels, block: Block, model: Model) -> Block:
+def exactly_where_it_pays(x: Pixels, block: Block, model: Model, alpha_error: int = 0) -> Block:
     """Return the block with those of its images `x` by transform kept exactly for which that costs less.
 
     The cost of an image is its bits, and its squared error at the multiplier of its level: so many bits as the same
     error would be worth elsewhere. It is drawn images that take few bits when they are kept exactly.
+
+    alpha_error: the most that alpha may be off by; such images are tried beside exact ones.
     """
     levels = [way.level if isinstance(way, ByTransform) else 0 for way in block.ways]
-    worth = np.array([multiplier_of_level(level) for level in levels]) * squared_errors(x, block.x_hat)
-    worth *= seen_samples(x)
-    costs = block.bits + worth
+    worth = np.array([multiplier_of_level(level) for level in levels]) * seen_samples(x)
+    costs = block.bits + worth * squared_errors(x, _with_alpha_of(x, block.x_hat))
     rows = np.flatnonzero([8 * _exactly_at_best(image) < cost for image, cost in zip(x, costs, strict=True)])
     if not len(rows):
         return block
-    exact = encode_mixing(x[rows], 0, model)
-    chosen = np.flatnonzero(exact.bits < costs[rows])
-    return block.replace(rows[chosen], exact.pick(chosen))
+    for tried in (x[rows], *([coarse_alpha(x[rows], alpha_error)] if alpha_error else [])):
+        exact = encode_mixing(tried, 0, model)
+        chosen = np.flatnonzero(exact.bits < costs[rows])
+        block = block.replace(rows[chosen], exact.pick(chosen))
+        costs[rows[chosen]] = exact.bits[chosen]
+    return block
+
+
+def _with_alpha_of(x: Pixels, x_hat: Pixels) -> Pixels:
+    """Return images with the alpha of others, if they have it: what was asked of alpha is no matter of choice."""
+    if x.ndim == 3 or x.shape[3] not in (2, 4):
+        return x_hat
+    return np.concatenate([x_hat[..., :-1], x[..., -1:]], -1)
 
 
 def _exactly_at_best(image: Pixels) -> float:

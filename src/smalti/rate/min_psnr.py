@@ -34,7 +34,7 @@ def block_of_least_psnr(x: Pixels, model: Model, psnr: float, effort: Effort) ->
     if first is None or (not latents and model.transform is None and model.pixels_for(shape_of(x)[2]) is None):
         return encode_without_model(x, effort, largest_mse=limit)
     found, highest = _Found(x, model, limit), np.full(n, len(every) - 1)
-    fast = replace(EFFORTS[FAST_EFFORT], similar=effort.similar)
+    fast = replace(EFFORTS[FAST_EFFORT], similar=effort.similar, alpha_error=effort.alpha_error)
     found.bisect(np.full(n, first), highest.copy(), fast)
     if effort.passes and latents:
         highest = np.where(found.points == NONE, highest, found.points)

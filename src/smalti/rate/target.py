@@ -31,6 +31,8 @@ DEFAULT_QUALITY = 50
 """The quality, 1 to 100, if no target is given."""
 DEFAULT_EFFORT = 5
 """The effort, 1 to 9, if none is given."""
+EXACT_ALPHA, ALPHA_STEP = 100, 4
+"""The quality at which alpha is exact; so many steps of quality below it let alpha be off by one more."""
 METRICS = ("psnr", "ssim")
 """What the encoder may work for, where images are coded by transform: a small squared error, or a large MS-SSIM."""
 
@@ -97,19 +99,28 @@ def largest_error(max_error: int | None, *, lossless: bool) -> int | None:
     return 0 if lossless else max_error
 
 
-def effort_of(effort: int, target: Target = Target(), metric: str = METRICS[0]) -> Effort:
-    """Return the work that an effort stands for. metric: one of METRICS, for which the encoder works.
+def effort_of(
+    effort: int, target: Target = Target(), metric: str = METRICS[0], alpha_quality: int = EXACT_ALPHA
+) -> Effort:
+    """Return the work that an effort stands for.
+
+    metric: one of METRICS, for which the encoder works.
+    alpha_quality: 1 to 100 (exact).
 
     Raises:
-        UsageError: the effort is not from 1 to 9, there is no such metric, or the target leaves no choice to it.
+        UsageError: the effort is not from 1 to 9, there is no such metric or quality, or the target leaves no choice.
     """
     if _number(effort, "an effort") not in EFFORTS:
         raise UsageError(f"effort is {effort}; give a number from 1 (fast) to 9 (fewest bytes)")
     if metric not in METRICS:
         raise UsageError(f"the metric is {metric!r}; give one of {' and '.join(METRICS)}")
-    if metric != METRICS[0] and target.max_error is not None:
-        raise UsageError(f"the metric {metric} is for lossy coding; leave it out beside lossless or a largest error")
-    return replace(EFFORTS[effort], similar=metric == "ssim")
+    if not 1 <= _number(alpha_quality, "a quality of alpha") <= EXACT_ALPHA:
+        raise UsageError(f"the quality of alpha is {alpha_quality}; give a number from 1 (fewest bytes) to 100 (exact)")
+    if target.max_error is not None and (metric != METRICS[0] or alpha_quality != EXACT_ALPHA):
+        what = "the quality of alpha" if metric == METRICS[0] else f"the metric {metric}"
+        raise UsageError(f"{what} is for lossy coding; leave it out beside lossless or a largest error")
+    alpha_error = int((EXACT_ALPHA - alpha_quality) // ALPHA_STEP)
+    return replace(EFFORTS[effort], similar=metric == "ssim", alpha_error=alpha_error)
 
 
 def _number(value: object, what: str) -> float:
@@ -152,16 +163,18 @@ class Sealed:
     pixels: bytes  # hash of the decoded pixels
     model: Model
     squared_error: float  # of all images together: the sum of their MSEs on pixels in [0, 1]
+    largest_error: float  # the largest MSE of an image, likewise
     by_model: int  # the images that the model codes
 
 
 def seal_block(batch: Batch, block: Block, packing: str = BLOCK) -> Sealed:
     """Encode the block of a batch to its payload, with the hash of its decoded pixels. packing: one of PACKINGS."""
     payload = seal(block, batch.x, batch.model, packing)
-    error = float(squared_errors(batch.x, payload.x_hat).sum())
+    errors = squared_errors(batch.x, payload.x_hat)
     pixels = hash64(np.ascontiguousarray(payload.x_hat).data)
     by_model = 0 if payload.raw else sum(not isinstance(way, WithoutModel) for way in block.ways)
-    return Sealed(batch.shape, len(batch), payload.data, pixels, batch.model, error, by_model)
+    both = float(errors.sum()), float(errors.max())
+    return Sealed(batch.shape, len(batch), payload.data, pixels, batch.model, *both, by_model)
 
 
 def code_blocks(
