@@ -182,10 +182,10 @@ def _plot(found: Mapping[str, Mapping[str, float]], path: Path) -> None:
             together = [size for name, size in sizes.items() if "sheet" in name or "strip" in name]
             shares.append((min(together) if what not in sizes else sizes[what]) / sizes["PNG"])
         axes.bar(np.arange(len(found)) + (i - len(DRAWN) / 2 + 0.5) * width, shares, width, label=what, color=colour)
-    axes.set_xticks(range(len(found)), list(found))
+    axes.set_xticks(range(len(found)), [name.replace(", ", ",\n") for name in found])
     axes.set(ylabel="bytes, as a share of PNG", ylim=(0, 1.1))
     axes.grid(axis="y", alpha=0.3)
-    axes.legend(fontsize=8, ncols=3)
+    figure.legend(fontsize=8, ncols=len(DRAWN), loc="outside upper center")
     figure.savefig(path, dpi=110)
 
 

@@ -50,9 +50,9 @@ static smalti_mixer mixer_of(data *d) {
         m.layers[k][1] = layer_of(d, wide ? MIX_HIDDEN : first, second, 1024);
         m.layers[k][2] = layer_of(d, second, 9, 1024);
     }
-    const bool drawn = within(d, 0, 2);
-    for (int32_t k = 0; k < MIX_DRAWN && drawn; k++) {
-        m.drawn[k][0] = layer_of(d, k < MIX_CHANNELS ? 56 + 8 * k : 42, first, 1023);
+    static const int32_t drawn_inputs[MIX_DRAWN] = {56, 64, 72, 42};
+    for (int32_t k = 0, there = within(d, 0, 1); k < MIX_DRAWN && there; k++) {
+        m.drawn[k][0] = layer_of(d, drawn_inputs[k], first, 1023);
         m.drawn[k][1] = layer_of(d, first, second, 1024);
         m.drawn[k][2] = layer_of(d, second, 9, 1024);
     }
