@@ -56,6 +56,12 @@ static smalti_mixer mixer_of(data *d) {
         m.drawn[k][1] = layer_of(d, first, second, 1024);
         m.drawn[k][2] = layer_of(d, second, 9, 1024);
     }
+    int32_t *uses[] = {&m.tone, &m.alpha, &m.pick, &m.samples}; /* the contexts: all, none or some */
+    for (int k = 0; k < 4; k++) {
+        const int32_t all[] = {(1 << 6) - 1, (1 << 7) - 1, (1 << 11) - 1, (1 << 10) - 1}, kind = (int32_t)within(d, 0, 3);
+        *uses[k] = kind == 0 ? (int32_t)any(d) & all[k] : kind == 1 ? 0 : all[k];
+    }
+    m.candidates = within(d, 0, 1) ? 14 : (int32_t)within(d, 0, 14);
     m.squash = table(d, 6144, 2, 8, 65527);
     m.stretch = table(d, 6144, 2, -3071, 3071);
     m.logistic = (const uint32_t *)rising_table(d, 4097, 1 << 24);

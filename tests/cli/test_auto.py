@@ -56,7 +56,7 @@ def test_lossy_packing_says_where_the_model_that_is_named_does_not_suit(tmp_path
     found = said(tmp_path, kind, *options)
     assert words in found
     assert bool(found) == bool(words)
-    assert found.endswith("smalti train SRC -o my.model") == bool(words)
+    assert ("For fewer bytes, use the compiled core. Numpy computes here: SMALTI_ENGINE" in found) == bool(words)
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_without_the_core_lossy_packing_says_where_no_model_suits(tmp_path, monk
     monkeypatch.setenv("SMALTI_ENGINE", "numpy")
     found = said(tmp_path, kind, *options)
     assert words in found
-    assert found.endswith("smalti train SRC -o my.model") == bool(words)
+    assert ("For fewer bytes, use the compiled core. Numpy computes here: SMALTI_ENGINE" in found) == bool(words)
 
 
 def test_a_wide_terminal_gets_a_warning_in_one_line(tmp_path, monkeypatch):
