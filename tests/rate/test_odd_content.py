@@ -8,8 +8,11 @@ import pytest
 from PIL import Image, ImageDraw
 
 import smalti
+from smalti.codec.mixing_codec import drawn_at_sight
 from smalti.core.library import core
+from smalti.model.candidates import QUICK
 from smalti.rate.max_error import plain_bytes
+from smalti.rate.quick import surely_not_webp
 
 pytestmark = pytest.mark.skipif(core() is None, reason="without the core, images are kept as WebP")
 SIDES = ((1, 1), (1, 9), (9, 1), (17, 23), (32, 32), (64, 64), (7, 300), (300, 7), (72, 72))
@@ -149,3 +152,56 @@ def test_a_mixture_of_all_kinds_takes_no_more_than_its_parts(tmp_path):
     assert (
         check([image for some in zip(*sets, strict=True) for image in some], tmp_path / "b.smalti", "block", 0) <= parts
     )
+
+
+def packed(images, **options) -> tuple[int, set[str]]:
+    """Return the bytes of a file of these images, which come back exactly, and the names of its models."""
+    file = io.BytesIO()
+    result = smalti.pack(images, file, lossless=True, **options)
+    with smalti.open(file.getvalue()) as archive:
+        assert all(np.array_equal(a, b) for a, b in zip(archive, images, strict=True))
+    return len(file.getvalue()), set(result.models)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+@pytest.mark.parametrize("kind", KINDS)
+def test_odd_images_take_no_more_than_webp_at_effort_1(kind, channels):
+    images = [odd_image(kind, (32, 40, channels), seed) for seed in range(6)]
+    size, _ = packed(images, effort=1)
+    assert size <= sum(webp_bytes(image) + 2 for image in images) + 100  # the file around them
+
+
+def test_effort_1_takes_the_model_for_speed_where_nothing_else_is_asked():
+    images = [odd_image(emoji, (32, 40, 3), seed) for seed in range(4)]
+    assert packed(images, effort=1)[1] == {QUICK}
+    assert QUICK not in packed(images, effort=2)[1]
+    assert QUICK not in packed(images, effort=1, model="colour")[1]
+    assert packed(images, model=QUICK)[1] == {QUICK}
+    assert QUICK not in smalti.pack(images, io.BytesIO(), quality=50, effort=1).models
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 9), (9, 1), (2, 2), (33, 65)])
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+@pytest.mark.parametrize("packing", ["block", "each"])
+def test_any_size_and_mode_comes_back_at_effort_1(shape, channels, packing):
+    images = [odd_image(kind, (*shape, channels), 5) for kind in (noise, gradient)]
+    packed(images, effort=1, packing=packing)
+
+
+def test_drawn_images_and_photographs_are_told_apart_at_sight():
+    rng = np.random.default_rng(0)
+    flat = np.full((1, 20, 20, 3), 7, np.uint8)
+    photo = rng.integers(0, 256, (1, 20, 20, 3), dtype=np.uint8)
+    assert drawn_at_sight(np.concatenate([flat, photo])).tolist() == [True, False]
+    assert drawn_at_sight(flat[..., 0]).tolist() == [True]
+    assert drawn_at_sight(np.zeros((1, 4, 4, 4), np.uint8)).tolist() == [True]  # nothing is seen
+
+
+def test_only_images_without_repetitions_are_surely_not_for_webp():
+    rng = np.random.default_rng(1)
+    photo = np.cumsum(rng.integers(-9, 10, (1, 40, 40, 3)), 2).astype(np.uint8)
+    tiled = np.tile(photo[:, :8, :8], (1, 5, 5, 1))
+    assert surely_not_webp(photo, np.array([2000.0])).tolist() == [True]
+    assert surely_not_webp(photo, np.array([4500.0])).tolist() == [False]
+    assert surely_not_webp(tiled, np.array([2000.0])).tolist() == [False]
+    assert not surely_not_webp(np.concatenate([photo, photo[..., :1]], 3), np.array([2000.0])).any()  # with alpha

@@ -116,7 +116,7 @@ def append_to(
         packing = replace(packing, embed=packing.embed or whole, streams=packing.streams or archive.contents.packing())
         images = images_of(archive)
         _check_alike(place, images, named=reader.has(NAMES), labelled=reader.has(LABELS))
-        choice = given or ModelChoice(asked, images.total, _known_models(archive))
+        choice = given or ModelChoice(asked, images.total, _known_models(archive), effort=effort)
         if isinstance(reader, ArchiveReader):
             with grow(place, reader) as writer:
                 names = TakenNames() if then is not None else archive.contents.taken_names()

@@ -56,13 +56,14 @@ class Effort:
 
     passes: int  # the most passes of `refine`, the rate-distortion optimisation of latents
     thorough: bool = False  # whether images without model are tried in all ways, however slow
+    quick: bool = False  # whether images of any kind are kept exactly by the general model for speed
     similar: bool = False  # whether coding by transform weighs errors for multi-scale SSIM, and not all alike
     alpha_error: int = 0  # the most that alpha may be off by, where images are coded with loss by the general model
 
 
 FAST_EFFORT = 3
-"""The highest effort without rate-distortion optimisation; lower ones are not faster as yet."""
-EFFORTS = {1: Effort(0), 2: Effort(0), 3: Effort(0), 4: Effort(1), 5: Effort(2), 6: Effort(3), 7: Effort(4)}
+"""The highest effort without rate-distortion optimisation."""
+EFFORTS = {1: Effort(0, quick=True), 2: Effort(0), 3: Effort(0), 4: Effort(1), 5: Effort(2), 6: Effort(3), 7: Effort(4)}
 EFFORTS |= {8: Effort(8, thorough=True), 9: Effort(16, thorough=True)}
 """What each effort that users may give, 1 to 9, means."""
 

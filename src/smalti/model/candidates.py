@@ -21,6 +21,8 @@ TRIED = ("mnist", "fashion")
 """The built-in models that are tried. `mnist-autoencoder` is left out: at every quality, `mnist` takes fewer bytes."""
 GENERAL = "colour"
 """The built-in model that codes images of any size, channels and content, exactly or nearly so."""
+QUICK = "colour-fast"
+"""The same for speed: it takes more bytes, and is several times as fast."""
 LARGER = 2
 """Images are tried with a model by pixels if their sides are at most so many times those of the model's images."""
 
@@ -57,12 +59,14 @@ def candidates(shape: Shape) -> list[Candidate]:
     return [candidate for candidate in _all() if candidate.may_suit(shape)]
 
 
-def general_model() -> Model:
+def general_model(*, quick: bool = False) -> Model:
     """Return the model for images that no special one suits: `colour`; the empty one where there is no compiled core.
 
     Without the core, coding by mixing takes a thousand times as long.
+
+    quick: whether it is the one for speed, which keeps images exactly or nearly so, and in no other way.
     """
-    return empty_model() if core() is None else load_model(GENERAL)
+    return empty_model() if core() is None else load_model(QUICK if quick else GENERAL)
 
 
 def _all() -> Iterator[Candidate]:

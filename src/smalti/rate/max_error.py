@@ -10,14 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smalti.codec.batching import BLOCK, EACH
-from smalti.codec.block import Block, ByTransform, ByWebP, Fallback, WithoutModel
+from smalti.codec.block import Block, ByMixing, ByTransform, ByWebP, Fallback, WithoutModel
 from smalti.codec.block_codec import block_without_model, encode_exactly, encode_without_model, way_without_model
 from smalti.codec.head import COUNT, Head
-from smalti.codec.mixing_codec import coarse_alpha, encode_mixing
+from smalti.codec.mixing_codec import coarse_alpha, drawn_at_sight, encode_mixing, mixer_of
 from smalti.codec.rdo import EFFORTS, FAST_EFFORT, Effort
+from smalti.entropy.frequencies import Ints
 from smalti.model.model import Model
 from smalti.model.operating_points import multiplier_of_level
 from smalti.rate.metrics import seen_samples, squared_errors
+from smalti.rate.quick import may_be_webp, surely_not_webp
 from smalti.types import Pixels, shape_of
 
 WEBP_OF_PLAIN = ((0.1, 0.3), (0.4, 0.5), (math.inf, 0.85))
@@ -56,7 +58,18 @@ def _by_mixing(x: Pixels, max_error: int, model: Model, effort: Effort, *, alone
 
     alone: whether each image is coded by itself.
     """
-    block, plain = encode_mixing(x, max_error, model, alone=alone), np.array([plain_bytes(image) for image in x])
+    block, quick = encode_mixing(x, max_error, model, alone=alone), mixer_of(model).uses.is_quick
+    if quick and not max_error:
+        rows = np.flatnonzero(drawn_at_sight(x) | ~surely_not_webp(x, block.rate))
+        found, before = _or_webp(x, block, _for_webp(x, block, rows), max_error, effort), len(x)
+        left = _mixed(found)
+        while 0 < len(left) < before and not alone:  # without the others, which taught them, they take more
+            rest, before = encode_mixing(x[left], 0, model), len(left)
+            every = np.arange(len(left))
+            found = found.replace(left, _or_webp(x[left], rest, _for_webp(x[left], rest, every), 0, effort))
+            left = _mixed(found)
+        return found
+    plain = np.array([plain_bytes(image) for image in x])
     if max_error:
         levels = np.array([plain_bytes(image) for image in block.x_hat])
         rows = np.flatnonzero(plain <= EXACTLY_TRIED * levels)
@@ -64,9 +77,26 @@ def _by_mixing(x: Pixels, max_error: int, model: Model, effort: Effort, *, alone
         fewer = np.flatnonzero(exact.bits < block.bits[rows])
         if len(fewer):
             block = block.replace(rows[fewer], exact.pick(fewer))
-    ways = {}
     at_least = [next(share for most, share in WEBP_OF_PLAIN if size <= most * x[0].size) * size for size in plain]
-    for i in np.flatnonzero(np.array(at_least) < block.rate + 10).tolist():
+    return _or_webp(x, block, np.flatnonzero(np.array(at_least) < block.rate + 10), max_error, effort)
+
+
+def _mixed(block: Block) -> Ints:
+    """Return the numbers of the images of a block that are coded by mixing."""
+    return np.flatnonzero([isinstance(way, ByMixing) for way in block.ways])
+
+
+def _for_webp(x: Pixels, block: Block, rows: Ints) -> Ints:
+    """Return those of the images `rows` of a block that may take fewer bytes as WebP."""
+    may = [may_be_webp(x[i], float(block.rate[i])) for i in rows.tolist()]
+    found: Ints = rows[np.array(may, bool)]
+    return found
+
+
+def _or_webp(x: Pixels, block: Block, rows: Ints, max_error: int, effort: Effort) -> Block:
+    """Return the block with those of its images `rows` coded without model that take fewer bytes so."""
+    ways = {}
+    for i in rows.tolist():
         way = way_without_model(x[i], effort, max_error=max_error, rival=float(block.rate[i]))
         if 8 * len(way.record) < block.bits[i]:
             ways[i] = way

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from smalti.codec.batching import alike
+from smalti.codec.rdo import Effort
 from smalti.core.library import core
 from smalti.entropy.frequencies import Ints
 from smalti.model.bundle import DEFAULT_MODEL
@@ -80,7 +81,12 @@ class ModelChoice:
     """The choice of models for the images of one file; what was learned is kept from batch to batch."""
 
     def __init__(
-        self, target: Target, total: int | None = None, there: Sequence[Model] = (), general: Model | None = None
+        self,
+        target: Target,
+        total: int | None = None,
+        there: Sequence[Model] = (),
+        general: Model | None = None,
+        effort: Effort | None = None,
     ) -> None:
         """Begin to choose.
 
@@ -90,7 +96,9 @@ class ModelChoice:
             there: models of the file so far.
             general: the model for images that no special one suits; None: one of the file that was fitted to such
                 images, or else the built-in one.
+            effort: the work that the encoder spends; it may ask for the built-in model for speed.
         """
+        self._quick = effort is not None and effort.quick and target.max_error is not None
         self._target, self._total = target, total
         self._general = general or next((model for model in there if model.fit is not None), None)
         self._there = [model for model in there if model.can_encode and not model.is_general]
@@ -117,7 +125,7 @@ class ModelChoice:
         models = self._suitable(shape)
         own = any(shape == model.image_shape for model, _ in models)
         if not models or (not own and self._vain[alike(shape)] >= VAIN):
-            return [(self._general or general_model(), np.arange(n))]
+            return [(self._general or general_model(quick=self._quick), np.arange(n))]
         if n <= FEW and (model := self._at_first_sight(x, models)) is not None:
             self._used.add(model.id)
             return [(model, np.arange(n))]
@@ -136,7 +144,7 @@ class ModelChoice:
             best = np.full(n, used[0])
         groups = [(way.model, np.flatnonzero(best == i)) for i, way in enumerate(ways) if (best == i).any()]
         if len(rest := np.flatnonzero(best == len(ways))):
-            groups.append((self._general or general_model(), rest))
+            groups.append((self._general or general_model(quick=self._quick), rest))
         self._used |= {model.id for model, _ in groups}
         self._steady[shape] = self._steady[shape] + 1 if len(groups) == 1 else 0
         vain = all(model.is_general for model, _ in groups)

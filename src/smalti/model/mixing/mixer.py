@@ -106,6 +106,11 @@ class Uses:
     candidates: int = 14  # at most
     bits: int = 21  # the logarithm of the most lines
 
+    @property
+    def is_quick(self) -> bool:
+        """Whether the model is for speed, so that an encoder should not try several ways."""
+        return not self.tone
+
 
 @dataclass(frozen=True, eq=False)
 class Mixer:
