@@ -19,7 +19,7 @@
 #define SMALTI_API __attribute__((visibility("default")))
 #endif
 
-#define SMALTI_VERSION 1 /* of this interface; src/smalti/core/library.py takes no other */
+#define SMALTI_VERSION 2 /* of this interface; src/smalti/core/library.py takes no other */
 
 enum {
     SMALTI_SCALAR,

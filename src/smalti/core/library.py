@@ -16,7 +16,7 @@ from pathlib import Path
 
 from smalti.errors import UsageError
 
-VERSION = 1
+VERSION = 2
 """The version of the library's interface, SMALTI_VERSION in `core/smalti.h`."""
 ENGINES = ("core", "numpy")
 KERNELS = ("scalar", "sse4", "avx2", "avxvnni", "avx512", "neon", "wasm")
