@@ -61,7 +61,7 @@ static smalti_mixer mixer_of(data *d) {
         const int32_t all[] = {(1 << 6) - 1, (1 << 7) - 1, (1 << 11) - 1, (1 << 10) - 1}, kind = (int32_t)within(d, 0, 3);
         *uses[k] = kind == 0 ? (int32_t)any(d) & all[k] : kind == 1 ? 0 : all[k];
     }
-    m.candidates = within(d, 0, 1) ? 14 : (int32_t)within(d, 0, 14);
+    m.candidates = within(d, 0, 1) ? 14 : (int32_t)within(d, 1, 14);
     m.squash = table(d, 6144, 2, 8, 65527);
     m.stretch = table(d, 6144, 2, -3071, 3071);
     m.logistic = (const uint32_t *)rising_table(d, 4097, 1 << 24);
@@ -73,10 +73,6 @@ static smalti_mixer mixer_of(data *d) {
     m.confidence = table(d, 256, 2, 0, 256);
     m.logs = table(d, 2049, 2, 0, 176);
     m.inverses = table(d, 2049, 4, 0, 1 << 19);
-    const bool all = within(d, 0, 1);
-    m.tone = all ? 63 : (int32_t)within(d, 0, 3) * 21, m.alpha = all ? 127 : (int32_t)within(d, 0, 127);
-    m.pick = all ? 2047 : (int32_t)within(d, 0, 2047), m.samples = all ? 1023 : (int32_t)within(d, 0, 3) * 341;
-    m.candidates = all ? 14 : (int32_t)within(d, 1, 14);
     return m;
 }
 
