@@ -19,6 +19,7 @@ import pytest
 from helpers import in_threads
 
 import smalti
+from smalti.archive import reader
 from smalti.archive.archive import Archive
 from smalti.archive.reader import Contents
 from smalti.errors import CorruptError, SourceError, UsageError
@@ -277,10 +278,8 @@ def test_every_flip_of_a_file_of_one_image_is_noticed(digits):
 
 
 def test_a_block_that_decodes_to_other_pixels_is_refused(mixed, monkeypatch):
-    import smalti.codec.block_codec as codec
-
-    real = codec.decode_images
-    monkeypatch.setattr(codec, "decode_images", lambda *a: [x ^ 1 for x in real(*a)])
+    real = reader.decode_images
+    monkeypatch.setattr(reader, "decode_images", lambda *a: [x ^ 1 for x in real(*a)])
     with smalti.open(mixed) as archive, pytest.raises(CorruptError, match="other pixels than were packed"):
         archive[0]
 

@@ -124,6 +124,8 @@ def is_drawn(image: Pixels, mixer: Mixer, step: int = 1) -> bool:
 def drawn_at_sight(x: Pixels) -> NDArray[np.bool_]:
     """Say at little cost which images (`n h w` or `n h w c`) are drawn: with many pixels like one nearby."""
     n, h, w = x.shape[:3]
+    if not n:
+        return np.zeros(0, bool)
     channels = x.reshape(n, h, w, -1)
     colours = np.zeros((n, h, w, 4), np.uint8)
     colours[..., : channels.shape[3]] = channels
