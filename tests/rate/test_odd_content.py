@@ -205,3 +205,15 @@ def test_only_images_without_repetitions_are_surely_not_for_webp():
     assert surely_not_webp(photo, np.array([4500.0])).tolist() == [False]
     assert surely_not_webp(tiled, np.array([2000.0])).tolist() == [False]
     assert not surely_not_webp(np.concatenate([photo, photo[..., :1]], 3), np.array([2000.0])).any()  # with alpha
+
+
+@pytest.mark.parametrize("effort", [1, 5])
+@pytest.mark.parametrize("channels", [3, 4])
+def test_pixel_art_of_few_colours_takes_no_more_than_webp(effort, channels):
+    """Also where each pixel was enlarged, so that a list of colours and packed pixels are far better than planes."""
+    for seed, (colours, times) in enumerate([(2, 8), (4, 4), (4, 8), (16, 2), (40, 1)]):
+        rng = np.random.default_rng(seed)
+        palette = rng.integers(0, 256, (colours, channels)).astype(np.uint8)
+        image = palette[rng.integers(0, colours, (32 // times, 32 // times))].repeat(times, 0).repeat(times, 1)
+        assert len(smalti.encode(image, lossless=True, effort=effort)) <= webp_bytes(image) + 2, (colours, times)
+        assert (smalti.decode(smalti.encode(image, max_error=3, effort=effort)).astype(int) - image <= 3).all()

@@ -55,8 +55,8 @@ Effort = Annotated[
     typer.Option(
         "--effort",
         "-e",
-        help="How long to search for fewer bytes: 1 (fastest) to 9 (longest). With 1, lossless images of any kind take"
-        " some percent more bytes, and are packed and unpacked several times as fast.",
+        help="How long to search for fewer bytes: 1 (fastest) to 9 (longest). With 1, lossless images of any kind are"
+        " packed and unpacked several times as fast, in 5 % more bytes (photographs) to a third more (icons).",
     ),
 ]
 Metric = Annotated[

@@ -19,7 +19,7 @@ from smalti.entropy.frequencies import Ints
 from smalti.model.model import Model
 from smalti.model.operating_points import multiplier_of_level
 from smalti.rate.metrics import seen_samples, squared_errors
-from smalti.rate.quick import may_be_webp, surely_not_webp
+from smalti.rate.quick import has_few_colours, may_be_webp, surely_not_webp
 from smalti.types import Pixels, shape_of
 
 WEBP_OF_PLAIN = ((0.1, 0.3), (0.4, 0.5), (math.inf, 0.85))
@@ -78,7 +78,10 @@ def _by_mixing(x: Pixels, max_error: int, model: Model, effort: Effort, *, alone
         if len(fewer):
             block = block.replace(rows[fewer], exact.pick(fewer))
     at_least = [next(share for most, share in WEBP_OF_PLAIN if size <= most * x[0].size) * size for size in plain]
-    return _or_webp(x, block, np.flatnonzero(np.array(at_least) < block.rate + 10), max_error, effort)
+    tried = np.array(at_least) < block.rate + 10
+    for i in np.flatnonzero(~tried).tolist():  # WebP may pack lists of few colours far better than planes tell
+        tried[i] = has_few_colours(x[i]) and may_be_webp(x[i], float(block.rate[i]))
+    return _or_webp(x, block, np.flatnonzero(tried), max_error, effort)
 
 
 def _mixed(block: Block) -> Ints:
