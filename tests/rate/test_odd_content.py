@@ -216,4 +216,5 @@ def test_pixel_art_of_few_colours_takes_no_more_than_webp(effort, channels):
         palette = rng.integers(0, 256, (colours, channels)).astype(np.uint8)
         image = palette[rng.integers(0, colours, (32 // times, 32 // times))].repeat(times, 0).repeat(times, 1)
         assert len(smalti.encode(image, lossless=True, effort=effort)) <= webp_bytes(image) + 2, (colours, times)
-        assert (smalti.decode(smalti.encode(image, max_error=3, effort=effort)).astype(int) - image <= 3).all()
+        near = smalti.decode(smalti.encode(image, max_error=3, effort=effort)).astype(int)
+        assert np.abs(near - image).max() <= 3
