@@ -135,13 +135,13 @@ def test_a_fast_guess_knows_plain_images():
 @pytest.mark.parametrize("channels", CHANNELS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_odd_sets_come_back_and_take_no_more_than_webp(kind, channels, tmp_path):
-    images = [odd_image(kind, (*side, channels), seed) for seed, side in enumerate(SIDES)]
+    images = [odd_image(kind, (*side, channels), seed) for seed, side in enumerate(SIDES * 2)]
     webp = [webp_bytes(image) for image in images]
-    for packing in ("block", "each", "solid"):
+    for packing in ("block", "each"):
         assert check(images, tmp_path / "a.smalti", packing, 0) <= sum(webp) + 2 * len(webp)
     for max_error, packing in ((1, "block"), (2, "each")):
         check(images, tmp_path / "a.smalti", packing, max_error)
-    for image, size in zip(images[::4], webp[::4], strict=True):
+    for image, size in zip(images[:: len(SIDES) - 1], webp[:: len(SIDES) - 1], strict=True):
         assert check([image], tmp_path / "a.smalti", "block", 0) <= size + 2
 
 
