@@ -96,9 +96,9 @@ class Headers:
     def _struct(self, name: str, body: str) -> Struct:
         cells, at, alignment = list[Cell](), 0, 1
         for line in filter(None, (line.strip() for line in body.split(";"))):
-            kind, names = re.fullmatch(r"(?:const )?(\w+)\s+(.*)", line, re.DOTALL).groups()  # type: ignore[union-attr]
+            kind, names = re.fullmatch(r"(?:const )?(\w+)\s+(.*)", line, re.DOTALL).groups()  # type: ignore[union-attr]  # our own headers match
             for entry in (entry.strip() for entry in names.split(",")):
-                stars, field, sizes = re.fullmatch(r"(\**)(?:const )?\s*(\w+)((?:\[[^]]+\])*)", entry).groups()  # type: ignore[union-attr]
+                stars, field, sizes = re.fullmatch(r"(\**)(?:const )?\s*(\w+)((?:\[[^]]+\])*)", entry).groups()  # type: ignore[union-attr]  # as above
                 inner = None if stars else self.structs.get(kind)
                 size = POINTER if stars else inner.size if inner else SIZES[kind]
                 align = inner.alignment if inner else size
@@ -120,6 +120,6 @@ class Headers:
         parameters = list[Parameter]()
         for entry in (" ".join(entry.split()) for entry in inside.split(",")):
             if entry != "void":
-                kind, stars, own = re.fullmatch(r"(?:const )?(\w+) (\*?(?:const \*)?)(\w+)", entry).groups()  # type: ignore[union-attr]
+                kind, stars, own = re.fullmatch(r"(?:const )?(\w+) (\*?(?:const \*)?)(\w+)", entry).groups()  # type: ignore[union-attr]  # as above
                 parameters.append(Parameter(own, kind, stars.count("*")))
         return Function(name, result, tuple(parameters))

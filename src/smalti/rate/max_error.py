@@ -19,7 +19,7 @@ from smalti.entropy.frequencies import Ints
 from smalti.model.model import Model
 from smalti.model.operating_points import multiplier_of_level
 from smalti.rate.metrics import seen_samples, squared_errors
-from smalti.rate.quick import has_few_colours, may_be_webp, surely_not_webp
+from smalti.rate.quick import colours_of, has_few_colours, may_be_webp, surely_not_webp
 from smalti.types import Pixels, shape_of
 
 WEBP_OF_PLAIN = ((0.1, 0.3), (0.4, 0.5), (math.inf, 0.85))
@@ -203,9 +203,7 @@ def _with_alpha_of(x: Pixels, x_hat: Pixels) -> Pixels:
 
 def _exactly_at_best(image: Pixels) -> float:
     """Guess at little cost the fewest bytes that an image may take exactly, by what a fast coder takes."""
-    pixels = image.reshape(image.shape[0] * image.shape[1], -1)
-    numbers = pixels.astype(np.uint32) @ (np.uint32(1) << np.arange(0, 8 * pixels.shape[1], 8, dtype=np.uint32))
-    few = len(np.unique(numbers)) <= FEW_COLOURS * len(pixels)
+    few = colours_of(image) <= FEW_COLOURS * image.shape[0] * image.shape[1]
     return (DRAWN_OF_DEFLATE if few else TONE_OF_DEFLATE) * len(zlib.compress(image.tobytes(), 1))
 
 

@@ -28,9 +28,14 @@ def may_be_webp(image: Pixels, rate: float) -> bool:
 
 def has_few_colours(image: Pixels) -> bool:
     """Return whether WebP can keep the colours of an image (`h w` or `h w c`) as a list."""
+    return colours_of(image) <= LISTED
+
+
+def colours_of(image: Pixels) -> int:
+    """Return how many colours the pixels of an image (`h w` or `h w c`) have."""
     pixels = image.reshape(image.shape[0] * image.shape[1], -1)
     numbers = pixels.astype(np.uint32) @ (np.uint32(1) << np.arange(0, 8 * pixels.shape[1], 8, dtype=np.uint32))
-    return len(np.unique(numbers)) <= LISTED
+    return len(np.unique(numbers))
 
 
 LIGHT_BYTES = 10
