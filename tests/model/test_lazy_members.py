@@ -28,15 +28,9 @@ def path_of(name):
     return bundle._BUILT_IN / f"{name}.model"
 
 
-def whole_of(name):
-    """Return the bytes of a bundle, with the members that another one holds for it."""
-    data, shared = path_of(name).read_bytes(), bundle.SHARED.get(name)
-    return bundle_bytes(load_model(name)) if shared else data
-
-
 @built_in
 def test_a_model_that_is_read_part_by_part_is_the_same(name, fresh):
-    lazy, whole = load_model(name), parse_bundle(whole_of(name))
+    lazy, whole = load_model(name), parse_bundle(path_of(name).read_bytes())
     assert lazy.id == whole.id
     assert dict(lazy.networks) == whole.networks
     assert bundle_bytes(lazy) == bundle_bytes(whole)

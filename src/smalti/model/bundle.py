@@ -105,8 +105,6 @@ BUILT_IN_IDS = {
     bytes.fromhex("5940ea7eff1b3672"): "colour-fast",
 }
 """The names of built-in models by their ids, so that a file's model is found without loading another."""
-SHARED: dict[str, dict[str, str]] = {}
-"""Members that a built-in bundle lacks, since another one has the same; so they are there once."""
 _LOADING = ForkLock()
 """The lock that lets several threads load a model only once."""
 
@@ -302,8 +300,7 @@ def _read(data: bytes, threads: int) -> Model:
 def _read_lazily(data: bytes, path: Path, threads: int) -> Model:
     """Return a built-in model, of whose bundle each part is read, and compared with its SHA-256, when it is needed."""
     (model_id,) = (model_id for model_id, name in BUILT_IN_IDS.items() if name == path.stem)
-    shared = {name: path.with_name(other) for name, other in SHARED.get(path.stem, {}).items()}
-    return _parse(LazyMembers(data, (MANIFEST, *MEMBERS), shared), len(data), threads, model_id)
+    return _parse(LazyMembers(data, (MANIFEST, *MEMBERS)), len(data), threads, model_id)
 
 
 def _parse(members: Mapping[str, bytes], size: int, threads: int, model_id: bytes | None = None) -> Model:

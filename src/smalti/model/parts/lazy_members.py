@@ -5,34 +5,31 @@ import hashlib
 import io
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 
 class LazyMembers(Mapping[str, bytes]):
     """The members of a bundle that came with smalti, by their names. It unpacks a member when it is asked for."""
 
-    def __init__(self, data: bytes, names: Iterable[str], shared: Mapping[str, Path] | None = None) -> None:
-        """data: the bundle; names: those of the members that it may have; shared: bundles that hold some of them."""
-        self._shared = dict(shared or {})
+    def __init__(self, data: bytes, names: Iterable[str]) -> None:
+        """data: the bundle; names: those of the members that it may have."""
         self.digests: Mapping[str, str] = {}  # the SHA-256 of members in hexadecimal, as far as they are known
         self._data = data
         with zipfile.ZipFile(io.BytesIO(data)) as bundle:
-            there = {*bundle.namelist(), *self._shared}
+            there = set(bundle.namelist())
         self._names = [name for name in names if name in there]
 
     def only(self, names: Iterable[str]) -> "LazyMembers":
         """Return the members of these names alone."""
         found = object.__new__(LazyMembers)
-        found.digests, found._data, found._shared = self.digests, self._data, self._shared
+        found.digests, found._data = self.digests, self._data
         found._names = [name for name in names if name in self._names]
         return found
 
     def __getitem__(self, name: str) -> bytes:
         if name not in self._names:
             raise KeyError(name)
-        source = self._shared[name] if name in self._shared else io.BytesIO(self._data)
-        with zipfile.ZipFile(source) as bundle:  # not one for all: it has a lock, which a fork may copy
+        with zipfile.ZipFile(io.BytesIO(self._data)) as bundle:  # not one for all: it has a lock, which a fork may copy
             data = bundle.read(name)
         if name in self.digests and hashlib.sha256(data).hexdigest() != self.digests[name]:
             raise ValueError(f"the checksum of {name} is wrong")
