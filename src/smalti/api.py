@@ -17,6 +17,7 @@ from smalti.archive.reader import ModelName, Place, as_model
 from smalti.archive.writer import Packed, Packing, as_packing, overhead, packed, write_packed
 from smalti.codec.batching import BLOCK, Batch
 from smalti.codec.rdo import Effort
+from smalti.container.format import EMPTY_MODEL
 from smalti.container.records import ArchiveWriter
 from smalti.container.single_image import pack_single
 from smalti.errors import SourceError, UsageError
@@ -285,6 +286,8 @@ def _write(
     write_packed(intake, target, effort, packing, progress)
     if not intake.count:
         raise SourceError("there are no images to pack; nothing is written")
+    if not intake.coded.models:
+        writer.need_no_model()
     return replace(packed(images, intake.coded, writer.finish()), fitted=fitted)
 
 
@@ -318,10 +321,12 @@ def _single(image: ImageSet, model: Model, target: Target, effort: Effort) -> tu
     name = None if image.names is None else image.names[0]
     if name is not None:
         check_name(name)
-    mode, sides = (0, None) if image.shape == model.image_shape else (c, (h, w))
+    needed = block.by_model or is_known(model.id)  # with a model that is built in, the header is shorter
+    mode, sides = (0, None) if needed and image.shape == model.image_shape else (c, (h, w))
     profile = None if image.profiles is None else image.profiles[0]
     coded = Coded()
     coded.add(block)
     if name is not None:
         coded.add_name(name)
-    return pack_single(model.id, mode, sides, name, block.payload, block.pixels, profile), coded
+    model_id = model.id if needed else EMPTY_MODEL
+    return pack_single(model_id, mode, sides, name, block.payload, block.pixels, profile), coded

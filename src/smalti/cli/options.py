@@ -211,10 +211,13 @@ def read_sources(
     resize: int | None,
 ) -> "Source":
     """Open the images that are named on the command line."""
+    from smalti.exchange.recognise import refuse_same_names
     from smalti.exchange.resize import check_side
     from smalti.exchange.sources import open_source
 
     side = check_side(resize)
+    if not no_names:
+        refuse_same_names(sources)
     source = open_source(*sources, labels=labels, on_bad=on_bad, labelled=not no_labels, convert=convert, side=side)
     return source.nameless() if no_names else source
 

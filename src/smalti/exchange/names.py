@@ -55,7 +55,7 @@ def portable_name(name: str, *, strict: bool = True) -> str:
     r"""Return a name that stays in its folder: what is unsafe in it is written as `%` and two digits.
 
     These are slashes that no folder stands before, and the parts `.` and `..`; if `strict`, also what Windows refuses,
-    so that every system takes the name. Names of too many parts stay unsafe, as empty ones and those with a zero byte do.
+    so that every system takes the name. Names of too many parts, empty ones and those with a zero byte stay unsafe.
 
     >>> [portable_name(name) for name in ("12:00.png", "a\\b.png", "NUL.png", "a./b.png", "a/b%.png")]
     ['12%3A00.png', 'a%5Cb.png', '%4EUL.png', 'a%2E/b.png', 'a/b%.png']

@@ -201,7 +201,10 @@ def _said(renamed: list[str]) -> list[str]:
     if not renamed:
         return []
     what = "1 name is" if len(renamed) == 1 else f"{len(renamed)} names are"
-    return [f"{what} written otherwise, for no file can be called so on every system: {renamed[0]}" + ", ..." * (len(renamed) > 1)]
+    return [
+        f"{what} written otherwise, for no file can be called so on every system: {renamed[0]}"
+        + ", ..." * (len(renamed) > 1)
+    ]
 
 
 def _checked(parts: Iterable[ImageSet], about: About, profiles: list[int]) -> Iterator[ImageSet]:

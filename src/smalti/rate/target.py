@@ -33,6 +33,8 @@ DEFAULT_EFFORT = 5
 """The effort, 1 to 9, if none is given."""
 EXACT_ALPHA, ALPHA_STEP = 100, 4
 """The quality at which alpha is exact; so many steps of quality below it let alpha be off by one more."""
+MOST_ALPHA_ERROR = (EXACT_ALPHA - 1) // ALPHA_STEP
+"""The most that alpha may be off by, which its quality 1 means."""
 METRICS = ("psnr", "ssim")
 """What the encoder may work for, where images are coded by transform: a small squared error, or a large MS-SSIM."""
 
