@@ -98,8 +98,10 @@ def pack(
         lossless: whether every image comes back equal; it means a largest error of 0.
         names: one for each image, if the source has none.
         labels: one for each image, or an idx or npy file of them, if the source has none; False leaves labels out.
-        effort: 1 (fastest) to 9 (fewest bytes). With 1, lossless images of any kind are coded by the general model for
-            speed, `colour-fast`: several times as fast, also to decode, and some percent larger.
+        effort: how long the encoder searches where images may lose something, 1 (fastest) to 9 (longest), for fewer
+            bytes or less loss. With 1, lossless images of any kind are coded by the general model for speed,
+            `colour-fast`: several times as fast, also to decode, and some percent larger. For lossless images, 2 to 9
+            are alike; only where no model codes at all, 8 and 9 try more settings of WebP.
         metric: what the encoder works for where the general model codes images with loss: "psnr", so that the squared
             error is small; or "ssim", so that multi-scale SSIM is large, which is nearer to what people see. Targets in
             dB are met in PSNR in both cases.

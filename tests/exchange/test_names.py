@@ -5,10 +5,11 @@ import subprocess
 
 import numpy as np
 import pytest
+from helpers import fails, run
 from sources import DIGITS, PNG, names_of, tar_of, write, zip_of
 
 import smalti
-from smalti.errors import CorruptError, OutputError
+from smalti.errors import CorruptError, OutputError, SourceError, UsageError
 from smalti.exchange.sources import open_source, read_images
 from smalti.types import ImageSet
 
@@ -55,6 +56,29 @@ def test_names_that_are_made_for_images_are_of_one_image_each(tmp_path):
     paths = ["aa/x.npy", "bb/x.npy", "x.npz#a", "x.npz#b", "t.png"]
     expected = ["x-00000.png", "x-00001.png", "x-2-00000.png", "x-2-00001.png", "x-3-00000.png", "x-4-00000.png"]
     assert names_of(open_source(*(f"{tmp_path}/{path}" for path in paths))) == [*expected, "t.png"]
+
+
+def test_names_that_are_given_twice_are_wrong_usage(tmp_path):
+    """Whatever files hold: what is wrong in them is no wrong usage."""
+    for folder in ("d", "e"):
+        write(ImageSet(DIGITS[:2], ("a.png", "b.png")), tmp_path / folder)
+    one, other = tmp_path / "d" / "a.png", tmp_path / "e" / "a.png"
+    target = tmp_path / "x.smalti"
+    for pack in (smalti.pack, lambda x, path, **how: smalti.append(path, x, **how)):
+        with pytest.raises(UsageError, match="the name 'a' is given to two images"):
+            pack(DIGITS[:3], target, names=["a", "b", "a"], lossless=True)
+        with pytest.raises(UsageError, match="would have one name, a.png; pack their common folder"):
+            pack([one, other], target, lossless=True)
+        with pytest.raises(SourceError, match="two images are named 'a.png'"):
+            pack([tmp_path / "d", tmp_path / "e"], target, lossless=True)
+        if pack is smalti.pack:
+            assert not target.exists()
+            pack(DIGITS[:2], target, names=["x", "y"], lossless=True)
+    fails(2, "pack", one, other, "-o", tmp_path / "y.smalti", words="would have one name")
+    fails(1, "pack", tmp_path / "d", tmp_path / "e", "-o", tmp_path / "y.smalti", words="two images are named")
+    assert run("pack", one, other, "--no-names", "-o", tmp_path / "y.smalti").returncode == 0
+    assert run("pack", tmp_path / "d", "-o", tmp_path / "z.smalti").returncode == 0
+    fails(1, "append", tmp_path / "z.smalti", other, words="two images are named 'a.png'")
 
 
 LONG, DEEP = "x" * 300, "a/" * 100 + "b.png"

@@ -113,7 +113,7 @@ def effort_of(
         UsageError: the effort is not from 1 to 9, there is no such metric or quality, or the target leaves no choice.
     """
     if _number(effort, "an effort") not in EFFORTS:
-        raise UsageError(f"effort is {effort}; give a number from 1 (fast) to 9 (fewest bytes)")
+        raise UsageError(f"effort is {effort}; give a number from 1 (fastest) to 9 (longest search)")
     if metric not in METRICS:
         raise UsageError(f"the metric is {metric!r}; give one of {' and '.join(METRICS)}")
     if not 1 <= _number(alpha_quality, "a quality of alpha") <= EXACT_ALPHA:
