@@ -52,7 +52,7 @@ def test_where_a_size_cannot_be_reached_the_advice_is_a_lower_quality_of_alpha()
         least.append(float(str(error.value).split()[3]))
     assert least[2] < least[1] < least[0]
     x[..., 3] = np.where(x[..., 3] < 128, 0, 255)  # where a lower quality changes nothing
-    with pytest.raises(UsageError, match="allow that or more$"):
+    with pytest.raises(UsageError, match=r"allow that or more$"):
         packed(x, bytes_an_image=5)
 
 

@@ -67,9 +67,9 @@ def test_names_that_are_given_twice_are_wrong_usage(tmp_path):
     for pack in (smalti.pack, lambda x, path, **how: smalti.append(path, x, **how)):
         with pytest.raises(UsageError, match="the name 'a' is given to two images"):
             pack(DIGITS[:3], target, names=["a", "b", "a"], lossless=True)
-        with pytest.raises(UsageError, match="would have one name, a.png; pack their common folder"):
+        with pytest.raises(UsageError, match=r"would have one name, a\.png; pack their common folder"):
             pack([one, other], target, lossless=True)
-        with pytest.raises(SourceError, match="two images are named 'a.png'"):
+        with pytest.raises(SourceError, match=r"two images are named 'a\.png'"):
             pack([tmp_path / "d", tmp_path / "e"], target, lossless=True)
         if pack is smalti.pack:
             assert not target.exists()
