@@ -108,7 +108,7 @@ def test_random_priors_at_the_bounds(seed):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("hundred", range(10))
+@pytest.mark.parametrize("hundred", range(5))
 def test_many_random_priors_at_the_bounds(hundred):
     for seed in range(100 * (hundred + 1), 100 * (hundred + 2)):
         check_patches(seed, ENGINES)
