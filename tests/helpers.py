@@ -7,6 +7,7 @@ import os
 import struct
 import subprocess
 import sys
+import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterable
@@ -15,6 +16,7 @@ from pathlib import Path
 from unittest import mock
 
 import numpy as np
+import pytest
 from independent_reader import read
 
 import smalti
@@ -60,11 +62,29 @@ def write_idx(path: Path, pixels: np.ndarray) -> Path:
     return path
 
 
-def in_threads(work: Callable, on: Iterable) -> list:
-    """Return what `work` gives on each thing, all at the same time, each in a thread of its own."""
+def in_threads(work: Callable, on: Iterable, at_once: int | None = None) -> list:
+    """Return what `work` gives on each thing, all (or `at_once`) at the same time, each in a thread of its own."""
     each = list(on)
-    with ThreadPoolExecutor(len(each)) as pool:
+    with ThreadPoolExecutor(at_once or len(each)) as pool:
         return list(pool.map(work, each))
+
+
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """Return a folder that `make` fills once in a run of the tests: the other processes of pytest-xdist wait for it."""
+    base = factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+    ready = folder.with_suffix(".ready")
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        while not ready.exists():
+            time.sleep(0.1)
+        return folder
+    try:
+        make(folder)
+    finally:
+        ready.touch()
+    return folder
 
 
 FORCING_COLOUR = {"FORCE_COLOR", "PY_COLORS", "GITHUB_ACTIONS", "TTY_COMPATIBLE", "TTY_INTERACTIVE"}

@@ -13,7 +13,7 @@ import pytest
 from attacks.build import goldens
 from attacks.cases import ATTACKS, table
 from attacks.targets import WORK
-from helpers import ROOT
+from helpers import ROOT, made_once
 
 import smalti
 from smalti.container.format import HEADER, pack_header
@@ -31,10 +31,15 @@ def answers(tmp_path_factory):
     """What came of each attack: in a fork of a process of its own."""
     if not hasattr(os, "fork"):
         pytest.skip("time and memory are measured in forks")
-    command = [sys.executable, "-W", "ignore", FOLDER / "measure.py", tmp_path_factory.mktemp("attacks")]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+
+    def make(folder):
+        (folder / "files").mkdir()
+        command = [sys.executable, "-W", "ignore", FOLDER / "measure.py", folder / "files"]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        (folder / "answers.json").write_text(done.stdout)
+
+    return json.loads((made_once(tmp_path_factory, "attacks", make) / "answers.json").read_text())
 
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.name)

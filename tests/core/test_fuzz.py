@@ -1,10 +1,12 @@
 """The fuzz targets run on some inputs under sanitizers, without libFuzzer; `scripts/fuzz-core` runs them for longer."""
 
 import importlib.util
+import os
 import subprocess
+from functools import partial
 
 import pytest
-from helpers import ROOT
+from helpers import ROOT, in_threads, made_once
 
 spec = importlib.util.spec_from_file_location("smalti_core_build", ROOT / "core" / "build.py")
 build = importlib.util.module_from_spec(spec)
@@ -28,17 +30,38 @@ def test_every_target_is_run():
     assert COUNTS.keys() == {path.stem for path in (ROOT / "fuzz").glob("*.c")}
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("target", COUNTS)
-def test_a_target_finds_nothing(target, tmp_path):
+@pytest.fixture(scope="session")
+def objects(tmp_path_factory):
+    """The core under sanitizers, compiled once for all targets."""
     compiler = build.compiler()
     if compiler is None:
         pytest.skip("there is no C compiler")
-    program = tmp_path / target
-    sources = [ROOT / "fuzz" / f"{target}.c", ROOT / "fuzz" / "replay" / "main.c", *sorted((ROOT / "core").glob("*.c"))]
-    made = subprocess.run([*compiler, *FLAGS, f"-I{ROOT / 'core'}", *sources, "-o", program], capture_output=True)
-    if made.returncode and b"sanitize" in made.stderr:
+
+    def compiled(source, folder):
+        command = [*compiler, *FLAGS, f"-I{ROOT / 'core'}", "-c", source, "-o", folder / f"{source.stem}.o"]
+        return subprocess.run(command, capture_output=True)
+
+    def make(folder):
+        sources = sorted((ROOT / "core").glob("*.c"))
+        for made in in_threads(partial(compiled, folder=folder), sources, at_once=os.cpu_count()):
+            if made.returncode and b"sanitize" in made.stderr:
+                (folder / "none").touch()
+                return
+            assert made.returncode == 0, made.stderr.decode()
+
+    folder = made_once(tmp_path_factory, "core-under-sanitizers", make)
+    if (folder / "none").exists():
         pytest.skip("the compiler has no sanitizers")
+    return sorted(folder.glob("*.o"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", COUNTS)
+def test_a_target_finds_nothing(target, objects, tmp_path):
+    program = tmp_path / target
+    sources = [ROOT / "fuzz" / f"{target}.c", ROOT / "fuzz" / "replay" / "main.c", *objects]
+    command = [*build.compiler(), *FLAGS, f"-I{ROOT / 'core'}", *sources, "-o", program]
+    made = subprocess.run(command, capture_output=True)
     assert made.returncode == 0, made.stderr.decode()
     found = sorted((ROOT / "fuzz" / "corpus" / target).glob("*"))
     for arguments in (["-n", str(COUNTS[target])], found):

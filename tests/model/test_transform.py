@@ -3,7 +3,8 @@
 
 import io
 import itertools
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -39,30 +40,66 @@ def use(monkeypatch: pytest.MonkeyPatch, kernel: str) -> None:
         pytest.skip(f"the processor does not run {kernel}")
 
 
-def both(transform: Transform, x: np.ndarray, levels: list[int]) -> None:
-    """Hold what the core gives of images (`n h w c`) against the reference engine."""
+@dataclass(frozen=True)
+class Case:
+    """A transform, images (`n h w c`), their levels, and what the reference engine makes of them."""
+
+    transform: Transform
+    x: np.ndarray
+    levels: list[int]
+    y: np.ndarray
+    stream: bytes
+    coded: np.ndarray
+    bits: np.ndarray
+    factors: np.ndarray
+    by_factors: bytes
+    x_hat: np.ndarray
+
+
+def by_reference(transform: Transform, x: np.ndarray, levels: list[int]) -> Case:
     reference, shape = ReferenceTransform(transform), x.shape[1:]
-    y = engine.analyse(transform, x, levels)
-    expected = [reference.analyse(x[i : i + 1], level) for i, level in enumerate(levels)]
-    np.testing.assert_array_equal(y, np.concatenate(expected))
-    stream, coded, bits = engine.encode(transform, y, levels, shape, KAPPA)
+    y = np.concatenate([reference.analyse(x[i : i + 1], level) for i, level in enumerate(levels)])
+    size = (*y.shape[1:3], shape[2])
     coder = Coder(None)
-    coded_too, bits_too = reference.code(coder, np.array(levels), (*y.shape[1:3], shape[2]), y, KAPPA)
-    assert stream == coder.finish()
-    np.testing.assert_array_equal(coded, coded_too)
+    coded, bits = reference.code(coder, np.array(levels), size, y, KAPPA)
+    stream = coder.finish()
     factors = np.random.default_rng(0).choice(np.array([1, 90, 256, 3000, 65535], np.uint16), y.shape)
     coder = Coder(None)
-    reference.code(coder, np.array(levels), (*y.shape[1:3], shape[2]), y, KAPPA, factors)
-    assert engine.encode(transform, y, levels, shape, KAPPA, factors)[0] == coder.finish()
-    np.testing.assert_array_equal(bits, bits_too)
-    np.testing.assert_array_equal(engine.decode(transform, stream, levels, shape), coded)
+    reference.code(coder, np.array(levels), size, y, KAPPA, factors)
+    by_factors = coder.finish()
     decoder = Coder(stream)
-    again, _ = reference.code(decoder, np.array(levels), (*y.shape[1:3], shape[2]), None, 0)
+    again, _ = reference.code(decoder, np.array(levels), size, None, 0)
     decoder.finish()
     np.testing.assert_array_equal(again, coded)
-    x_hat = engine.synthesise(transform, coded, levels, shape)
-    expected = [reference.synthesise(coded[i : i + 1], level, shape) for i, level in enumerate(levels)]
-    np.testing.assert_array_equal(x_hat, np.concatenate(expected))
+    x_hat = np.concatenate([reference.synthesise(coded[i : i + 1], level, shape) for i, level in enumerate(levels)])
+    return Case(transform, x, levels, y, stream, coded, bits, factors, by_factors, x_hat)
+
+
+@cache
+def of_shape(shape: tuple[int, int, int]) -> Case:
+    x = np.random.default_rng(sum(shape)).integers(0, 256, (3, *shape), np.uint8)
+    x[1] = np.linspace(0, 255, x[1].size).reshape(shape)
+    return by_reference(random_transform(sum(shape)), x, [0, 17, LEVELS - 1])
+
+
+@cache
+def at_the_ends(seed: int) -> Case:
+    x = np.random.default_rng(seed).choice(np.array([0, 255], np.uint8), (2, 11, 18, 3))
+    return by_reference(random_transform(seed, extreme=True), x, [0, LEVELS - 1])
+
+
+def hold(case: Case) -> None:
+    """Hold what the core gives against the reference engine."""
+    transform, levels, shape = case.transform, case.levels, case.x.shape[1:]
+    y = engine.analyse(transform, case.x, levels)
+    np.testing.assert_array_equal(y, case.y)
+    stream, coded, bits = engine.encode(transform, y, levels, shape, KAPPA)
+    assert stream == case.stream
+    np.testing.assert_array_equal(coded, case.coded)
+    np.testing.assert_array_equal(bits, case.bits)
+    assert engine.encode(transform, y, levels, shape, KAPPA, case.factors)[0] == case.by_factors
+    np.testing.assert_array_equal(engine.decode(transform, stream, levels, shape), coded)
+    np.testing.assert_array_equal(engine.synthesise(transform, coded, levels, shape), case.x_hat)
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
@@ -71,20 +108,16 @@ def test_every_kernel_gives_what_numpy_gives(
     kernel: str, shape: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use(monkeypatch, kernel)
-    rng = np.random.default_rng(sum(shape))
-    x = rng.integers(0, 256, (3, *shape), np.uint8)
-    x[1] = np.linspace(0, 255, x[1].size).reshape(shape)
-    both(random_transform(sum(shape)), x, [0, 17, LEVELS - 1])
+    hold(of_shape(shape))
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("seed", range(3))
 def test_numbers_at_the_ends_of_their_ranges_give_what_numpy_gives(
-    kernel: str, monkeypatch: pytest.MonkeyPatch
+    kernel: str, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use(monkeypatch, kernel)
-    for seed in range(3):
-        x = np.random.default_rng(seed).choice(np.array([0, 255], np.uint8), (2, 11, 18, 3))
-        both(random_transform(seed, extreme=True), x, [0, LEVELS - 1])
+    hold(at_the_ends(seed))
 
 
 def test_what_is_decoded_is_encoded_again_to_the_same_bytes() -> None:

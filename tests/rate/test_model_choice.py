@@ -71,7 +71,7 @@ def test_all_engines_choose_the_same_models_and_write_the_same_file(options, tmp
         with engine(name):
             found = chosen(mixture, Target(quality=options["quality"]))
             choices.append({"" if model in ("none", "colour") else model: rows for model, rows in found.items()})
-            smalti.pack(draw_digits(40), path, force=True, model="auto", **options)
+            smalti.pack(draw_digits(16), path, force=True, model="auto", **options)
         files.add(path.read_bytes())
     assert choices[1] == choices[0]
     assert choices[2] == choices[0]
@@ -159,7 +159,7 @@ def test_a_model_of_the_search_path_is_known_by_its_bundle(tmp_path, monkeypatch
 
 
 @pytest.mark.parametrize(
-    "target", [{}, {"lossless": True}, {"quality": 20, "effort": 3}, {"psnr": 28}, {"bytes_an_image": 300}]
+    "target", [{}, {"lossless": True}, {"quality": 20, "effort": 3}, {"psnr": 28, "effort": 3}, {"bytes_an_image": 300}]
 )
 def test_a_shuffled_file_comes_back_and_takes_no_more_than_its_parts(tmp_path, target):
     x, y = draw_digits(60, seed=5), smooth(20, 28, 28)
@@ -171,6 +171,6 @@ def test_a_shuffled_file_comes_back_and_takes_no_more_than_its_parts(tmp_path, t
         assert (back == both).all()
     if "bytes_an_image" in target:
         assert packed.rate <= 300
-    apart = [smalti.pack(some, tmp_path / f"{i}.smalti", **target).bytes for i, some in enumerate((x, y))]
     if "psnr" not in target and "bytes_an_image" not in target:
+        apart = [smalti.pack(some, tmp_path / f"{i}.smalti", **target).bytes for i, some in enumerate((x, y))]
         assert packed.bytes <= 1.02 * sum(apart)
