@@ -125,8 +125,8 @@ def pack(
 
     Raises:
         SourceError: the images cannot be read.
-        UsageError: the model or quality does not exist, `path` exists, the target cannot be met, or the model that is
-            named cannot be fitted.
+        UsageError: the model or quality does not exist, `path` exists, a name is given twice, the target cannot be met,
+            or the model that is named cannot be fitted.
         OutputError: `path` cannot be written.
     """
     most = largest_error(max_error, lossless=lossless)
