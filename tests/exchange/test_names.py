@@ -79,6 +79,9 @@ def test_names_that_are_given_twice_are_wrong_usage(tmp_path):
     assert run("pack", one, other, "--no-names", "-o", tmp_path / "y.smalti").returncode == 0
     assert run("pack", tmp_path / "d", "-o", tmp_path / "z.smalti").returncode == 0
     fails(1, "append", tmp_path / "z.smalti", other, words="two images are named 'a.png'")
+    smalti.replace(tmp_path / "z.smalti", [1, 0], [one, other], lossless=True)  # which keep the names that are there
+    with smalti.open(tmp_path / "z.smalti") as archive:
+        assert archive.names == ("a.png", "b.png")
 
 
 LONG, DEEP = "x" * 300, "a/" * 100 + "b.png"

@@ -31,6 +31,7 @@ def given_source(
     convert: bool,
     resize: int | None = None,
     hidden_colours: str = KEEP,
+    renamed: bool = False,
 ) -> Source:
     """Open a source, and give its images the names and labels that the caller has for them.
 
@@ -38,6 +39,7 @@ def given_source(
     labels: one for each image, the path of a file of them, None, or False to leave out those of the source.
     resize: the long side, in pixels, to which larger images are reduced; None if they stay as they are.
     hidden_colours: KEEP, or DROP to make all colours black where alpha is 0.
+    renamed: whether images get other names later, so that those of their files do not matter.
 
     Raises:
         SourceError: the source cannot be read, or names or labels do not fit its images.
@@ -49,7 +51,7 @@ def given_source(
     if on_bad is not None and (names is not None or labels not in (None, False)):
         raise UsageError("names and labels are for all images in their order, so none can be skipped; leave out on_bad")
     side = check_side(resize)
-    if isinstance(source, list | tuple) and all(is_path(one) for one in source):
+    if not renamed and isinstance(source, list | tuple) and all(is_path(one) for one in source):
         refuse_same_names(map(os.fsdecode, source))
     if isinstance(labels, str | os.PathLike):
         given = annotated(

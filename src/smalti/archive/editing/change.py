@@ -106,7 +106,9 @@ def replace(
         nonlocal rows, listed
         rows = rows_of(archive.contents, which)
         listed = archive.contents.index.listed
-        given = given_source(source, None, None, None, convert=convert, resize=resize, hidden_colours=hidden_colours)
+        given = given_source(
+            source, None, None, None, convert=convert, resize=resize, hidden_colours=hidden_colours, renamed=True
+        )
         names = None if archive.names is None else [archive.names[i] for i in rows.tolist()]
         labels = None if archive.labels is None else [archive.labels[i] for i in rows.tolist()]
         return _in_place_of(given, len(rows), names, None if given.labelled else labels)

@@ -29,9 +29,9 @@ def open_reader(storage: Storage, model: Model | None) -> Reader:
     if not form & SINGLE_FLAG:
         return ArchiveReader(storage)
     head, data = read_single(storage)
-    if EMPTY_MODEL.startswith(head.model):  # the image needs no model, also if one is given
-        model = None
     if model is not None and not model.id.startswith(head.model):
+        if EMPTY_MODEL.startswith(head.model):  # the image does not need the model that is given
+            return open_reader(storage, None)
         raise ModelError(
             f"{storage.where} was packed with a model whose id begins with {head.model.hex()}, not with"
             f" {model.name} ({model.id.hex()}); name the right bundle"
