@@ -58,7 +58,7 @@ static smalti_mixer mixer_of(data *d) {
     }
     int32_t *uses[] = {&m.tone, &m.alpha, &m.pick, &m.samples}; /* the contexts: all, none or some */
     for (int k = 0; k < 4; k++) {
-        const int32_t all[] = {(1 << 6) - 1, (1 << 7) - 1, (1 << 11) - 1, (1 << 10) - 1}, kind = (int32_t)within(d, 0, 3);
+        const int32_t all[] = {(1 << 6) - 1, (1 << 7) - 1, (1 << 13) - 1, (1 << 10) - 1}, kind = (int32_t)within(d, 0, 3);
         *uses[k] = kind == 0 ? (int32_t)any(d) & all[k] : kind == 1 ? 0 : all[k];
     }
     m.candidates = within(d, 0, 1) ? 14 : (int32_t)within(d, 1, 14);

@@ -11,6 +11,7 @@ from smalti.core.library import KERNELS, core
 from smalti.errors import CorruptError, UsageError
 from smalti.model.mixing.engine import mixing_decoder, mixing_encoder
 from smalti.model.mixing.mixer import (
+    ALL_PICKS,
     DRAWN_INPUTS,
     INPUT_MAX,
     INPUTS,
@@ -76,7 +77,7 @@ def extreme_mixer(seed: int) -> Mixer:
     tables["weights"] = np.minimum(tables["weights"], 1 << 16)
     start = Start(**{name: values(*kind) for name, kind in START_KINDS.items()})
     uses = (
-        Uses() if seed % 2 else Uses(*(int(rng.integers(n)) for n in (64, 128, 2048, 1024)), int(rng.integers(1, 15)))
+        Uses() if seed % 2 else Uses(*(int(rng.integers(n)) for n in (64, 128, 8192, 1024)), int(rng.integers(1, 15)))
     )
     mixer = Mixer(networks, Tables(**tables), start, random_lines(rng, 40), drawn=for_drawn, uses=uses)
     check_mixer(mixer)
@@ -137,26 +138,32 @@ def test_they_agree_on_hidden_layers_of_any_size(monkeypatch, hidden):
     agree(monkeypatch, random_mixer(hidden, drawn=True), (5, 6, 4), 3)
 
 
-FEWER = (Uses(0, 5, 0x12, 0, 14, 16), Uses(0, 0, 0, 0, 1, 14), Uses(9, 64, 0x400, 0x201, 3, 15))
-"""Models that use fewer contexts than there are."""
+OTHER = (
+    Uses(0, 5, 0x12, 0, 14, 16),
+    Uses(0, 0, 0, 0, 1, 14),
+    Uses(9, 64, 0x400, 0x201, 3, 15),
+    Uses(pick=ALL_PICKS),
+    Uses(pick=0x812),
+)
+"""Models that use other contexts than those that are used if a model says nothing."""
 
 
 @pytest.mark.skipif(core() is None, reason="there is no compiled core")
-@pytest.mark.parametrize("uses", FEWER)
+@pytest.mark.parametrize("uses", OTHER)
 @pytest.mark.parametrize(
     ("step", "shape"), [(1, (9, 14, 4)), (5, (13, 11, 3)), (1, (12, 10, 1)), (253, (7, 9, 2)), (5, (17, 1, 3))]
 )
-def test_they_agree_on_models_that_use_fewer_contexts(monkeypatch, uses, step, shape):
+def test_they_agree_on_models_that_use_other_contexts(monkeypatch, uses, step, shape):
     agree(monkeypatch, replace(random_mixer(), uses=uses), shape, step)
 
 
 def test_what_a_model_uses_is_kept_with_it_and_checked():
-    for uses in (*FEWER, Uses()):
+    for uses in (*OTHER, Uses()):
         mixer = replace(random_mixer(), uses=uses)
         check_mixer(mixer)
         assert mixer_from(mixer_arrays(mixer)).uses == uses
     assert "uses" not in mixer_arrays(random_mixer())
-    for bad in ({"tone": 64}, {"alpha": 128}, {"pick": 2048}, {"samples": 1024}, {"candidates": 0}, {"candidates": 15}):
+    for bad in ({"tone": 64}, {"alpha": 128}, {"pick": 8192}, {"samples": 1024}, {"candidates": 0}, {"candidates": 15}):
         with pytest.raises(ValueError, match="uses contexts"):
             check_mixer(replace(random_mixer(), uses=Uses(**bad)))
     for bits in (13, 22):

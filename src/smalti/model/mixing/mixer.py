@@ -95,13 +95,17 @@ class Seen:
         return found
 
 
+ALL_PICKS = (1 << 13) - 1
+"""All contexts of a pick: those that `Uses` has if nothing is said, and two of the picks nearby."""
+
+
 @dataclass(frozen=True)
 class Uses:
     """The contexts that a model uses: bit i is 1 where it uses context i; and what else makes it faster."""
 
     tone: int = (1 << 6) - 1  # 0: of samples, each bit has the probability that the network says
     alpha: int = (1 << 7) - 1
-    pick: int = (1 << 11) - 1  # nine contexts of the pixel, then two of the candidate
+    pick: int = (1 << 11) - 1  # nine contexts of the pixel, two of the candidate; ALL_PICKS has two more
     samples: int = (1 << 10) - 1  # 0: as in `tone`
     candidates: int = 14  # at most
     bits: int = 21  # the logarithm of the most lines
@@ -164,8 +168,8 @@ def check_mixer(mixer: Mixer) -> None:
         raise ValueError("the largest logit of a mixer has no weight")
     for name, kind in START_KINDS.items():
         _check(getattr(mixer.start, name), name, *kind)
-    least = Uses(0, 0, 0, 0, 1, LEAST_BITS)
-    if not all(low <= of <= most for low, of, most in zip(*map(astuple, (least, mixer.uses, Uses())), strict=True)):
+    least, most = Uses(0, 0, 0, 0, 1, LEAST_BITS), Uses(pick=ALL_PICKS)
+    if not all(low <= of <= high for low, of, high in zip(*map(astuple, (least, mixer.uses, most)), strict=True)):
         raise ValueError(f"a mixer uses contexts that there are not: {mixer.uses}")
     lines = mixer.lines
     if (
@@ -232,7 +236,7 @@ def known_tables() -> Tables:
         np.rint((1 << 24) * _logistic((np.arange(4097) - 2048) / 128)).astype(np.uint32),
         np.rint(65536 * np.exp(-(np.arange(641) - 448) / 64)).astype(np.uint32),
         np.rint(65536 * np.exp(-np.arange(768) / 64)).astype(np.uint32),
-        np.rint(65536 / (np.minimum(used, MOST_USED) + 3)).astype(np.uint16),
+        np.rint(65536 / (np.minimum(used, MOST_USED) + AT_FIRST)).astype(np.uint16),
         np.rint(256 * used / (used + 1.5)).astype(np.int16),
         np.rint(16 * np.log2(values)).astype(np.int16),
         np.rint((1 << 19) / values).astype(np.int32),
@@ -243,8 +247,10 @@ def _logistic(x: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(1 / (1 + np.exp(-x)))
 
 
-MOST_USED = 40
+MOST_USED = 24
 """A counter that was used so often moves no more slowly."""
+AT_FIRST = 1.05
+"""A counter that was not used yet moves by one part of so many: it believes nearly all of what it sees first."""
 
 
 def plain_start(squash: NDArray[np.uint16]) -> Start:

@@ -21,6 +21,8 @@ from smalti.model.mixing.reference.tone import centre, code_plainly
 RATE = 28
 NEAR = 12
 """Candidates that are nearby."""
+NO_PICK = 15
+"""The pick of a pixel that is no candidate."""
 ALPHA_NODE, TREE_NODE, PICK_NODE, VALUE_NODE = 192, 256, 288, 480
 
 
@@ -100,9 +102,9 @@ def code_alpha(d: Decisions, a: Around, alpha: int, pixels: Plane, width: int) -
 
 
 def _code_pick(
-    d: Decisions, a: Around, alpha: int, colour: int, candidates: Sequence[int], sources: Sequence[int]
+    d: Decisions, a: Around, alpha: int, colour: int, candidates: Sequence[int], sources: Sequence[int], picked: Plane
 ) -> int:
-    """Code which candidate a pixel is; -1 if it is none."""
+    """Code which candidate a pixel is; -1 if it is none. picked: which ones the pixels before were."""
     w, n, first, opaque = a.w, a.n, a.match[0], 2 if alpha == 255 else 1 if alpha else 0
     pairs = (
         (w, n), (n, a.nw), (n, a.ne), (w, a.ww), (n, a.nn), (w, a.nw), (w, a.ne), (w, first), (n, first),
@@ -122,7 +124,13 @@ def _code_pick(
         mix_hash((equal & 127) | a.x >> 3 << 8 | a.y >> 3 << 16, of + 7000),
         mix_hash(mix_hash(alpha, equal & 63), of + 8000),
     )
+    x, (second, above, row) = a.x + MARGIN, picked[a.y + TOP - 2 : a.y + TOP + 1]
+    of_picks = (  # how the pixels nearby were coded
+        mix_hash(row[x - 1] | above[x] << 4 | above[x + 1] << 8 | above[x - 1] << 12, of + 11000),
+        mix_hash(mix_hash(row[x - 1] | row[x - 2] << 4 | above[x] << 8 | second[x] << 12, equal & 127), of + 12000),
+    )
     lines = d.used_lines(contexts, d.uses.pick, 377)
+    by_picks = d.used_lines(of_picks, d.uses.pick >> 11, 479)
     for j, (candidate, source) in enumerate(zip(candidates, sources, strict=True)):
         of_candidate = (
             mix_hash(mix_hash(candidate, source), of + 9000),
@@ -131,7 +139,7 @@ def _code_pick(
         own = d.used_lines(of_candidate, d.uses.pick >> 9, 477)
         node = PICK_NODE + opaque * 64 + min(source, NEAR) * 4 + min(j, 3)
         sets = _set(16 + min(j, 5), equal & 31), _set(22 + opaque, a.hits[0] + 8 * a.agree)
-        if d.decide(colour == candidate, 0, [*lines, *own], j + 1, node, *sets, RATE):
+        if d.decide(colour == candidate, 0, [*lines, *own, *by_picks], j + 1, node, *sets, RATE):
             return j
     return -1
 
@@ -184,7 +192,15 @@ def _code_colour(
 
 
 def code_drawn(
-    d: Decisions, a: Around, planes: Sequence[Plane], colour: int, alpha: int, step: int, *, in_colour: bool
+    d: Decisions,
+    a: Around,
+    planes: Sequence[Plane],
+    picked: Plane,
+    colour: int,
+    alpha: int,
+    step: int,
+    *,
+    in_colour: bool,
 ) -> int:
     """Code a pixel of a drawn image, whose alpha is known, and return it."""
     near = (a.match[1], a.match[0], a.w, a.n, a.match[2], a.mirror, a.nw, a.ne, a.ww, a.nn, a.nne, a.nee)
@@ -196,7 +212,8 @@ def code_drawn(
         if candidate >> 24 == alpha and candidate not in candidates:
             candidates.append(candidate)
             sources.append(i)
-    hit = _code_pick(d, a, alpha, colour, candidates, sources) if candidates else -1
+    hit = _code_pick(d, a, alpha, colour, candidates, sources, picked) if candidates else -1
+    picked[a.y + TOP][a.x + MARGIN] = NO_PICK if hit < 0 else hit
     coded = candidates[hit] if hit >= 0 else None
     colour = _code_colour(d, a, planes, alpha, colour, step, in_colour=in_colour) if coded is None else coded
     for i in range(MATCHES):

@@ -68,7 +68,7 @@ class ReferenceMixing:
         d.images += 1
         drawn = bool(d.flag(drawn))
         planes = [_plane(height, width, 128) for _ in range(3)]
-        pixels = _plane(height, width, 0)
+        pixels, picked = _plane(height, width, 0), _plane(height, width, 0)
         for y in range(height):
             for x in range(width):
                 for plane in planes:
@@ -82,7 +82,9 @@ class ReferenceMixing:
                 colours = values[:3] if colour_planes else values[:1] * 3
                 colour = colours[0] | colours[1] << 8 | colours[2] << 16
                 if drawn:
-                    colour = code_drawn(d, around, planes, colour | alpha << 24, alpha, step, in_colour=colour_planes)
+                    colour = code_drawn(
+                        d, around, planes, picked, colour | alpha << 24, alpha, step, in_colour=colour_planes
+                    )
                 else:
                     colour = self._code_tone(planes, x, y, colour, step, in_colour=colour_planes) | alpha << 24
                 pixels[y + TOP][x + MARGIN] = colour
