@@ -17,6 +17,7 @@ from smalti.archive.reader import ModelName, Place, as_model
 from smalti.archive.writer import Packed, Packing, as_packing, overhead, packed, write_packed
 from smalti.codec.batching import BLOCK, Batch
 from smalti.codec.rdo import Effort
+from smalti.container.format import EMPTY_MODEL
 from smalti.container.records import ArchiveWriter
 from smalti.container.single_image import pack_single
 from smalti.errors import SourceError, UsageError
@@ -97,8 +98,10 @@ def pack(
         lossless: whether every image comes back equal; it means a largest error of 0.
         names: one for each image, if the source has none.
         labels: one for each image, or an idx or npy file of them, if the source has none; False leaves labels out.
-        effort: 1 (fastest) to 9 (fewest bytes). With 1, lossless images of any kind are coded by the general model for
-            speed, `colour-fast`: several times as fast, also to decode, and some percent larger.
+        effort: how long the encoder searches where images may lose something, 1 (fastest) to 9 (longest), for fewer
+            bytes or less loss. With 1, lossless images of any kind are coded by the general model for speed,
+            `colour-fast`: several times as fast, also to decode, and some percent larger. For lossless images, 2 to 9
+            are alike; only where no model codes at all, 8 and 9 try more settings of WebP.
         metric: what the encoder works for where the general model codes images with loss: "psnr", so that the squared
             error is small; or "ssim", so that multi-scale SSIM is large, which is nearer to what people see. Targets in
             dB are met in PSNR in both cases.
@@ -122,8 +125,8 @@ def pack(
 
     Raises:
         SourceError: the images cannot be read.
-        UsageError: the model or quality does not exist, `path` exists, the target cannot be met, or the model that is
-            named cannot be fitted.
+        UsageError: the model or quality does not exist, `path` exists, a name is given twice, the target cannot be met,
+            or the model that is named cannot be fitted.
         OutputError: `path` cannot be written.
     """
     most = largest_error(max_error, lossless=lossless)
@@ -285,6 +288,8 @@ def _write(
     write_packed(intake, target, effort, packing, progress)
     if not intake.count:
         raise SourceError("there are no images to pack; nothing is written")
+    if not intake.coded.models:
+        writer.need_no_model()
     return replace(packed(images, intake.coded, writer.finish()), fitted=fitted)
 
 
@@ -318,10 +323,12 @@ def _single(image: ImageSet, model: Model, target: Target, effort: Effort) -> tu
     name = None if image.names is None else image.names[0]
     if name is not None:
         check_name(name)
-    mode, sides = (0, None) if image.shape == model.image_shape else (c, (h, w))
+    needed = block.by_model or is_known(model.id)  # with a model that is built in, the header is shorter
+    mode, sides = (0, None) if needed and image.shape == model.image_shape else (c, (h, w))
     profile = None if image.profiles is None else image.profiles[0]
     coded = Coded()
     coded.add(block)
     if name is not None:
         coded.add_name(name)
-    return pack_single(model.id, mode, sides, name, block.payload, block.pixels, profile), coded
+    model_id = model.id if needed else EMPTY_MODEL
+    return pack_single(model_id, mode, sides, name, block.payload, block.pixels, profile), coded

@@ -2,7 +2,7 @@
 """The tree of all errors that smalti raises on purpose.
 
     SmaltiError                  the root: whoever catches it catches them all
-    ├── UsageError               an argument or option is wrong: exit code 2 on the command line
+    ├── UsageError               an argument or option is wrong, whatever files hold: exit code 2 on the command line
     │   ├── UnknownModelError    no model of that name or id is known
     │   ├── SeveralShapesError   images differ in shape where one array of them is asked for
     │   ├── OutputExistsError    the target exists and may not be replaced

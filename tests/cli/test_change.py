@@ -77,12 +77,37 @@ def test_a_file_grows_shrinks_and_is_written_anew(tmp_path, scans):
 
 
 def test_a_number_that_is_a_name_is_a_name(tmp_path):
-    images = smalti.ImageSet(SCANS[:4], ("3", "2", "1", "0"))
+    images = smalti.ImageSet(SCANS[:4], ("3", "2", "1", "-1"))
     smalti.pack(images, tmp_path / "x.smalti", lossless=True)
     done("remove", tmp_path / "x.smalti", "3", "1")
-    assert names(tmp_path / "x.smalti") == ("2", "0")
+    assert names(tmp_path / "x.smalti") == ("2", "-1")
     done("remove", tmp_path / "x.smalti", "--", "-1")
     assert names(tmp_path / "x.smalti") == ("2",)
+
+
+@pytest.mark.parametrize("command", [("remove", "-1"), ("remove", "0", "-9"), ("remove", "--2"), ("replace", "-1")])
+def test_a_number_below_0_changes_nothing(tmp_path, scans, command):
+    before, new = scans.read_bytes(), [_save(tmp_path / "7.png", SCANS[7])] * (command[0] == "replace")
+    fails(2, command[0], scans, "--", *command[1:], *new, words="is no number of an image")
+    assert scans.read_bytes() == before
+
+
+def test_a_replacement_is_as_it_would_be_if_it_was_packed(tmp_path):
+    y, x = np.mgrid[:60, :40]
+    alpha = np.clip(400 - ((x - 20) ** 2 + (y - 30) ** 2) / 2, 0, 255)
+    soft = np.stack([3 * y, 4 * x, 90 + x + y, alpha], 2).astype(np.uint8)
+    new = _save(tmp_path / "new.png", soft)
+    for options in (
+        ("--lossless", "--hidden-colours", "drop"),
+        ("--lossless", "--resize", "30"),
+        ("--quality", "60", "--alpha-quality", "20"),
+    ):
+        smalti.pack(SCANS[:2], tmp_path / "x.smalti", lossless=True, force=True)
+        done("replace", tmp_path / "x.smalti", "1", new, *options)
+        done("pack", new, "-o", tmp_path / "y.smalti", *options, "--force")
+        with smalti.open(tmp_path / "x.smalti") as one, smalti.open(tmp_path / "y.smalti") as other:
+            assert (one[1] == other[0]).all()
+            assert one[1].shape != soft.shape or (one[1] != soft).any()
 
 
 def test_a_replacement_is_of_the_quality_that_is_asked(tmp_path, digits):

@@ -94,6 +94,37 @@ def test_the_report_names_the_least_psnr_of_an_image_where_something_was_lost(tm
     assert "least" not in " ".join(lines_of("x", exact, 80))
 
 
+@pytest.mark.parametrize(
+    ("coded", "without", "copies", "words"),
+    [
+        ({}, 9, 0, "model: none; every image is kept exactly, without a model"),
+        ({}, 7, 2, "model: none (7 images), copies (2)"),
+        ({}, 1, 2, "model: none (1 image), copies (2)"),
+        ({"colour": 9}, 0, 0, "model: colour"),
+        ({"colour": 5}, 0, 4, "model: colour (5 images), copies (4)"),
+        ({"colour": 1}, 7, 1, "model: colour (1 image), none (7), copies (1)"),
+        ({"mnist": 1300, "colour": 2}, 0, 7, "models: mnist (1,300 images), colour (2), copies (7)"),
+    ],
+)
+def test_the_counts_of_the_models_are_those_of_all_images(coded, without, copies, words):
+    n = sum(coded.values()) + without + copies
+    shapes = (((8, 8, 3), n),)
+    report = Packed(n, 999, PassedOver(), shapes, models=coded, psnr=math.inf, copies=copies)
+    assert lines_of("x.smalti", report, 80)[2] == words
+
+
+def test_copies_are_said(tmp_path, icons):
+    for i in range(3):
+        (icons / f"copy-{i}.png").write_bytes((icons / "5.png").read_bytes())
+    (icons / "metadata.jsonl").unlink()
+    facts = json.loads(run("pack", icons, "-o", tmp_path / "x.smalti", "--lossless", "--json").stdout)
+    assert facts["copies"] == 3
+    assert sum(row["images"] for row in facts["models"]) + facts["images_without_model"] + 3 == facts["images"] == 11
+    assert "model: none (8 images), copies (3)" in run(
+        "pack", icons, "-o", tmp_path / "x.smalti", "--lossless", "--force"
+    ).stdout.replace("\n  ", " ")
+
+
 def test_append_says_what_was_added(tmp_path, icons):
     target = tmp_path / "x.smalti"
     run("pack", icons, "-o", target, "--lossless", "--no-names")

@@ -43,6 +43,19 @@ def test_alpha_is_off_by_no_more_than_was_asked_and_takes_fewer_bytes(channels, 
     assert packed(x, quality=quality)[0] == sizes[0]
 
 
+def test_where_a_size_cannot_be_reached_the_advice_is_a_lower_quality_of_alpha():
+    x, least = soft(6), list[float]()
+    for alpha_quality, words in ((100, "alpha_quality=50"), (50, "alpha_quality=1"), (1, "")):
+        with pytest.raises(UsageError) as error:
+            packed(x, bytes_an_image=5, alpha_quality=alpha_quality)
+        assert str(error.value).endswith(f"or let alpha lose more: {words}" if words else "allow that or more")
+        least.append(float(str(error.value).split()[3]))
+    assert least[2] < least[1] < least[0]
+    x[..., 3] = np.where(x[..., 3] < 128, 0, 255)  # where a lower quality changes nothing
+    with pytest.raises(UsageError, match=r"allow that or more$"):
+        packed(x, bytes_an_image=5)
+
+
 def test_every_value_of_alpha_has_one_near_it():
     alpha = np.arange(256, dtype=np.uint8).reshape(1, 16, 16)
     for most in range(1, 25):

@@ -284,7 +284,8 @@ def test_frames_and_pages_are_images_of_their_own(kind, mode, tmp_path):
             opened.seek(i)
             pixels = found.pixels[i]
             assert (np.asarray(Image.fromarray(pixels).convert("RGBA")) == np.asarray(opened.convert("RGBA"))).all()
-    if mode == "L" and kind != "WEBP":
+    colours = kind == "WEBP" or (kind == "AVIF" and opened.mode != "L")  # which Pillow before 13 makes of gray AVIF
+    if mode == "L" and not colours:
         assert found.shape == (7, 9, 1)
 
 

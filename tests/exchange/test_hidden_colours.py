@@ -67,6 +67,25 @@ def test_the_command_says_so(tmp_path):
     assert "without their hidden colours" in done.output
 
 
+@pytest.mark.parametrize("hidden", ["keep", "drop"])
+def test_lossy_coding_keeps_none_where_that_is_asked(tmp_path, hidden):
+    """Some images are kept exactly at any quality, because that takes fewer bytes: these are meant."""
+    n = 6
+    flat = np.zeros((n, 24, 20, 4), np.uint8)
+    flat[:, :12] = (200, 30, 10, 255)
+    flat[:, 12:] = np.stack([np.arange(n) + 7, *[np.full(n, 9)] * 2, np.zeros(n)], 1)[:, None, None]
+    y, x = np.mgrid[:24, :20]
+    photo = np.stack([9 * y, 120 + 5 * x, 90 + 3 * x + 4 * y, 255 * (x + y > 12)], 2).astype(np.uint8)
+    images = [*flat, *(photo + RNG.integers(0, 9, (n, 24, 20, 1), np.uint8) * (1, 1, 1, 0)).astype(np.uint8)]
+    done = smalti.pack(images, tmp_path / "a.smalti", quality=40, hidden_colours=hidden)
+    assert bool(done.passed_over.converted) == (hidden == "drop")
+    back = images_of(tmp_path / "a.smalti")
+    black = [not image[image[..., 3] == 0][:, :3].any() for image in back]
+    assert black == [hidden == "drop"] * n + [True] * n
+    assert all((a == b).all() for a, b in zip(back[:n], without_hidden(flat) if black[0] else flat, strict=True))
+    assert any((a != b).any() for a, b in zip(back[n:], without_hidden(np.stack(images[n:])), strict=True))
+
+
 def test_appended_images_lose_them_too(tmp_path):
     images = icons(8)
     smalti.pack(images[:4], tmp_path / "a.smalti", lossless=True)

@@ -7,6 +7,7 @@ import itertools
 import struct
 
 import numpy as np
+import PIL
 import pytest
 from PIL import Image
 from sources import image_file, png
@@ -45,7 +46,8 @@ def check_as_pillow_decodes_it(data: bytes, kind: str) -> str:
         there = opened.ico.frame(0) if kind == "ICO" else opened  # Pillow forgets the colour of an icon
         in_jpeg = there.mode == "CMYK" and kind == "JPEG"
         taken = in_jpeg or (there.mode in CHANNELS and kind != "PCX")
-        expected = np.asarray(there.convert("RGB").convert("RGBA") if in_jpeg else there.convert("RGBA"))
+        if taken:  # Pillow before 13 does not read all PCX files that it writes
+            expected = np.asarray(there.convert("RGB").convert("RGBA") if in_jpeg else there.convert("RGBA"))
         mode, clear = there.mode, there.has_transparency_data
     if not taken:
         with pytest.raises(SourceError, match=r"convert it|leave it out"):
@@ -128,7 +130,9 @@ def test_a_tiff_file_of_16_bits_is_refused_and_one_of_8_is_read(c, big, planes):
 )
 def test_a_tiff_file_with_bands_beside_colour_and_alpha_is_refused(photometric, extra):
     samples = rng.integers(0, 256, (8, 8, (1 if photometric == 1 else 3) + len(extra)), np.uint8)
-    with pytest.raises(SourceError, match="samples a pixel, of which only"):
+    unknown = photometric == 1 and int(PIL.__version__.partition(".")[0]) < 13  # to Pillow
+    words = "no image or other source" if unknown else "samples a pixel, of which only"
+    with pytest.raises(SourceError, match=words):
         decode(tiff(samples, photometric, extra), "here")
 
 

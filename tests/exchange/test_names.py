@@ -5,10 +5,11 @@ import subprocess
 
 import numpy as np
 import pytest
+from helpers import fails, run
 from sources import DIGITS, PNG, names_of, tar_of, write, zip_of
 
 import smalti
-from smalti.errors import CorruptError, OutputError
+from smalti.errors import CorruptError, OutputError, SourceError, UsageError
 from smalti.exchange.sources import open_source, read_images
 from smalti.types import ImageSet
 
@@ -57,15 +58,41 @@ def test_names_that_are_made_for_images_are_of_one_image_each(tmp_path):
     assert names_of(open_source(*(f"{tmp_path}/{path}" for path in paths))) == [*expected, "t.png"]
 
 
-LONG = "x" * 300
+def test_names_that_are_given_twice_are_wrong_usage(tmp_path):
+    """Whatever files hold: what is wrong in them is no wrong usage."""
+    for folder in ("d", "e"):
+        write(ImageSet(DIGITS[:2], ("a.png", "b.png")), tmp_path / folder)
+    one, other = tmp_path / "d" / "a.png", tmp_path / "e" / "a.png"
+    target = tmp_path / "x.smalti"
+    for pack in (smalti.pack, lambda x, path, **how: smalti.append(path, x, **how)):
+        with pytest.raises(UsageError, match="the name 'a' is given to two images"):
+            pack(DIGITS[:3], target, names=["a", "b", "a"], lossless=True)
+        with pytest.raises(UsageError, match=r"would have one name, a\.png; pack their common folder"):
+            pack([one, other], target, lossless=True)
+        with pytest.raises(SourceError, match=r"two images are named 'a\.png'"):
+            pack([tmp_path / "d", tmp_path / "e"], target, lossless=True)
+        if pack is smalti.pack:
+            assert not target.exists()
+            pack(DIGITS[:2], target, names=["x", "y"], lossless=True)
+    fails(2, "pack", one, other, "-o", tmp_path / "y.smalti", words="would have one name")
+    fails(1, "pack", tmp_path / "d", tmp_path / "e", "-o", tmp_path / "y.smalti", words="two images are named")
+    assert run("pack", one, other, "--no-names", "-o", tmp_path / "y.smalti").returncode == 0
+    assert run("pack", tmp_path / "d", "-o", tmp_path / "z.smalti").returncode == 0
+    fails(1, "append", tmp_path / "z.smalti", other, words="two images are named 'a.png'")
+    smalti.replace(tmp_path / "z.smalti", [1, 0], [one, other], lossless=True)  # which keep the names that are there
+    with smalti.open(tmp_path / "z.smalti") as archive:
+        assert archive.names == ("a.png", "b.png")
+
+
+LONG, DEEP = "x" * 300, "a/" * 100 + "b.png"
 
 
 @pytest.mark.parametrize(
     ("target", "names", "error", "other"),
     [
-        ("x.tar", ("../a.png", "c.png"), CorruptError, "x.parquet"),
-        ("x.zip", ("/a.png", "c.png"), CorruptError, "x.parquet"),
-        ("out", ("../a.png", "c.png"), CorruptError, "x.parquet"),
+        ("x.tar", (DEEP, "c.png"), CorruptError, "x.parquet"),
+        ("x.zip", (DEEP, "c.png"), CorruptError, "x.parquet"),
+        ("out", (DEEP, "c.png"), CorruptError, "x.parquet"),
         ("out", ("a.png", "a.png/b.png"), OutputError, "x.parquet"),
         ("out", ("a.png/b.png", "a.png"), OutputError, "x.npz"),
         ("out", ("a.png", "a"), OutputError, "x.parquet"),
@@ -89,13 +116,13 @@ def test_where_a_name_cannot_be_a_file_the_message_says_what_can_hold_it(tmp_pat
     ("names", "words"),
     [
         (["a.png", "b/c.png", "b/c.jpg", "b/c.PNG", "d.png.png"], ""),
-        (["../a.png", "b.png"], "no file of the name '../a.png';"),
-        (["/a.png"], "no file of the name '/a.png';"),
-        (["b.png", "x//y", "z/../y"], "no files of 2 names, such as 'x//y';"),
+        ([DEEP, "b.png"], "no file of the name 'a/a/a/"),
+        (["b.png", DEEP, f"c/{DEEP}"], "no files of 2 names, such as 'a/a/a/"),
+        (["../a.png", "b.png", "/a.png", "x//y", "z/../y"], ""),  # written otherwise
         (["a", "a.png"], "no file of the name 'a.png';"),
         (["a.jpg.png", "a.jpg"], "no file of the name 'a.jpg';"),
         (["a.png", "a.png.png"], ""),
-        (["12:00.png"], ""),  # written otherwise, where that is needed
+        (["12:00.png"], ""),  # likewise, where that is needed
     ],
 )
 @pytest.mark.parametrize("target", ["out", "out.tar", "out.zip"])

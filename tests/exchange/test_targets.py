@@ -86,12 +86,34 @@ def test_force_adds_to_a_folder_and_leaves_other_files(tmp_path):
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["0.png", "metadata.jsonl", "mine.txt"]
 
 
-UNSAFE = ["../x.png", "/x.png", "a/../../x.png", "./b.png", "a//b.png", "a/", "..", "a\0.png", ""]
+CLIMBING = {
+    "../x.png": "%2E%2E/x",
+    "/x.png": "%2Fx",
+    "//x": "%2F%2Fx",
+    "a/../../x.png": "a/%2E%2E/%2E%2E/x",
+    "./b.png": "%2E/b",
+    "a//b.png": "a/%2Fb",
+    "a/": "a%2F",
+    "/": "%2F%2F",
+    "..": "%2E%2E",
+}
 
 
-@pytest.mark.parametrize("name", UNSAFE)
+@pytest.mark.parametrize(("name", "wanted"), CLIMBING.items())
 @pytest.mark.parametrize("target", ["out", "x.tar", "x.zip"])
-def test_names_that_climb_out_or_mean_another_are_refused(tmp_path, name, target):
+def test_names_that_climb_out_or_mean_another_are_escaped(tmp_path, name, wanted, target):
+    assert unsafe_name(name, strict=False)
+    (tmp_path / "deep").mkdir()
+    said = write(ImageSet(DIGITS[:2], ("b.png", name), (5, 6)), tmp_path / "deep" / target)
+    assert f"1 name is written otherwise, for no file can be called so on every system: {name!r} as" in said
+    assert [p.name for p in tmp_path.iterdir()] == ["deep"]
+    back = read_images(tmp_path / "deep" / target)
+    assert dict(zip(back.names, back.labels, strict=True)) == {"b.png": 5, f"{wanted}.png": 6}
+
+
+@pytest.mark.parametrize("name", ["a\0.png", "", "a/" * 100 + "b.png"])
+@pytest.mark.parametrize("target", ["out", "x.tar", "x.zip"])
+def test_names_that_cannot_be_escaped_are_refused(tmp_path, name, target):
     (tmp_path / "deep").mkdir()
     with pytest.raises(CorruptError, match="no safe path"):
         write(ImageSet(DIGITS[:2], ("b.png", name)), tmp_path / "deep" / target)

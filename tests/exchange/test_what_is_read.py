@@ -191,7 +191,10 @@ NAMES = {
     "array `names` of an npz file": names(npz(images=SMALL[:1], names=np.array(["b/a"])), ["b/a"]),
     "`path` of a parquet file": names(in_parquet([{"bytes": PNG, "path": "b/a.png"}]), ["b/a.png"]),
     "two images of one name": twice,
-    "a name that leads out of the folder (`../a.png`)": names(content(zip_of([("../a.png", PNG)])), ["../a.png"]),
+    "a name in a zip or tar that leads out of its folder (`../a.png`)": names(
+        content(zip_of([("../a.png", PNG)])), ["../a.png"]
+    ),
+    "such a name in npz, parquet or Python": names(npz(images=SMALL[:1], names=np.array(["../a.png"])), ["../a.png"]),
 }
 ELSE = {
     "ICC profile": profile(image_file("RGB", icc_profile=SRGB), SRGB),

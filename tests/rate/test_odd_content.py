@@ -171,6 +171,16 @@ def test_odd_images_take_no_more_than_webp_at_effort_1(kind, channels):
     assert size <= sum(webp_bytes(image) + 2 for image in images) + 100  # the file around them
 
 
+@pytest.mark.parametrize("target", [{"lossless": True}, {"max_error": 3}])
+def test_efforts_2_to_9_are_alike_where_no_loss_is_allowed_or_little(tmp_path, target):
+    x = np.random.default_rng(2).integers(0, 256, (3, 20, 20, 3)).cumsum(1, np.int64) // 20 % 256
+    files = []
+    for effort in (1, 2, 5, 9):
+        smalti.pack(x.astype(np.uint8), tmp_path / "x.smalti", effort=effort, force=True, **target)
+        files.append((tmp_path / "x.smalti").read_bytes())
+    assert files[1] == files[2] == files[3] != files[0]
+
+
 def test_effort_1_takes_the_model_for_speed_where_nothing_else_is_asked():
     images = [odd_image(emoji, (32, 40, 3), seed) for seed in range(4)]
     assert packed(images, effort=1)[1] == {QUICK}

@@ -22,7 +22,7 @@ from smalti.container.growing.listing_codec import PLACES_IMAGES, pack_places
 from smalti.container.records import ArchiveWriter
 from smalti.entropy.frequencies import Ints
 from smalti.errors import SourceError
-from smalti.exchange.names import unsafe_name
+from smalti.exchange.names import portable_name, unsafe_name
 from smalti.model.model import Model
 from smalti.rate.model_choice import ModelChoice, suits
 from smalti.rate.target import Sealed
@@ -73,7 +73,7 @@ class Coded:
 
     def add_name(self, name: str, seen: Container[str] = frozenset()) -> None:
         """Count a name of which no file can be made beside those of the names that were `seen`."""
-        if unsafe_name(name, strict=False) or _file_is_taken(name, seen):
+        if unsafe_name(portable_name(name), strict=False) or _file_is_taken(name, seen):
             self.unsafe += 1
             self.unsafe_name = self.unsafe_name or name
 

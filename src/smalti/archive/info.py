@@ -9,11 +9,12 @@ import numpy as np
 from smalti.archive.reader import Contents, Place, parts_of
 from smalti.archive.reading.places import Places
 from smalti.codec.batching import block_images
-from smalti.codec.head import describe_payload
+from smalti.codec.head import describe_payload, needs_model
 from smalti.container.archive_reader import ArchiveReader
 from smalti.container.format import (
     BLOCK,
     BLOCK_ENTRY,
+    EMPTY_MODEL,
     HEADER,
     INDEX,
     KIND_ENTRY,
@@ -25,7 +26,7 @@ from smalti.container.format import (
     SECTION_ENTRY,
     TRAILER,
 )
-from smalti.errors import UnknownModelError
+from smalti.errors import FormatError, UnknownModelError
 from smalti.model.bundle import find_model
 from smalti.types import describe
 
@@ -50,7 +51,7 @@ def describe_file(place: Place) -> dict[str, Any]:
             "bytes": reader.end,
             "bytes_an_image": round(reader.end / count, 3) if count else None,
             "payload_bytes": reader.payload_bytes(),
-            "models": [_model(entry.id, entry.offset > 0) for entry in index.models],
+            "models": _models(contents),
             "blocks": len(index.blocks),
             "images_a_block": max((block.images for block in index.blocks), default=0),
             "first_block": _first_block(contents) if count else None,
@@ -97,6 +98,30 @@ def _spare_bytes(contents: Contents) -> int:
     return max(0, dead + round(gone) + joined)
 
 
+def _needed(contents: Contents) -> set[int]:
+    """Return the numbers of the models that code an image; blocks are read until all are found.
+
+    A block that cannot be read without decoding, or is damaged, counts as one that needs all that it may name.
+    """
+    index, needed = contents.index, set[int]()
+    named = {number for number, model in enumerate(index.models) if model.id != EMPTY_MODEL}
+    for number, entry in enumerate(index.blocks):
+        kind = index.kinds[entry.kind]
+        may = (named if kind.mixed else named & {kind.model}) - needed
+        if not may:
+            continue
+        try:
+            parts = parts_of(*contents.reader.block(number)) if entry.offset else None
+            needed |= (
+                may
+                if parts is None
+                else {part.kind.model for part in parts if needs_model(part.payload, len(part.rows))}
+            )
+        except FormatError:
+            needed |= may
+    return needed
+
+
 def _first_block(contents: Contents) -> str:
     """Say in words how the images of the first block are coded."""
     parts = parts_of(*contents.reader.block(0, contents.record(0)))
@@ -104,9 +129,15 @@ def _first_block(contents: Contents) -> str:
     return "; ".join(ways) + (f" ({len(parts)} parts)" if len(parts) > 1 else "")
 
 
-def _model(model_id: bytes, within: bool) -> str:  # noqa: FBT001 - private
-    try:
-        name = find_model(model_id).name
-    except UnknownModelError:
-        name = "unknown here"
-    return f"{name} ({model_id.hex()})" + (", in the file" if within else "")
+def _models(contents: Contents) -> list[str]:
+    """Return in words the models that images need, and those that the file holds."""
+    needed, found = _needed(contents), list[str]()
+    for number, entry in enumerate(contents.index.models):
+        if number in needed or entry.offset:
+            try:
+                name = find_model(entry.id).name
+            except UnknownModelError:
+                name = "unknown here"
+            unused = "" if number in needed else "; no image needs it"
+            found.append(f"{name} ({entry.id.hex()})" + (", in the file" if entry.offset else "") + unused)
+    return found

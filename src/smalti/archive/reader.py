@@ -23,6 +23,7 @@ from smalti.container.archive_reader import ArchiveReader
 from smalti.container.entries.blocks import Blocks
 from smalti.container.format import (
     CARRIERS,
+    EMPTY_MODEL,
     ORDER,
     BlockHead,
     Kind,
@@ -99,6 +100,8 @@ class Contents(Annotations):
         mixed = any(kind.mixed for kind in index.kinds)
         for number in range(len(index.models)) if mixed else {kind.model for kind in index.kinds}:
             entry = index.models[number]
+            if entry.id == EMPTY_MODEL:  # no image needs the model that is given
+                continue
             if self._given is not None and len(self.reader.index.models) == 1 and self._given.id != entry.id:
                 raise ModelError(
                     f"{self.storage.where} was packed with model {entry.id.hex()}, not with"

@@ -229,6 +229,8 @@ def overhead(batches: Sequence[Batch], shared: Iterable[int], places: Iterable[S
     """
     (first, *more), left = batches, list(shared)
     if not more and len(first) == 1 and not copies:
+        if not is_known(first.model.id):  # the header may be that of an image without a model
+            return most_single_bytes(EMPTY_MODEL, first.shape)
         return most_single_bytes(first.model.id, None if first.shape == first.model.image_shape else first.shape)
     own = [batch for batch, parts in zip(batches, left, strict=True) if not parts]
     kinds = len({(batch.shape, batch.model.id) for batch in own})

@@ -8,15 +8,18 @@ import typer
 
 from smalti.cli.console import images, progress, size
 from smalti.cli.options import (
+    AlphaQuality,
     AskedQuality,
     CodingModel,
     Convert,
     Effort,
+    HiddenColours,
     Lossless,
     MaxError,
     Metric,
     MinPsnr,
     ModelOption,
+    Resize,
     lossless_error,
 )
 
@@ -52,7 +55,10 @@ def replace(
     max_error: MaxError = None,
     effort: Effort = 5,
     metric: Metric = "psnr",
+    alpha_quality: AlphaQuality = 100,
     convert: Convert = False,
+    resize: Resize = None,
+    hidden_colours: HiddenColours = "keep",
 ) -> None:
     """Replace an image of a smalti file. The new one keeps the name and the label of the old one.
 
@@ -72,7 +78,10 @@ def replace(
             max_error=lossless_error(lossless=lossless, max_error=max_error),
             effort=effort,
             metric=metric,
+            alpha_quality=alpha_quality,
             convert=convert,
+            resize=resize,
+            hidden_colours=hidden_colours,
             progress=advance,
         )
     typer.echo(f"{file}: {size(done.bytes)}")
@@ -93,8 +102,13 @@ def compact(file: File, model: ModelOption = None) -> None:
 
 
 def _which(file: str, words: list[str]) -> list[int | str]:
-    """Return images that are named on the command line, as numbers or names."""
+    """Return images that are named on the command line, as numbers or names.
+
+    Raises:
+        UsageError: a number is below 0. In Python it counts from the end, but here it is likelier a slip.
+    """
     from smalti.archive.reader import Contents
+    from smalti.errors import UsageError
 
     if "://" in file:  # which is refused later
         return list(words)
@@ -103,4 +117,7 @@ def _which(file: str, words: list[str]) -> list[int | str]:
         names = set(contents.names() or ())
     finally:
         contents.storage.close()
-    return [int(word) if word not in names and word.lstrip("-").isdecimal() else word for word in words]
+    for word in words:
+        if word not in names and word.startswith("-") and word.lstrip("-").isdecimal():
+            raise UsageError(f"{word} is no number of an image; give a number from 0 on, or a name")
+    return [int(word) if word not in names and word.isdecimal() else word for word in words]

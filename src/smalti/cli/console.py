@@ -13,6 +13,7 @@ _OPTIONS = {
     "leave labels out: labels=False": "leave labels out: --no-labels",
     "convert=True": "--convert",
     "resize=256": "--resize 256",
+    "alpha_quality=": "--alpha-quality ",
 }
 """What messages call arguments of functions, and what the command line calls them."""
 

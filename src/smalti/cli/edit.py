@@ -73,6 +73,8 @@ def append(
 ) -> None:
     """Add images to a smalti file. The images in it are not written again, and stay readable even if this is stopped.
 
+    If the file holds a fit of the general model (pack --fit), that codes the new images, too.
+
     Examples:
     smalti append scans.smalti more-scans/
 

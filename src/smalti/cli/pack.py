@@ -228,5 +228,5 @@ def info(
     for key, value in facts.items():
         shown = {"None": "none", "True": "yes", "False": "no"}.get(str(value), str(value))
         if isinstance(value, list):
-            shown = "; ".join(value)
+            shown = "; ".join(value) or "none"
         typer.echo(f"{key.replace('_', ' '):{width}}  {shown}")

@@ -101,6 +101,7 @@ def facts_of(output: Path | str, packed: "Packed") -> dict[str, Any]:
         "converted": _tally_facts(whole.conversions),
         "models": [{"name": name, "images": n} for name, n in packed.models.items()],
         "images_without_model": packed.without_model,
+        "copies": packed.copies,
         "bytes": packed.bytes,
         "bytes_before": packed.before,
         "bytes_an_image": round(packed.rate, 3),
@@ -188,16 +189,19 @@ def _example(name: str, n: int, room: int) -> str:
 
 def _models(before: str, packed: "Packed", width: int) -> str:
     """Return the line that says which models code the images, behind what comes `before` in it."""
-    models, without = list(packed.models.items()), packed.without_model
-    if not models:
+    models, without, copies = list(packed.models.items()), packed.without_model, packed.copies
+    if not models and not copies:
         how = "kept exactly," if packed.psnr == math.inf else "coded"
         return f"{before}model: none" + ("" if before else f"; every image is {how} without a model")
-    if len(models) == 1 and not without:
+    if len(models) == 1 and not without and not copies:
         return shortened(f"{before}model: {models[0][0]}", width, end=True)
-    words = [f"{name} ({_counted(n, 'image') if i == 0 else format(n, ',')})" for i, (name, n) in enumerate(models)]
-    rest = f", none ({without:,})" if without else ""
+    every = [*models, ("none", without), ("copies", copies)]  # the counts of which are those of all images
+    words = [f"{name} ({n:,})" if i else f"{name} ({_counted(n, 'image')})" for i, (name, n) in enumerate(every) if n]
+    of_models, rest = words[: len(models)], "".join(f", {word}" for word in words[max(1, len(models)) :])
     title = "models" if len(models) > 1 else "model"
-    line = fitting(lambda k: f"{before}{title}: {_listed(words, k, 'more model')}{rest}", len(words), width)
+    line = fitting(
+        lambda k: f"{before}{title}: {_listed(of_models or words[:1], k, 'more model')}{rest}", len(of_models), width
+    )
     return shortened(line, width, end=True)
 
 

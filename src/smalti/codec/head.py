@@ -165,6 +165,18 @@ class Head:
         return head
 
 
+def needs_model(payload: bytes, n: int) -> bool:
+    """Return whether some of the `n` images of a payload are coded by a model.
+
+    Raises:
+        CorruptError: the payload is damaged.
+    """
+    if payload[:1] == bytes([RAW]):
+        return False
+    head = Head.unpack(payload, n)
+    return head.coded_ways + head.streamed_ways > 0
+
+
 def describe_payload(payload: bytes, n: int) -> str:
     """Say in words how the `n` images of a payload are coded.
 

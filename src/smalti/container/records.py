@@ -13,8 +13,8 @@ from smalti.container.archive_reader import ArchiveReader
 from smalti.container.entries.blocks import Blocks, Table
 from smalti.container.format import (
     EDITS,
+    EMPTY_MODEL,
     EXTENDED,
-    MAGIC,
     MAX_KINDS,
     MAX_MODELS,
     MAX_SECTION_IMAGES,
@@ -128,6 +128,11 @@ class ArchiveWriter:
             self.models[number] = ModelEntry(model_id, self._write(pack_model(number, bundle)))
         return number
 
+    def need_no_model(self) -> None:
+        """Name the empty model in the place of the only one, which codes no image, if the header can be rewritten."""
+        if self.start_at is not None and len(self.models) == 1 and not self.models[0].offset:
+            self.models = [ModelEntry(EMPTY_MODEL, 0)]
+
     def kind(self, kind: Kind) -> int:
         """Return the number of a kind, which may be new.
 
@@ -223,8 +228,8 @@ class ArchiveWriter:
         self.file.write(data)
         self.at += len(data)
         if self.extended and self.start_at is not None:
-            self.file.seek(self.start_at + len(MAGIC))
-            self.file.write(bytes([EXTENDED]))
+            self.file.seek(self.start_at)
+            self.file.write(pack_header(self.models[0].id, version=EXTENDED))
             self.file.seek(self.start_at + self.at)
         return self.at
 

@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 import weakref
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -221,7 +222,7 @@ def annotated(source: Source, names: Any, labels: Any) -> Source:
     """Return the same images with other names or labels (None: as they are), one entry for each image.
 
     Raises:
-        UsageError: the source has names or labels of its own.
+        UsageError: the source has names or labels of its own, or a name is given twice.
         SourceError: there are more or fewer entries than images.
     """
     for what, has, given in (("names", source.named, names), ("labels", source.labelled, labels)):
@@ -232,6 +233,8 @@ def annotated(source: Source, names: Any, labels: Any) -> Source:
     }
     if not columns:
         return source
+    if twice := [name for name, n in Counter(map(str, columns.get("names", ()))).items() if n > 1]:
+        raise UsageError(f"the name {twice[0]!r:.80} is given to two images; give each its own name")
     for what, column in columns.items():
         if source.total is not None and len(column) != source.total:
             raise _miscounted(what, len(column), source.total)

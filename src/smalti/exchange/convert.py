@@ -165,7 +165,11 @@ def _key(image: Image.Image, where: str, bits: int) -> object:
     key = image.info.get("transparency")
     if bits > 8 and key is not None and image.mode == "RGB":
         raise SourceError(f"{where} has a transparent colour of {bits} bits a sample; save it with alpha")
-    return key * _GRAYS.get(_raw(image), 1) if isinstance(key, int) else key  # Pillow leaves it as it is in the file
+    if not isinstance(key, int):
+        return key
+    if image.mode == "1":  # Pillow before 12.1 leaves it as it is in the file
+        return 255 * bool(key)
+    return key * _GRAYS.get(_raw(image), 1)  # Pillow leaves it as it is in the file
 
 
 def _raw(image: Image.Image) -> str:

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from smalti.errors import UsageError
-from smalti.exchange.arrays import annotated
+from smalti.exchange.arrays import annotated, is_path
 from smalti.exchange.formats.label_files import read_labels
 from smalti.exchange.parts import Parts
+from smalti.exchange.recognise import refuse_same_names
 from smalti.exchange.resize import check_side
 from smalti.exchange.sources import Images, as_source
 from smalti.types import ImageSet, OnBad, PassedOver, Reason, Source
@@ -30,6 +31,7 @@ def given_source(
     convert: bool,
     resize: int | None = None,
     hidden_colours: str = KEEP,
+    renamed: bool = False,
 ) -> Source:
     """Open a source, and give its images the names and labels that the caller has for them.
 
@@ -37,17 +39,20 @@ def given_source(
     labels: one for each image, the path of a file of them, None, or False to leave out those of the source.
     resize: the long side, in pixels, to which larger images are reduced; None if they stay as they are.
     hidden_colours: KEEP, or DROP to make all colours black where alpha is 0.
+    renamed: whether images get other names later, so that those of their files do not matter.
 
     Raises:
         SourceError: the source cannot be read, or names or labels do not fit its images.
-        UsageError: the source has names or labels of its own, or images may be skipped; or `resize` is no side, or
-            `hidden_colours` is none of the two.
+        UsageError: the source has names or labels of its own, or a name comes twice, or images may be skipped; or
+            `resize` is no side, or `hidden_colours` is none of the two.
     """
     if hidden_colours not in (KEEP, DROP):
         raise UsageError(f"hidden colours are {hidden_colours!r}; give {KEEP!r} or {DROP!r}")
     if on_bad is not None and (names is not None or labels not in (None, False)):
         raise UsageError("names and labels are for all images in their order, so none can be skipped; leave out on_bad")
     side = check_side(resize)
+    if not renamed and isinstance(source, list | tuple) and all(is_path(one) for one in source):
+        refuse_same_names(map(os.fsdecode, source))
     if isinstance(labels, str | os.PathLike):
         given = annotated(
             as_source(source, labelled=False, convert=convert, side=side), names, read_labels(Path(labels))

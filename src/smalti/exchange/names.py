@@ -51,17 +51,28 @@ def _bad_on_windows(part: str) -> bool:
     return part.partition(".")[0].rstrip().lower() in _DEVICES
 
 
-def portable_name(name: str) -> str:
-    r"""Return a name that every system takes: what Windows refuses in it is written as `%` and two digits.
+def portable_name(name: str, *, strict: bool = True) -> str:
+    r"""Return a name that stays in its folder: what is unsafe in it is written as `%` and two digits.
 
-    Names that are unsafe everywhere are returned as they are.
+    These are slashes that no folder stands before, and the parts `.` and `..`; if `strict`, also what Windows refuses,
+    so that every system takes the name. Names of too many parts, empty ones and those with a zero byte stay unsafe.
 
     >>> [portable_name(name) for name in ("12:00.png", "a\\b.png", "NUL.png", "a./b.png", "a/b%.png")]
     ['12%3A00.png', 'a%5Cb.png', '%4EUL.png', 'a%2E/b.png', 'a/b%.png']
+    >>> [portable_name(name, strict=False) for name in ("../a.png", "/a.png", "a//b.png", "a/", "12:00.png")]
+    ['%2E%2E/a.png', '%2Fa.png', 'a/%2Fb.png', 'a%2F', '12:00.png']
     """
-    if unsafe_name(name, strict=False):
+    if not unsafe_name(name, strict=strict) or not name or "\0" in name:
         return name
-    return "/".join(_portable(part) if _bad_on_windows(part) else part for part in name.split("/"))
+    parts, slashes = list[str](), ""
+    for part in name.split("/"):
+        if part:
+            dots = part.replace(".", _escaped(".")) if part in (".", "..") else part
+            parts.append(slashes + (_portable(dots) if strict and _bad_on_windows(dots) else dots))
+        slashes = "" if part else slashes + _escaped("/")
+    if slashes:  # at the end
+        parts[-1:] = [(parts[-1] if parts else "") + slashes]
+    return "/".join(parts)
 
 
 def _portable(part: str) -> str:
@@ -81,7 +92,7 @@ def file_name(name: str, target: str, *, strict: bool = os.name == "nt") -> str:
     `strict` has the meaning that it has in `unsafe_name`.
 
     Raises:
-        CorruptError: the name is no safe path.
+        CorruptError: the name is no safe path, also after `portable_name`.
     """
     if unsafe_name(name, strict=strict):
         other = "a parquet file (or npz, if all are of one size)" if unsafe_name(name) else "a folder or a parquet file"

@@ -3,7 +3,7 @@
 
 import functools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from PIL import Image
@@ -90,6 +90,20 @@ def refuse_image_suffix(path: Path | str) -> None:
     """
     if suffix_of(Path(path).name) in suffixes():
         raise UsageError(f"{path} is called like an image; end the name of the file to write with .smalti")
+
+
+def refuse_same_names(paths: Iterable[Path | str]) -> None:
+    """Refuse image files that are given one by one and have one name, for images have the names of their files.
+
+    Raises:
+        UsageError: two paths end alike.
+    """
+    known = dict[str, Path]()
+    for path in map(Path, paths):
+        if suffix_of(path.name) in suffixes():
+            other = known.setdefault(path.name, path)
+            if other is not path:
+                raise UsageError(f"{other} and {path} would have one name, {path.name}; pack their common folder")
 
 
 def is_image(name: str, head: Callable[[], bytes], passed: PassedOver, *, link: bool = False) -> bool:

@@ -137,7 +137,8 @@ def write_images(parts: Iterable[ImageSet], about: About, target: Path, *, force
     """Write images to `target`: a file of the format that its name tells, else a folder of PNG files.
 
     The files in a folder, a tar or a zip file have the images' names, with .png added unless it is there; images
-    without names get numbers. Names in archives (and in folders on Windows) are escaped where Windows refuses them.
+    without names get numbers. Names that would lead out of the target are escaped, and in archives (and in folders on
+    Windows) those that Windows refuses.
     With `force`, a file is replaced; in a folder, the files of the same names are replaced one by one, after all new
     ones are written. Returns what was left out, is in another file or is named otherwise, in words; "" if everything is
     in `target` as it was.
@@ -146,7 +147,7 @@ def write_images(parts: Iterable[ImageSet], about: About, target: Path, *, force
         OutputExistsError, MissingExtraError: see `check_target`.
         UsageError: see `check_target`; or the format cannot hold the labels.
         OutputError: the disk is full, the folder is not writable, ...; the target is as it was before.
-        CorruptError: a name leads outside of the folder.
+        CorruptError: a name is no safe path, also if it is escaped.
         SourceError: the images are not what `about` says.
     """
     check_target(target, about, force=force)
@@ -156,10 +157,10 @@ def write_images(parts: Iterable[ImageSet], about: About, target: Path, *, force
         notes = _write_idx(parts, about, target, force=force)
         return "; ".join([*notes, *_without_profiles(profiles, "idx")])
     if (format_ := _format_of(target)) is None:
-        write_folder(_portable(parts, renamed) if os.name == "nt" else parts, about, target)
+        write_folder(_portable(parts, renamed, strict=os.name == "nt"), about, target)
         return "; ".join(_said(renamed))
     if format_.files:
-        parts = _portable(parts, renamed)
+        parts = _portable(parts, renamed, strict=True)
     with atomic_write(target, force=force) as file:
         format_.write(parts, about, file, target)
     kind = target.suffix.lower()[1:]
@@ -183,10 +184,13 @@ def _without_profiles(profiles: list[int], kind: str) -> list[str]:
     ]
 
 
-def _portable(parts: Iterable[ImageSet], renamed: list[str]) -> Iterator[ImageSet]:
-    """Yield the parts with names that every system takes, and add to `renamed` what was done, in words."""
+def _portable(parts: Iterable[ImageSet], renamed: list[str], *, strict: bool) -> Iterator[ImageSet]:
+    """Yield the parts with names that files can have, and add to `renamed` what was done, in words.
+
+    strict: whether every system shall take them.
+    """
     for part in parts:
-        names = None if part.names is None else tuple(map(portable_name, part.names))
+        names = None if part.names is None else tuple(portable_name(name, strict=strict) for name in part.names)
         pairs = zip(part.names or (), names or (), strict=True)
         renamed += [f"{old!r:.80} as {new!r:.80}" for old, new in pairs if old != new]
         yield part if names == part.names else replace(part, names=names)
@@ -197,7 +201,10 @@ def _said(renamed: list[str]) -> list[str]:
     if not renamed:
         return []
     what = "1 name is" if len(renamed) == 1 else f"{len(renamed)} names are"
-    return [f"{what} written otherwise, for not every system takes it: {renamed[0]}" + ", ..." * (len(renamed) > 1)]
+    return [
+        f"{what} written otherwise, for no file can be called so on every system: {renamed[0]}"
+        + ", ..." * (len(renamed) > 1)
+    ]
 
 
 def _checked(parts: Iterable[ImageSet], about: About, profiles: list[int]) -> Iterator[ImageSet]:

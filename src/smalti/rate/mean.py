@@ -23,7 +23,7 @@ from smalti.errors import UsageError
 from smalti.model.model import Model
 from smalti.model.operating_points import OperatingPoint
 from smalti.rate.metrics import squared_errors
-from smalti.rate.target import Sealed, Target, code_at, code_blocks, seal_block
+from smalti.rate.target import MOST_ALPHA_ERROR, Sealed, Target, code_at, code_blocks, seal_block
 from smalti.types import Pixels, Shape
 
 SAMPLE_IMAGES, OPTIMISED_SAMPLE_IMAGES = 256, 64
@@ -298,6 +298,15 @@ class _Mean:
         if self.target.bytes_an_image is not None:
             least = (self._total(0) + self.overhead) / self.n
             words = f"these images take {least:.2f} bytes each at the lowest quality; allow that or more"
+            off = self.effort.alpha_error
+            if off < MOST_ALPHA_ERROR and any(map(_has_soft_alpha, self.parts)):
+                words += f", or let alpha lose more: alpha_quality={1 if off else 50}"
             if (why := why_numpy()) is not None:
                 words += f". The compiled core may take fewer, but numpy computes here: {why}"
             raise UsageError(words)
+
+
+def _has_soft_alpha(batch: Batch) -> bool:
+    """Return whether a lower quality of alpha may save bytes: the general model codes alphas that are not 0 or 255."""
+    x = batch.x
+    return batch.model.is_general and x.ndim == 4 and x.shape[3] in (2, 4) and bool(((x[..., -1] + 1) > 1).any())

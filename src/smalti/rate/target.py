@@ -33,6 +33,8 @@ DEFAULT_EFFORT = 5
 """The effort, 1 to 9, if none is given."""
 EXACT_ALPHA, ALPHA_STEP = 100, 4
 """The quality at which alpha is exact; so many steps of quality below it let alpha be off by one more."""
+MOST_ALPHA_ERROR = (EXACT_ALPHA - 1) // ALPHA_STEP
+"""The most that alpha may be off by, which its quality 1 means."""
 METRICS = ("psnr", "ssim")
 """What the encoder may work for, where images are coded by transform: a small squared error, or a large MS-SSIM."""
 
@@ -111,7 +113,7 @@ def effort_of(
         UsageError: the effort is not from 1 to 9, there is no such metric or quality, or the target leaves no choice.
     """
     if _number(effort, "an effort") not in EFFORTS:
-        raise UsageError(f"effort is {effort}; give a number from 1 (fast) to 9 (fewest bytes)")
+        raise UsageError(f"effort is {effort}; give a number from 1 (fastest) to 9 (longest search)")
     if metric not in METRICS:
         raise UsageError(f"the metric is {metric!r}; give one of {' and '.join(METRICS)}")
     if not 1 <= _number(alpha_quality, "a quality of alpha") <= EXACT_ALPHA:

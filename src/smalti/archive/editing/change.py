@@ -19,9 +19,10 @@ from smalti.container.growing.append import alone, grow
 from smalti.container.records import ArchiveWriter
 from smalti.entropy.frequencies import Ints
 from smalti.errors import SourceError, UsageError
+from smalti.exchange.given import given_source
 from smalti.exchange.parts import Parts
-from smalti.exchange.sources import Images, as_source
-from smalti.rate.target import DEFAULT_EFFORT, Target, as_target, effort_of, largest_error
+from smalti.exchange.sources import Images
+from smalti.rate.target import DEFAULT_EFFORT, EXACT_ALPHA, Target, as_target, effort_of, largest_error
 from smalti.types import ImageSet, Label, Progress, Source
 from smalti.util.atomic import as_path, atomic_write
 
@@ -75,7 +76,10 @@ def replace(
     lossless: bool = False,
     effort: int = DEFAULT_EFFORT,
     metric: str = "psnr",
+    alpha_quality: int = EXACT_ALPHA,
     convert: bool = False,
+    resize: int | None = None,
+    hidden_colours: str = "keep",
     progress: Progress | None = None,
 ) -> Packed:
     """Replace images of the smalti file `path` by those of a source, which are coded as `append` codes them.
@@ -87,7 +91,8 @@ def replace(
         path: the file.
         which: a number, a name, or several of them, as many as the source has images.
         source: the new images, in the order of `which`.
-        model, target, quality, min_psnr, max_error, lossless, effort, metric, convert, progress: as in `append`.
+        model, target, quality, min_psnr, max_error, lossless, effort, metric, alpha_quality, convert, resize,
+            hidden_colours, progress: as in `append`.
 
     Raises:
         SourceError: the images cannot be read, or are more or fewer than those to replace.
@@ -101,7 +106,9 @@ def replace(
         nonlocal rows, listed
         rows = rows_of(archive.contents, which)
         listed = archive.contents.index.listed
-        given = as_source(source, convert=convert)
+        given = given_source(
+            source, None, None, None, convert=convert, resize=resize, hidden_colours=hidden_colours, renamed=True
+        )
         names = None if archive.names is None else [archive.names[i] for i in rows.tolist()]
         labels = None if archive.labels is None else [archive.labels[i] for i in rows.tolist()]
         return _in_place_of(given, len(rows), names, None if given.labelled else labels)
@@ -114,7 +121,7 @@ def replace(
 
     most = largest_error(max_error, lossless=lossless)
     asked = as_target(target, Target(quality, min_psnr=min_psnr, max_error=most))
-    hard = effort_of(effort, asked, metric)
+    hard = effort_of(effort, asked, metric, alpha_quality)
     return append_to(_local(path), images_of, model, asked, hard, Packing(), progress, then)
 
 

@@ -5,7 +5,7 @@ import numpy as np
 
 from smalti.codec.block_codec import decode_block
 from smalti.container.archive_reader import ArchiveReader
-from smalti.container.format import SINGLE_FLAG, START_BYTES, check_start
+from smalti.container.format import EMPTY_MODEL, SINGLE_FLAG, START_BYTES, check_start
 from smalti.container.reader import Reader
 from smalti.container.single_image import SingleReader, read_single
 from smalti.errors import CorruptError, ModelError, UnknownModelError, within
@@ -30,6 +30,8 @@ def open_reader(storage: Storage, model: Model | None) -> Reader:
         return ArchiveReader(storage)
     head, data = read_single(storage)
     if model is not None and not model.id.startswith(head.model):
+        if EMPTY_MODEL.startswith(head.model):  # the image does not need the model that is given
+            return open_reader(storage, None)
         raise ModelError(
             f"{storage.where} was packed with a model whose id begins with {head.model.hex()}, not with"
             f" {model.name} ({model.id.hex()}); name the right bundle"

@@ -159,7 +159,7 @@ def write_folder(parts: Iterable[ImageSet], about: About, folder: Path) -> None:
     In an existing folder, files of the same names are replaced together with their labels; others keep theirs.
 
     Raises:
-        CorruptError: a name leads outside of the folder.
+        CorruptError: a name is no safe path.
         OutputExistsError: a folder, or a link to one, is where a file should go; or some images of the folder would
             have labels and others none.
         OutputError: the disk is full, the folder is not writable, ...; the target is as it was before.

@@ -32,6 +32,20 @@ def _code_byte(
     d: Decisions, value: int, mix: Mixture | None, step: int, ends: tuple[int, int], contexts: Sequence[int], used: int,
     kind: int, nodes: tuple[int, int, int], *, tree: bool,
 ) -> int:  # fmt: skip
+    """Code a byte by eight decisions, the first one about its highest bit, and return it.
+
+    Args:
+        d: the decisions of the stream.
+        value: the byte, 0 to 255; what is given is not looked at while a stream is decoded.
+        mix: what the network says of the sample; None if none was asked.
+        step: of the samples that levels stand for: byte `t` begins at the sample `t * step`.
+        ends: the first sample that is possible, and the first one behind the last that is.
+        contexts: the contexts of the lines of counters.
+        used: the contexts that the model uses, as bits.
+        kind: a number that tells these contexts from those of other kinds of bytes.
+        nodes: the first node, the first set and the first curve of the eight decisions.
+        tree: whether each place in each half has a node of its own; else each bit has one.
+    """
     node, set_, curve = nodes
     every, low, high, at = 1, 0, 256, 0
     below_low, below_high = (below(d.known, mix, end) if mix else 0 for end in ends)
