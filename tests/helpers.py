@@ -95,7 +95,7 @@ _HIDDEN = (DeprecationWarning, PendingDeprecationWarning, ImportWarning, Resourc
 """The warnings that Python does not show unless it is asked to."""
 
 
-def run(*arguments, cwd=None, columns=100) -> subprocess.CompletedProcess[str]:
+def run(*arguments, cwd=None, columns=100, stdin=os.devnull) -> subprocess.CompletedProcess[str]:
     """Run the command line in this process, which is much faster than in one of its own; its output looks the same."""
     from smalti.cli import main
 
@@ -106,7 +106,7 @@ def run(*arguments, cwd=None, columns=100) -> subprocess.CompletedProcess[str]:
         for name in FORCING_COLOUR:
             os.environ.pop(name, None)
         stack.enter_context(mock.patch.object(sys, "argv", words))
-        stack.enter_context(mock.patch.object(sys, "stdin", stack.enter_context(Path(os.devnull).open())))
+        stack.enter_context(mock.patch.object(sys, "stdin", stack.enter_context(Path(stdin).open())))
         stack.enter_context(contextlib.redirect_stdout(out))
         stack.enter_context(contextlib.redirect_stderr(err))
         stack.enter_context(contextlib.chdir(cwd or Path.cwd()))

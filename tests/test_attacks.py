@@ -13,7 +13,7 @@ import pytest
 from attacks.build import goldens
 from attacks.cases import ATTACKS, table
 from attacks.targets import WORK
-from helpers import ROOT, made_once
+from helpers import ROOT, made_once, run
 
 import smalti
 from smalti.container.format import HEADER, pack_header
@@ -125,21 +125,16 @@ def test_a_fork_of_a_process_that_has_decoded_decodes_too():
     assert done.stdout == "0\n", done.stderr
 
 
-def command(*arguments):
-    words = [sys.executable, "-m", "smalti", *map(str, arguments)]
-    return subprocess.run(words, capture_output=True, text=True, env={**os.environ, "COLUMNS": "100"})
-
-
 def test_an_image_among_a_thousand_that_cannot_be_read_stops_or_is_listed(tmp_path):
     source, target = tmp_path / "in", tmp_path / "x.smalti"
     source.mkdir()
     for i, image in enumerate(draw_digits(10).repeat(100, 0)):
         (source / f"{i:04d}.png").write_bytes(png_bytes(image))
     (source / "0777.png").write_bytes(png_bytes(draw_digits(1)[0])[:60])
-    stopped = command("pack", source, "-o", target, "--quality", "15", "--effort", "1")
+    stopped = run("pack", source, "-o", target, "--quality", "15", "--effort", "1")
     assert (stopped.returncode, target.exists()) == (1, False)
     assert "0777.png" in stopped.stderr
-    skipped = command("pack", source, "-o", target, "--quality", "15", "--effort", "1", "--on-error", "skip")
+    skipped = run("pack", source, "-o", target, "--quality", "15", "--effort", "1", "--on-error", "skip")
     assert skipped.returncode == 1
     assert "skipped: " in skipped.stderr
     assert "0777.png" in skipped.stderr
@@ -156,7 +151,7 @@ def test_a_target_that_cannot_be_written_is_one_line(tmp_path):
         ["select", tmp_path / "x.smalti"],
         ["unpack", tmp_path / "x.smalti"],
     ):
-        done = command(*arguments, "-o", "/proc/x.smalti" if arguments[0] != "unpack" else "/proc/x.tar")
+        done = run(*arguments, "-o", "/proc/x.smalti" if arguments[0] != "unpack" else "/proc/x.tar")
         assert done.returncode == 1
         assert done.stderr.startswith("smalti: cannot write /proc/x")
         assert done.stderr.count("\n") == 1

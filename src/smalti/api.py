@@ -288,7 +288,7 @@ def _write(
     write_packed(intake, target, effort, packing, progress)
     if not intake.count:
         raise SourceError("there are no images to pack; nothing is written")
-    if not intake.coded.models:
+    if not intake.coded.models and not any(is_known(entry.id) for entry in writer.models):
         writer.need_no_model()
     return replace(packed(images, intake.coded, writer.finish()), fitted=fitted)
 

@@ -203,7 +203,7 @@ class Ranges(Quiet):
 @pytest.mark.parametrize("handler", [Quiet, Ranges, Endless])
 def test_a_web_server_gives_a_file(tmp_path, handler):
     pytest.importorskip("aiohttp", reason='URLs need aiohttp: pip install "smalti[remote]"')
-    noise = rng.integers(0, 256, (60, 30, 30), dtype=np.uint8)
+    noise = rng.integers(0, 256, (200, 30, 30), dtype=np.uint8)  # far more than the end of a file, which is read first
     size = smalti.pack(noise, tmp_path / "x.smalti", max_error=0, model="none", packing=smalti.Packing(10)).bytes
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=str(tmp_path)))
     thread = threading.Thread(target=server.serve_forever)

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from helpers import write_idx
+from helpers import run, write_idx
 from independent_reader import read
 from PIL import Image
 
@@ -18,10 +18,6 @@ from smalti.demo.samples import draw_digits
 from smalti.rate.metrics import mse, psnr
 
 pytest.importorskip("torch", reason='training needs torch: pip install "smalti[train]"')
-
-
-def run(*arguments) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "smalti", *map(str, arguments)], capture_output=True, encoding="utf-8")
 
 
 @pytest.mark.parametrize(
@@ -51,7 +47,7 @@ def test_the_command_survives_kill_9_and_makes_a_model(tmp_path):
     process.communicate()
     if os.name == "posix":
         assert process.returncode in (0, -signal.SIGKILL)
-    done = run(*command, "--force")
+    done = run(*command, "--force", columns=80)
     assert done.returncode == 0, done.stderr
     assert "going on from" in done.stderr
     assert "plan: " in done.stderr

@@ -93,11 +93,15 @@ def test_a_build_without_a_compiler_says_so(monkeypatch, tmp_path):
 
 
 @pytest.mark.skipif(build.compiler() is None, reason="there is no C compiler")
-def test_the_sources_compile_without_a_warning(tmp_path):
-    build.build(tmp_path / "x.so", ("-Wall", "-Wextra", "-Werror", "-O1"))
-    with pytest.raises(build.BuildError, match="error"):
-        build.build(tmp_path / "y.so", ("-fno-such-flag",))
-    assert [path.name for path in tmp_path.iterdir()] == ["x.so"]
+def test_a_build_that_fails_says_why_and_leaves_nothing(tmp_path, monkeypatch):
+    with pytest.raises(build.BuildError, match="no-such-flag"):
+        build.build(tmp_path / "x.so", ("-fno-such-flag",))
+    monkeypatch.setattr(build, "SOURCES", tmp_path / "core")
+    (tmp_path / "core").mkdir()
+    (tmp_path / "core" / "x.c").write_text("int one(void) { int two = 2; return 1; }\n")
+    with pytest.raises(build.BuildError, match="unused"):
+        build.build(tmp_path / "y.so", ("-Wall", "-Werror"))
+    assert [path.name for path in tmp_path.iterdir()] == ["core"]
 
 
 @built

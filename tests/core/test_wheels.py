@@ -18,9 +18,12 @@ def test_the_source_distribution_has_all_that_a_wheel_is_built_from(tmp_path):
     wheels.check_sdist(wheels.made("sdist", tmp_path))
 
 
-def test_a_wheel_of_this_machine_has_the_library_and_serves_every_python(tmp_path):
-    if wheels.build.compiler() is None:
+def test_a_wheel_of_this_machine_has_the_library_without_a_warning_and_serves_every_python(tmp_path, monkeypatch):
+    """Compiling takes seconds, so that the sources are held to have no warnings here."""
+    compiler = wheels.build.compiler()
+    if compiler is None:
         pytest.skip("there is no C compiler")
+    monkeypatch.setenv("CC", " ".join([*compiler, "-Wall", "-Wextra", "-Werror"]))
     path = wheels.made("wheel", tmp_path)
     assert "-py3-none-" in path.name
     assert not path.name.endswith("-any.whl")

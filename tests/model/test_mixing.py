@@ -126,7 +126,7 @@ def decoded(mixer: Mixer, stream: bytes, images, step: int) -> list[np.ndarray]:
 
 @pytest.mark.skipif(core() is None, reason="there is no compiled core")
 @pytest.mark.parametrize("step", [1, 5])
-@pytest.mark.parametrize("shape", [(13, 11, 3), (9, 14, 4), (12, 10, 1), (7, 9, 2), (1, 1, 3), (1, 20, 4), (17, 1, 3)])
+@pytest.mark.parametrize("shape", [(10, 9, 3), (7, 11, 4), (12, 10, 1), (7, 9, 2), (1, 1, 3), (1, 20, 4), (17, 1, 3)])
 @pytest.mark.parametrize("drawn", [False, True])
 def test_all_kernels_and_the_reference_engine_agree(monkeypatch, shape, step, drawn):
     agree(monkeypatch, random_mixer(drawn=drawn), shape, step)

@@ -233,11 +233,11 @@ def annotated(source: Source, names: Any, labels: Any) -> Source:
     }
     if not columns:
         return source
-    if twice := [name for name, n in Counter(map(str, columns.get("names", ()))).items() if n > 1]:
-        raise UsageError(f"the name {twice[0]!r:.80} is given to two images; give each its own name")
     for what, column in columns.items():
         if source.total is not None and len(column) != source.total:
             raise _miscounted(what, len(column), source.total)
+    if twice := [name for name, n in Counter(map(str, columns.get("names", ()))).items() if n > 1]:
+        raise UsageError(f"the name {twice[0]!r:.80} is given to two images; give each its own name")
     parts = Parts(lambda: _annotated(source, columns))
     given = replace(source, parts=parts, named=source.named or "names" in columns)
     return replace(given, labelled=True, labels_from="the argument labels") if "labels" in columns else given

@@ -33,6 +33,8 @@ from smalti.util.atomic import output_error
 
 CHECKPOINT_SECONDS = 120
 """Seconds between checkpoints within an epoch; each epoch ends with one, too."""
+PLOT_SECONDS = 10
+"""The fewest seconds between plots, for drawing one takes as long as some epochs; the last epoch is always drawn."""
 MAX_SEEDS = 50
 """The most seeds that are tried. About one autoencoder in six survives its initialisation."""
 PROBE = 256
@@ -109,7 +111,7 @@ class _Training:
         self.x_train, self.x_validation = x_train, x_validation
         self.steps = len(x_train) // self.plan.batch
         self.epochs = task.epochs(self.steps)
-        self.saved_at = time.monotonic()
+        self.saved_at = self.plotted_at = time.monotonic()
         checksums = [zlib.crc32(x.numpy().data) for x in (x_train, x_validation)]
         self.images = [list(x_train.shape), *checksums]
         self.stop_asked = False  # by Ctrl-C: stop after the step
@@ -255,7 +257,10 @@ class _Training:
         state.epoch, state.step, state.loss_sum = state.epoch + 1, 0, 0.0
         if self.fabric.is_global_zero:
             write_log(self.folder / "log.csv", state.log)
-            self.task.plot(self.folder / "loss.png", state.log)
+            ended = (state.phase + 1, state.epoch) == (len(self.epochs), self.epochs[-1])
+            if ended or time.monotonic() - self.plotted_at > PLOT_SECONDS:
+                self.task.plot(self.folder / "loss.png", state.log)
+                self.plotted_at = time.monotonic()
         self.consistent = True
         minutes = f"{state.seconds / 60:.1f} min"
         self.listener.epoch(row, f"epoch {row['epoch']} of {sum(self.epochs)}, {minutes}: {self.task.describe(row)}")
