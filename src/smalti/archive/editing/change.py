@@ -91,8 +91,8 @@ def replace(
         path: the file.
         which: a number, a name, or several of them, as many as the source has images.
         source: the new images, in the order of `which`.
-        model, target, quality, min_psnr, max_error, lossless, effort, metric, alpha_quality, convert, resize,
-            hidden_colours, progress: as in `append`.
+        model, target, quality, min_psnr, max_error, lossless: as in `append`.
+        effort, metric, alpha_quality, convert, resize, hidden_colours, progress: as in `append`.
 
     Raises:
         SourceError: the images cannot be read, or are more or fewer than those to replace.
