@@ -102,7 +102,7 @@ BUILT_IN_IDS = {
     bytes.fromhex("93777c499c413d86"): "mnist-autoencoder",
     bytes.fromhex("b05f4d5d74f2a51e"): "colour-1",
     bytes.fromhex("c7457f129f16eb7a"): "colour",
-    bytes.fromhex("5940ea7eff1b3672"): "colour-fast",
+    bytes.fromhex("e5ac0a377cda1490"): "colour-fast",
 }
 """The names of built-in models by their ids, so that a file's model is found without loading another."""
 _LOADING = ForkLock()
