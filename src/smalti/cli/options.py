@@ -57,7 +57,7 @@ Effort = Annotated[
         "-e",
         help="How long to search where images may lose something: 1 (fastest) to 9 (longest), for fewer bytes or less"
         " loss. Lossless images of any kind are packed and unpacked several times as fast with 1, in 5 % more bytes"
-        " (photographs) to a third more (icons); 2 to 9 are alike for them.",
+        " (photographs) to a quarter more (icons); 2 to 9 are alike for them.",
     ),
 ]
 Metric = Annotated[

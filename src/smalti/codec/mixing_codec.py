@@ -31,8 +31,6 @@ CUT_OUT = 0.2
 """An image that is transparent somewhere is drawn if more than this share is; else it is tried both ways."""
 REPEATED = 0.6
 """An image is not surely of continuous tone if this share of its pixels has a colour that another one has."""
-LEARNS = 1.1
-"""Among others, drawn images learn from each other: there they take about as many bytes less than they take alone."""
 AT_SIGHT, CUT_OUT_AT_SIGHT = 0.22, 0.02
 """The same, where nothing is tried, for opaque images and for others."""
 NEAR = ((1, 0), (0, 1), (1, 1), (1, -1), (2, 0), (0, 2))
@@ -63,7 +61,7 @@ def mixing_stream(x_hat: Pixels, errors: Ints, mixer: Mixer) -> tuple[bytes, NDA
     encoder, sizes = mixing_encoder(mixer, state_bits(x_hat.shape, mixer)), [0]
     flags = drawn_at_sight(x_hat).tolist() if mixer.uses.is_quick else [None] * len(x_hat)
     for image, error, flag in zip(x_hat, errors.tolist(), flags, strict=True):
-        drawn = is_drawn(image, mixer, 2 * error + 1, alone=len(x_hat) == 1) if flag is None else flag
+        drawn = is_drawn(image, mixer, 2 * error + 1) if flag is None else flag
         encoder.encode(_channels_last(image), 2 * error + 1, drawn=drawn)
         sizes.append(encoder.size)
     stream = encoder.finish()
@@ -98,11 +96,8 @@ def state_bits(shape: tuple[int, ...], mixer: Mixer) -> int:
     return min(max(log2 + 2, LEAST_BITS), max(MOST_BITS, min(log2, LARGEST_BITS)), mixer.uses.bits)
 
 
-def is_drawn(image: Pixels, mixer: Mixer, step: int = 1, *, alone: bool = True) -> bool:
-    """Say whether an image (`h w` or `h w c`) takes fewer bytes as a drawn one: with flat areas, edges, few colours.
-
-    alone: whether no other images come before or after it, from which it would learn, or which would learn from it.
-    """
+def is_drawn(image: Pixels, mixer: Mixer, step: int = 1) -> bool:
+    """Say whether an image (`h w` or `h w c`) takes fewer bytes as a drawn one: with flat areas, edges, few colours."""
     if mixer.uses.is_quick:
         return bool(drawn_at_sight(image[None])[0])
     colours = np.ascontiguousarray(image.reshape(*image.shape[:2], -1))
@@ -123,7 +118,7 @@ def is_drawn(image: Pixels, mixer: Mixer, step: int = 1, *, alone: bool = True) 
         encoder = mixing_encoder(mixer, state_bits((1, *image.shape[:2]), mixer))
         encoder.encode(colours, step, drawn=drawn)
         tried.append(encoder.size)
-    return tried[1] < tried[0] * (1 if alone else LEARNS)
+    return tried[1] < tried[0]
 
 
 def drawn_at_sight(x: Pixels) -> NDArray[np.bool_]:
