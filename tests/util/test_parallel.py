@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from smalti.util.parallel import bundles, in_order
+from smalti.util.parallel import bundles, go_on, in_order
 
 
 def test_results_come_in_the_order_of_the_items():
@@ -40,6 +40,33 @@ def test_an_error_comes_out_and_nothing_goes_on():
     with pytest.raises(ValueError, match="two"):
         list(results)
     assert threading.active_count() < 20
+
+
+def test_work_that_nobody_waits_for_ends_where_it_looks():
+    """Also work that has threads of its own."""
+    begun, ended = threading.Barrier(3), []
+
+    def endless(i: int) -> None:
+        begun.wait(10)
+        try:
+            for _ in range(1000):
+                time.sleep(0.01)
+                go_on()
+        finally:
+            ended.append(i)
+
+    def fail(i: int) -> None:
+        if i:
+            list(in_order(endless, (1, 2), threads=2))
+        begun.wait(10)
+        raise ValueError("enough")
+
+    before = time.monotonic()
+    with pytest.raises(ValueError, match="enough"):
+        list(in_order(fail, (0, 1), threads=2))
+    assert sorted(ended) == [1, 2]
+    assert time.monotonic() - before < 9
+    go_on()  # the caller's own thread always goes on
 
 
 def test_neighbours_of_a_kind_go_together_up_to_a_load():

@@ -20,6 +20,7 @@ from smalti.model.mixing.engine import mixing_decoder, mixing_encoder
 from smalti.model.mixing.mixer import LEAST_BITS, Mixer
 from smalti.model.model import Model
 from smalti.types import Pixels
+from smalti.util.parallel import go_on
 
 MOST_BITS, LARGEST_BITS = 19, 21
 """A state has four lines of counters for each pixel, but 2^14 at least and 2^19 at most; for more pixels than these, it
@@ -61,6 +62,7 @@ def mixing_stream(x_hat: Pixels, errors: Ints, mixer: Mixer) -> tuple[bytes, NDA
     encoder, sizes = mixing_encoder(mixer, state_bits(x_hat.shape, mixer)), [0]
     flags = drawn_at_sight(x_hat).tolist() if mixer.uses.is_quick else [None] * len(x_hat)
     for image, error, flag in zip(x_hat, errors.tolist(), flags, strict=True):
+        go_on()
         drawn = is_drawn(image, mixer, 2 * error + 1) if flag is None else flag
         encoder.encode(_channels_last(image), 2 * error + 1, drawn=drawn)
         sizes.append(encoder.size)
@@ -78,6 +80,7 @@ def decode_mixing(stream: bytes, shape: tuple[int, ...], errors: Ints, mixer: Mi
     h, w = shape[1:3]
     decoder, x_hat = mixing_decoder(mixer, state_bits(shape, mixer), stream), np.empty(shape, np.uint8)
     for i, error in enumerate(errors.tolist()):
+        go_on()
         x_hat[i] = decoder.decode((h, w, shape[3] if len(shape) == 4 else 1), 2 * error + 1).reshape(shape[1:])
     decoder.finish()
     return x_hat

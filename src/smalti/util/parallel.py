@@ -47,6 +47,7 @@ def in_order(work: Callable[[S], T], items: Iterable[S], threads: int = 0) -> It
     """Yield `work(item)` for each of `items`, in order, computed by so many threads (0: one for each core).
 
     The work is only a few items ahead of the results that were taken. The caller's thread works on a single item.
+    When the caller stops early, for an error or Ctrl-C, work that has begun ends where it next calls `go_on`.
 
     >>> list(in_order(abs, [-3, 2, -1]))
     [3, 2, 1]
@@ -60,9 +61,15 @@ def in_order(work: Callable[[S], T], items: Iterable[S], threads: int = 0) -> It
 
     threads = threads or os.cpu_count() or 1
     pool, ahead = ThreadPoolExecutor(threads), deque["Future[T]"]()
+    stops = (*_stops(), threading.Event())
+
+    def begin(item: S) -> T:
+        _THREAD.stops = stops
+        return work(item)
+
     try:
         for item in itertools.chain(first, left):
-            ahead.append(pool.submit(work, item))
+            ahead.append(pool.submit(begin, item))
             if len(ahead) > threads:
                 with ALONE:
                     result = ahead.popleft().result()
@@ -72,7 +79,28 @@ def in_order(work: Callable[[S], T], items: Iterable[S], threads: int = 0) -> It
                 result = ahead.popleft().result()
             yield result
     finally:  # after Ctrl-C, work that waits is not begun
+        stops[-1].set()
         pool.shutdown(cancel_futures=True)
+
+
+_THREAD = threading.local()
+"""What a thread of `in_order` looks at in `go_on`: `stops`, set once nobody takes the results of its callers."""
+
+
+def _stops() -> tuple[threading.Event, ...]:
+    return getattr(_THREAD, "stops", ())
+
+
+def go_on() -> None:
+    """End the work of a thread of `in_order` whose result nobody takes any more; long work calls it now and then.
+
+    Raises:
+        CancelledError: the caller of `in_order` has stopped. Nobody sees it, because nobody takes the result.
+    """
+    if any(stop.is_set() for stop in _stops()):
+        from concurrent.futures import CancelledError
+
+        raise CancelledError
 
 
 class _Alone:
