@@ -336,18 +336,18 @@ def check_name(name: str) -> None:
         )
 
 
-def check_size(shape: Shape) -> None:
-    """Refuse images of a shape (h w c) that no file can hold, by the name of the limit.
+def check_size(shape: Shape, what: str = "an image") -> None:
+    """Refuse images of a shape (h w c) that no file can hold, by the name of the limit; `what` names them.
 
     Raises:
         SourceError: such images are too large.
     """
     h, w, c = shape
     if max(h, w) > MAX_SIDE:
-        raise SourceError(f"an image is {describe(shape)}, and no side may exceed {MAX_SIDE} pixels; cut it into tiles")
+        raise SourceError(f"{what} is {describe(shape)}, and no side may exceed {MAX_SIDE} pixels; cut it into tiles")
     if h * w * c > MAX_IMAGE_SAMPLES:
         raise SourceError(
-            f"an image is {describe(shape)}, more than a file can hold: {MAX_IMAGE_SAMPLES} samples (height x width x"
+            f"{what} is {describe(shape)}, more than a file can hold: {MAX_IMAGE_SAMPLES} samples (height x width x"
             " channels, 4096x4096 gray); cut it into tiles"
         )
 

@@ -20,7 +20,7 @@ from smalti.exchange.parts import MAX_PIXELS, Parts, Single, grouped
 from smalti.exchange.recognise import FURTHER, formats
 from smalti.exchange.resize import MAX_REDUCED, draft, of_reduced, one_large, quiet, reduced, to_srgb
 from smalti.exchange.samples import EACH
-from smalti.types import Label, OnBad, PassedOver, Reason, Source, check_name, raise_it
+from smalti.types import Label, OnBad, PassedOver, Reason, Source, check_name, check_size, raise_it, shape_of
 from smalti.util.parallel import in_order
 
 MAX_ANIMATION_PIXELS = 1 << 25
@@ -111,6 +111,7 @@ def _decoded(file: File, reading: Reading) -> list[Decoded] | SourceError:
         images = decode_all(file.data, file.where, convert=reading.convert, side=reading.side)
         for image in images:
             check_name(file.name + image.added)
+            check_size(shape_of(image.pixels[None]), file.where)
     except SourceError as exc:
         return exc
     return images
