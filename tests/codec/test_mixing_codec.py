@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""How images are told apart that are drawn, and those of continuous tone."""
+"""How images are told apart that are drawn, and those of continuous tone; and where their coding can be stopped."""
 
 import numpy as np
 import pytest
 
-from smalti.codec.mixing_codec import is_drawn, state_bits
+from smalti.codec.mixing_codec import decode_mixing, is_drawn, mixing_stream, state_bits
 from smalti.core.library import core
 from smalti.model.bundle import load_model
 from smalti.model.mixing.engine import mixing_encoder
@@ -32,3 +32,14 @@ def test_soft_pictures_with_a_transparent_rim_are_not_drawn(flat):
         sizes.append(encoder.size)
     assert sizes[0] < sizes[1] < 1.1 * sizes[0]  # it is close, but not a matter of taste
     assert not is_drawn(image, mixer)
+
+
+@pytest.mark.skipif(core() is None, reason="there is no compiled core")
+def test_coding_looks_before_each_image_whether_it_should_go_on(monkeypatch):
+    mixer, images, errors = load_model("colour").mixer, np.stack([cut_out(0.5)] * 3), np.zeros(3, np.int64)
+    looked = []
+    monkeypatch.setattr("smalti.codec.mixing_codec.go_on", lambda: looked.append(1))
+    stream, _ = mixing_stream(images, errors, mixer)
+    assert len(looked) == 3
+    assert (decode_mixing(stream, images.shape, errors, mixer) == images).all()
+    assert len(looked) == 6

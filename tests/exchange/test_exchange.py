@@ -135,17 +135,6 @@ def test_images_that_eight_bits_cannot_hold_are_refused(content, message):
         decode(content, "here")
 
 
-def test_an_image_with_too_long_a_side_is_named_and_can_be_skipped(tmp_path):
-    (tmp_path / "wide.png").write_bytes(image_file("L", (65_536, 2)))
-    (tmp_path / "zone.png").write_bytes(PNG)
-    with pytest.raises(SourceError, match=r"wide.png is 2x65536 gray, and no side may exceed 65535 pixels"):
-        read_images(tmp_path)
-    errors = []
-    skipping = open_source(tmp_path, on_bad=errors.append)
-    assert [name for part in skipping.parts for name in part.names or ()] == ["zone.png"]
-    assert len(errors) == 1
-
-
 def claiming(kind: bytes, size: int) -> bytes:
     """The header of a member of a tar file that claims `size` bytes, and an end."""
     member = tarfile.TarInfo("s.png")

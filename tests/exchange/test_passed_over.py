@@ -263,3 +263,14 @@ def test_links_in_archives_are_said_or_bad_images(tmp_path):
         archive.writestr(file_in_zip, b"a.png")
     with pytest.raises(SourceError, match=r"b\.png is a link"):
         read_images(tmp_path / "x.zip")
+
+
+def test_an_image_with_too_long_a_side_is_named_and_can_be_skipped(tmp_path):
+    (tmp_path / "wide.png").write_bytes(image_file("L", (65_536, 2)))
+    (tmp_path / "zone.png").write_bytes(PNG)
+    with pytest.raises(SourceError, match=r"wide.png is 2x65536 gray, and no side may exceed 65535 pixels"):
+        read_images(tmp_path)
+    errors = []
+    skipping = open_source(tmp_path, on_bad=errors.append)
+    assert [name for part in skipping.parts for name in part.names or ()] == ["zone.png"]
+    assert len(errors) == 1
