@@ -1,33 +1,85 @@
 # SPDX-License-Identifier: MIT
-"""Crops of images to train a transform on: photographs of several sizes, and sets of small images."""
+"""Crops of images to train a transform on: photographs reduced to many sizes, and sets of small images.
 
+Images lie on the device that trains, and crops are made there. A reduced crop is what Lanczos resampling of the whole
+image would give: a matrix of weights for rows and for columns (Duchon 1979, "Lanczos Filtering in One and Two
+Dimensions", with three lobes).
+"""
+
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
+import torch
+from torch import Tensor
 
-from smalti.training.mixers.sets import reduced
 from smalti.types import Pixels
 
-SIDES = (256, 208, 176, 144, 120, 104, 96, 80)
-"""The long sides, in pixels, to which photographs are reduced for crops of 64 pixels and more; some keep their size."""
-SMALL_SIDES = (160, 96, 72, 64, 56, 48)
-"""The same for crops of 32 pixels."""
 GRAY = 0.06
 """The share of crops whose colours are taken away, so that gray images are coded well, too."""
+PALE, LEAST_CONTRAST = 0.15, 0.6
+"""The share of crops whose contrast is lowered, and the lowest."""
 FLIPPED, TURNED = 0.5, 0.25
 """The shares of crops that are mirrored, and whose rows and columns change places."""
-Floats = NDArray[np.float32]
+LOBES = 3
+"""Half of the width of Lanczos' filter, in pixels of what it gives."""
+TOGETHER = 8
+"""The crops of photographs of a batch are of so many sizes, or fewer."""
 
 
-@dataclass(frozen=True, eq=False)
 class Shelf:
-    """Images of one kind, and how often a crop comes from them, as a share of all."""
+    """Images of one kind (`h w 3` each), how often a crop comes from them, and how they are reduced before."""
 
-    images: Sequence[Pixels]
-    share: float
+    def __init__(
+        self, images: Sequence[Pixels], share: float, sides: tuple[int, int] | None = None, device: str = "cpu"
+    ) -> None:
+        """Copy the images to a device.
+
+        Args:
+            images: the images.
+            share: of all crops.
+            sides: the least and the most pixels of the long side to which images are reduced; None: they are not.
+            device: of torch.
+        """
+        ordered = sorted(images, key=lambda image: min(image.shape[:2]))
+        self.share, self.sides = share, sides
+        self.shapes = torch.tensor([image.shape[:2] for image in ordered], device=device)
+        self.starts = torch.tensor(np.cumsum([0, *(image.size // 3 for image in ordered)])[:-1], device=device)
+        self.samples = torch.from_numpy(np.concatenate([image.reshape(-1, 3) for image in ordered])).to(device)
+        self.least = np.array([min(image.shape[:2]) for image in ordered])
+        self.longest = max(max(image.shape[:2]) for image in ordered)
+
+    def crops(self, side: int, count: int, rng: torch.Generator) -> Tensor:
+        """Return crops (`count 3 side side`) of samples."""
+        if self.sides is None:
+            return self._crops(side, count, 1.0, rng)
+        found, parts = list[Tensor](), min(TOGETHER, count)
+        for i in range(parts):
+            at = float(torch.rand((), generator=rng, device=rng.device))
+            longest = math.exp(math.log(self.sides[0]) * at + math.log(self.sides[1]) * (1 - at))
+            scale = max(1.0, min(self.longest / longest, float(self.least[-1]) / side))
+            found.append(self._crops(side, count // parts + (i < count % parts), scale, rng))
+        return torch.cat(found)
+
+    def _crops(self, side: int, count: int, scale: float, rng: torch.Generator) -> Tensor:
+        """Return crops of images that are `scale` times smaller than they are here."""
+        device = rng.device
+        region, margin = math.ceil(side * scale - 1e-9), 0 if scale == 1 else math.ceil(LOBES * scale)
+        first = int(np.searchsorted(self.least, region))
+        chosen = torch.randint(first, len(self.least), (count,), generator=rng, device=device)
+        shapes = self.shapes[chosen]
+        corners = (torch.rand((count, 2), generator=rng, device=device) * (shapes - region + 1)).long()
+        reach = torch.arange(-margin, region + margin, device=device)
+        rows, columns = (
+            torch.minimum((corners[:, i, None] + reach).clamp(min=0), shapes[:, i, None] - 1) for i in range(2)
+        )
+        places = self.starts[chosen, None, None] + rows[:, :, None] * shapes[:, 1, None, None] + columns[:, None]
+        x = self.samples[places].permute(0, 3, 1, 2).float()
+        if scale == 1:
+            return x
+        weights = lanczos(side, scale, margin, len(reach)).to(device)
+        return (weights @ x @ weights.T).round().clamp(0, 255)
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,46 +91,44 @@ class Crop:
     count: int
 
 
-@dataclass(eq=False)
 class Crops:
     """Batches of crops, of several kinds in turn."""
 
-    kinds: Sequence[Crop]
-    rng: np.random.Generator
-    _step: int = 0
+    def __init__(self, kinds: Sequence[Crop], seed: int, device: str = "cpu") -> None:
+        """kinds: of crops; seed: of what is chosen; device: the one on which the images of all shelves are."""
+        self.kinds, self.device, self._step = kinds, device, 0
+        self.rng = torch.Generator(device)
+        self.rng.manual_seed(seed)
 
-    def batch(self) -> Floats:
+    def batch(self) -> Tensor:
         """Return the next batch (`n 3 side side`), of samples less 128."""
         kind, self._step = self.kinds[self._step % len(self.kinds)], self._step + 1
         shares = np.array([shelf.share for shelf in kind.shelves])
-        chosen = self.rng.choice(len(shares), kind.count, p=shares / shares.sum())
-        crops = np.stack([self._crop(kind.shelves[i].images, kind.side) for i in chosen.tolist()])
-        x = crops.transpose(0, 3, 1, 2).astype(np.float32) - 128
-        gray = self.rng.random(len(x)) < GRAY
-        x[gray] = np.rint(x[gray].mean(1, keepdims=True))
-        return np.ascontiguousarray(x)
+        ends = np.rint(np.cumsum(shares / shares.sum()) * kind.count).astype(int)
+        parts = [
+            shelf.crops(kind.side, count, self.rng)
+            for shelf, count in zip(kind.shelves, np.diff(ends, prepend=0).tolist(), strict=True)
+            if count
+        ]
+        x = torch.cat(parts)
+        x = torch.where(self._some(x, FLIPPED), x.flip(3), x)
+        x = torch.where(self._some(x, TURNED), x.transpose(2, 3), x) - 128
+        means, n = x.mean((2, 3), keepdim=True), (len(x), 1, 1, 1)
+        contrast = 1 - (1 - LEAST_CONTRAST) * torch.rand(n, generator=self.rng, device=self.device)
+        x = torch.where(self._some(x, PALE), (means + contrast * (x - means)).round(), x)
+        return torch.where(self._some(x, GRAY), x.mean(1, keepdim=True).round(), x).contiguous()
 
-    def _crop(self, images: Sequence[Pixels], side: int) -> Pixels:
-        image = images[int(self.rng.integers(len(images)))]
-        y, x = (int(self.rng.integers(n - side + 1)) for n in image.shape[:2])
-        crop = image[y : y + side, x : x + side]
-        crop = crop[:, ::-1] if self.rng.random() < FLIPPED else crop
-        turned: Pixels = crop.transpose(1, 0, 2) if self.rng.random() < TURNED else crop
-        return turned
+    def _some(self, x: Tensor, share: float) -> Tensor:
+        """Return a mask (`n 1 1 1`) of some of the crops."""
+        return torch.rand((len(x), 1, 1, 1), generator=self.rng, device=self.device) < share
 
 
-def of_sizes(photos: Sequence[Pixels], sides: Sequence[int], least: int, *, whole: bool) -> list[Pixels]:
-    """Return photographs (`h w 3`) reduced to long sides, those whose short side has `least` pixels.
-
-    whole: whether they are taken in their own size, too.
-    """
-    found = list[Pixels]()
-    for photo in photos:
-        image, longest = Image.fromarray(photo), max(photo.shape[:2])
-        sizes = [photo] if whole else []
-        sizes += [reduced(image, side) for side in sides if side < longest]
-        found += [size for size in sizes if min(size.shape[:2]) >= least]
-    return found
+def lanczos(side: int, scale: float, margin: int, inputs: int) -> Tensor:
+    """Return the weights (`side inputs`) by which samples are reduced `scale` times; `margin` of them are outside."""
+    centres = (torch.arange(side, dtype=torch.float64)[:, None] + 0.5) * scale + margin - 0.5
+    off = (torch.arange(inputs, dtype=torch.float64) - centres) / scale
+    weights = torch.where(off.abs() < LOBES, torch.sinc(off) * torch.sinc(off / LOBES), 0.0)
+    return (weights / weights.sum(1, keepdim=True)).float()
 
 
 def over(images: Sequence[Pixels], grounds: Sequence[int], rng: np.random.Generator) -> list[Pixels]:

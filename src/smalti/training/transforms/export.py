@@ -2,6 +2,7 @@
 """Export the networks of a transform to integers: weights get as many fractional bits as their sums allow."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,14 +34,16 @@ from smalti.model.transform.transform import (
     known_tables,
     step_of,
 )
-from smalti.training.transforms.network import CENTRE, WIDTH, Corrections, Networks
+from smalti.training.transforms.network import CENTRE, EXACT, WIDTH, Corrections, Networks
 
 Floats = NDArray[np.float64]
-UNIT_BITS, LOGIT_STEPS = 6, 16
-"""Fractional bits of hidden units, and the steps of logits and widths that stand for 1."""
-MOST_BITS, MOST_SHIFT, ROOM = 14, 24, 0.9
+UNIT_BITS, LOGIT_STEPS, OCTAVE_NATS = 6, 16, OCTAVE / math.log(2)
+"""Fractional bits of hidden units; the steps of logits and widths that stand for 1, and those of scales for e."""
+MOST_BITS, MOST_SHIFT, ROOM = EXACT, 24, 0.9
 """The most fractional bits of weights, the largest shift of an output of the prior, and the share of 32 bits that sums
 may use, so that rounding leaves them in their range."""
+COARSE_BASIS, COARSE_OUTPUT = 2, 1 << 10
+"""Where weights are coarse: the bits by which bases are coarser, and the largest weight of an output of the prior."""
 
 
 @dataclass(frozen=True)
@@ -66,32 +69,34 @@ def export_transform(networks: Networks) -> Transform:
     q, gains = (log2_steps - CENTRE) / WIDTH, _array(networks.gains)
     places = log2_steps + gains[0] + gains[1] * q + gains[2] * q * q
     steps = np.maximum(np.rint(2.0**COEFFICIENT_BITS * np.exp2(places)), 1).astype(np.int32)
+    coarse = COARSE_BASIS if networks.coarse else 0
     bases = [
-        np.rint(_array(base) * (1 << BASIS_BITS)).astype(np.int16)
+        (np.rint(_array(base) * (1 << BASIS_BITS >> coarse)).astype(np.int64) << coarse).astype(np.int16)
         for base in (networks.forward_basis, networks.backward_basis)
     ]
     tables = known_tables(scales, steps, np.rint(OCTAVE * places).astype(np.int32))
-    corrections = _corrections(networks.analysis, ratios), _corrections(networks.synthesis, ratios)
-    transform = Transform(tables, bases[0], bases[1], *corrections, _prior(networks, ratios))
+    most = networks.fractions
+    corrections = _corrections(networks.analysis, ratios, most[:3]), _corrections(networks.synthesis, ratios, most[3:6])
+    transform = Transform(tables, bases[0], bases[1], *corrections, _prior(networks, ratios, most[6:]))
     check_transform(transform)
     return transform
 
 
-def _corrections(of: Corrections, ratios: Floats) -> Network:
+def _corrections(of: Corrections, ratios: Floats, most: Sequence[int]) -> Network:
     by_place, layers = _array(of.by_place), list[Layer]()
     for i, (conv, scale) in enumerate(((of.first, FROM_INPUTS), (of.second, FROM_UNITS))):
         weights = _array(conv.weight).transpose(0, 2, 3, 1)  # outputs 3 3 inputs
         weights = weights * np.append(ratios, 1) if not i else weights
         biases = _in_places(by_place[i])
         biases[0] += _array(conv.bias)
-        layers.append(_layer(weights.reshape(len(weights), -1), biases, scale))
+        layers.append(_layer(weights.reshape(len(weights), -1), biases, scale, most[i]))
     constant = np.zeros((3, COEFFICIENTS))
     constant[0] = _array(of.third.bias)
-    layers.append(_layer(_array(of.third.weight)[:, :, 0, 0], constant, TO_CORRECTIONS))
+    layers.append(_layer(_array(of.third.weight)[:, :, 0, 0], constant, TO_CORRECTIONS, most[2]))
     return Network(*layers)
 
 
-def _prior(networks: Networks, ratios: Floats) -> Prior:
+def _prior(networks: Networks, ratios: Floats, top: Sequence[int]) -> Prior:
     around, at = _array(networks.context.weight).copy(), 0
     for size in (*[COEFFICIENTS] * len(NEAR), *[FAR_COEFFICIENTS] * len(FAR)):
         around[:, at : at + size] *= ratios[:size]
@@ -101,7 +106,7 @@ def _prior(networks: Networks, ratios: Floats) -> Prior:
         (rows[:first] * ratios[:first, None]).T for rows, first in zip(_array(networks.own), STARTS, strict=True)
     ]
     most = max((np.abs(around).sum(1) + np.abs(own).sum(1)).max() for own in of_groups)
-    bits = _bits(np.concatenate([around, *of_groups], 1), 0, MOST_BITS)
+    bits = _bits(np.concatenate([around, *of_groups], 1), 0, top[0])
     while most * 2.0**bits * INPUT_MAX > ROOM * 2**31:
         bits -= 1
     first = _in_places(_array(networks.first_biases).reshape(3, -1))
@@ -109,9 +114,8 @@ def _prior(networks: Networks, ratios: Floats) -> Prior:
     context = _rounded(around, first, FROM_INPUTS, bits)
     own = np.rint(np.concatenate(of_groups, 1) * 2.0**bits).astype(np.int16)
     deep = _array(networks.second).transpose(0, 2, 1)
-    second = _layer(
-        deep.reshape(-1, deep.shape[2]), _in_places(_array(networks.second_biases).reshape(3, -1)), FROM_UNITS
-    )
+    biases = _in_places(_array(networks.second_biases).reshape(3, -1))
+    second = _layer(deep.reshape(-1, deep.shape[2]), biases, FROM_UNITS, top[1])
     return Prior(context, own, second, _outputs(networks))
 
 
@@ -122,10 +126,12 @@ def _outputs(networks: Networks) -> Layer:
     biases = _array(networks.third_biases).copy()
     biases[:, 1] += np.log(spreads)
     units = np.ones((COEFFICIENTS, OUTPUTS)) * LOGIT_STEPS
-    units[:, 0], units[:, 1] = spreads * 2**COEFFICIENT_BITS, OCTAVE / math.log(2)
+    units[:, 0], units[:, 1] = spreads * 2**COEFFICIENT_BITS, OCTAVE_NATS
     rows = list[Layer]()
     for row, bias in zip((weights * units[..., None]).reshape(-1, hidden), (biases * units).ravel(), strict=True):
         bits = min(_bits(row[None], UNIT_MAX, MOST_BITS), MOST_SHIFT - UNIT_BITS)
+        while networks.coarse and np.abs(row).max() * 2.0**bits > COARSE_OUTPUT:
+            bits -= 1
         while abs(bias) * 2.0 ** (UNIT_BITS + bits) > 2**29:
             bits -= 1
         rows.append(_rounded(row[None], np.array([[bias], [0], [0]]), _Scale(UNIT_MAX, UNIT_BITS, 0), bits))
@@ -136,9 +142,9 @@ def _outputs(networks: Networks) -> Layer:
     )
 
 
-def _layer(weights: Floats, biases: Floats, scale: _Scale) -> Layer:
-    """Return a layer with as many fractional bits as its sums allow; there may be biases of several groups."""
-    bits = _bits(weights, scale.most, MOST_BITS)
+def _layer(weights: Floats, biases: Floats, scale: _Scale, top: int) -> Layer:
+    """Return a layer with as many fractional bits as its sums allow, `top` at most; biases may be of several groups."""
+    bits = _bits(weights, scale.most, top)
     while True:
         layer = _rounded(weights, biases, scale, bits)
         sums = np.abs(layer.weights.astype(np.int64)).sum(1) * scale.most

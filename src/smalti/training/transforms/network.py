@@ -6,6 +6,8 @@ is q = (log2(s) - 5) / 1.5; biases and gains depend on it as 1, q, q^2.
 """
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -32,6 +34,20 @@ CENTRE, WIDTH = 5.0, 1.5
 """The logarithm (base 2) of the step at place 0, and how much it grows to place 1."""
 WIDEST = 1.2, 0.2
 """The wide logistic is exp(1.2 softplus(o) + 0.2) times as wide as the narrow one, o the last output."""
+
+LARGE = (
+    ("analysis.first.weight",),
+    ("analysis.second.weight",),
+    ("analysis.third.weight",),
+    ("synthesis.first.weight",),
+    ("synthesis.second.weight",),
+    ("synthesis.third.weight",),
+    ("context.weight", "own"),
+    ("second",),
+)
+"""The weights that take most of the bytes of a model; those of a group have the same fractional bits."""
+EXACT, DEVIATION = 14, 4.0
+"""The fractional bits of weights that are not coarse, and the deviation of coarse ones, in their steps."""
 
 
 def place_of(log2_step: Tensor) -> Tensor:
@@ -85,15 +101,29 @@ class Networks(nn.Module):
     before: Tensor  # which coefficients a group sees
     spreads: Tensor  # about those of coefficients of which the blocks around are known
 
-    def __init__(self, deviations: NDArray[np.float32], hidden: int = 256, second: int = 64) -> None:
+    def __init__(
+        self,
+        deviations: NDArray[np.float32],
+        hidden: int = 256,
+        second: int = 64,
+        corrections: tuple[int, int] = (128, 160),
+    ) -> None:
+        """Begin as the discrete cosine transform.
+
+        Args:
+            deviations: of coefficients, over images.
+            hidden, second: the units of the hidden layers of the prior.
+            corrections: those of the analysis and of the synthesis.
+        """
         super().__init__()
         start, n = torch.tensor(basis()), len(GROUPS)
         self.forward_basis, self.backward_basis = nn.Parameter(start.clone()), nn.Parameter(start.clone())
         spreads = deviations * np.where(np.arange(COEFFICIENTS) < MEANS, 0.15, 0.5)
         self.register_buffer("deviations", torch.tensor(deviations, dtype=torch.float32))
         self.register_buffer("spreads", torch.tensor(spreads, dtype=torch.float32))
+        self.fractions = [EXACT] * len(LARGE)  # the most fractional bits of the weights of LARGE
         self.gains = nn.Parameter(torch.zeros(3, COEFFICIENTS))
-        self.analysis, self.synthesis = Corrections(128), Corrections(160)
+        self.analysis, self.synthesis = map(Corrections, corrections)
         self.context = nn.Linear(CONTEXT, hidden)
         nn.init.normal_(self.context.weight, std=0.5 / math.sqrt(CONTEXT))
         self.own = nn.Parameter(torch.randn(n, COEFFICIENTS, hidden) * 0.03)
@@ -106,6 +136,35 @@ class Networks(nn.Module):
         self.second_biases = nn.Parameter(torch.zeros(3, n, 1, second))
         self.third = nn.ParameterList([nn.Parameter(torch.randn(second, OUTPUTS * size) * 0.02) for size in GROUPS])
         self.third_biases = nn.Parameter(torch.tensor([0.0, -0.5, 1.0, 0.0]).repeat(COEFFICIENTS, 1))
+
+    @property
+    def coarse(self) -> bool:
+        """Whether large weights are rounded to few bits."""
+        return self.fractions[0] != EXACT
+
+    def large(self) -> list[list[nn.Parameter]]:
+        """Return the parameters of LARGE."""
+        return [[self.get_parameter(name) for name in names] for names in LARGE]
+
+    def set_fractions(self) -> None:
+        """Let the weights of LARGE have so few fractional bits that their deviation is about DEVIATION steps."""
+        for i, parameters in enumerate(self.large()):
+            deviation = torch.cat([some.detach().flatten() for some in parameters]).std()
+            self.fractions[i] = min(max(round(math.log2(DEVIATION / float(deviation))), 0), EXACT)
+
+    @contextmanager
+    def rounded(self) -> Iterator[None]:
+        """Round large weights, if they are to be; they are what they were afterwards."""
+        parameters = [some for group in self.large() for some in group] if self.coarse else []
+        kept = [some.detach().clone() for some in parameters]
+        with torch.no_grad():
+            for fraction, group in zip(self.fractions, self.large() if self.coarse else [], strict=False):
+                for some in group:
+                    some.copy_((some * 2.0**fraction).round() * 2.0**-fraction)
+        yield
+        with torch.no_grad():
+            for some, before in zip(parameters, kept, strict=True):
+                some.copy_(before)
 
     def analyse(self, x: Tensor, q: Tensor) -> Tensor:
         """Return the coefficients (`n rows columns c`) of images (`n 3 h w`, sides multiples of SIDE)."""
