@@ -33,10 +33,10 @@ from smalti.model.transform.transform import (
 from smalti.types import Pixels
 from smalti.util.binary import read_varint, varint
 
-LEAST_KAPPA, KAPPA_OF_LEVEL, MOST_KAPPA = 0.07, 0.0065, 0.25
-"""How many squared quantisation steps of error the encoder takes for one bit less: more at higher levels."""
-CLOSER, MOST_PASSES = 11, 4
-"""By how much of what the decoder is off, in sixteenths, the encoder changes what it aims at; how often at most."""
+KAPPA = round(0.1 * (1 << 16))
+"""How many squared quantisation steps of error, in 2^-16, the encoder takes for one bit less."""
+MOST_PASSES = 4
+"""How often the encoder aims anew, at most."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,18 +66,16 @@ def encode_transform(
     if similar:
         found = weighed(transform, colours, levels, planes.alpha)
         levels, factors = found.levels, found.factors
-    kappa = round(min(max(LEAST_KAPPA, KAPPA_OF_LEVEL * float(levels.mean())), MOST_KAPPA) * (1 << 16))
     targets = engine.analyse(transform, colours, levels.tolist())
     for i in range(min(passes, MOST_PASSES) + 1):
-        stream, coded, bits = engine.encode(transform, targets, levels.tolist(), shape, kappa, factors)
+        stream, coded, bits = engine.encode(transform, targets, levels.tolist(), shape, KAPPA, factors)
         x_hat = engine.synthesise(transform, coded, levels.tolist(), shape)
         if i < min(passes, MOST_PASSES):
             off: Ints = colours.astype(np.int64) - x_hat
             if planes.alpha is not None:
                 off = off * planes.alpha[..., None] // 255
-            # what is off beyond the quantisation itself
-            more: Ints = (to_coefficients(transform, off) - (targets.astype(np.int64) - coded)) * CLOSER >> 4
-            targets = (targets + more).clip(-COEFFICIENT_MAX, COEFFICIENT_MAX).astype(np.int16)
+            aim: Ints = coded + to_coefficients(transform, off)
+            targets = aim.clip(-COEFFICIENT_MAX, COEFFICIENT_MAX).astype(np.int16)
     alpha = planes.alpha
     if alpha is not None:
         alpha, of_alpha, alpha_bits = _alpha_stream(alpha, alpha_error, model)

@@ -20,7 +20,7 @@ from smalti.errors import UsageError
 from smalti.model.masked_mlp import POINTS
 from smalti.model.transform.transform import step_of
 
-KAPPA = 0.12
+KAPPA = 0.1
 """The same multiplier of coding by transform, in units of the squared quantisation step (bits of coefficients)."""
 LMBDA = 0.08
 """The Lagrange multiplier lambda of coding by pixels: the encoder minimises squared error + lambda * bits.
