@@ -300,7 +300,9 @@ def _read(data: bytes, threads: int) -> Model:
 def _read_lazily(data: bytes, path: Path, threads: int) -> Model:
     """Return a built-in model, of whose bundle each part is read, and compared with its SHA-256, when it is needed."""
     (model_id,) = (model_id for model_id, name in BUILT_IN_IDS.items() if name == path.stem)
-    return _parse(LazyMembers(data, (MANIFEST, *MEMBERS)), len(data), threads, model_id)
+    folder = path.parent
+    members = LazyMembers(data, (MANIFEST, *MEMBERS), lambda name: (folder / f"{name}{SUFFIX}").read_bytes())
+    return _parse(members, len(data), threads, model_id)
 
 
 def _parse(members: Mapping[str, bytes], size: int, threads: int, model_id: bytes | None = None) -> Model:

@@ -7,30 +7,34 @@ import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+from smalti.model.parts.packed_member import PACKED, SHARED, unpacked
+
+Others = Callable[[str], bytes]
+"""What returns the bundle of another built-in model by its name."""
+
 
 class LazyMembers(Mapping[str, bytes]):
     """The members of a bundle that came with smalti, by their names. It unpacks a member when it is asked for."""
 
-    def __init__(self, data: bytes, names: Iterable[str]) -> None:
-        """data: the bundle; names: those of the members that it may have."""
+    def __init__(self, data: bytes, names: Iterable[str], others: Others) -> None:
+        """data: the bundle; names: those of the members that it may have; others: gives bundles that share members."""
         self.digests: Mapping[str, str] = {}  # the SHA-256 of members in hexadecimal, as far as they are known
-        self._data = data
+        self._data, self._others = data, others
         with zipfile.ZipFile(io.BytesIO(data)) as bundle:
-            there = set(bundle.namelist())
+            there = {name.removesuffix(PACKED).removesuffix(SHARED) for name in bundle.namelist()}
         self._names = [name for name in names if name in there]
 
     def only(self, names: Iterable[str]) -> "LazyMembers":
         """Return the members of these names alone."""
         found = object.__new__(LazyMembers)
-        found.digests, found._data = self.digests, self._data
+        found.digests, found._data, found._others = self.digests, self._data, self._others
         found._names = [name for name in names if name in self._names]
         return found
 
     def __getitem__(self, name: str) -> bytes:
         if name not in self._names:
             raise KeyError(name)
-        with zipfile.ZipFile(io.BytesIO(self._data)) as bundle:  # not one for all: it has a lock, which a fork may copy
-            data = bundle.read(name)
+        data = _read(self._data, name, self._others)
         if name in self.digests and hashlib.sha256(data).hexdigest() != self.digests[name]:
             raise ValueError(f"the checksum of {name} is wrong")
         return data
@@ -50,3 +54,15 @@ class LazyMembers(Mapping[str, bytes]):
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         """Return a dictionary of all members, as what is pickled."""
         return dict, (dict(self),)
+
+
+def _read(bundle: bytes, name: str, others: Others) -> bytes:
+    """Return a member of a bundle, which may be packed or that of another bundle."""
+    with zipfile.ZipFile(io.BytesIO(bundle)) as file:  # not one for all: it has a lock, which a fork may copy
+        there = set(file.namelist())
+        if name in there:
+            return file.read(name)
+        if name + PACKED in there:
+            return unpacked(file.read(name + PACKED))
+        other = file.read(name + SHARED).decode()
+    return _read(others(other), name, others)
