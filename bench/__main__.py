@@ -61,12 +61,13 @@ def fit(
     only: Annotated[list[str] | None, typer.Option(help="A kind of images; may be given more than once.")] = None,
     images: Annotated[int, typer.Option(min=100, help="The images of a kind.")] = 2000,
     packing: Annotated[list[str] | None, typer.Option(help="A packing with which to fit.")] = None,
-    minutes: Annotated[float, typer.Option(help="Tune for so many minutes as well; 0: not.")] = 0,
+    minutes: Annotated[float, typer.Option(help="Tune the lossless half for so many minutes as well; 0: not.")] = 0,
+    lossy: Annotated[float, typer.Option(help="Tune the lossy half for so many minutes as well; 0: not.")] = 0,
 ) -> None:
     """Measure what pack --fit and train --from colour save on kinds of images that no model was trained on."""
     from bench.fitting import run
 
-    run(only or [], images, packing or [], minutes)
+    run(only or [], images, packing or [], minutes, lossy)
 
 
 @app.command()

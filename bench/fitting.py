@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """What a fit (`pack --fit`) and tuning (`train --from colour`) save on kinds of images that no model was trained on."""
 
+import math
 import tempfile
 import time
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 import smalti
 from bench.data import folder, test_images
+from bench.thumbnails.metrics import bd_rate, log_bytes
 from smalti.training import TrainingPlan
 from smalti.training.train_bundle import train
 from smalti.types import Pixels
@@ -20,6 +22,8 @@ WORDS = str.split(
     "the of and to in is you that it he was for on are as with his they at be this have from or one had by word but not"
     " what all were we when your can said there use an each which she do how their if will up other about out many"
 )
+QUALITIES, COUNTED = (5, 15, 25, 35, 45, 55, 65, 75), 20_000
+"""The qualities at which lossy files are compared, and the images over which the bytes of a model are shared out."""
 LINES = ((31, 119, 180), (255, 127, 14), (44, 160, 44), (214, 39, 40), (148, 103, 189))
 """The colours of the lines of plots."""
 
@@ -115,8 +119,8 @@ KINDS: dict[str, Callable[[int, int], Pixels]] = {
 }
 
 
-def run(only: list[str], images: int, packings: list[str], minutes: float) -> None:
-    """Print a table of what a fit saves, and one of what tuning saves, if it is given minutes."""
+def run(only: list[str], images: int, packings: list[str], minutes: float, lossy: float) -> None:
+    """Print a table of what a fit saves, and of what tuning saves, losslessly and lossily, if it is given minutes."""
     kinds = only or list(KINDS)
     if packings:
         print("| kind | packing | bytes an image | with a fit, all in | less | kB of the fit | seconds to fit |")
@@ -130,6 +134,11 @@ def run(only: list[str], images: int, packings: list[str], minutes: float) -> No
         print("| --- | ---: | ---: | ---: |")
         for kind in kinds:
             _print_tuned(kind, images, minutes)
+    if lossy:
+        print("| kind | BD-rate, the model not counted | kB of the model | BD-rate, it counted over 20,000 images |")
+        print("| --- | ---: | ---: | ---: |")
+        for kind in kinds:
+            _print_tuned_lossily(kind, images, lossy)
 
 
 def _print_fit(kind: str, packing: str, x: Pixels) -> None:
@@ -154,9 +163,27 @@ def _print_fit(kind: str, packing: str, x: Pixels) -> None:
 def _print_tuned(kind: str, images: int, minutes: float) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         path, model = Path(scratch) / "x.smalti", Path(scratch) / "x.model"
-        train(KINDS[kind](images, 0), model, plan=TrainingPlan(start="colour", minutes=minutes))
+        train(KINDS[kind](images, 0), model, plan=TrainingPlan(start="colour", minutes=minutes, lossless=True))
         others, sizes = KINDS[kind](images // 2, 2), list[float]()
         for used in ("colour", model):
             sizes.append(smalti.pack(others, path, lossless=True, model=used, force=True).rate)
     before, after = sizes
     print(f"| {kind} | {before:.1f} | {after:.1f} | {1 - after / before:.1%} |", flush=True)
+
+
+def _print_tuned_lossily(kind: str, images: int, minutes: float) -> None:
+    with tempfile.TemporaryDirectory() as scratch:
+        path, model = Path(scratch) / "x.smalti", Path(scratch) / "x.model"
+        train(KINDS[kind](images, 0), model, plan=TrainingPlan(start="colour", minutes=minutes, lossy=True))
+        others, curves = KINDS[kind](images // 4, 2), dict[str, list[tuple[float, float]]]()
+        for name, used in (("colour", "colour"), ("tuned", model)):
+            curves[name] = []
+            for quality in QUALITIES:
+                rate = smalti.pack(others, path, quality=quality, model=used, force=True).rate
+                error = float(np.mean((smalti.load(path, model=used).pixels.astype(np.float64) - others) ** 2))
+                curves[name].append((rate, 10 * math.log10(255**2 / error) if error else math.inf))
+        size = model.stat().st_size
+    counted = [(rate + size / COUNTED, psnr) for rate, psnr in curves["tuned"]]
+    before = log_bytes([curves["colour"]])
+    alone, in_all = (bd_rate(log_bytes([curve]), before)[0] for curve in (curves["tuned"], counted))
+    print(f"| {kind} | {alone:.1%} | {size / 1000:.0f} | {in_all:.1%} |", flush=True)

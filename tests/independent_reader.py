@@ -28,6 +28,8 @@ MEMBERS = (
     "dequantiser.onnx",
     "mixing.npz",
     "fit.npz",
+    "transform.npz",
+    "changes.npz",
 )
 BROKEN = (zipfile.BadZipFile, zlib.error, struct.error, LookupError, EOFError, RuntimeError, TypeError, ValueError)
 

@@ -47,7 +47,7 @@ def test_error_moves_to_where_the_image_varies():
     assert found.bits.sum() == pytest.approx(alike.bits.sum(), rel=0.15)
     (busy, calm), (busy_alike, calm_alike) = errors(x, found.x_hat), errors(x, alike.x_hat)
     assert calm < 0.9 * calm_alike
-    assert busy > 1.3 * busy_alike
+    assert busy > 1.15 * busy_alike
 
 
 def test_calm_images_get_finer_levels_than_busy_ones_and_all_stay_near_what_was_asked():

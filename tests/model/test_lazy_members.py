@@ -11,7 +11,11 @@ import smalti
 from smalti.errors import ModelError
 from smalti.model import bundle
 from smalti.model.bundle import BUILT_IN_IDS, bundle_bytes, load_model, parse_bundle
+from smalti.model.mixing.mixer import mixer_arrays
+from smalti.model.npz import npz_bytes, zip_bytes
 from smalti.model.parts.lazy_members import LazyMembers
+from smalti.model.parts.member_names import MANIFEST, MEMBERS
+from smalti.model.parts.packed_member import packed, unpacked
 
 built_in = pytest.mark.parametrize("name", BUILT_IN_IDS.values())
 
@@ -28,9 +32,15 @@ def path_of(name):
     return bundle._BUILT_IN / f"{name}.model"
 
 
+def plain(name):
+    """Return the bundle of a built-in model as it was before its members were packed or shared."""
+    members = LazyMembers(path_of(name).read_bytes(), (MANIFEST, *MEMBERS), lambda other: path_of(other).read_bytes())
+    return zip_bytes(dict(members))
+
+
 @built_in
 def test_a_model_that_is_read_part_by_part_is_the_same(name, fresh):
-    lazy, whole = load_model(name), parse_bundle(path_of(name).read_bytes())
+    lazy, whole = load_model(name), parse_bundle(plain(name))
     assert lazy.id == whole.id
     assert dict(lazy.networks) == whole.networks
     assert bundle_bytes(lazy) == bundle_bytes(whole)
@@ -38,6 +48,32 @@ def test_a_model_that_is_read_part_by_part_is_the_same(name, fresh):
     assert again.networks == whole.networks
     assert {field.name for field in fields(again)} <= again.__dict__.keys()
     assert replace(lazy, name="other").has_latents == whole.has_latents
+
+
+@pytest.mark.parametrize("quickly", [True, False])
+def test_a_packed_member_comes_back(quickly):
+    rng = np.random.default_rng(1)
+    arrays = {
+        "keys": np.sort(rng.integers(0, 2**32, 999, dtype=np.uint32)),
+        "weights": rng.normal(0, 5, (40, 30)).astype(np.int16),
+        "table": rng.integers(0, 9, (15, 77)).astype(np.uint8),
+        "none": np.zeros((0, 3), np.int32),
+        "one": np.array([7], np.int64),
+    }
+    member = npz_bytes(arrays)
+    data = packed(member, quickly=quickly)
+    assert unpacked(data) == member
+    assert len(data) < 0.8 * len(member)
+
+
+def test_parts_that_built_in_models_share_are_stored_once():
+    in_all = 0
+    for name in ("colour", "colour-1", "colour-2", "colour-fast"):
+        in_all += path_of(name).stat().st_size
+    assert in_all < 6e6
+    assert load_model("colour").id != load_model("colour-2").id
+    ours, theirs = (mixer_arrays(load_model(name).mixer) for name in ("colour", "colour-2"))
+    assert all((ours[key] == theirs[key]).all() for key in theirs)
 
 
 def test_lossless_images_need_the_pixel_prior_alone(fresh, digits, monkeypatch):

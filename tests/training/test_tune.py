@@ -15,7 +15,7 @@ from smalti.training.mixers import tune as tuning
 from smalti.training.train_bundle import train, training_folder
 
 pytestmark = pytest.mark.skipif(core() is None, reason="there is no compiled core")
-PLAN = TrainingPlan(start="colour", minutes=0.2)
+PLAN = TrainingPlan(start="colour", minutes=0.2, lossless=True)
 
 
 @pytest.fixture(autouse=True)

@@ -119,7 +119,12 @@ def _print_facts(model: "Model") -> None:
     images = [f"{describe(model.image_shape)}, coded by latents"] if model.has_latents else []
     if model.pixels is not None:
         images.append(f"{COLOURS[model.pixels.window.channels]} of any size, coded by pixels")
+    if model.mixer is not None:
+        ways = "by mixing" if model.transform is None else "by mixing and by transform"
+        images.append(f"any size, in gray or colour, with alpha or without, coded {ways}")
     facts["images"] = "; ".join(images)
+    if "from" in model.training and model.mixer is not None:
+        facts["tuned"] = f"from {model.training['from']}, on {model.training.get('images', 'some')} images"
     if model.has_latents:
         patches = "" if model.patches == 1 else f" in each of {model.patches} patches"
         facts["latents"] = f"An image has {model.latents} latents{patches}. {made_how(model.training)}"
@@ -151,7 +156,10 @@ def _print_qualities(model: "Model") -> None:
         table.add_column(column, justify="right")
     for quality in SHOWN_QUALITIES:
         point = model.operating_points.of_quality(quality)
-        way = f"pixels, in steps of {2 * point.setting + 1}" if point.pixels else f"latents, point {point.setting}"
+        if point.pixels:
+            way = f"{'mixing' if model.mixer is not None else 'pixels'}, in steps of {2 * point.setting + 1}"
+        else:
+            way = f"transform, level {point.setting}" if point.transform else f"latents, point {point.setting}"
         table.add_row(str(quality), way, f"{point.bytes:.2f}", f"{point.psnr:.2f}")
     Console().print(table)
 

@@ -34,7 +34,11 @@ def train(
     ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="MODEL", help="The bundle to write, NAME.model.")],
     lossless: Annotated[
-        bool, typer.Option("--lossless", help="Train only the part that codes by pixels, for images of any size.")
+        bool,
+        typer.Option("--lossless", help="Train only the part that keeps images exactly, or nearly so."),
+    ] = False,
+    lossy: Annotated[
+        bool, typer.Option("--lossy", help="With --from colour, tune only the part that keeps images with loss.")
     ] = False,
     minutes: Annotated[
         float | None,
@@ -96,7 +100,8 @@ def train(
     qualities and without loss. Before that, a plan says what is done and how long it takes. Checkpoints, logs, plots
     and a report that compares the model with other codecs are kept in a folder beside the model, MODEL.train.
 
-    With --from colour, the general model is tuned to images of any sizes and colours, for lossless packing.
+    With --from colour, the general model is tuned to images of any sizes and colours: its part that keeps them exactly,
+    then the one that keeps them with loss. The bundle holds what differs from colour: 1.3 MB, or 0.2 MB with --lossy.
 
     Examples:
     smalti train train-images-idx3-ubyte.gz -o digits.model
@@ -108,6 +113,8 @@ def train(
     smalti train icons/ -o icons.model --lossless
 
     smalti train icons/ -o icons.model --from colour
+
+    smalti train avatars/ -o avatars.model --from colour --lossy
     """
     from smalti.training import TrainingPlan
     from smalti.training.train_bundle import train as train_bundle
@@ -116,6 +123,7 @@ def train(
     plan = TrainingPlan(
         architecture=architecture,
         lossless=lossless,
+        lossy=lossy,
         minutes=minutes,
         steps=steps,
         batch=batch,

@@ -32,6 +32,7 @@ from smalti.model.transform.transform import (
 )
 from smalti.types import Pixels
 from smalti.util.binary import read_varint, varint
+from smalti.util.parallel import go_on
 
 KAPPA = round(0.1 * (1 << 16))
 """How many squared quantisation steps of error, in 2^-16, the encoder takes for one bit less."""
@@ -68,6 +69,7 @@ def encode_transform(
         levels, factors = found.levels, found.factors
     targets = engine.analyse(transform, colours, levels.tolist())
     for i in range(min(passes, MOST_PASSES) + 1):
+        go_on()
         stream, coded, bits = engine.encode(transform, targets, levels.tolist(), shape, KAPPA, factors)
         x_hat = engine.synthesise(transform, coded, levels.tolist(), shape)
         if i < min(passes, MOST_PASSES):
@@ -168,6 +170,11 @@ def transform_of(model: Model) -> Transform:
             f"a block holds images by transform, which model {model.name} cannot decode; the file is damaged"
         )
     return model.transform
+
+
+def filled_colours(x: Pixels) -> Pixels:
+    """Return the colours of images with alpha (`n h w 2` or `n h w 4`) as they are coded: hidden ones are filled."""
+    return _filled(x[..., :-1], x[..., -1])
 
 
 def _planes(x: Pixels) -> _Planes:

@@ -22,6 +22,7 @@ dequantiser.onnx     the post-filter: decoded samples (integers as float32, `n 4
 mixing.npz           the mixer in integers, of a model that codes by mixing; it may lack all else
 
 fit.npz              what a fitted model changes in the mixer of its base, which the manifest names: it has nothing else
+changes.npz          what a tuned model changes in the transform of its base; mixing.npz may stand beside it, no more
 
 The networks that only the encoder needs, analysis.onnx and local-analysis.onnx, may be missing; such a model can only
 decode. A bundle that did not come with smalti is checked before any of its networks runs: see `proof/networks.py`.
@@ -65,10 +66,12 @@ from smalti.model.parts.arrays import (
     pixels_from,
     spatial_from,
 )
+from smalti.model.parts.changes import bundle_on_base, tuned_members, tuned_model
 from smalti.model.parts.fit_parts import fit_member, fitted_model
 from smalti.model.parts.lazy_members import LazyMembers
 from smalti.model.parts.measured import measured_points, told_of
 from smalti.model.parts.member_names import (
+    CHANGES,
     DECODER,
     DECODING,
     ENCODING,
@@ -101,7 +104,8 @@ BUILT_IN_IDS = {
     bytes.fromhex("f39a117797b9fbe4"): "fashion",
     bytes.fromhex("93777c499c413d86"): "mnist-autoencoder",
     bytes.fromhex("b05f4d5d74f2a51e"): "colour-1",
-    bytes.fromhex("c7457f129f16eb7a"): "colour",
+    bytes.fromhex("c7457f129f16eb7a"): "colour-2",
+    bytes.fromhex("d514350fb785a6b8"): "colour",
     bytes.fromhex("e5ac0a377cda1490"): "colour-fast",
 }
 """The names of built-in models by their ids, so that a file's model is found without loading another."""
@@ -113,10 +117,10 @@ def bundle_bytes(model: Model) -> bytes:
     """Return the bundle of a model; the same model always gives the same bytes."""
     members = {}
     if model.fit is not None:
-        members[FIT] = fit_member(model.fit)
-        about = {"smalti_model": VERSION, "name": model.name, "decoder": {"base": model.fit.base.hex()}}
-        about |= {"sha256": {FIT: hashlib.sha256(members[FIT]).hexdigest()}, "training": {}}
-        return zip_bytes({MANIFEST: json.dumps(about).encode()} | members)
+        return bundle_on_base(VERSION, model.name, model.fit.base, {FIT: fit_member(model.fit)}, {})
+    if model.base is not None:
+        members = tuned_members(model, find_model(model.base))
+        return bundle_on_base(VERSION, model.name, model.base, members, model.training)
     if model.has_latents:
         grid = {name: getattr(model.grid, name).astype(np.int16) for name in GRID}
         tables = {name: getattr(model.prior.logistics, name) for name in TABLES}
@@ -289,6 +293,8 @@ def _read(data: bytes, threads: int) -> Model:
     if FEATURES in found:
         names += [FEATURES, SPATIAL, *([SPATIAL_ANALYSIS] if SPATIAL_ANALYSIS in found else [])]
     names = [MANIFEST, FIT] if FIT in found else names
+    if CHANGES in found:
+        names = [MANIFEST, *([MIXING] if MIXING in found else []), CHANGES]
     missing = [name for name in names if name not in found]
     if missing:
         raise ValueError(f"the bundle lacks {', '.join(missing)}")
@@ -316,10 +322,13 @@ def _parse(members: Mapping[str, bytes], size: int, threads: int, model_id: byte
         if member != MANIFEST and hashlib.sha256(members[member]).hexdigest() != manifest["sha256"][member]:
             raise ValueError(f"the checksum of {member} is wrong")
     decoder = manifest["decoder"]
-    if FIT in members:
-        if not is_known(base := bytes.fromhex(decoder["base"])):  # every reader has it, and it is no fit of another
-            raise ValueError(f"the base of a fitted model is {base.hex()}, which is not built in")
-        return fitted_model(find_model(base), members[FIT], _told(manifest)[0], _id_of(decoder, members), size)
+    if FIT in members or CHANGES in members:
+        if not is_known(base := bytes.fromhex(decoder["base"])):  # every reader has it, and it is no change of another
+            raise ValueError(f"the base of a fitted or tuned model is {base.hex()}, which is not built in")
+        (name, training), model_id = _told(manifest), _id_of(decoder, members)
+        if FIT in members:
+            return fitted_model(find_model(base), members[FIT], name, model_id, size)
+        return tuned_model(find_model(base), members, name, training, model_id, size)
     (h, w, c), patches, positions = _sizes(decoder, spatial=FEATURES in members)
     multipliers = np.array(manifest["multipliers"], np.float64)
     if multipliers.shape != (POINTS,) or not (multipliers >= 1e-9).all() or not (multipliers <= 1e12).all():

@@ -67,6 +67,7 @@ class Model:
     positions: tuple[int, int] = (0, 0)  # rows and columns of positions, if there are spatial latents
     size: int = 0  # of the bundle, in bytes
     fit: Fit | None = None  # if it is another model whose mixer was fitted to a collection
+    base: bytes | None = None  # the id of the built-in model that was tuned, whose parts it has but for those tuned
     threads: int = 0  # of onnxruntime, if it is used; 0: one for each core
 
     @property

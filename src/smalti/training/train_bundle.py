@@ -10,7 +10,7 @@ soon as somebody imports it. Nothing here imports torch before it is needed.
 import os
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,12 +19,12 @@ import numpy as np
 
 from smalti.errors import MissingExtraError, TrainingError, UsageError
 from smalti.exchange.sources import Images, as_source, joined, open_source
-from smalti.model.bundle import SUFFIX, bundle_bytes, load_model, parse_bundle
+from smalti.model.bundle import SUFFIX, load_model, parse_bundle
 from smalti.model.model import Model
 from smalti.training.listener import Listener, Nobody
-from smalti.training.training_plan import MINUTES, TrainingPlan
+from smalti.training.training_plan import TrainingPlan
 from smalti.types import Pixels
-from smalti.util.atomic import as_path, atomic_write, output_error, refuse_existing
+from smalti.util.atomic import as_path, atomic_write, refuse_existing
 
 if TYPE_CHECKING:
     from smalti.training.loop import Trained
@@ -83,10 +83,14 @@ def train(
     refuse_existing(output, force=force)
     start = plan.start if plan.start is None or isinstance(plan.start, Model) else load_model(plan.start)
     tunes = start is not None and start.mixer is not None
+    if plan.lossy and not tunes:
+        raise UsageError("--lossy goes with --from colour; leave it out")
     if start is not None and not plan.lossless and not tunes and not start.has_latents:
         raise UsageError(f"model {start.name} codes by pixels alone; to go on from it, give --lossless")
     if start is not None and tunes:
-        return _tune(source, output, plan, start, progress or Nobody(), force=force)
+        from smalti.training.tune_bundle import tune_bundle
+
+        return tune_bundle(source, output, plan, start, progress or Nobody(), force=force)
     pixels, files = _read(source)
     try:
         from smalti.training.compare import write_report
@@ -137,53 +141,6 @@ class _Made:
     held_out: Pixels  # images that the last part was not trained on
     verdicts: dict[str, str]  # of each part
     share: float  # of the images that are usually measured
-
-
-def _tune(
-    source: Images, output: Path, plan: TrainingPlan, start: Model, listener: Listener, *, force: bool
-) -> TrainedModel:
-    """Tune a model that codes by mixing, and write its bundle; see `mixers/tune.py`."""
-    if plan.steps is not None or plan.batch is not None or plan.devices != 1:
-        raise UsageError(f"model {start.name} is trained for a time, on one device; give --minutes alone")
-    if start.fit is not None:
-        raise UsageError(f"model {start.name} is fitted to a collection; go on from colour")
-    images, files = _read_all(source)
-    try:
-        from smalti.training.mixers.tune import tune, write_report
-    except ModuleNotFoundError as exc:
-        raise MissingExtraError(f"training (module {exc.name})", "train") from exc
-    folder, mixer = training_folder(output), start.mixer
-    assert mixer is not None
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as exc:
-        raise output_error(folder, exc) from exc
-    minutes = MINUTES if plan.minutes is None else plan.minutes
-    tuned = tune(images, mixer, start.id, folder, minutes, plan.device, listener)
-    provenance = {
-        "from": f"{start.name} {start.id.hex()}",
-        "smalti": _version(),
-        "date": datetime.now(UTC).date().isoformat(),
-        "sources": files,
-        "images": tuned.images[0],
-        "validation_images": tuned.images[1],
-        "minutes": minutes,
-    }
-    data = bundle_bytes(replace(start, name=output.stem, mixer=tuned.mixer, training=provenance))
-    with atomic_write(output, force=force) as file:
-        file.write(data)
-    report = write_report(folder, output.stem, start.name, tuned, len(data))
-    return TrainedModel(output, len(data), {"mixing": tuned.verdict(start.name)}, report)
-
-
-def _read_all(source: Images) -> tuple[list[Pixels], list[str]]:
-    """Return all images, which may have several sizes and colours, and the names of the files that they are from."""
-    paths = [source] if isinstance(source, Path | str) else source
-    if isinstance(paths, list | tuple) and paths and all(isinstance(path, Path | str) for path in paths):
-        files = [Path(str(path)) for path in paths]
-        parts = open_source(*map(str, paths), labelled=False).parts
-        return [image for part in parts for image in part.pixels], [file.name for file in files]
-    return [image for part in as_source(source).parts for image in part.pixels], []
 
 
 def _version() -> str:

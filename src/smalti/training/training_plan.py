@@ -35,7 +35,8 @@ class TrainingPlan:
     """
 
     architecture: Architecture = "codec"  # the autoencoder is the baseline, for gray images
-    lossless: bool = False  # whether only the part that codes by pixels is trained, for images of any size
+    lossless: bool = False  # whether only the part that codes by pixels (or by mixing) is trained
+    lossy: bool = False  # whether only the part that codes by transform is trained, of a model that has one
     minutes: float | None = (
         None  # of all together, about: the steps are fitted to it; None: MINUTES, unless `steps` is given
     )
@@ -63,6 +64,8 @@ class TrainingPlan:
             if not (optional and value is None) and (type(value) is not int or value < least):
                 raise UsageError(f"{field} is {value!r}; give a whole number of at least {least}")
         self._check_minutes()
+        if self.lossless and self.lossy:
+            raise UsageError("--lossless and --lossy exclude each other; give neither to train both halves")
         if self.architecture == "autoencoder" and (self.start is not None or self.lossless):
             raise UsageError(
                 "--from goes with the codec, and so does --lossless; the autoencoder is trained from scratch"

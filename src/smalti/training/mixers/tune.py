@@ -27,7 +27,6 @@ from smalti.training.listener import Listener, Planned
 from smalti.training.mixers.fit import Fitting
 from smalti.training.mixers.prime import prime
 from smalti.training.mixers.sets import HELD, PARTS
-from smalti.training.report import write_log
 from smalti.types import Pixels
 from smalti.util.atomic import atomic_write
 
@@ -100,16 +99,6 @@ def tune(
         checksum = zlib.crc32(image.tobytes(), zlib.crc32(repr(image.shape).encode(), checksum))
     fingerprint = {"start": start_id.hex(), "images": len(some), "checksum": checksum, "minutes": minutes}
     seconds = 60 * minutes
-    stages = (
-        Planned(
-            "training",
-            "mixing",
-            seconds * NETWORKS_SHARE,
-            f"{len(start.networks + start.drawn)} networks, on {len(others):,} images",
-        ),
-        Planned("exporting", "mixing", seconds * (1 - NETWORKS_SHARE), "counters and mixers learn from these images"),
-    )
-    listener.plan(stages, "")
     networks = _Networks(others, kept, start, folder, fingerprint, seconds * NETWORKS_SHARE, device, listener)
     networks.run()
     tuned = replace(start, networks=tuple(networks.best[:CHANNELS]), drawn=tuple(networks.best[CHANNELS:]))
@@ -131,25 +120,21 @@ def tune(
     return Tuned(best, (len(others), len(kept)), rates, networks.bits, tuple(networks.log), networks.seconds)
 
 
-def write_report(folder: Path, name: str, start: str, tuned: Tuned, size: int) -> Path:
-    """Write the log as CSV and the report as Markdown to `folder`, and return the path of the report.
+def planned(minutes: float, networks: int, images: int) -> tuple[Planned, ...]:
+    """Return the stages of tuning a mixer of so many networks."""
+    words = f"{networks} networks, on {images:,} images", "counters and mixers learn from these images"
+    return (
+        Planned("training", "mixing", 60 * minutes * NETWORKS_SHARE, words[0]),
+        Planned("exporting", "mixing", 60 * minutes * (1 - NETWORKS_SHARE), words[1]),
+    )
 
-    Args:
-        folder: the folder.
-        name: of the model.
-        start: the name of the model at the start.
-        tuned: what came of it.
-        size: of the bundle, in bytes.
-    """
-    if tuned.log:
-        write_log(folder / "log.csv", tuned.log)
+
+def report_lines(start: str, tuned: Tuned) -> list[str]:
+    """Return what a report says of a tuned mixer, in Markdown. start: the name of the model at the start."""
     lines = [
-        f"# {name}",
-        "",
-        f"Tuned from {start} on {tuned.images[0]:,} images; the bundle takes {size:,} bytes.",
         f"On {tuned.images[1]:,} images that it was not trained on, lossless and without the model:",
         "",
-        f"| packing | bytes an image, {start} | bytes an image, {name} | less |",
+        f"| packing | bytes an image, {start} | bytes an image, tuned | less |",
         "| --- | ---: | ---: | ---: |",
     ]
     for streams, (before, after) in tuned.rates.items():
@@ -159,10 +144,7 @@ def write_report(folder: Path, name: str, start: str, tuned: Tuned, size: int) -
         f"The networks were trained for {tuned.seconds / 60:.1f} minutes. Bits a sample before and after:",
         "",
     ]
-    lines += [f"- {before:.3f}, {after:.3f}" for before, after in tuned.bits]
-    with atomic_write(folder / "report.md", force=True) as file:
-        file.write("\n".join([*lines, ""]).encode())
-    return folder / "report.md"
+    return lines + [f"- {before:.3f}, {after:.3f}" for before, after in tuned.bits]
 
 
 def _spread(images: Sequence[Pixels], samples: int) -> list[Pixels]:

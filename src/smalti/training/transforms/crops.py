@@ -94,9 +94,16 @@ class Crop:
 class Crops:
     """Batches of crops, of several kinds in turn."""
 
-    def __init__(self, kinds: Sequence[Crop], seed: int, device: str = "cpu") -> None:
-        """kinds: of crops; seed: of what is chosen; device: the one on which the images of all shelves are."""
-        self.kinds, self.device, self._step = kinds, device, 0
+    def __init__(self, kinds: Sequence[Crop], seed: int, device: str = "cpu", *, varied: bool = True) -> None:
+        """Begin.
+
+        Args:
+            kinds: of crops.
+            seed: of what is chosen.
+            device: the one on which the images of all shelves are.
+            varied: whether some crops are mirrored, turned, made pale and made gray.
+        """
+        self.kinds, self.device, self._varied, self._step = kinds, device, varied, 0
         self.rng = torch.Generator(device)
         self.rng.manual_seed(seed)
 
@@ -111,6 +118,8 @@ class Crops:
             if count
         ]
         x = torch.cat(parts)
+        if not self._varied:
+            return (x.float() - 128).contiguous()
         x = torch.where(self._some(x, FLIPPED), x.flip(3), x)
         x = torch.where(self._some(x, TURNED), x.transpose(2, 3), x) - 128
         means, n = x.mean((2, 3), keepdim=True), (len(x), 1, 1, 1)

@@ -128,9 +128,11 @@ def _outputs(networks: Networks) -> Layer:
     units = np.ones((COEFFICIENTS, OUTPUTS)) * LOGIT_STEPS
     units[:, 0], units[:, 1] = spreads * 2**COEFFICIENT_BITS, OCTAVE_NATS
     rows = list[Layer]()
-    for row, bias in zip((weights * units[..., None]).reshape(-1, hidden), (biases * units).ravel(), strict=True):
-        bits = min(_bits(row[None], UNIT_MAX, MOST_BITS), MOST_SHIFT - UNIT_BITS)
-        while networks.coarse and np.abs(row).max() * 2.0**bits > COARSE_OUTPUT:
+    asked = networks.output_bits or [MOST_SHIFT - UNIT_BITS] * weights.shape[0] * OUTPUTS
+    of_rows = zip((weights * units[..., None]).reshape(-1, hidden), (biases * units).ravel(), asked, strict=True)
+    for row, bias, most in of_rows:
+        bits = min(_bits(row[None], UNIT_MAX, MOST_BITS), most)
+        while networks.coarse and not networks.output_bits and np.abs(row).max() * 2.0**bits > COARSE_OUTPUT:
             bits -= 1
         while abs(bias) * 2.0 ** (UNIT_BITS + bits) > 2**29:
             bits -= 1

@@ -4,7 +4,7 @@
 import copy
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +23,7 @@ DEAD_ZONE = 0.12
 WARM_UP, LEAST_RATE = 200, 0.02
 """The steps in which the learning rate rises, and the share of it that is left in the end."""
 BASES = 0.02
-"""The learning rate of the bases and the gains, as a share of that of all others."""
+"""The learning rate of the bases and the gains, as a share of that of all others, unless a plan says another."""
 AVERAGED = 0.998
 """How much of the average of the weights is kept in each step."""
 KEPT_SECONDS = 300
@@ -50,7 +50,11 @@ class FitPlan:
     rate: float = 1.2e-3
     kappa: float = 0.14  # the squared steps of error that a bit is worth
     coarse_from: float = 0.4  # the share of the time after which weights are rounded as they will be stored
+    bases: float = BASES  # the learning rate of bases and gains, as a share of that of all others
+    pull: float = 0.0  # how far a step pulls large weights to where they were at the start, in learning rates
     averaged: float = AVERAGED
+    told_steps: int = TOLD_STEPS
+    kept_seconds: float = KEPT_SECONDS
     seed: int = 1
 
 
@@ -81,7 +85,7 @@ def fit_transform(
         crops: what the networks learn from; they are on its device while they do.
         plan: how long, and how.
         checkpoint: the file in which the run is kept.
-        told: is called every TOLD_STEPS steps.
+        told: is called every `told_steps` steps.
         start: the networks with which a run begins, where they are given.
         checked: is called with the average, every few minutes and in the end.
     """
@@ -90,6 +94,7 @@ def fit_transform(
     bases = [networks.forward_basis, networks.backward_basis, networks.gains]
     others = [p for p in networks.parameters() if all(p is not base for base in bases)]
     optimizer = torch.optim.Adam([{"params": others}, {"params": bases}], lr=plan.rate, betas=(0.9, 0.99), fused=True)
+    anchors = [some.detach().clone() for group in networks.large() for some in group] if plan.pull else []
     run = _Run(networks, {name: value.clone() for name, value in networks.state_dict().items()}, optimizer)
     if checkpoint.exists():
         _resume(run, checkpoint, crops.device)
@@ -100,18 +105,20 @@ def fit_transform(
             networks.set_fractions()
         rate = plan.rate * min(1.0, (run.step + 1) / WARM_UP)
         rate *= LEAST_RATE + (1 - LEAST_RATE) * (1 + math.cos(math.pi * share)) / 2
-        for group, factor in zip(optimizer.param_groups, (1.0, BASES), strict=True):
+        for group, factor in zip(optimizer.param_groups, (1.0, plan.bases), strict=True):
             group["lr"] = rate * factor
         sums = 0.98 * sums + 0.02 * _step(run, crops, plan.kappa)
+        if plan.pull:
+            _pull(networks, anchors, plan.pull * rate)
         decay = min(plan.averaged, 1 - 5 / (run.step + 1)) if run.step > 10 else 0.0
         now = networks.state_dict()
         floats = [name for name, value in now.items() if value.is_floating_point()]
         torch._foreach_lerp_([run.average[name] for name in floats], [now[name] for name in floats], 1 - decay)
         now_is = time.monotonic()
         run.seconds, last = run.seconds + now_is - last, now_is
-        if run.step % TOLD_STEPS == 0:
+        if run.step % plan.told_steps == 0:
             told(run.step, share, *(sums / (1 - 0.98**run.step)).tolist())
-        if run.seconds - kept > KEPT_SECONDS:
+        if run.seconds - kept > plan.kept_seconds:
             _keep(run, checkpoint)
             kept = run.seconds
             if checked is not None:
@@ -146,6 +153,14 @@ def _step(run: _Run, crops: Crops, kappa: float) -> Tensor:
     run.step += 1
     weighed = squared / (kappa * torch.exp2(2 * (CENTRE + WIDTH * q)))
     return torch.stack([taken.mean(), weighed.mean()]) / x[0, 0].numel()
+
+
+def _pull(networks: Networks, anchors: Sequence[Tensor], by: float) -> None:
+    """Move large weights nearer to anchors, by a fixed distance, so that those stay there that hardly matter."""
+    with torch.no_grad():
+        for some, anchor in zip((one for group in networks.large() for one in group), anchors, strict=True):
+            off = some - anchor
+            some.copy_(anchor + torch.sign(off) * (off.abs() - by).clamp(min=0))
 
 
 def _averaged(run: _Run) -> Networks:

@@ -46,8 +46,8 @@ LARGE = (
     ("second",),
 )
 """The weights that take most of the bytes of a model; those of a group have the same fractional bits."""
-EXACT, DEVIATION = 14, 4.0
-"""The fractional bits of weights that are not coarse, and the deviation of coarse ones, in their steps."""
+EXACT, COARSE, DEVIATION = 14, 9, 4.0
+"""The fractional bits of weights that are not coarse, the most of coarse ones, and the deviation of these in steps."""
 
 
 def place_of(log2_step: Tensor) -> Tensor:
@@ -122,6 +122,7 @@ class Networks(nn.Module):
         self.register_buffer("deviations", torch.tensor(deviations, dtype=torch.float32))
         self.register_buffer("spreads", torch.tensor(spreads, dtype=torch.float32))
         self.fractions = [EXACT] * len(LARGE)  # the most fractional bits of the weights of LARGE
+        self.output_bits: list[int] | None = None  # those of each output of the prior; None: as many as fit
         self.gains = nn.Parameter(torch.zeros(3, COEFFICIENTS))
         self.analysis, self.synthesis = map(Corrections, corrections)
         self.context = nn.Linear(CONTEXT, hidden)
@@ -140,7 +141,7 @@ class Networks(nn.Module):
     @property
     def coarse(self) -> bool:
         """Whether large weights are rounded to few bits."""
-        return self.fractions[0] != EXACT
+        return max(self.fractions) <= COARSE
 
     def large(self) -> list[list[nn.Parameter]]:
         """Return the parameters of LARGE."""
@@ -150,15 +151,16 @@ class Networks(nn.Module):
         """Let the weights of LARGE have so few fractional bits that their deviation is about DEVIATION steps."""
         for i, parameters in enumerate(self.large()):
             deviation = torch.cat([some.detach().flatten() for some in parameters]).std()
-            self.fractions[i] = min(max(round(math.log2(DEVIATION / float(deviation))), 0), EXACT)
+            self.fractions[i] = min(max(round(math.log2(DEVIATION / float(deviation))), 0), COARSE)
 
     @contextmanager
     def rounded(self) -> Iterator[None]:
-        """Round large weights, if they are to be; they are what they were afterwards."""
-        parameters = [some for group in self.large() for some in group] if self.coarse else []
+        """Round large weights to their fractional bits; they are what they were afterwards."""
+        rounds = min(self.fractions) < EXACT
+        parameters = [some for group in self.large() for some in group] if rounds else []
         kept = [some.detach().clone() for some in parameters]
         with torch.no_grad():
-            for fraction, group in zip(self.fractions, self.large() if self.coarse else [], strict=False):
+            for fraction, group in zip(self.fractions, self.large() if rounds else [], strict=False):
                 for some in group:
                     some.copy_((some * 2.0**fraction).round() * 2.0**-fraction)
         yield

@@ -27,7 +27,7 @@ Floats = NDArray[np.float64]
 
 
 def networks_of(transform: Transform) -> Networks:
-    """Return the networks of a transform, in floats."""
+    """Return the networks of a transform, in floats; weights have the fractional bits that they have there."""
     deviations = ONE / 2**COEFFICIENT_BITS * (1 << INPUT_BITS) / transform.tables.inputs
     prior = transform.prior
     hidden, second = transform.hidden, len(prior.second.weights) // len(GROUPS)
@@ -48,7 +48,7 @@ def networks_of(transform: Transform) -> Networks:
         corrections = getattr(networks, name)
         found |= {f"{name}.{key}": value for key, value in _corrections(network, corrections).items()}
     weights, biases = _floats(prior.context, ONE.bit_length() - 1, UNIT_BITS)
-    bits = int(prior.context.shift[0]) + UNIT_BITS - (ONE.bit_length() - 1)
+    bits = _bits(prior.context, ONE.bit_length() - 1, UNIT_BITS)
     own = np.zeros((len(GROUPS), *networks.own.shape[1:]))
     at = 0
     for g, size in enumerate(STARTS):
@@ -71,26 +71,41 @@ def networks_of(transform: Transform) -> Networks:
     state = networks.state_dict()
     state |= {name: torch.tensor(value, dtype=torch.float32) for name, value in found.items()}
     networks.load_state_dict(state)
+    networks.fractions = [
+        *(_bits(layer, *scale) for of in (transform.analysis, transform.synthesis) for layer, scale in _scaled(of)),
+        _bits(prior.context, ONE.bit_length() - 1, UNIT_BITS),
+        _bits(prior.second, UNIT_BITS, UNIT_BITS),
+    ]
+    networks.output_bits = (prior.third.shift.astype(int) - UNIT_BITS).tolist()
     return networks
 
 
 def _corrections(network: Network, corrections: Corrections) -> dict[str, Floats]:
     found, by_place = dict[str, Floats](), list[Floats]()
-    for name, layer, inputs in (
-        ("first", network.first, ONE.bit_length() - 1),
-        ("second", network.second, UNIT_BITS),
-    ):
-        weights, biases = _floats(layer, inputs, UNIT_BITS)
+    (first, second, third) = _scaled(network)
+    for name, (layer, scale) in (("first", first), ("second", second)):
+        weights, biases = _floats(layer, *scale)
         shape = getattr(corrections, name).weight.shape  # outputs inputs 3 3
         found[f"{name}.weight"] = weights.reshape(shape[0], *shape[2:], shape[1]).transpose(0, 3, 1, 2)
         found[f"{name}.bias"] = np.zeros(shape[0])
         by_place.append(biases)
-    weights, biases = _floats(network.third, UNIT_BITS, CORRECTION_BITS)
+    weights, biases = _floats(third[0], *third[1])
     return found | {
         "third.weight": weights[:, :, None, None],
         "third.bias": biases[0],
         "by_place": np.stack(by_place),
     }
+
+
+def _scaled(network: Network) -> list[tuple[Layer, tuple[int, int]]]:
+    """Return the layers of a network with the fractional bits of their inputs and outputs."""
+    scales = (ONE.bit_length() - 1, UNIT_BITS), (UNIT_BITS, UNIT_BITS), (UNIT_BITS, CORRECTION_BITS)
+    return list(zip((network.first, network.second, network.third), scales, strict=True))
+
+
+def _bits(layer: Layer, inputs: int, outputs: int) -> int:
+    """Return the fractional bits of the weights of a layer all of whose outputs have the same."""
+    return int(layer.shift[0]) + outputs - inputs
 
 
 def _floats(layer: Layer, inputs: int, outputs: int) -> tuple[Floats, Floats]:
