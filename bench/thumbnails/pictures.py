@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 from PIL import Image, ImageDraw, ImageFont
 
 from bench.plot import COLOURS
@@ -50,11 +51,14 @@ def plot(found: Mapping[str, Sequence[Point]], metric: str, path: Path) -> None:
                 ms=3,
                 label="_" + label if same else label,
             )
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter("{x:,.0f}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set(title=name.replace("-", ", "), xlabel="bytes an image, all in")
         axes.set_ylabel("PSNR, dB" if metric == "psnr" else "MS-SSIM, dB")
         axes.grid(which="both", alpha=0.3)
         axes.legend(fontsize=7)
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=80)
 
 
 def contact_sheet(shown: Mapping[str, Sequence[Pixels]], path: Path) -> None:
