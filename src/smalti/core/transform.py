@@ -2,7 +2,7 @@
 """Transforms in the compiled core: analyse images, code their coefficients, synthesise images."""
 
 import ctypes
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from ctypes import c_int32, c_int64, c_uint32, c_void_p
 from dataclasses import dataclass
 
@@ -146,24 +146,41 @@ def pack_level(
     return PackedLevel(struct, kept)
 
 
-def analyse(packed: PackedTransform, x: NDArray[np.uint8], level: PackedLevel) -> NDArray[np.int16]:
-    """Return the coefficients (`rows columns 192`) of an image (`h w c`)."""
-    image, targets, samples = _image(x, level)  # samples: kept alive
-    work = _work(packed, 1, x.shape)
-    packed.core.library.smalti_tf_analyse(ctypes.byref(packed.struct), ctypes.byref(image), work.ctypes.data)
-    assert samples is not None
+def analyse(packed: PackedTransform, x: NDArray[np.uint8], levels: Sequence[PackedLevel]) -> NDArray[np.int16]:
+    """Return the coefficients (`n rows columns 192`) of images (`n h w c`), one level each."""
+    x = np.ascontiguousarray(x)
+    n, h, w, c = x.shape
+    targets = np.empty((n, -(-h // SIDE), -(-w // SIDE), COEFFICIENTS), np.int16)
+    _each(packed, packed.core.library.smalti_tf_analyse, (h, w, c), levels, samples=x, targets=targets)
     return targets
 
 
 def synthesise(
-    packed: PackedTransform, coded: NDArray[np.int16], level: PackedLevel, shape: tuple[int, int, int]
+    packed: PackedTransform, coded: NDArray[np.int16], levels: Sequence[PackedLevel], shape: tuple[int, int, int]
 ) -> NDArray[np.uint8]:
-    """Return the image (`h w c`, which `shape` is) of coefficients (`rows columns 192`)."""
-    x = np.empty(shape, np.uint8)
-    image = _Image(*shape, 0, ctypes.addressof(level.struct), x.ctypes.data, None, address(coded, np.int16), None, 0)
-    work = _work(packed, 1, shape)
-    packed.core.library.smalti_tf_synthesise(ctypes.byref(packed.struct), ctypes.byref(image), work.ctypes.data)
+    """Return the images (`n h w c`, of which `shape` is h w c) of coefficients (`n rows columns 192`)."""
+    x = np.empty((len(coded), *shape), np.uint8)
+    coded = np.ascontiguousarray(coded, np.int16)
+    _each(packed, packed.core.library.smalti_tf_synthesise, shape, levels, samples=x, coded=coded)
     return x
+
+
+def _each(
+    packed: PackedTransform,
+    work_on: Callable[[object, object, int], object],
+    shape: tuple[int, int, int],
+    levels: Sequence[PackedLevel],
+    **arrays: NDArray[np.generic],
+) -> None:
+    """Call a function of the core for one image of `shape` after the other; `arrays` begin with the axis of images."""
+    model, work, image = ctypes.byref(packed.struct), _work(packed, 1, shape), _Image(*shape)
+    own, memory = ctypes.byref(image), work.ctypes.data
+    starts = [(name, array.ctypes.data, array.strides[0]) for name, array in arrays.items()]
+    for i, level in enumerate(levels):
+        image.level = ctypes.addressof(level.struct)
+        for name, start, stride in starts:
+            setattr(image, name, start + i * stride)
+        work_on(model, own, memory)
 
 
 def encode(
@@ -231,14 +248,6 @@ def _code(
         ctypes.byref(packed.struct), images, n, kappa, ctypes.byref(coder), work.ctypes.data
     )
     return status, coded, np.array([image.bits / 256 for image in images])
-
-
-def _image(x: NDArray[np.uint8], level: PackedLevel) -> tuple[_Image, NDArray[np.int16], NDArray[np.uint8]]:
-    h, w, c = x.shape
-    samples = np.ascontiguousarray(x)
-    targets = np.zeros((-(-h // SIDE), -(-w // SIDE), COEFFICIENTS), np.int16)
-    where = address(samples, np.uint8), address(targets, np.int16)
-    return _Image(h, w, c, 0, ctypes.addressof(level.struct), *where, None, None, 0), targets, samples
 
 
 def _work(packed: PackedTransform, n: int, shape: Sequence[int]) -> NDArray[np.uint8]:

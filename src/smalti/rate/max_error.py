@@ -183,7 +183,7 @@ def exactly_where_it_pays(x: Pixels, block: Block, model: Model, alpha_error: in
     levels = [way.level if isinstance(way, ByTransform) else 0 for way in block.ways]
     worth = np.array([multiplier_of_level(level) for level in levels]) * seen_samples(x)
     costs = block.bits + worth * squared_errors(x, _with_alpha_of(x, block.x_hat))
-    rows = np.flatnonzero([8 * _exactly_at_best(image) < cost for image, cost in zip(x, costs, strict=True)])
+    rows = np.flatnonzero([_may_pay(image, cost) for image, cost in zip(x, (costs / 8).tolist(), strict=True)])
     if not len(rows):
         return block
     for tried in (x[rows], *([coarse_alpha(x[rows], alpha_error)] if alpha_error else [])):
@@ -201,10 +201,14 @@ def _with_alpha_of(x: Pixels, x_hat: Pixels) -> Pixels:
     return np.concatenate([x_hat[..., :-1], x[..., -1:]], -1)
 
 
-def _exactly_at_best(image: Pixels) -> float:
-    """Guess at little cost the fewest bytes that an image may take exactly, by what a fast coder takes."""
+def _may_pay(image: Pixels, most: float) -> bool:
+    """Guess at little cost whether an image may take less than so many bytes exactly, by what a fast coder takes.
+
+    The upper half is tried first, since that says enough of most images.
+    """
     few = colours_of(image) <= FEW_COLOURS * image.shape[0] * image.shape[1]
-    return (DRAWN_OF_DEFLATE if few else TONE_OF_DEFLATE) * len(zlib.compress(image.tobytes(), 1))
+    share = DRAWN_OF_DEFLATE if few else TONE_OF_DEFLATE
+    return all(share * len(zlib.compress(part.tobytes(), 1)) < most for part in (image[: len(image) // 2], image))
 
 
 def unlike(x: Pixels, rates: NDArray[np.float64]) -> NDArray[np.bool_]:

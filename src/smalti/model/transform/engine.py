@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Choose what runs a transform: the compiled core where there is one, or else numpy."""
 
+import os
 import weakref
 from collections.abc import Sequence
 
@@ -27,6 +28,8 @@ from smalti.util.parallel import in_order
 
 Pixels = NDArray[np.uint8]
 Coefficients = NDArray[np.int16]
+PARTS = 4
+"""The parts in which each thread gets the images that it transforms."""
 
 
 def analyse(transform: Transform, x: Pixels, levels: Sequence[int]) -> Coefficients:
@@ -36,8 +39,8 @@ def analyse(transform: Transform, x: Pixels, levels: Sequence[int]) -> Coefficie
         run = ReferenceTransform(transform)
         return np.concatenate([run.analyse(x[i : i + 1], level) for i, level in enumerate(levels)])
     model, of_level = packed
-    work = [(x[i], of_level[level]) for i, level in enumerate(levels)]
-    return np.stack(list(in_order(lambda one: compiled.analyse(model, *one), work)))
+    own = [of_level[level] for level in levels]
+    return np.concatenate(list(in_order(lambda some: compiled.analyse(model, x[some], own[some]), _parts(len(own)))))
 
 
 def synthesise(transform: Transform, coded: Coefficients, levels: Sequence[int], shape: tuple[int, int, int]) -> Pixels:
@@ -47,8 +50,18 @@ def synthesise(transform: Transform, coded: Coefficients, levels: Sequence[int],
         run = ReferenceTransform(transform)
         return np.concatenate([run.synthesise(coded[i : i + 1], level, shape) for i, level in enumerate(levels)])
     model, of_level = packed
-    work = [(coded[i], of_level[level]) for i, level in enumerate(levels)]
-    return np.stack(list(in_order(lambda one: compiled.synthesise(model, *one, shape), work)))
+    own = [of_level[level] for level in levels]
+
+    def images_of(some: slice) -> Pixels:
+        return compiled.synthesise(model, coded[some], own[some], shape)
+
+    return np.concatenate(list(in_order(images_of, _parts(len(own)))))
+
+
+def _parts(n: int) -> list[slice]:
+    """Return `n` images in parts for threads: few, because each takes time to hand out, and several for each thread."""
+    size = -(-n // (PARTS * (os.cpu_count() or 1)))
+    return [slice(i, i + size) for i in range(0, n, size)]
 
 
 def encode(
