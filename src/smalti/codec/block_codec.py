@@ -66,7 +66,7 @@ from smalti.codec.payload.open_block import OpenBlock, decode_together
 from smalti.codec.pixel_codec import encode_pixels, samples_bits
 from smalti.codec.rdo import Effort
 from smalti.codec.transform_codec import encode_transform, transform_stream, transformed_images
-from smalti.codec.webp_codec import decode_webp, encode_webp
+from smalti.codec.webp_codec import LIGHT, decode_webp, encode_webp
 from smalti.core.symbols import SampleStream
 from smalti.entropy.frequencies import Ints
 from smalti.entropy.rans import Stream, encode_intervals
@@ -79,6 +79,8 @@ from smalti.util.parallel import in_order
 
 LEAST_WEBP = 12
 """The bytes of a fallback record up to which an image is not tried as WebP, whose smallest record takes as much."""
+MOST_AT_SIGHT = 0.9
+"""An image that takes this share of its samples in bytes with a model is noise."""
 
 
 def encode_images(parts: Sequence[Pixels], point: OperatingPoint, model: Model, effort: Effort) -> list[Block]:
@@ -129,6 +131,20 @@ def way_without_model(
         found = (encode_webp(some, thorough=effort.thorough, rival=rival) for some in tried)
         ways += [ByWebP(bitstream) for bitstream in found if bitstream is not None]
     return min(ways, key=lambda way: len(way.record))
+
+
+def way_at_sight(image: Pixels, rival: float) -> WithoutModel | None:
+    """Return a way without model in which an image (`h w` or `h w c`) takes fewer bytes, if little work finds one.
+
+    rival: the bytes that the image takes with a model. Only noise and what is tiny is tried otherwise than as WebP.
+    """
+    bitstream, ways = encode_webp(image, settings=LIGHT), list[WithoutModel]()
+    if bitstream is not None:
+        ways.append(ByWebP(bitstream))
+    if bitstream is None or not LEAST_WEBP < rival < MOST_AT_SIGHT * image.size:
+        ways.append(Fallback(encode_fallback(image)))
+    best = min(ways, key=lambda way: len(way.record))
+    return best if len(best.record) < rival else None
 
 
 def block_without_model(ways: Sequence[WithoutModel], shape: tuple[int, ...]) -> Block:

@@ -10,8 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smalti.codec.batching import BLOCK, EACH
-from smalti.codec.block import Block, ByMixing, ByTransform, ByWebP, Fallback, WithoutModel
-from smalti.codec.block_codec import block_without_model, encode_exactly, encode_without_model, way_without_model
+from smalti.codec.block import Block, ByTransform, ByWebP, Fallback, WithoutModel
+from smalti.codec.block_codec import (
+    block_without_model,
+    encode_exactly,
+    encode_without_model,
+    way_at_sight,
+    way_without_model,
+)
 from smalti.codec.head import COUNT, Head
 from smalti.codec.mixing_codec import coarse_alpha, drawn_at_sight, encode_mixing, mixer_of
 from smalti.codec.rdo import EFFORTS, FAST_EFFORT, Effort
@@ -32,6 +38,10 @@ EXACTLY_TRIED = 1.15
 DRAWN_OF_DEFLATE, TONE_OF_DEFLATE, FEW_COLOURS = 0.2, 0.38, 0.4
 """What mixing takes at best of what a fast deflate takes, of images whose colours repeat and of others; and how many
 colours, as a share of the pixels, an image has at most whose colours repeat."""
+
+
+LEAST_SAVED = 0.01
+"""Where speed is asked for, a block is coded twice only if that saves this share of its bytes."""
 
 
 def near_lossless(
@@ -60,15 +70,7 @@ def _by_mixing(x: Pixels, max_error: int, model: Model, effort: Effort, *, alone
     """
     block, quick = encode_mixing(x, max_error, model, alone=alone), mixer_of(model).uses.is_quick
     if quick and not max_error:
-        rows = np.flatnonzero(drawn_at_sight(x) | ~surely_not_webp(x, block.rate))
-        found, before = _or_webp(x, block, _for_webp(x, block, rows), max_error, effort), len(x)
-        left = _mixed(found)
-        while 0 < len(left) < before and not alone:  # without the others, which taught them, they take more
-            rest, before = encode_mixing(x[left], 0, model), len(left)
-            every = np.arange(len(left))
-            found = found.replace(left, _or_webp(x[left], rest, _for_webp(x[left], rest, every), 0, effort))
-            left = _mixed(found)
-        return found
+        return _or_at_sight(x, block)
     plain = np.array([plain_bytes(image) for image in x])
     if max_error:
         levels = np.array([plain_bytes(image) for image in block.x_hat])
@@ -84,16 +86,18 @@ def _by_mixing(x: Pixels, max_error: int, model: Model, effort: Effort, *, alone
     return _or_webp(x, block, np.flatnonzero(tried), max_error, effort)
 
 
-def _mixed(block: Block) -> Ints:
-    """Return the numbers of the images of a block that are coded by mixing."""
-    return np.flatnonzero([isinstance(way, ByMixing) for way in block.ways])
+def _or_at_sight(x: Pixels, block: Block) -> Block:
+    """Return the block with those of its images without model that take fewer bytes so at little work, if many do.
 
-
-def _for_webp(x: Pixels, block: Block, rows: Ints) -> Ints:
-    """Return those of the images `rows` of a block that may take fewer bytes as WebP."""
-    may = [may_be_webp(x[i], float(block.rate[i])) for i in rows.tolist()]
-    found: Ints = rows[np.array(may, bool)]
-    return found
+    Only drawn images are tried, and those of few colours or of noise. The others are coded anew then, because what the
+    stream has learnt of these is missing.
+    """
+    ways, saved = dict[int, WithoutModel](), 0.0
+    for i in np.flatnonzero(drawn_at_sight(x) | ~surely_not_webp(x, block.rate)).tolist():
+        way = way_at_sight(x[i], float(block.rate[i]))
+        if way is not None:
+            ways[i], saved = way, saved + float(block.bits[i]) - 8 * len(way.record)
+    return replace_without_model(block, ways) if saved > LEAST_SAVED * block.bits.sum() else block
 
 
 def _or_webp(x: Pixels, block: Block, rows: Ints, max_error: int, effort: Effort) -> Block:
