@@ -130,7 +130,7 @@ def _filtered(plane: Pixels) -> tuple[Pixels, ...]:
 def _or_without_model(x: Pixels, block: Block, max_error: int, effort: Effort) -> Block:
     ways = {}
     for i in np.flatnonzero(unlike(x, block.rate)).tolist():
-        way = way_without_model(x[i], effort, max_error=max_error)
+        way = way_without_model(x[i], effort, max_error=max_error, rival=float(block.rate[i]))
         if 8 * len(way.record) < block.bits[i]:
             ways[i] = way
     return replace_without_model(block, ways)

@@ -24,6 +24,7 @@ from smalti.model.operating_points import QUALITIES, OperatingPoint
 from smalti.rate.estimate import Floats, at_point, by_pixels, deflated
 from smalti.rate.target import DEFAULT_QUALITY, Target
 from smalti.types import Pixels, Shape, shape_of
+from smalti.util.parallel import in_order
 
 AUTO = "auto"
 """The name that asks for the best model for each image."""
@@ -53,6 +54,11 @@ UNSUITED = 2
 """An image that a model does not suit costs at least so many times what it costs without one."""
 GAIN = 0.01
 """A further model is used if it saves this share of the cost."""
+MIXED_LESS = 1.1
+"""Where a special model suits an image, the general one keeps it exactly if so many times as much is less: what it
+takes is a guess, and it takes several times as long."""
+TOGETHER = 512
+"""The most images that a thread estimates together."""
 OPENING_BYTES = 100
 """The bytes that a file takes for a further model, its kind of images and its last block."""
 CLEARLY = 2.0
@@ -138,7 +144,9 @@ class ModelChoice:
         if len(used) > 1:
             without = len(ways) in used
             ways = [way for i, way in enumerate(ways) if i in used]
-            costs, _ = self._costs(x, ways, multiplier, company)
+            parts = [x[i : i + TOGETHER] for i in range(0, n, TOGETHER)]
+            found = in_order(lambda some: self._costs(some, ways, multiplier, company)[0], parts)
+            costs = np.concatenate(list(found))
             best = costs[:, : len(ways) + without].argmin(1)
         else:
             best = np.full(n, used[0])
@@ -224,7 +232,8 @@ class ModelChoice:
         if (most := self._target.max_error) is not None:
             coded = [by_pixels(x, int(most), way.model, each) for way in ways]
             least = np.minimum(plain, deflated(x, int(most))) if int(most) else plain
-            return np.stack([*coded, self._exactly * least], 1), {}
+            share = self._exactly * (MIXED_LESS if self._exactly == MIXED else 1)
+            return np.stack([*coded, share * least], 1), {}
         taken = [at_point(x, way.point, way.model, each) for way in ways if way.point is not None]
         costs = np.stack([way.factor * (b + multiplier * e) for way, (b, e) in zip(ways, taken, strict=True)], 1)
         without = self._exactly * plain
