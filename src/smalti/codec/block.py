@@ -7,7 +7,7 @@ mixed and put into another order without running a network.
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
 import numpy as np
@@ -56,6 +56,7 @@ class ByMixing:
 
     max_error: int  # the largest error of a sample; 0 is lossless
     alone: bytes | None = None  # the stream of this image by itself, if it is known already
+    drawn: bool | None = field(default=None, compare=False)  # whether it is coded as a drawn one, likewise
 
 
 @dataclass(frozen=True)

@@ -182,7 +182,10 @@ def encode_block(block: Block, model: Model) -> bytes:
         mixed = block.mixed
         if mixed is None:
             rows, errors = mixed_images(block.ways)
-            mixed, _ = mixing_stream(block.x_hat[rows], errors, mixer_of(model))
+            flags = [way.drawn for way in block.ways if isinstance(way, ByMixing)]
+            known = [flag for flag in flags if flag is not None]
+            drawn = known if len(known) == len(rows) else None
+            mixed, _ = mixing_stream(block.x_hat[rows], errors, mixer_of(model), drawn)
         start += varint(len(mixed)) + mixed
     if block.transformed is not None:
         rows, levels = transformed_images(block.ways)

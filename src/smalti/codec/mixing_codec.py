@@ -20,7 +20,7 @@ from smalti.model.mixing.engine import mixing_decoder, mixing_encoder
 from smalti.model.mixing.mixer import LEAST_BITS, Mixer
 from smalti.model.model import Model
 from smalti.types import Pixels
-from smalti.util.parallel import go_on
+from smalti.util.parallel import go_on, in_order
 
 MOST_BITS, LARGEST_BITS = 19, 21
 """A state has four lines of counters for each pixel, but 2^14 at least and 2^19 at most; for more pixels than these, it
@@ -47,28 +47,41 @@ def encode_mixing(x: Pixels, max_error: int, model: Model, *, alone: bool = Fals
     """
     n, errors = len(x), np.full(len(x), max_error)
     x_hat, mixer, stream = to_levels(x, max_error), mixer_of(model), None
-    ways: tuple[Way, ...] = (ByMixing(max_error),) * n
     if alone:
-        streams = [mixing_stream(image[None], errors[:1], mixer)[0] for image in x_hat]
-        ways = tuple(ByMixing(max_error, own) for own in streams)
+        streams = list(in_order(lambda image: mixing_stream(image[None], errors[:1], mixer)[0], x_hat))
+        ways: tuple[Way, ...] = tuple(ByMixing(max_error, own) for own in streams)
         bits = 8.0 * np.array([len(own) for own in streams])
     else:
-        stream, bits = mixing_stream(x_hat, errors, mixer)
+        drawn = which_are_drawn(x_hat, errors, mixer)
+        ways = tuple(ByMixing(max_error, drawn=flag) for flag in drawn)
+        stream, bits = mixing_stream(x_hat, errors, mixer, drawn)
     return Block(ways, x_hat, bits, None, Symbols.none(n), SampleSymbols.none(n), post_filtered=False, mixed=stream)
 
 
-def mixing_stream(x_hat: Pixels, errors: Ints, mixer: Mixer) -> tuple[bytes, NDArray[np.float64]]:
-    """Return the stream of images that are levels already, and the bits that each takes (`n`)."""
+def mixing_stream(
+    x_hat: Pixels, errors: Ints, mixer: Mixer, drawn: Sequence[bool] | None = None
+) -> tuple[bytes, NDArray[np.float64]]:
+    """Return the stream of images that are levels already, and the bits that each takes (`n`).
+
+    drawn: which of them are coded as drawn ones, where that is known already.
+    """
     encoder, sizes = mixing_encoder(mixer, state_bits(x_hat.shape, mixer)), [0]
-    flags = drawn_at_sight(x_hat).tolist() if mixer.uses.is_quick else [None] * len(x_hat)
+    flags = which_are_drawn(x_hat, errors, mixer) if drawn is None else drawn
     for image, error, flag in zip(x_hat, errors.tolist(), flags, strict=True):
         go_on()
-        drawn = is_drawn(image, mixer, 2 * error + 1) if flag is None else flag
-        encoder.encode(_channels_last(image), 2 * error + 1, drawn=drawn)
+        encoder.encode(_channels_last(image), 2 * error + 1, drawn=flag)
         sizes.append(encoder.size)
     stream = encoder.finish()
     sizes[-1] = max(len(stream), sizes[-1])
     return stream, np.diff(np.array(sizes, np.float64)) * 8
+
+
+def which_are_drawn(x_hat: Pixels, errors: Ints, mixer: Mixer) -> list[bool]:
+    """Say which images that are levels already take fewer bytes as drawn ones."""
+    if mixer.uses.is_quick:
+        found: list[bool] = drawn_at_sight(x_hat).tolist()
+        return found
+    return list(in_order(lambda one: is_drawn(one[0], mixer, 2 * one[1] + 1), zip(x_hat, errors.tolist(), strict=True)))
 
 
 def decode_mixing(stream: bytes, shape: tuple[int, ...], errors: Ints, mixer: Mixer) -> Pixels:

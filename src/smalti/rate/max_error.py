@@ -27,6 +27,7 @@ from smalti.model.operating_points import multiplier_of_level
 from smalti.rate.metrics import seen_samples, squared_errors
 from smalti.rate.quick import colours_of, has_few_colours, may_be_webp, surely_not_webp
 from smalti.types import Pixels, shape_of
+from smalti.util.parallel import in_order
 
 WEBP_OF_PLAIN = ((0.1, 0.3), (0.4, 0.5), (math.inf, 0.85))
 """Where `plain_bytes` gives at most the first number as a share of the samples, WebP takes at least the second one as a
@@ -60,7 +61,10 @@ def near_lossless(
     if model.pixels_for(shape_of(parts[0])[2]) is None:
         return [encode_without_model(x, effort, max_error=max_error) for x in parts]
     blocks = encode_exactly(parts, max_error, model)
-    return [_or_without_model(x, block, max_error, effort) for x, block in zip(parts, blocks, strict=True)]
+    return [
+        _or_without_model(x, block, np.flatnonzero(unlike(x, block.rate)), max_error, effort)
+        for x, block in zip(parts, blocks, strict=True)
+    ]
 
 
 def _by_mixing(x: Pixels, max_error: int, model: Model, effort: Effort, *, alone: bool) -> Block:
@@ -71,7 +75,7 @@ def _by_mixing(x: Pixels, max_error: int, model: Model, effort: Effort, *, alone
     block, quick = encode_mixing(x, max_error, model, alone=alone), mixer_of(model).uses.is_quick
     if quick and not max_error:
         return _or_at_sight(x, block)
-    plain = np.array([plain_bytes(image) for image in x])
+    plain = np.array(list(in_order(plain_bytes, x)))
     if max_error:
         levels = np.array([plain_bytes(image) for image in block.x_hat])
         rows = np.flatnonzero(plain <= EXACTLY_TRIED * levels)
@@ -83,7 +87,7 @@ def _by_mixing(x: Pixels, max_error: int, model: Model, effort: Effort, *, alone
     tried = np.array(at_least) < block.rate + 10
     for i in np.flatnonzero(~tried).tolist():  # WebP may pack lists of few colours far better than planes tell
         tried[i] = has_few_colours(x[i]) and may_be_webp(x[i], float(block.rate[i]))
-    return _or_webp(x, block, np.flatnonzero(tried), max_error, effort)
+    return _or_without_model(x, block, np.flatnonzero(tried), max_error, effort)
 
 
 def _or_at_sight(x: Pixels, block: Block) -> Block:
@@ -100,14 +104,15 @@ def _or_at_sight(x: Pixels, block: Block) -> Block:
     return replace_without_model(block, ways) if saved > LEAST_SAVED * block.bits.sum() else block
 
 
-def _or_webp(x: Pixels, block: Block, rows: Ints, max_error: int, effort: Effort) -> Block:
+def _or_without_model(x: Pixels, block: Block, rows: Ints, max_error: int, effort: Effort) -> Block:
     """Return the block with those of its images `rows` coded without model that take fewer bytes so."""
-    ways = {}
-    for i in rows.tolist():
-        way = way_without_model(x[i], effort, max_error=max_error, rival=float(block.rate[i]))
-        if 8 * len(way.record) < block.bits[i]:
-            ways[i] = way
-    return replace_without_model(block, ways)
+    rates = block.rate
+
+    def way_of(i: int) -> WithoutModel:
+        return way_without_model(x[i], effort, max_error=max_error, rival=float(rates[i]))
+
+    found = zip(rows.tolist(), in_order(way_of, rows.tolist()), strict=True)
+    return replace_without_model(block, {i: way for i, way in found if len(way.record) < rates[i]})
 
 
 def plain_bytes(image: Pixels) -> int:
@@ -125,15 +130,6 @@ def _filtered(plane: Pixels) -> tuple[Pixels, ...]:
     none = np.uint8(0)
     across = np.diff(plane, axis=1, prepend=none)
     return plane, across, np.diff(plane, axis=0, prepend=none), np.diff(across, axis=0, prepend=none)
-
-
-def _or_without_model(x: Pixels, block: Block, max_error: int, effort: Effort) -> Block:
-    ways = {}
-    for i in np.flatnonzero(unlike(x, block.rate)).tolist():
-        way = way_without_model(x[i], effort, max_error=max_error, rival=float(block.rate[i]))
-        if 8 * len(way.record) < block.bits[i]:
-            ways[i] = way
-    return replace_without_model(block, ways)
 
 
 def replace_without_model(block: Block, ways: dict[int, WithoutModel]) -> Block:

@@ -30,7 +30,7 @@ from smalti.types import Pixels
 
 LEAST_IMAGES = 3 * PARTS
 """So many images, at least, are needed."""
-RATE, PULL, AVERAGED = 5e-4, 0.3, 0.995
+RATE, PULL, AVERAGED = 7e-4, 0.3, 0.995
 """The learning rate, the pull (in learning rates), and how much of the average of the weights is kept in each step."""
 BLOCKS, LARGEST = 2048, 96
 """About so many blocks are taken in a step, in crops of so many pixels a side at most."""
