@@ -69,6 +69,25 @@ def test_work_that_nobody_waits_for_ends_where_it_looks():
     go_on()  # the caller's own thread always goes on
 
 
+def test_work_within_work_is_not_begun_any_more_when_nobody_waits():
+    begun, done = threading.Event(), []
+
+    def short(i: int) -> None:  # it never looks
+        begun.set()
+        time.sleep(0.005)
+        done.append(i)
+
+    def fail(i: int) -> None:
+        if i:
+            list(in_order(short, range(1000), threads=2))
+        assert begun.wait(10)
+        raise ValueError("enough")
+
+    with pytest.raises(ValueError, match="enough"):
+        list(in_order(fail, (0, 1), threads=2))
+    assert len(done) < 500
+
+
 def test_neighbours_of_a_kind_go_together_up_to_a_load():
     """Full bundles while there is enough for all threads, then what is left in equal parts; none lost, none moved."""
     items = [*range(1, 9), *range(101, 103), 5]

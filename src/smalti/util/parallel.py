@@ -47,7 +47,8 @@ def in_order(work: Callable[[S], T], items: Iterable[S], threads: int = 0) -> It
     """Yield `work(item)` for each of `items`, in order, computed by so many threads (0: one for each core).
 
     The work is only a few items ahead of the results that were taken. The caller's thread works on a single item.
-    When the caller stops early, for an error or Ctrl-C, work that has begun ends where it next calls `go_on`.
+    When the caller stops early, for an error or Ctrl-C, work that has begun ends where it next calls `go_on`, as this
+    function does before each item.
 
     >>> list(in_order(abs, [-3, 2, -1]))
     [3, 2, 1]
@@ -69,6 +70,7 @@ def in_order(work: Callable[[S], T], items: Iterable[S], threads: int = 0) -> It
 
     try:
         for item in itertools.chain(first, left):
+            go_on()
             ahead.append(pool.submit(begin, item))
             if len(ahead) > threads:
                 with ALONE:
