@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 MAX_WEBP_SIDE = (1 << 14) - 1
 """The largest height or width, in pixels, of a WebP image that libwebp takes."""
 FEW_COLOURS, FEW_GRAYS, FEW_PIXELS, SOME_PIXELS = 256, 16, 1 << 12, 1 << 14
-"""Images of few colours (or few levels of gray) and few pixels are tried with WebP's slowest settings as well, which
-take 20 times as long and help them only; others are if it is asked for, up to some pixels."""
+"""Images of few colours and few pixels are tried with WebP's slowest settings as well, which take 20 times as long and
+help them only; others are if it is asked for, up to some pixels. Where it is known what else a gray image takes, it
+counts as one of few colours only with few levels, since it never has more than 256."""
 SLOWEST_GAINS, OF_FEW_COLOURS, MOST_PIXELS = 1.1, 1.4, 1 << 16
 """Where it is known what else an image takes, they are tried if the usual settings take at most so many times as much;
 the second number is for images of few colours. The third one is the most pixels."""
@@ -55,8 +56,9 @@ def encode_webp(
     if settings is not None:
         return _encode(colour, *settings)
     usual = _encode(colour, *_USUAL)
-    few = h * w <= FEW_PIXELS and colour.getcolors(FEW_GRAYS if image.ndim == 2 else FEW_COLOURS) is not None
+    few = h * w <= FEW_PIXELS and colour.getcolors(FEW_COLOURS) is not None
     if rival is not None:
+        few = few and (image.ndim > 2 or colour.getcolors(FEW_GRAYS) is not None)
         slow = h * w <= MOST_PIXELS and len(usual) <= (OF_FEW_COLOURS if few else SLOWEST_GAINS) * rival
     elif thorough:
         slow = h * w <= SOME_PIXELS
