@@ -4,7 +4,10 @@
 import numpy as np
 import pytest
 
-from smalti.codec.mixing_codec import decode_mixing, is_drawn, mixing_stream, state_bits
+from smalti.codec import mixing_codec
+from smalti.codec.block import ByWebP, Fallback
+from smalti.codec.block_codec import decode_block, encode_block, way_at_sight
+from smalti.codec.mixing_codec import decode_mixing, encode_mixing, is_drawn, mixing_stream, state_bits
 from smalti.core.library import core
 from smalti.model.bundle import load_model
 from smalti.model.mixing.engine import mixing_encoder
@@ -43,3 +46,26 @@ def test_coding_looks_before_each_image_whether_it_should_go_on(monkeypatch):
     assert len(looked) == 3
     assert (decode_mixing(stream, images.shape, errors, mixer) == images).all()
     assert len(looked) == 6
+
+
+def test_what_is_drawn_is_asked_once_although_a_block_is_coded_twice(monkeypatch):
+    model, asked = load_model("colour"), []
+    x = np.random.default_rng(0).integers(0, 256, (6, 8, 8, 3)).astype(np.uint8)
+    x[3:] = 7
+    monkeypatch.setattr(mixing_codec, "is_drawn", lambda image, *_: bool(asked.append(1)) or bool((image == 7).all()))
+    block = encode_mixing(x, 0, model).pick(np.array([1, 2, 4]))  # so that its stream is coded anew
+    payload = encode_block(block, model)
+    assert len(asked) == 6
+    assert [way.drawn for way in block.ways] == [False, False, True]
+    assert (decode_block(payload, 3, (8, 8, 3), model) == x[[1, 2, 4]]).all()
+
+
+def test_little_work_finds_webp_for_flat_images_and_deflate_for_noise():
+    flat, noise = np.full((40, 40, 3), 9, np.uint8), np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8)
+    assert isinstance(way_at_sight(flat, 100.0), ByWebP)
+    assert way_at_sight(flat, 1000.0) is not None
+    assert way_at_sight(noise, 2000.0) is None
+    found = way_at_sight(noise, 1.1 * noise.size)
+    assert found is not None
+    assert len(found.record) < 1.1 * noise.size
+    assert isinstance(way_at_sight(noise[:2, :2], 30.0), Fallback)
