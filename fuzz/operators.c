@@ -4,14 +4,13 @@
  * all kernels must give the same. */
 #include "data.h"
 
-enum { STEPS = 5, TENSORS = STEPS + 1, NAMES = 16 };
+enum { STEPS = 5, TENSORS = STEPS + 1, NAMES = 16, MOST_GROWN = 1 << 12 };
 
 typedef struct {
     int64_t parts, h, w, c;
 } shape;
 
 static int64_t numbers_of(shape s) { return s.parts * s.h * s.w * s.c; }
-
 
 static float *numbers(data *d, int64_t n) {
     float *values = fresh(d, (size_t)n * 4);
@@ -45,6 +44,8 @@ static smalti_step make_step(data *d, int32_t i, shape *now, const int64_t *size
     s.channels = now->c, s.columns = now->w, s.rows = now->h * now->w;
     if (s.kind == SMALTI_POOL && (s.h < 2 || s.w < 2))
         s.kind = SMALTI_MAP;
+    if ((s.kind == SMALTI_LINEAR || s.kind == SMALTI_GATHER) && numbers_of(*now) > MOST_GROWN)
+        s.kind = SMALTI_MAP; /* a few steps that each make a tensor larger would take minutes */
     switch (s.kind) {
     case SMALTI_LINEAR:
         s.k = 2 * within(d, 0, 3) + 1, s.stride = within(d, 1, 2), s.channels = within(d, 0, 3) ? within(d, 1, 40) : 130;
