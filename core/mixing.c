@@ -9,20 +9,22 @@ enum { MATCH_BITS = 16, MARGIN = 4, TOP = 3 };
 
 static int32_t match_bits(int32_t bits) { return bits < MATCH_BITS ? bits : MATCH_BITS; }
 
-int64_t smalti_mix_state_size(int32_t bits) {
-    int64_t matches = (int64_t)MIX_MATCHES * 8 << match_bits(bits);
-    return (int64_t)sizeof(smalti_mix_state) + matches + ((int64_t)MIX_SLOTS * 4 << bits) + 64;
+int64_t smalti_mix_state_size(int32_t bits, int32_t follows) {
+    const int64_t matches = (int64_t)MIX_MATCHES * 8 << match_bits(bits);
+    const int64_t coded = follows ? ((int64_t)8 << bits) + ((int64_t)MIX_MATCHES * 4 << match_bits(bits)) : 0;
+    return (int64_t)sizeof(smalti_mix_state) + matches + ((int64_t)MIX_SLOTS * 4 << bits) + coded + 64;
 }
 
 int64_t smalti_mix_work(int32_t height, int32_t width) {
     return ((int64_t)height + TOP) * ((int64_t)width + 2 * MARGIN) * (MIX_CHANNELS * 2 + 4 + 1) + 64;
 }
 
-void smalti_mix_start(smalti_mix_state *state, const smalti_mix_state *start, int32_t bits) {
-    memset(state, 0, (size_t)smalti_mix_state_size(bits));
+void smalti_mix_start(smalti_mix_state *state, const smalti_mix_state *start, int32_t bits, int32_t follows) {
+    memset(state, 0, (size_t)smalti_mix_state_size(bits, follows));
     memcpy(state, start, sizeof *state);
     state->bits = bits;
     state->images = 0;
+    state->place = 0;
 }
 
 void smalti_coder_start(smalti_coder *coder) {

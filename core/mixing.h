@@ -44,9 +44,10 @@ typedef struct {
     const int16_t *logs;       /* 2049: 16 log2 of 1 to 2048 */
     const int32_t *inverses;   /* 2049: 2^19 / (1 to 2048) */
     int32_t tone, alpha, pick, samples, candidates; /* which contexts there are, as bits; the most candidates */
+    int32_t follows;                                /* whether the second match is the pixel that is followed */
 } smalti_mixer;
 
-/* What the mixers have learned; lines and matches follow. */
+/* What the mixers have learned; matches and lines follow, and the pixels that were coded, if the model follows some. */
 typedef struct {
     int32_t node_weights[MIX_NODES][MIX_TERMS], set_weights[MIX_SETS][MIX_TERMS], last_weights[MIX_NODES][2];
     uint16_t curves[2][MIX_SETS][MIX_STEPS];
@@ -54,6 +55,7 @@ typedef struct {
     uint32_t colours[MIX_COLOURS + 1];
     uint32_t images; /* that were coded */
     int32_t bits;    /* log2 of the lines; matches have as many entries, but at most 2^16 */
+    uint32_t place;  /* of the next image, among pixels that were coded */
 } smalti_mix_state;
 
 /* What networks for drawn images see, for training: rows of their inputs, the value, the prediction and the energy. */
@@ -69,11 +71,12 @@ typedef struct {
     smalti_mix_rows *rows; /* or NULL */
 } smalti_mix_image;
 
-/* The bytes of the state with 2^bits lines, and of the memory that is needed for an image. */
-SMALTI_API int64_t smalti_mix_state_size(int32_t bits);
+/* The bytes of the state with 2^bits lines, and of the memory that is needed for an image. follows: as in the model. */
+SMALTI_API int64_t smalti_mix_state_size(int32_t bits, int32_t follows);
 SMALTI_API int64_t smalti_mix_work(int32_t height, int32_t width);
 /* Bring a state to its start: what `start` says of the mixers (as long as smalti_mix_state), and no line. */
-SMALTI_API void smalti_mix_start(smalti_mix_state *state, const smalti_mix_state *start, int32_t bits);
+SMALTI_API void smalti_mix_start(smalti_mix_state *state, const smalti_mix_state *start, int32_t bits,
+                                 int32_t follows);
 /* Code one image, which must fit its buffer; SMALTI_FULL if the buffer of the coder is full. */
 SMALTI_API int32_t smalti_mix(const smalti_mixer *model, smalti_mix_state *state, smalti_coder *coder,
                               smalti_mix_image *image, uint8_t *work);

@@ -58,10 +58,11 @@ static smalti_mixer mixer_of(data *d) {
     }
     int32_t *uses[] = {&m.tone, &m.alpha, &m.pick, &m.samples}; /* the contexts: all, none or some */
     for (int k = 0; k < 4; k++) {
-        const int32_t all[] = {(1 << 6) - 1, (1 << 7) - 1, (1 << 13) - 1, (1 << 10) - 1}, kind = (int32_t)within(d, 0, 3);
+        const int32_t all[] = {(1 << 6) - 1, (1 << 7) - 1, (1 << 14) - 1, (1 << 10) - 1}, kind = (int32_t)within(d, 0, 3);
         *uses[k] = kind == 0 ? (int32_t)any(d) & all[k] : kind == 1 ? 0 : all[k];
     }
     m.candidates = within(d, 0, 1) ? 14 : (int32_t)within(d, 1, 14);
+    m.follows = (int32_t)within(d, 0, 1);
     m.squash = table(d, 6144, 2, 8, 65527);
     m.stretch = table(d, 6144, 2, -3071, 3071);
     m.logistic = (const uint32_t *)rising_table(d, 4097, 1 << 24);
@@ -118,7 +119,7 @@ static uint8_t to_level(const smalti_mix_image *image, uint8_t value, size_t at)
 /* Code all images from a new state; return the bytes of the coder. */
 static int64_t code(const smalti_mixer *m, const smalti_mix_state *start, smalti_mix_state *state, int32_t bits,
                     smalti_mix_image *images, int32_t n, smalti_coder *coder) {
-    smalti_mix_start(state, start, bits);
+    smalti_mix_start(state, start, bits, m->follows);
     smalti_coder_start(coder);
     for (int32_t i = 0; i < n; i++) {
         uint8_t *work = malloc((size_t)smalti_mix_work(images[i].height, images[i].width));
@@ -147,7 +148,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
     uint8_t *stream = fresh(&d, (size_t)length), *again = fresh(&d, (size_t)room);
     for (int64_t i = 0; i < length; i++)
         stream[i] = (uint8_t)byte(&d);
-    smalti_mix_state *state = fresh(&d, (size_t)smalti_mix_state_size(bits));
+    smalti_mix_state *state = fresh(&d, (size_t)smalti_mix_state_size(bits, m.follows));
     const int32_t kernels = smalti_kernels();
     for (int pass = 0; pass < 2; pass++) { /* without lines that are known before, and with some */
         smalti_mix_image first[MOST_IMAGES];

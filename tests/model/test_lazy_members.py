@@ -68,12 +68,13 @@ def test_a_packed_member_comes_back(quickly):
 
 def test_parts_that_built_in_models_share_are_stored_once():
     in_all = 0
-    for name in ("colour", "colour-1", "colour-2", "colour-fast"):
+    for name in ("colour", "colour-1", "colour-2", "colour-3", "colour-fast", "colour-fast-1"):
         in_all += path_of(name).stat().st_size
     assert in_all < 6e6
     assert load_model("colour").id != load_model("colour-2").id
-    ours, theirs = (mixer_arrays(load_model(name).mixer) for name in ("colour", "colour-2"))
-    assert all((ours[key] == theirs[key]).all() for key in theirs)
+    ours, theirs, older = (mixer_arrays(load_model(name).mixer) for name in ("colour", "colour-3", "colour-2"))
+    assert [key for key in theirs if not np.array_equal(ours[key], theirs[key])] == ["uses"]
+    assert all((older[key] == theirs[key]).all() for key in theirs)
 
 
 def test_lossless_images_need_the_pixel_prior_alone(fresh, digits, monkeypatch):

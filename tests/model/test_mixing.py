@@ -77,7 +77,7 @@ def extreme_mixer(seed: int) -> Mixer:
     tables["weights"] = np.minimum(tables["weights"], 1 << 16)
     start = Start(**{name: values(*kind) for name, kind in START_KINDS.items()})
     uses = (
-        Uses() if seed % 2 else Uses(*(int(rng.integers(n)) for n in (64, 128, 8192, 1024)), int(rng.integers(1, 15)))
+        Uses() if seed % 2 else Uses(*(int(rng.integers(n)) for n in (64, 128, 16384, 1024)), int(rng.integers(1, 15)))
     )
     mixer = Mixer(networks, Tables(**tables), start, random_lines(rng, 40), drawn=for_drawn, uses=uses)
     check_mixer(mixer)
@@ -110,15 +110,15 @@ def tone_image(h: int, w: int, c: int) -> np.ndarray:
     return np.clip(ramp % 300 + RNG.normal(0, 6, (h, w, c)), 0, 255).astype(np.uint8)
 
 
-def coded(mixer: Mixer, images, step: int, flags) -> bytes:
-    encoder = mixing_encoder(mixer, state_bits((len(images), *images[0].shape), mixer))
+def coded(mixer: Mixer, images, step: int, flags, bits: int | None = None) -> bytes:
+    encoder = mixing_encoder(mixer, bits or state_bits((len(images), *images[0].shape), mixer))
     for image, flag in zip(images, flags, strict=True):
         encoder.encode(image, step, drawn=flag)
     return encoder.finish()
 
 
-def decoded(mixer: Mixer, stream: bytes, images, step: int) -> list[np.ndarray]:
-    decoder = mixing_decoder(mixer, state_bits((len(images), *images[0].shape), mixer), stream)
+def decoded(mixer: Mixer, stream: bytes, images, step: int, bits: int | None = None) -> list[np.ndarray]:
+    decoder = mixing_decoder(mixer, bits or state_bits((len(images), *images[0].shape), mixer), stream)
     found = [decoder.decode(image.shape, step) for image in images]
     decoder.finish()
     return found
@@ -142,8 +142,10 @@ OTHER = (
     Uses(0, 5, 0x12, 0, 14, 16),
     Uses(0, 0, 0, 0, 1, 14),
     Uses(9, 64, 0x400, 0x201, 3, 15),
-    Uses(pick=ALL_PICKS),
+    Uses(pick=ALL_PICKS & 0x1FFF),
     Uses(pick=0x812),
+    Uses(pick=ALL_PICKS, follows=1),
+    Uses(0, 5, 0x2812, 0, 14, 16, 1),
 )
 """Models that use other contexts than those that are used if a model says nothing."""
 
@@ -163,7 +165,15 @@ def test_what_a_model_uses_is_kept_with_it_and_checked():
         check_mixer(mixer)
         assert mixer_from(mixer_arrays(mixer)).uses == uses
     assert "uses" not in mixer_arrays(random_mixer())
-    for bad in ({"tone": 64}, {"alpha": 128}, {"pick": 8192}, {"samples": 1024}, {"candidates": 0}, {"candidates": 15}):
+    for bad in (
+        {"tone": 64},
+        {"alpha": 128},
+        {"pick": 16384},
+        {"samples": 1024},
+        {"candidates": 0},
+        {"candidates": 15},
+        {"follows": 2},
+    ):
         with pytest.raises(ValueError, match="uses contexts"):
             check_mixer(replace(random_mixer(), uses=Uses(**bad)))
     for bits in (13, 22):
@@ -178,13 +188,31 @@ def test_they_agree_on_mixers_at_the_ends_of_what_is_allowed(monkeypatch, seed):
     agree(monkeypatch, extreme_mixer(seed), shape, (1, 3, 9, 253)[seed // 2 % 4])
 
 
-def agree(monkeypatch, mixer: Mixer, shape: tuple[int, int, int], step: int) -> None:
+@pytest.mark.skipif(core() is None, reason="there is no compiled core")
+def test_they_agree_where_places_of_pixels_that_are_followed_come_round(monkeypatch):
+    mixer = replace(random_mixer(drawn=True), uses=Uses(pick=ALL_PICKS, follows=1))
+    agree(monkeypatch, mixer, (6, 5, 4), 1, bits=7)
+
+
+def test_what_is_seen_again_is_followed_through_what_differs():
+    first = drawn_image(40, 40, 4)
+    again = np.roll(first, (2, 3), (0, 1))
+    again[::5, ::4] = RNG.integers(0, 256, (8, 10, 4))
+    sizes = []
+    for follows in (0, 1):
+        mixer = replace(random_mixer(drawn=True), uses=Uses(pick=ALL_PICKS, follows=follows))
+        sizes.append(len(coded(mixer, [first, again], 1, [True, True])))
+    assert sizes[1] < sizes[0]
+
+
+def agree(monkeypatch, mixer: Mixer, shape: tuple[int, int, int], step: int, bits: int | None = None) -> None:
     images = [make(*shape) for make in (drawn_image, tone_image, drawn_image)]
+    images.append(np.roll(images[0], 1, 1))
     images = [to_levels(image[None], step // 2)[0] for image in images]
-    flags = [True, False, False]
+    flags = [True, False, False, True]
     monkeypatch.setenv("SMALTI_ENGINE", "numpy")
-    stream = coded(mixer, images, step, flags)
-    assert all((a == b).all() for a, b in zip(images, decoded(mixer, stream, images, step), strict=True))
+    stream = coded(mixer, images, step, flags, bits)
+    assert all((a == b).all() for a, b in zip(images, decoded(mixer, stream, images, step, bits), strict=True))
     monkeypatch.setenv("SMALTI_ENGINE", "core")
     for kernel in KERNELS:
         monkeypatch.setenv("SMALTI_KERNEL", kernel)
@@ -193,8 +221,9 @@ def agree(monkeypatch, mixer: Mixer, shape: tuple[int, int, int], step: int) -> 
         except UsageError:  # this processor has no such kernel
             continue
         again = replace(mixer)  # for which nothing was packed yet
-        assert coded(again, images, step, flags) == stream, kernel
-        assert all((a == b).all() for a, b in zip(images, decoded(again, stream, images, step), strict=True)), kernel
+        assert coded(again, images, step, flags, bits) == stream, kernel
+        found = decoded(again, stream, images, step, bits)
+        assert all((a == b).all() for a, b in zip(images, found, strict=True)), kernel
 
 
 @pytest.mark.parametrize("drawn", [False, True])

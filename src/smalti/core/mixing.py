@@ -18,8 +18,8 @@ Layers = Sequence[Sequence[tuple[NDArray[np.int16], NDArray[np.int32]]]]
 """For each network and each of its layers: weights (outputs inputs) and biases (outputs)."""
 TABLES = ("squash", "stretch", "logistic", "scales", "weights", "rates", "confidence", "logs", "inverses")
 """The tables, in the order of `smalti_mixer` in `core/mixing.h`."""
-USES = ("tone", "alpha", "pick", "samples", "candidates")
-"""Which contexts a model uses, as bits, and its most candidates."""
+USES = ("tone", "alpha", "pick", "samples", "candidates", "follows")
+"""Which contexts a model uses, as bits, its most candidates, and whether it follows pixels."""
 STATE = np.dtype(
     [
         ("node_weights", np.int32, (512, 16)),
@@ -30,6 +30,7 @@ STATE = np.dtype(
         ("colours", np.uint32, (16,)),
         ("images", np.uint32),
         ("bits", np.int32),
+        ("place", np.uint32),
     ]
 )
 """`smalti_mix_state` of `core/mixing.h`."""
@@ -160,10 +161,10 @@ class CoreMixing:
 
     def __init__(self, packed: PackedMixer, bits: int, stream: bytes | None) -> None:
         """bits: the logarithm of the lines of the state. stream: what is decoded; None if images are encoded."""
-        self._packed, self._library = packed, packed.core.library
-        self.state = np.empty(int(self._library.smalti_mix_state_size(bits)) + 63, np.uint8)
+        self._packed, self._library, follows = packed, packed.core.library, packed.struct.follows
+        self.state = np.empty(int(self._library.smalti_mix_state_size(bits, follows)) + 63, np.uint8)
         self.state = self.state[-self.state.ctypes.data % 64 :]
-        self._library.smalti_mix_start(self.state.ctypes.data, packed.start.ctypes.data, bits)
+        self._library.smalti_mix_start(self.state.ctypes.data, packed.start.ctypes.data, bits, follows)
         self._bits = bits
         if packed.matches is not None:
             self.matches()[:] = packed.matches(min(bits, MATCH_BITS))

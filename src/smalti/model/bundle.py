@@ -105,8 +105,10 @@ BUILT_IN_IDS = {
     bytes.fromhex("93777c499c413d86"): "mnist-autoencoder",
     bytes.fromhex("b05f4d5d74f2a51e"): "colour-1",
     bytes.fromhex("c7457f129f16eb7a"): "colour-2",
-    bytes.fromhex("d514350fb785a6b8"): "colour",
-    bytes.fromhex("e5ac0a377cda1490"): "colour-fast",
+    bytes.fromhex("d514350fb785a6b8"): "colour-3",
+    bytes.fromhex("1e16562d889d4cf8"): "colour",
+    bytes.fromhex("e5ac0a377cda1490"): "colour-fast-1",
+    bytes.fromhex("a5b0ba8f9bdfa71a"): "colour-fast",
 }
 """The names of built-in models by their ids, so that a file's model is found without loading another."""
 _LOADING = ForkLock()

@@ -95,8 +95,8 @@ class Seen:
         return found
 
 
-ALL_PICKS = (1 << 13) - 1
-"""All contexts of a pick: those that `Uses` has if nothing is said, and two of the picks nearby."""
+ALL_PICKS = (1 << 14) - 1
+"""All contexts of a pick: those that `Uses` has if nothing is said, two of the picks nearby, and one of the source."""
 
 
 @dataclass(frozen=True)
@@ -105,15 +105,20 @@ class Uses:
 
     tone: int = (1 << 6) - 1  # 0: of samples, each bit has the probability that the network says
     alpha: int = (1 << 7) - 1
-    pick: int = (1 << 11) - 1  # nine contexts of the pixel, two of the candidate; ALL_PICKS has two more
+    pick: int = (1 << 11) - 1  # nine contexts of the pixel, two of the candidate; ALL_PICKS has three more
     samples: int = (1 << 10) - 1  # 0: as in `tone`
     candidates: int = 14  # at most
     bits: int = 21  # the logarithm of the most lines
+    follows: int = 0  # whether the second match is the pixel that is followed, see `core/follow.inc`
 
     @property
     def is_quick(self) -> bool:
         """Whether the model is for speed, so that an encoder should not try several ways."""
         return not self.tone
+
+
+OLD_USES = 6
+"""The numbers that a model has which follows no pixels."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,7 +173,7 @@ def check_mixer(mixer: Mixer) -> None:
         raise ValueError("the largest logit of a mixer has no weight")
     for name, kind in START_KINDS.items():
         _check(getattr(mixer.start, name), name, *kind)
-    least, most = Uses(0, 0, 0, 0, 1, LEAST_BITS), Uses(pick=ALL_PICKS)
+    least, most = Uses(0, 0, 0, 0, 1, LEAST_BITS), Uses(pick=ALL_PICKS, follows=1)
     if not all(low <= of <= high for low, of, high in zip(*map(astuple, (least, mixer.uses, most)), strict=True)):
         raise ValueError(f"a mixer uses contexts that there are not: {mixer.uses}")
     lines = mixer.lines
@@ -280,7 +285,8 @@ def mixer_arrays(mixer: Mixer) -> dict[str, NDArray[Any]]:
     logits = np.searchsorted(_probabilities(mixer.tables), lines[:, 1:] >> 16)
     logits = np.where(used > 0, np.minimum(logits, LOGITS - 1), 0)
     if mixer.uses != Uses():
-        arrays["uses"] = np.array(astuple(mixer.uses), np.uint16)
+        numbers = astuple(mixer.uses)
+        arrays["uses"] = np.array(numbers if mixer.uses.follows else numbers[:OLD_USES], np.uint16)
     return arrays | {"keys": lines[:, 0], "logits": logits.T.astype(np.uint8), "used": used.T.astype(np.uint8)}
 
 
@@ -323,7 +329,7 @@ def mixer_from(arrays: Mapping[str, NDArray[Any]]) -> Mixer:
     lines[:, 1:] = np.where(used > 0, known[_as(logits, np.uint8).T] << 16 | used, 0)
     uses = Uses()
     if "uses" in arrays:
-        if arrays["uses"].shape != (len(fields(Uses)),):
+        if arrays["uses"].shape not in ((OLD_USES,), (len(fields(Uses)),)):
             raise ValueError("a mixer uses another number of contexts")
         uses = Uses(*_as(arrays["uses"], np.uint16).tolist())
     return Mixer(networks[:CHANNELS], tables, start, lines, drawn=networks[CHANNELS:], uses=uses)

@@ -7,7 +7,7 @@ import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from smalti.model.parts.packed_member import PACKED, SHARED, unpacked
+from smalti.model.parts.packed_member import CHANGED, FORMS, PACKED, SHARED, changed_member, unpacked
 
 Others = Callable[[str], bytes]
 """What returns the bundle of another built-in model by its name."""
@@ -21,8 +21,8 @@ class LazyMembers(Mapping[str, bytes]):
         self.digests: Mapping[str, str] = {}  # the SHA-256 of members in hexadecimal, as far as they are known
         self._data, self._others = data, others
         with zipfile.ZipFile(io.BytesIO(data)) as bundle:
-            there = {name.removesuffix(PACKED).removesuffix(SHARED) for name in bundle.namelist()}
-        self._names = [name for name in names if name in there]
+            there = set(bundle.namelist())
+        self._names = [name for name in names if any(name + form in there for form in ("", *FORMS))]
 
     def only(self, names: Iterable[str]) -> "LazyMembers":
         """Return the members of these names alone."""
@@ -57,12 +57,15 @@ class LazyMembers(Mapping[str, bytes]):
 
 
 def _read(bundle: bytes, name: str, others: Others) -> bytes:
-    """Return a member of a bundle, which may be packed or that of another bundle."""
+    """Return a member of a bundle, which may be packed, or that of another bundle, or nearly so."""
     with zipfile.ZipFile(io.BytesIO(bundle)) as file:  # not one for all: it has a lock, which a fork may copy
         there = set(file.namelist())
         if name in there:
             return file.read(name)
         if name + PACKED in there:
             return unpacked(file.read(name + PACKED))
-        other = file.read(name + SHARED).decode()
-    return _read(others(other), name, others)
+        if name + CHANGED in there:
+            other, _, arrays = file.read(name + CHANGED).partition(b"\n")
+            return changed_member(_read(others(other.decode()), name, others), arrays)
+        other = file.read(name + SHARED)
+    return _read(others(other.decode()), name, others)

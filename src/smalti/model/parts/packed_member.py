@@ -6,6 +6,8 @@ and so the id of the model, are those of the plain member:
 
 NAME.packed    the member, packed as below
 NAME.of        the name of another built-in model, whose member it is
+NAME.changed   the name of another built-in model, a line feed, and an npz file: its arrays stand in the place of those
+               that the member of that model has by the same names
 
 A packed member begins with the length of its head (4 bytes, little endian), and the head, which is compressed by
 deflate: a line of JSON with the parts, and then all bytes of the member that are in no part. The compressed parts
@@ -22,11 +24,16 @@ import math
 import zipfile
 import zlib
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-PACKED, SHARED = ".packed", ".of"
-"""What the names of members end with that are packed, and that are those of another model."""
+from smalti.model.npz import npz_bytes, read_npz
+
+PACKED, SHARED, CHANGED = ".packed", ".of", ".changed"
+"""What the names of members end with that are packed, that are those of another model, and that are so in part."""
+FORMS = PACKED, SHARED, CHANGED
 FILTERS = [3, 1, 1], [0, 0, 0], [3, 0, 0]
 """The parameters of LZMA that are tried."""
 _LENGTH = 4
@@ -69,6 +76,22 @@ def unpacked(data: bytes) -> bytes:
         found += [rest[used : used + between], _restored(arranged, columns, differences=differences)]
         at, used, written = at + length, used + between, start + size
     return b"".join([*found, rest[used:]])
+
+
+def changed_member(member: bytes, arrays: bytes) -> bytes:
+    """Return an npz file with other arrays, which are given as an npz file, in the place of those of their names."""
+    return npz_bytes(read_npz(member) | read_npz(arrays))
+
+
+def changes_of(member: bytes, wanted: bytes) -> bytes | None:
+    """Return the arrays, as an npz file, by which `changed_member` makes the one that is wanted; None if none do."""
+    there, ours = read_npz(member), read_npz(wanted)
+    arrays = npz_bytes({name: array for name, array in ours.items() if not _same(there.get(name), array)})
+    return arrays if changed_member(member, arrays) == wanted else None
+
+
+def _same(a: NDArray[Any] | None, b: NDArray[Any]) -> bool:
+    return a is not None and a.dtype == b.dtype and np.array_equal(a, b)
 
 
 def _compressed(data: bytes, filter_: Filter) -> bytes:

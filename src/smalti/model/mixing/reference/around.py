@@ -34,6 +34,10 @@ class Around:
     x: int
     y: int
     right: int
+    place: int = 0  # of the pixel among those that were coded
+    agreement: int = 0  # with the pixel that is followed
+    east: int = 0  # of that pixel
+    south: int = 0
 
 
 def channel(colour: int, k: int) -> int:
@@ -53,8 +57,13 @@ def look_around(d: Decisions, pixels: Plane, x: int, y: int, width: int) -> Arou
     keys = [key >> d.match_shift for key in (six, wide, mix_hash(w, mix_hash(n, ne)))]
     entries = [d.matches[i].get(key, [0, 0]) for i, key in enumerate(keys)]
     match, hits = [entry[0] for entry in entries], [min(entry[1], 7) for entry in entries]
-    agree = (match[1] == match[0]) | (match[0] == match[2]) << 1
+    agree = matches_agree(match)
     return Around(w, n, nw, ne, ww, nn, nne, nee, mirror, mirror2, keys, match, hits, agree, x, y, right)
+
+
+def matches_agree(match: Sequence[int]) -> int:
+    """Return two bits: whether the second match is the first, and whether the third one is."""
+    return (match[1] == match[0]) | (match[0] == match[2]) << 1
 
 
 def on_line(p: int, others: Sequence[int], c: int, green: int) -> int:

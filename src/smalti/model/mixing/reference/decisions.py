@@ -105,6 +105,32 @@ class Coder:
         return bytes(self.written).rstrip(b"\0")
 
 
+class Coded:
+    """Pixels that were coded, and the places of those that they follow, in a ring; see `core/follow.inc`."""
+
+    def __init__(self, bits: int) -> None:
+        self.mask = (1 << bits) - 1
+        self.pixels: dict[int, int] = {}
+        self.sources: dict[int, int] = {}
+
+    def pixel(self, place: int) -> int:
+        """Return the pixel at a place."""
+        return self.pixels.get(place & self.mask, 0)
+
+    def source(self, place: int) -> int:
+        """Return the place of the pixel that the one at a place follows, or 0."""
+        return self.sources.get(place & self.mask, 0)
+
+    def agreement(self, a: int, b: int, stride: int) -> int:
+        """Return how alike the pixels around two places are that are coded already."""
+        weights = {
+            1: 3, stride: 3,
+            stride + 1: 2, stride - 1: 2, 2: 2, 2 * stride: 2,
+            2 * stride - 1: 1, 2 * stride + 1: 1, stride - 2: 1, stride + 2: 1, 3: 1, 3 * stride: 1, stride - 3: 1,
+        }  # fmt: skip
+        return sum(weight for by, weight in weights.items() if self.pixel(a - by) == self.pixel(b - by))
+
+
 class Decisions:
     """The state that the images of a stream share, and the decisions that it codes."""
 
@@ -127,7 +153,9 @@ class Decisions:
                 {at: table[at].tolist() for at in np.flatnonzero(table.any(1)).tolist()} for table in folded
             ]
             self.colours = seen.colours.tolist()
-        self.images = 0
+        self.images, self.place = 0, 0  # how many were coded, and the place of the next one
+        self.coded = Coded(bits)
+        self.places: list[dict[int, int]] = [{} for _ in range(MATCHES)]  # by the keys of matches
 
     def line(self, context: int, number: int) -> Line:
         """Return the line of a context; a new one takes the place of the least used of four."""

@@ -124,10 +124,13 @@ def _code_pick(
         mix_hash((equal & 127) | a.x >> 3 << 8 | a.y >> 3 << 16, of + 7000),
         mix_hash(mix_hash(alpha, equal & 63), of + 8000),
     )
+    source = a.match[1]
+    alike = (source == w, source == n, source == a.east, source == a.south, source == first)
     x, (second, above, row) = a.x + MARGIN, picked[a.y + TOP - 2 : a.y + TOP + 1]
     of_picks = (  # how the pixels nearby were coded
         mix_hash(row[x - 1] | above[x] << 4 | above[x + 1] << 8 | above[x - 1] << 12, of + 11000),
         mix_hash(mix_hash(row[x - 1] | row[x - 2] << 4 | above[x] << 8 | second[x] << 12, equal & 127), of + 12000),
+        mix_hash(a.agreement | sum(is_so << 6 + i for i, is_so in enumerate(alike)), of + 13000),
     )
     lines = d.used_lines(contexts, d.uses.pick, 377)
     by_picks = d.used_lines(of_picks, d.uses.pick >> 11, 479)

@@ -8,6 +8,7 @@ from smalti.model.mixing.mixer import MATCH_BITS, MATCHES, SLOTS, Seen, Start
 from smalti.model.mixing.reference.around import ORDER, look_around
 from smalti.model.mixing.reference.decisions import Coder, Decisions, Known
 from smalti.model.mixing.reference.drawn import code_alpha, code_drawn
+from smalti.model.mixing.reference.follow import follow, keep_place
 from smalti.model.mixing.reference.network import MARGIN, TOP, Base, Plane, features, run_network
 from smalti.model.mixing.reference.tone import code_tone
 
@@ -67,6 +68,7 @@ class ReferenceMixing:
         colour_planes, alpha_there = channels > 2, channels % 2 == 0
         d.images += 1
         drawn = bool(d.flag(drawn))
+        follows = (drawn or alpha_there) and d.uses.follows
         planes = [_plane(height, width, 128) for _ in range(3)]
         pixels, picked = _plane(height, width, 0), _plane(height, width, 0)
         for y in range(height):
@@ -77,6 +79,8 @@ class ReferenceMixing:
                 values, alpha = image[y, x].tolist(), 255
                 if drawn or alpha_there:
                     around = look_around(d, pixels, x, y, width)
+                if follows:
+                    follow(d, around, width, height)
                 if alpha_there:
                     alpha = code_alpha(d, around, values[-1], pixels, width)
                 colours = values[:3] if colour_planes else values[:1] * 3
@@ -88,10 +92,13 @@ class ReferenceMixing:
                 else:
                     colour = self._code_tone(planes, x, y, colour, step, in_colour=colour_planes) | alpha << 24
                 pixels[y + TOP][x + MARGIN] = colour
+                if follows:
+                    keep_place(d, around, colour)
                 decoded = [colour >> 8 * c & 255 for c in range(4)]
                 for plane, c in zip(planes, ORDER, strict=True):
                     plane[y + TOP][x + MARGIN] = decoded[c]
                 image[y, x] = (decoded[:3] if colour_planes else decoded[:1]) + decoded[3:] * alpha_there
+        d.place += (width + 2 * MARGIN) * (height + TOP) * follows
 
     def _code_tone(self, planes: list[Plane], x: int, y: int, colour: int, step: int, *, in_colour: bool) -> int:
         d, before, got = self._decisions, list[Base](), 0
