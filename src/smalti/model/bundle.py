@@ -92,9 +92,7 @@ DEFAULT_MODEL = "mnist"
 SEARCH_PATH = "SMALTI_MODEL_PATH"
 """The environment variable that names folders to look for models in, besides the built-in one."""
 MAX_BUNDLE_BYTES, MAX_MANIFEST_BYTES = 64 << 20, 1 << 20
-MAX_NAME = 255
-MAX_PATCHES = 1 << 8
-MAX_POSITIONS = 1 << 20
+MAX_NAME, MAX_PATCHES, MAX_POSITIONS = 255, 1 << 8, 1 << 20
 
 PARTS = ("grid", "prior", "spatial", "pixels", "mixer", "transform")
 """The parts of a model that are read of members of its bundle, each when it is needed."""
