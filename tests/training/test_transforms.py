@@ -81,12 +81,12 @@ def test_training_lowers_the_cost_goes_on_from_its_checkpoint_and_ends_with_few_
         return taken + squared / (0.14 * 4**5)
 
     first, steps, path = cost(start), list[int](), tmp_path / "run.fit"
-    plan = FitPlan(0.05, coarse_from=2, averaged=0.9)
+    plan = FitPlan(0.12, coarse_from=2, averaged=0.9)
     made = fit_transform(crops(), plan, path, lambda *_: None, start, lambda step, _: steps.append(step))
-    assert cost(made) < first
+    assert cost(made) < 0.98 * first
     assert steps[-1] > 10
     assert not made.coarse
-    plan = FitPlan(0.06, coarse_from=0)
+    plan = FitPlan(0.13, coarse_from=0)
     made = fit_transform(crops(), plan, path, lambda *_: None, start, lambda step, _: steps.append(step))
     assert steps[-1] > steps[0]
     assert made.coarse
