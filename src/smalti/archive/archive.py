@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smalti.archive.reader import Contents, Images, ModelName, Place
+from smalti.archive.reading.ahead import CHUNK_IMAGES, decoded_ahead, in_turn
 from smalti.archive.reading.block_cache import BlockCache
 from smalti.archive.reading.contact_sheet import SHOWN, Shown, sheet_html, sheet_png, words
 from smalti.archive.reading.indexing import number_of, rows_of, within_images
@@ -25,9 +26,6 @@ CACHE_BYTES = 1 << 26
 """The most bytes of decoded pixels that are kept: those of the blocks that were used last."""
 MOST_ALONE = 8
 """A block is decoded as a whole once more than one of so many of its images was read alone."""
-CHUNK_IMAGES = 256
-"""The number of images that are decoded at a time where images are of several sizes."""
-
 LABEL_NAMES = "label_names"
 """The key of the names of classes in the metadata of a file."""
 
@@ -245,6 +243,10 @@ class Archive:
         if self._places.in_order:
             for _, images in self._contents.decode(range(len(self._contents.index.blocks))):
                 yield from _runs(images) if isinstance(images, list) else [images]
+            return
+        blocks, offsets = self.places(np.arange(len(self)))
+        if (shown := in_turn(blocks)) is not None:
+            yield from itertools.chain.from_iterable(map(_runs, decoded_ahead(self._contents, shown, blocks, offsets)))
             return
         for start in range(0, len(self), CHUNK_IMAGES):
             yield from _runs(self._gathered(np.arange(start, min(start + CHUNK_IMAGES, len(self)))))

@@ -18,6 +18,9 @@ S = TypeVar("S")
 T = TypeVar("T")
 K = TypeVar("K")
 
+AHEAD = 2
+"""So many items for each thread are worked on or wait to be taken: some take several times as long as others."""
+
 
 class once(Generic[T]):  # noqa: N801 - a decorator
     """A property that is computed when it is first read; threads that read it at the same time may each compute it.
@@ -72,7 +75,7 @@ def in_order(work: Callable[[S], T], items: Iterable[S], threads: int = 0) -> It
         for item in itertools.chain(first, left):
             go_on()
             ahead.append(pool.submit(begin, item))
-            if len(ahead) > threads:
+            if len(ahead) > AHEAD * threads:
                 with ALONE:
                     result = ahead.popleft().result()
                 yield result
