@@ -111,11 +111,11 @@ def _singly(read: Callable[[int], Pixels], n: int, close: Callable[[], object]) 
 # ---- smalti
 
 
-def _pack_smalti(images: Images, path: Path, **asked: int) -> None:
+def _pack_smalti(images: Images, path: Path, **asked: int | str) -> None:
     import smalti
     from smalti.exchange.sources import open_source
 
-    smalti.pack(open_source(images.pixels, labels=images.labels), path, **asked)  # type: ignore[arg-type]  # mypy takes the ints for any argument
+    smalti.pack(open_source(images.pixels, labels=images.labels), path, **asked)  # type: ignore[arg-type]  # mypy takes these for any argument
 
 
 def _open_smalti(path: Path) -> Opened:
@@ -348,6 +348,8 @@ def _open_webdataset(path: Path) -> Opened:
 _SMALTI = ("smalti", "smalti.api", "smalti.exchange.sources")
 ALL = (
     Container("smalti lossless", "max_error 0", "x.smalti", _SMALTI, partial(_pack_smalti, max_error=0), _open_smalti),
+    Container("smalti mnist", "max_error 0; the model named", "x.smalti", _SMALTI,
+              partial(_pack_smalti, max_error=0, model="mnist"), _open_smalti),
     Container("smalti quality 50", "the default; effort 3", "x.smalti", _SMALTI,
               partial(_pack_smalti, quality=50, effort=3), _open_smalti, lossless=False),
     Container("smalti quality 15", "by latents; effort 3", "x.smalti", _SMALTI,
