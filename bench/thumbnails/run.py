@@ -99,11 +99,17 @@ def _write_csv(path: Path, found: dict[str, list[Point]]) -> None:
             )
 
 
-def packed(images: Sequence[Pixels], quality: int, effort: int, metric: str = METRICS[0]) -> tuple[int, list[Pixels]]:
+def packed(
+    images: Sequence[Pixels],
+    quality: int | None,
+    effort: int,
+    metric: str = METRICS[0],
+    bytes_an_image: float | None = None,
+) -> tuple[int, list[Pixels]]:
     """Return the bytes of a smalti file of `images`, and the images that it gives back."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "x.smalti"
-        smalti.pack(list(images), path, quality=quality, effort=effort, metric=metric)
+        smalti.pack(list(images), path, quality=quality, effort=effort, metric=metric, bytes_an_image=bytes_an_image)
         with smalti.open(path) as archive:
             return path.stat().st_size, list(archive[list(range(len(images)))])
 
@@ -231,6 +237,9 @@ def _placeholders(images: Sequence[Pixels], effort: int) -> list[str]:
         if rate > 2 * PLACEHOLDER_BYTES and quality > LOWEST[0]:
             break
         lines.append(f"| smalti, quality {quality} | {rate:.1f} | {psnr_of(images, back):.2f} |")
+    size, back = packed(images, None, effort, bytes_an_image=PLACEHOLDER_BYTES)
+    rate = size / len(images)
+    lines.append(f"| smalti, `--bytes {PLACEHOLDER_BYTES:.0f}` | {rate:.1f} | {psnr_of(images, back):.2f} |")
     return lines
 
 
