@@ -10,8 +10,7 @@ import numpy as np
 
 from smalti.archive.reading.annotations import Annotations
 from smalti.archive.reading.listing import Listing
-from smalti.archive.reading.models import embedded_model
-from smalti.archive.reading.opening import open_reader, pixels_hash
+from smalti.archive.reading.opening import embedded_model, open_reader, pixels_hash
 from smalti.archive.reading.single_images import SingleImages
 from smalti.codec.batching import BLOCK as SHARED
 from smalti.codec.batching import MOST_LOAD, alike, load, packing_of

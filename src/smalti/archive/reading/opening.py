@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Open the records of a smalti file, an archive or a single image, whose model may have to be found."""
 
+import functools
+
 import numpy as np
 
 from smalti.codec.block_codec import decode_block
@@ -9,11 +11,14 @@ from smalti.container.format import EMPTY_MODEL, SINGLE_FLAG, START_BYTES, check
 from smalti.container.reader import Reader
 from smalti.container.single_image import SingleReader, read_single
 from smalti.errors import CorruptError, ModelError, UnknownModelError, within
-from smalti.model.bundle import find_by_prefix
+from smalti.model.bundle import find_by_prefix, parse_bundle
 from smalti.model.model import Model
 from smalti.types import Pixels
 from smalti.util.binary import hash64
+from smalti.util.parallel import ForkLock
 from smalti.util.storage import Storage
+
+_LOADING = ForkLock()
 
 
 def open_reader(storage: Storage, model: Model | None) -> Reader:
@@ -60,3 +65,18 @@ def _decodes(single: SingleReader, model: Model) -> bool:
 def pixels_hash(pixels: Pixels) -> bytes:
     """Return the hash of images (`n h w` or `n h w c`) that a block keeps."""
     return hash64(np.ascontiguousarray(pixels).data)
+
+
+def embedded_model(bundle: bytes) -> Model:
+    """Return the model of a bundle that a file holds; it is checked and loaded once for all readers and threads.
+
+    Raises:
+        ModelError: it is damaged, or is no bundle.
+    """
+    with _LOADING:
+        return _parse_once(bundle)
+
+
+@functools.lru_cache(maxsize=4)
+def _parse_once(bundle: bytes) -> Model:
+    return parse_bundle(bundle, trusted=False)
