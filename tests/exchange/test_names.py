@@ -95,8 +95,6 @@ LONG, DEEP = "x" * 300, "a/" * 100 + "b.png"
         ("out", (DEEP, "c.png"), CorruptError, "x.parquet"),
         ("out", ("a.png", "a.png/b.png"), OutputError, "x.parquet"),
         ("out", ("a.png/b.png", "a.png"), OutputError, "x.npz"),
-        ("out", ("a.png", "a"), OutputError, "x.parquet"),
-        ("x.tar", ("a.png", "a"), OutputError, "x.npz"),
         ("out", (LONG, "a.png"), OutputError, "x.parquet"),
         ("out", (f"{LONG}/a.png", "a.png"), OutputError, "x.npz"),
     ],
@@ -119,8 +117,8 @@ def test_where_a_name_cannot_be_a_file_the_message_says_what_can_hold_it(tmp_pat
         ([DEEP, "b.png"], "no file of the name 'a/a/a/"),
         (["b.png", DEEP, f"c/{DEEP}"], "no files of 2 names, such as 'a/a/a/"),
         (["../a.png", "b.png", "/a.png", "x//y", "z/../y"], ""),  # written otherwise
-        (["a", "a.png"], "no file of the name 'a.png';"),
-        (["a.jpg.png", "a.jpg"], "no file of the name 'a.jpg';"),
+        (["a", "a.png"], ""),  # one of them with a number
+        (["a.jpg.png", "a.jpg"], ""),
         (["a.png", "a.png.png"], ""),
         (["12:00.png"], ""),  # likewise, where that is needed
     ],

@@ -2,7 +2,6 @@
 
 import os
 import re
-import warnings
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,6 @@ from sources import DIGITS, gray, names_of, write
 
 from smalti.errors import (
     CorruptError,
-    OutputError,
     OutputExistsError,
     SmaltiError,
     SourceError,
@@ -105,7 +103,9 @@ def test_names_that_climb_out_or_mean_another_are_escaped(tmp_path, name, wanted
     assert unsafe_name(name, strict=False)
     (tmp_path / "deep").mkdir()
     said = write(ImageSet(DIGITS[:2], ("b.png", name), (5, 6)), tmp_path / "deep" / target)
-    assert f"1 name is written otherwise, for no file can be called so on every system: {name!r} as" in said
+    assert (
+        f"1 name is written otherwise, for no file can be called so on every system, or another is: {name!r} as" in said
+    )
     assert [p.name for p in tmp_path.iterdir()] == ["deep"]
     back = read_images(tmp_path / "deep" / target)
     assert dict(zip(back.names, back.labels, strict=True)) == {"b.png": 5, f"{wanted}.png": 6}
@@ -156,21 +156,37 @@ def test_what_windows_makes_of_a_name_is_escaped_in_archives_everywhere(tmp_path
     assert write(ImageSet(DIGITS[:1], ("%3A.png",)), tmp_path / "y.tar") == ""
 
 
-def test_names_that_are_escaped_never_meet_others(tmp_path):
-    with pytest.raises(OutputError, match="two images"):
-        write(ImageSet(DIGITS[:2], ("a:b.png", "a%3Ab.png")), tmp_path / "x.tar")
+@pytest.mark.parametrize("target", ["out", "x.tar", "x.zip"])
+@pytest.mark.parametrize(
+    ("names", "files"),
+    [
+        (("a.jpg", "a.jpg.png"), ("a.jpg.png", "a.jpg-2.png")),
+        (("a.jpg.png", "a.jpg"), ("a.jpg.png", "a.jpg-2.png")),
+        (("a-2", "a.png", "a"), ("a-2.png", "a.png", "a-3.png")),
+        (("../a.png", "%2E%2E/a.png"), ("%2E%2E/a.png", "%2E%2E/a-2.png")),
+    ],
+)
+def test_each_image_has_a_file_of_its_own(tmp_path, target, names, files):
+    n = len(names)
+    assert "written otherwise" in write(ImageSet(DIGITS[:n], names, tuple(range(n))), tmp_path / target)
+    back = read_images(tmp_path / target)
+    found = {name: (label, image.tobytes()) for name, label, image in zip(*_columns(back), strict=True)}
+    assert found == {name: (i, DIGITS[i].tobytes()) for i, name in enumerate(files)}
+
+
+def _columns(images):
+    return images.names, images.labels, images.pixels
+
+
+@pytest.mark.parametrize("target", ["x.tar", "x.zip"])
+def test_names_that_are_escaped_never_meet_others(tmp_path, target):
+    said = write(ImageSet(DIGITS[:2], ("a%3Ab.png", "a:b.png")), tmp_path / target)
+    assert "'a:b.png' as 'a%3Ab-2.png'" in said
 
 
 @pytest.mark.parametrize("name", ["console.png", "a.con", "com10", "d.e/nul_.png", "a b.png", "ü", "..a", "a..b"])
 def test_names_that_only_look_unsafe_are_kept(name):
     assert not unsafe_name(name, strict=True)
-
-
-@pytest.mark.parametrize("target", ["out", "x.tar", "x.zip"])
-def test_two_names_of_one_file_lose_nothing(tmp_path, target):
-    with warnings.catch_warnings(), pytest.raises(OutputError, match=r"exists|two images"):
-        write(ImageSet(DIGITS[:2], ("a.jpg", "a.jpg.png")), tmp_path / target)
-    assert not list(tmp_path.iterdir())
 
 
 def test_a_folder_in_the_way_is_found_before_anything_is_moved(tmp_path):

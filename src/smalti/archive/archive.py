@@ -210,7 +210,8 @@ class Archive:
 
     def __iter__(self) -> Iterator[Pixels]:
         for images in self._every():
-            yield from images.copy()
+            for image in images:
+                yield image.copy()  # one that is kept keeps no other
 
     def iterate(self, wanted: Wanted) -> Iterator[Pixels]:
         """Yield the images of a slice, of numbers or of a mask, in that order; only some are in memory at a time.

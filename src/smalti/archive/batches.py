@@ -7,7 +7,7 @@ into mixed blocks, in the order of the images.
 
 import itertools
 from collections import Counter, deque
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -53,7 +53,7 @@ class Coded:
     labels: set[Label] = field(default_factory=set)
     models: Counter[str] = field(default_factory=Counter)  # the images that each model codes, by its name, in order
     unsuited: int = 0  # the images for which no model was chosen, or which the one that was named does not suit
-    unsafe: int = 0  # the names that are no names of files, or that would be of the same file as another
+    unsafe: int = 0  # the names of which no file can be made
     unsafe_name: str = ""  # the first of them
     copies: int = 0  # the images that are equal to another one, and not stored once more
     squared_error: float = 0.0  # of all images together: the sum of their MSEs on pixels in [0, 1]
@@ -71,9 +71,9 @@ class Coded:
         ):  # the choice, of a model without qualities; one that is named is looked at in `Intake`
             self.unsuited += block.images
 
-    def add_name(self, name: str, seen: Container[str] = frozenset()) -> None:
-        """Count a name of which no file can be made beside those of the names that were `seen`."""
-        if unsafe_name(portable_name(name), strict=False) or _file_is_taken(name, seen):
+    def add_name(self, name: str) -> None:
+        """Count a name of which no file can be made."""
+        if unsafe_name(portable_name(name), strict=False):
             self.unsafe += 1
             self.unsafe_name = self.unsafe_name or name
 
@@ -245,7 +245,7 @@ class Intake:
                         f"two images are named {name!r}; give each its own name, or pack their common folder"
                     )
                 check_name(name)
-                self.coded.add_name(name, self.seen)
+                self.coded.add_name(name)
                 self.seen.add(name)
                 self.weight += weight(name, None)
             self.names += some.names or ()
@@ -292,10 +292,3 @@ class Intake:
             write_sections(self.writer, kinds, names, labels, self.profiles[:ready], self.stored[:ready])
             del self.kinds[:ready], self.names[:ready], self.labels[:ready], self.profiles[:ready], self.stored[:ready]
             self.weight = self.weight if self.kinds else 0
-
-
-def _file_is_taken(name: str, seen: Container[str]) -> bool:
-    """Return whether one of the names that were `seen` would be the same file, for .png is added unless it is there."""
-    if name.lower().endswith(".png"):
-        return name.endswith(".png") and name[:-4] in seen and not name[:-4].lower().endswith(".png")
-    return f"{name}.png" in seen

@@ -87,7 +87,7 @@ def main() -> None:
     except Exception as exc:
         if not hasattr(exc, "format_message"):  # else it is an error of Typer's parser, whose class has no public name
             raise
-        _fail(f"{_in_words(exc.format_message())} See: smalti --help", getattr(exc, "exit_code", 2))
+        _fail(f"{_in_words(exc.format_message()).rstrip('.')}. See: smalti --help", getattr(exc, "exit_code", 2))
     sys.exit(code if isinstance(code, int) else 0)
 
 

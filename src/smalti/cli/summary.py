@@ -78,7 +78,7 @@ def fit_words(fitted: "Fitted") -> str:
     """Return what came of fitting the general model to the images, in words."""
     if not fitted.general:
         return "fit: none; there are too few images that the general model codes"
-    saved = f"{fitted.general:,.1f} bytes an image without it, {fitted.fitted:,.1f} with it, as measured on some"
+    saved = f"{fitted.general:,.1f} bytes an image without it, {fitted.fitted:,.1f} with it, as measured on some images"
     if fitted.model is None:
         return f"fit: none, since it does not pay: {saved}; it would take {size(fitted.size)} in the file"
     return f"fit: {saved}; it takes {size(fitted.size)} in the file"

@@ -6,13 +6,15 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from smalti.errors import CorruptError, OutputError
+from smalti.errors import CorruptError
 
 _DEVICES = frozenset(
     ("con", "prn", "aux", "nul", "conin$", "conout$", *(f"{d}{i}" for d in ("com", "lpt") for i in "0123456789¹²³"))
 )
 """The names that stand for devices on Windows, in every folder and with every suffix."""
 _NOT_ON_WINDOWS = '\\:*?"<>|'
+PNG = ".png"
+"""The suffix of the files of images."""
 _MAX_PARTS = 100
 """The most folders in folders, the file itself included; operating systems and Python itself fail with many more."""
 
@@ -97,18 +99,27 @@ def file_name(name: str, target: str, *, strict: bool = os.name == "nt") -> str:
     if unsafe_name(name, strict=strict):
         other = "a parquet file (or npz, if all are of one size)" if unsafe_name(name) else "a folder or a parquet file"
         raise CorruptError(f"an image is named {name!r:.80}, which is no safe path in {target}; unpack to {other}")
-    return name if name.lower().endswith(".png") else name + ".png"
+    return with_png(name)
 
 
-def add_once(name: str, seen: set[str], where: str) -> None:
-    """Add the name of a file to those that were `seen` in the target `where`.
+def free_name(name: str, taken: set[str]) -> str:
+    """Return the name, or one with a number whose file is none of those that are `taken`; add its file to these.
 
-    Raises:
-        OutputError: it was seen before.
+    >>> taken = set()
+    >>> [free_name(name, taken) for name in ("a", "a.png", "a.PNG", "b", "a-2.png")]
+    ['a', 'a-2.png', 'a.PNG', 'b', 'a-2-2.png']
     """
-    if name in seen:
-        raise OutputError(f"two images would be the file {name!r} in {where}; unpack to an npz or parquet file instead")
-    seen.add(name)
+    file = with_png(name)
+    if file in taken:
+        numbered = (f"{file[: -len(PNG)]}-{k}{PNG}" for k in itertools.count(2))
+        name = file = next(other for other in numbered if other not in taken)
+    taken.add(file)
+    return name
+
+
+def with_png(name: str) -> str:
+    """Return the name of an image with .png added, unless it is there."""
+    return name if name.lower().endswith(PNG) else name + PNG
 
 
 def stems(paths: Sequence[str]) -> list[str]:

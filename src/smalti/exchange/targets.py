@@ -16,7 +16,7 @@ from smalti.exchange.formats.numpy_files import write_npy, write_npz
 from smalti.exchange.formats.parquet import load_pyarrow, write_parquet
 from smalti.exchange.formats.tar import write_tar
 from smalti.exchange.formats.zip_files import write_zip
-from smalti.exchange.names import portable_name, unsafe_name
+from smalti.exchange.names import free_name, portable_name, unsafe_name
 from smalti.types import About, ImageSet
 from smalti.util.atomic import atomic_write, refuse_existing
 
@@ -137,8 +137,8 @@ def write_images(parts: Iterable[ImageSet], about: About, target: Path, *, force
     """Write images to `target`: a file of the format that its name tells, else a folder of PNG files.
 
     The files in a folder, a tar or a zip file have the images' names, with .png added unless it is there; images
-    without names get numbers. Names that would lead out of the target are escaped, and in archives (and in folders on
-    Windows) those that Windows refuses.
+    without names get numbers, and so does a file that would be that of another image. Names that would lead out of the
+    target are escaped, and in archives (and in folders on Windows) those that Windows refuses.
     With `force`, a file is replaced; in a folder, the files of the same names are replaced one by one, after all new
     ones are written. Returns what was left out, is in another file or is named otherwise, in words; "" if everything is
     in `target` as it was.
@@ -185,12 +185,13 @@ def _without_profiles(profiles: list[int], kind: str) -> list[str]:
 
 
 def _portable(parts: Iterable[ImageSet], renamed: list[str], *, strict: bool) -> Iterator[ImageSet]:
-    """Yield the parts with names that files can have, and add to `renamed` what was done, in words.
+    """Yield the parts with names that files can have, each its own, and add to `renamed` what was done, in words.
 
     strict: whether every system shall take them.
     """
+    taken = set[str]()
     for part in parts:
-        names = None if part.names is None else tuple(portable_name(name, strict=strict) for name in part.names)
+        names = part.names and tuple(free_name(portable_name(name, strict=strict), taken) for name in part.names)
         pairs = zip(part.names or (), names or (), strict=True)
         renamed += [f"{old!r:.80} as {new!r:.80}" for old, new in pairs if old != new]
         yield part if names == part.names else replace(part, names=names)
@@ -202,7 +203,7 @@ def _said(renamed: list[str]) -> list[str]:
         return []
     what = "1 name is" if len(renamed) == 1 else f"{len(renamed)} names are"
     return [
-        f"{what} written otherwise, for no file can be called so on every system: {renamed[0]}"
+        f"{what} written otherwise, for no file can be called so on every system, or another is: {renamed[0]}"
         + ", ..." * (len(renamed) > 1)
     ]
 

@@ -91,10 +91,10 @@ def _by_mixing(x: Pixels, max_error: int, model: Model, effort: Effort, *, alone
 
 
 def _or_at_sight(x: Pixels, block: Block) -> Block:
-    """Return the block with those of its images without model that take fewer bytes so at little work, if many do.
+    """Return the block, or one in which images are kept without model that take fewer bytes so, if that saves enough.
 
-    Only drawn images are tried, and those of few colours or of noise. The others are coded anew then, because what the
-    stream has learnt of these is missing.
+    Little work is spent. Only drawn images are tried, and those of few colours or of noise. The stream of all others is
+    coded anew then, because it has learnt from those images.
     """
     ways, saved = dict[int, WithoutModel](), 0.0
     for i in np.flatnonzero(drawn_at_sight(x) | ~surely_not_webp(x, block.rate)).tolist():
@@ -150,9 +150,9 @@ def replace_without_model(block: Block, ways: dict[int, WithoutModel]) -> Block:
 
 
 def exactly_where_cheaper(x: Pixels, block: Block, model: Model, effort: Effort) -> Block:
-    """Return the block with those of its images `x` coded losslessly that take fewer bytes losslessly.
+    """Return the block in which those of its images `x` are coded losslessly that take fewer bytes so.
 
-    They are coded by pixels, if the block has images by latents, or without a model.
+    Each of these is coded without a model, or by pixels; the latter only if the block has images by latents.
     """
     if block.transformed is not None:
         return exactly_where_it_pays(x, block, model, effort.alpha_error)

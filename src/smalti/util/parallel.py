@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""Threads: work on several items at a time and give the results in order.
+"""Work on several items at a time by threads, in order; and what threads and forked processes may share.
 
-This is faster where numpy does the work, because numpy lets other threads run meanwhile.
+Threads are faster where numpy or the core does the work, because these let other threads run meanwhile.
 """
 
 import itertools
@@ -50,8 +50,8 @@ def in_order(work: Callable[[S], T], items: Iterable[S], threads: int = 0) -> It
     """Yield `work(item)` for each of `items`, in order, computed by so many threads (0: one for each core).
 
     The work is only a few items ahead of the results that were taken. The caller's thread works on a single item.
-    When the caller stops early, for an error or Ctrl-C, work that has begun ends where it next calls `go_on`, as this
-    function does before each item.
+    When the caller stops early, for an error or Ctrl-C, work that has begun ends where it next calls `go_on`. Of
+    several items, this function calls it before each.
 
     >>> list(in_order(abs, [-3, 2, -1]))
     [3, 2, 1]
@@ -145,8 +145,7 @@ if hasattr(os, "register_at_fork"):  # another thread may be inside when the pro
 class ForkLock:
     """A lock that a forked process finds open, although another thread may have held it at the fork.
 
-    The thread that holds it may take it again. It is for locks that last as long as the process, because it is never
-    forgotten.
+    The thread that holds it may take it again. Make few of them, because none is freed before the process ends.
     """
 
     def __init__(self) -> None:
@@ -179,12 +178,15 @@ def by_key(items: Iterable[S], key: Callable[[S], K]) -> Iterator[tuple[K, list[
 def bundles(
     items: Iterable[S], kind: Callable[[S], object], load: Callable[[Sequence[S]], int], most: int, threads: int = 0
 ) -> Iterator[list[S]]:
-    """Yield neighbours of one kind in lists whose load is at most `most`, or less, so that each thread gets a list.
+    """Yield neighbours of one kind in lists. The last ones are shorter where that gives each thread a list.
 
-    `kind` returns the kind of an item, `load` the load of a list of items; a list has at least one item.
+    `kind` returns the kind of an item, `load` the load of a list of items. A list of several items has a load of at
+    most `most`.
 
     >>> list(bundles("aaaaab", str, len, 4, threads=2))
     [['a', 'a', 'a'], ['a', 'a'], ['b']]
+    >>> list(bundles([1, 1, 1, 1, 8, 2], lambda _: 0, sum, 10, threads=2))
+    [[1, 1, 1, 1], [8, 2]]
     """
     threads = threads or os.cpu_count() or 1
     for _, alike in itertools.groupby(items, kind):
@@ -199,4 +201,6 @@ def bundles(
             last.append(item)
         rest = [item for some in (*full, last) for item in some]
         each = -(-len(rest) // threads)
-        yield from (rest[i : i + each] for i in range(0, len(rest), each))
+        even = [rest[i : i + each] for i in range(0, len(rest), each)]
+        fits = all(len(some) == 1 or load(some) <= most for some in even)
+        yield from even if fits else (*full, last)

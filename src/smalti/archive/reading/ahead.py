@@ -10,9 +10,9 @@ from smalti.entropy.frequencies import Ints, by_value
 from smalti.types import Pixels
 
 CHUNK_IMAGES = 256
-"""The number of images that are handed out at a time where they are not in the order of their blocks."""
+"""The most images that are handed out at a time where blocks do not tell how many."""
 CHUNK_BYTES = 1 << 24
-"""The same in bytes: what is handed out at a time has at least so many, or CHUNK_IMAGES."""
+"""Fewer images are handed out at a time as soon as they have so many bytes."""
 MOST_OPEN = 16
 """Blocks are decoded ahead if at most so many of them are open at a time: begun to be shown, but not shown wholly."""
 

@@ -4,6 +4,7 @@
 import contextlib
 import gzip
 import io
+import itertools
 import tarfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from smalti.errors import SourceError
 from smalti.exchange.formats.image_files import File, Reading, png_bytes, read_file
 from smalti.exchange.formats.tar_stream import Member, walk
 from smalti.exchange.labels import METADATA, json_label, label_text, parse_label
-from smalti.exchange.names import add_once, file_name
+from smalti.exchange.names import file_name
 from smalti.exchange.parts import MAX_MEMBER_BYTES, Parts, Single, grouped
 from smalti.exchange.recognise import NO_IMAGE, is_hidden, is_image, no_images
 from smalti.types import About, ImageSet, Label, OnBad, PassedOver, Reason, Source
@@ -193,10 +194,9 @@ def write_tar(parts: Iterable[ImageSet], about: About, file: BinaryIO, target: P
     Raises:
         CorruptError: a name is no safe path.
         UsageError: a `.cls` file cannot hold a label.
-        OutputError: two names would be one file.
     """
     digits = len(str(about.count - 1))
-    seen: set[str] = set()
+    numbers = itertools.count()
     zipped = target.suffix.lower() in (".gz", ".tgz")
     with (
         gzip.GzipFile(fileobj=file, mode="wb", filename="", mtime=0) if zipped else contextlib.nullcontext(file) as out,
@@ -204,9 +204,8 @@ def write_tar(parts: Iterable[ImageSet], about: About, file: BinaryIO, target: P
     ):
         for part in parts:
             for i, image in enumerate(part.pixels):
-                name = part.names[i] if part.names else f"{len(seen):0{digits}d}"
+                name = part.names[i] if part.names else f"{next(numbers):0{digits}d}"
                 name = file_name(name, str(target), strict=True)
-                add_once(name, seen, str(target))
                 if part.labels is not None:
                     _add(tar, name[: -len(".png")] + _LABEL, label_text(part.labels[i]).encode())
                 _add(tar, name, png_bytes(image, part.profile(i)))

@@ -3,6 +3,7 @@
 
 import contextlib
 import functools
+import itertools
 import stat
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,7 +13,7 @@ from typing import BinaryIO
 from smalti.errors import SourceError
 from smalti.exchange.formats.image_files import File, Reading, png_bytes, read_files
 from smalti.exchange.labels import METADATA, Table, kinds_of, metadata_labels, metadata_line, tables_of
-from smalti.exchange.names import add_once, file_name, plain_name, unsafe_name
+from smalti.exchange.names import file_name, plain_name, unsafe_name
 from smalti.exchange.parts import (
     MAX_MEMBER_BYTES,
     MAX_TEXT_BYTES,
@@ -156,17 +157,14 @@ def write_zip(parts: Iterable[ImageSet], about: About, file: BinaryIO, where: st
 
     Raises:
         CorruptError: a name is no safe path.
-        OutputError: two names would be one file.
     """
     digits = len(str(about.count - 1))
-    seen: set[str] = set()
-    lines: list[str] = []
+    numbers, lines = itertools.count(), list[str]()
     with zipfile.ZipFile(file, "w") as archive:
         for part in parts:
             for i, image in enumerate(part.pixels):
-                name = part.names[i] if part.names else f"{len(seen):0{digits}d}"
+                name = part.names[i] if part.names else f"{next(numbers):0{digits}d}"
                 name = file_name(name, where, strict=True)
-                add_once(name, seen, where)
                 archive.writestr(_member(name), png_bytes(image, part.profile(i)))
                 if part.labels is not None:
                     lines.append(metadata_line(name, part.labels[i], about.label_names))
