@@ -26,8 +26,6 @@ ROOT = Path(__file__).parents[1]
 """The folder of the whole project."""
 DATA = ROOT / "tests" / "data"
 """Toy models, as `scripts/toy` wrote them."""
-MANY = int(os.environ.get("SMALTI_MANY", "1"))
-"""How many times as much the exhaustive tests do as they usually do."""
 TINY_PIXELS = {"above": 3, "reach": 2, "left": 3, "width": 16, "layers": 3, "components": 4}
 """The sizes of the networks in `toy-gray.model` and `toy-rgb.model`."""
 
