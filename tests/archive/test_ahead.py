@@ -31,3 +31,9 @@ def test_blocks_are_not_decoded_ahead_if_too_many_are_open():
     assert ahead.in_turn(np.repeat(np.arange(100), 2)) is not None
     assert ahead.in_turn(np.tile(np.arange(16), 2)) is not None
     assert ahead.in_turn(np.tile(np.arange(17), 2)) is None
+
+
+@pytest.mark.parametrize("name", ["v2-changed", "v2-each-ways", "v2-mixing-alpha"])
+def test_an_image_that_is_kept_keeps_no_others(name):
+    with smalti.open(GOLDEN / f"{name}.smalti") as archive:
+        assert all(image.base is None for image in archive)
