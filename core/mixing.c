@@ -16,7 +16,7 @@ int64_t smalti_mix_state_size(int32_t bits, int32_t follows) {
 }
 
 int64_t smalti_mix_work(int32_t height, int32_t width) {
-    return ((int64_t)height + TOP) * ((int64_t)width + 2 * MARGIN) * (MIX_CHANNELS * 2 + 4 + 1) + 64;
+    return ((int64_t)height + TOP) * ((int64_t)width + 2 * MARGIN) * (MIX_CHANNELS * 4 + 4 + 1) + 64;
 }
 
 void smalti_mix_start(smalti_mix_state *state, const smalti_mix_state *start, int32_t bits, int32_t follows) {

@@ -21,6 +21,8 @@ enum {
     MIX_SLOTS = 16,      /* of a line of counters: its key, then fifteen counters */
     MIX_COLOURS = 15,    /* that are kept: the last ones that were new */
     MIX_MATCHES = 3,     /* contexts of which the pixel that followed is kept */
+    MIX_CORRECTIONS = 48, /* terms of what the network is off by, filled up */
+    MIX_BIASES = 2657,   /* contexts of mean errors: 2^8, and 7^4 */
 };
 
 /* A layer: weights in pairs of inputs, and there for each output the two weights; outputs are filled up to 16. */
@@ -45,6 +47,7 @@ typedef struct {
     const int32_t *inverses;   /* 2049: 2^19 / (1 to 2048) */
     int32_t tone, alpha, pick, samples, candidates; /* which contexts there are, as bits; the most candidates */
     int32_t follows;                                /* whether the second match is the pixel that is followed */
+    int32_t corrects;                               /* whether errors of the network tell those that come */
 } smalti_mixer;
 
 /* What the mixers have learned; matches and lines follow, and the pixels that were coded, if the model follows some. */
@@ -52,6 +55,8 @@ typedef struct {
     int32_t node_weights[MIX_NODES][MIX_TERMS], set_weights[MIX_SETS][MIX_TERMS], last_weights[MIX_NODES][2];
     uint16_t curves[2][MIX_SETS][MIX_STEPS];
     uint32_t order0[MIX_NODES];
+    int32_t corrections[2][MIX_CHANNELS][MIX_CORRECTIONS]; /* weights, where images are exact and where they are not */
+    int32_t biases[MIX_CHANNELS][MIX_BIASES];              /* mean errors, 20 fractional bits */
     uint32_t colours[MIX_COLOURS + 1];
     uint32_t images; /* that were coded */
     int32_t bits;    /* log2 of the lines; matches have as many entries, but at most 2^16 */

@@ -5,7 +5,7 @@
 #include "data.h"
 #include "mixing.h"
 
-enum { MOST_IMAGES = 3, MOST_WEIGHT = (1 << 19) - 1, MOST_LINES = 32, LEAST_ROOM = 64 };
+enum { MOST_IMAGES = 3, MOST_WEIGHT = (1 << 19) - 1, MOST_CORRECTING = (1 << 20) - 1, MOST_LINES = 32, LEAST_ROOM = 64 };
 
 /* The arrays of tables, by their bytes an entry. */
 static void fill(data *d, void *array, int64_t n, int bytes, int64_t low, int64_t high) {
@@ -63,6 +63,7 @@ static smalti_mixer mixer_of(data *d) {
     }
     m.candidates = within(d, 0, 1) ? 14 : (int32_t)within(d, 1, 14);
     m.follows = (int32_t)within(d, 0, 1);
+    m.corrects = (int32_t)within(d, 0, 1);
     m.squash = table(d, 6144, 2, 8, 65527);
     m.stretch = table(d, 6144, 2, -3071, 3071);
     m.logistic = (const uint32_t *)rising_table(d, 4097, 1 << 24);
@@ -84,6 +85,7 @@ static smalti_mix_state *start_of(data *d) {
     fill(d, start->last_weights, MIX_NODES * 2, 4, -MOST_WEIGHT, MOST_WEIGHT);
     fill(d, start->curves, 2 * MIX_SETS * MIX_STEPS, 2, 0, 65535);
     fill(d, start->order0, MIX_NODES, 4, 0, 0xffffffffll);
+    fill(d, start->corrections, 2 * MIX_CHANNELS * MIX_CORRECTIONS, 4, -MOST_CORRECTING, MOST_CORRECTING);
     return start;
 }
 

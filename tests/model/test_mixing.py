@@ -9,7 +9,8 @@ import pytest
 from smalti.codec.mixing_codec import state_bits, to_levels
 from smalti.core.library import KERNELS, core
 from smalti.errors import CorruptError, UsageError
-from smalti.model.mixing.engine import mixing_decoder, mixing_encoder
+from smalti.model.bundle import load_model
+from smalti.model.mixing.engine import learned, mixing_decoder, mixing_encoder
 from smalti.model.mixing.mixer import (
     ALL_PICKS,
     DRAWN_INPUTS,
@@ -79,6 +80,7 @@ def extreme_mixer(seed: int) -> Mixer:
     uses = (
         Uses() if seed % 2 else Uses(*(int(rng.integers(n)) for n in (64, 128, 16384, 1024)), int(rng.integers(1, 15)))
     )
+    uses = replace(uses, corrects=seed // 8 % 2)
     mixer = Mixer(networks, Tables(**tables), start, random_lines(rng, 40), drawn=for_drawn, uses=uses)
     check_mixer(mixer)
     return mixer
@@ -146,6 +148,8 @@ OTHER = (
     Uses(pick=0x812),
     Uses(pick=ALL_PICKS, follows=1),
     Uses(0, 5, 0x2812, 0, 14, 16, 1),
+    Uses(corrects=1),
+    Uses(0, 5, 0x2812, 0, 14, 16, 1, 1),
 )
 """Models that use other contexts than those that are used if a model says nothing."""
 
@@ -173,6 +177,7 @@ def test_what_a_model_uses_is_kept_with_it_and_checked():
         {"candidates": 0},
         {"candidates": 15},
         {"follows": 2},
+        {"corrects": 2},
     ):
         with pytest.raises(ValueError, match="uses contexts"):
             check_mixer(replace(random_mixer(), uses=Uses(**bad)))
@@ -182,7 +187,7 @@ def test_what_a_model_uses_is_kept_with_it_and_checked():
 
 
 @pytest.mark.skipif(core() is None, reason="there is no compiled core")
-@pytest.mark.parametrize("seed", range(16))
+@pytest.mark.parametrize("seed", range(32))
 def test_they_agree_on_mixers_at_the_ends_of_what_is_allowed(monkeypatch, seed):
     shape = (int(RNG.integers(1, 9)), int(RNG.integers(1, 9)), 1 + seed % 4)
     agree(monkeypatch, extreme_mixer(seed), shape, (1, 3, 9, 253)[seed // 2 % 4])
@@ -203,6 +208,34 @@ def test_what_is_seen_again_is_followed_through_what_differs():
         mixer = replace(random_mixer(drawn=True), uses=Uses(pick=ALL_PICKS, follows=follows))
         sizes.append(len(coded(mixer, [first, again], 1, [True, True])))
     assert sizes[1] < sizes[0]
+
+
+@pytest.mark.parametrize("step", [1, 7])
+def test_errors_of_the_network_are_corrected(step):
+    """The noise of this image hangs together, which the network does not expect."""
+    noise = np.random.default_rng(2).normal(0, 30, (60, 60, 3))
+    for axis in (0, 1):
+        noise = noise + np.roll(noise, 1, axis) + np.roll(noise, 2, axis)
+    image = to_levels((128 + noise / 3).clip(0, 255).astype(np.uint8)[None], step // 2)[0]
+    mixer, sizes = load_model("colour-fast").mixer, []
+    for corrects in (0, 1):
+        mixer = replace(mixer, uses=replace(mixer.uses, corrects=corrects))
+        sizes.append(len(stream := coded(mixer, [image], step, [False])))
+        assert (decoded(mixer, stream, [image], step)[0] == image).all()
+    assert sizes[1] < 0.97 * sizes[0]
+
+
+def test_weights_of_corrections_go_on_in_the_next_image_and_apart_where_images_are_not_exact():
+    mixer = replace(random_mixer(), uses=Uses(corrects=1))
+    encoder = mixing_encoder(mixer, 17)
+    encoder.encode(tone_image(20, 20, 3), 1, drawn=False)
+    once = learned(encoder)[0].corrections
+    assert once[0].any()
+    assert not once[1].any()
+    encoder.encode(tone_image(20, 20, 3), 5, drawn=False)
+    twice = learned(encoder)[0].corrections
+    assert (twice[0] == once[0]).all()
+    assert twice[1].any()
 
 
 def agree(monkeypatch, mixer: Mixer, shape: tuple[int, int, int], step: int, bits: int | None = None) -> None:

@@ -18,8 +18,8 @@ Layers = Sequence[Sequence[tuple[NDArray[np.int16], NDArray[np.int32]]]]
 """For each network and each of its layers: weights (outputs inputs) and biases (outputs)."""
 TABLES = ("squash", "stretch", "logistic", "scales", "weights", "rates", "confidence", "logs", "inverses")
 """The tables, in the order of `smalti_mixer` in `core/mixing.h`."""
-USES = ("tone", "alpha", "pick", "samples", "candidates", "follows")
-"""Which contexts a model uses, as bits, its most candidates, and whether it follows pixels."""
+USES = ("tone", "alpha", "pick", "samples", "candidates", "follows", "corrects")
+"""Which contexts a model uses, as bits, its most candidates, and whether it follows pixels and corrects the network."""
 STATE = np.dtype(
     [
         ("node_weights", np.int32, (512, 16)),
@@ -27,6 +27,8 @@ STATE = np.dtype(
         ("last_weights", np.int32, (512, 2)),
         ("curves", np.uint16, (2, 2816, 26)),
         ("order0", np.uint32, (512,)),
+        ("corrections", np.int32, (2, 3, 48)),
+        ("biases", np.int32, (3, 2657)),
         ("colours", np.uint32, (16,)),
         ("images", np.uint32),
         ("bits", np.int32),

@@ -86,9 +86,7 @@ from smalti.model.parts.member_names import (
 from smalti.model.transform.transform import check_transform, transform_arrays, transform_from
 from smalti.util.parallel import ForkLock
 
-VERSION = 2
-SUFFIX = ".model"
-DEFAULT_MODEL = "mnist"
+VERSION, SUFFIX, DEFAULT_MODEL = 2, ".model", "mnist"
 SEARCH_PATH = "SMALTI_MODEL_PATH"
 """The environment variable that names folders to look for models in, besides the built-in one."""
 MAX_BUNDLE_BYTES, MAX_MANIFEST_BYTES = 64 << 20, 1 << 20
@@ -104,7 +102,8 @@ BUILT_IN_IDS = {
     bytes.fromhex("b05f4d5d74f2a51e"): "colour-1",
     bytes.fromhex("c7457f129f16eb7a"): "colour-2",
     bytes.fromhex("d514350fb785a6b8"): "colour-3",
-    bytes.fromhex("1e16562d889d4cf8"): "colour",
+    bytes.fromhex("1e16562d889d4cf8"): "colour-4",
+    bytes.fromhex("42c6c4e2a13ecc0d"): "colour",
     bytes.fromhex("e5ac0a377cda1490"): "colour-fast-1",
     bytes.fromhex("a5b0ba8f9bdfa71a"): "colour-fast",
 }
@@ -334,8 +333,8 @@ def _parse(members: Mapping[str, bytes], size: int, threads: int, model_id: byte
     if multipliers.shape != (POINTS,) or not (multipliers >= 1e-9).all() or not (multipliers <= 1e12).all():
         raise ValueError(f"the Lagrange multipliers are not {POINTS} numbers from 1e-9 to 1e12")
     name, training = _told(manifest)
-    if model_id is None:
-        model_id = _id_of(decoder, members)
+    name = BUILT_IN_IDS.get(model_id or b"", name)  # its manifest has the name that it had as the newest one
+    model_id = model_id or _id_of(decoder, members)
     networks = {name: members[name] for name in NETWORKS if name in members} if lazy is None else lazy.only(NETWORKS)
     known: dict[str, Any] = {
         "name": name,

@@ -34,6 +34,8 @@ WEIGHT_MAX = (1 << 19) - 1
 """The largest weight of a mixer, positive or negative; 2^16 stands for 1."""
 COUNTED = 1023
 """The bits of a counter that say how often it was used; the others are its probability."""
+CORRECTIONS, CORRECTION_MAX, BIASES = 48, (1 << 20) - 1, (1 << 8) + 7**4
+"""Terms of what a network is off by, filled up; the largest weight of one, 2^20 for 1; contexts of its mean errors."""
 LOGITS = 256
 """The probabilities that a counter of a bundle may have."""
 MAX_PRIMED = 1 << 18
@@ -72,6 +74,7 @@ class Start:
     last_weights: NDArray[np.int32]  # NODES 2
     curves: NDArray[np.uint16]  # 2 SETS STEPS
     order0: NDArray[np.uint32]  # NODES
+    corrections: NDArray[np.int32]  # 2 CHANNELS CORRECTIONS: of images that are exact, and of others
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,6 +113,7 @@ class Uses:
     candidates: int = 14  # at most
     bits: int = 21  # the logarithm of the most lines
     follows: int = 0  # whether the second match is the pixel that is followed, see `core/follow.inc`
+    corrects: int = 0  # whether errors of the network tell those that come, see `core/correct.inc`
 
     @property
     def is_quick(self) -> bool:
@@ -118,7 +122,7 @@ class Uses:
 
 
 OLD_USES = 6
-"""The numbers that a model has which follows no pixels."""
+"""The numbers that a model has at least: one that neither follows pixels nor corrects the network."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,6 +156,7 @@ START_KINDS: dict[str, tuple[type[np.generic], tuple[int, ...], int, int]] = {
     "last_weights": (np.int32, (NODES, 2), -WEIGHT_MAX, WEIGHT_MAX),
     "curves": (np.uint16, (2, SETS, STEPS), 0, 65535),
     "order0": (np.uint32, (NODES,), 0, 2**32 - 1),
+    "corrections": (np.int32, (2, CHANNELS, CORRECTIONS), -CORRECTION_MAX, CORRECTION_MAX),
 }
 """The type and the shape of each array of the start, and the least and the largest value that it may have."""
 
@@ -173,7 +178,7 @@ def check_mixer(mixer: Mixer) -> None:
         raise ValueError("the largest logit of a mixer has no weight")
     for name, kind in START_KINDS.items():
         _check(getattr(mixer.start, name), name, *kind)
-    least, most = Uses(0, 0, 0, 0, 1, LEAST_BITS), Uses(pick=ALL_PICKS, follows=1)
+    least, most = Uses(0, 0, 0, 0, 1, LEAST_BITS), Uses(pick=ALL_PICKS, follows=1, corrects=1)
     if not all(low <= of <= high for low, of, high in zip(*map(astuple, (least, mixer.uses, most)), strict=True)):
         raise ValueError(f"a mixer uses contexts that there are not: {mixer.uses}")
     lines = mixer.lines
@@ -269,6 +274,7 @@ def plain_start(squash: NDArray[np.uint16]) -> Start:
         np.full((NODES, 2), 1 << 15, np.int32),
         np.tile(curve, (2, SETS, 1)),
         np.full(NODES, 1 << 31, np.uint32),
+        _no_corrections(),
     )
 
 
@@ -284,10 +290,14 @@ def mixer_arrays(mixer: Mixer) -> dict[str, NDArray[Any]]:
     used = lines[:, 1:] & 255
     logits = np.searchsorted(_probabilities(mixer.tables), lines[:, 1:] >> 16)
     logits = np.where(used > 0, np.minimum(logits, LOGITS - 1), 0)
+    corrections = arrays.pop("start_corrections")
     if mixer.uses != Uses():
-        numbers = astuple(mixer.uses)
-        arrays["uses"] = np.array(numbers if mixer.uses.follows else numbers[:OLD_USES], np.uint16)
-    return arrays | {"keys": lines[:, 0], "logits": logits.T.astype(np.uint8), "used": used.T.astype(np.uint8)}
+        numbers = list(astuple(mixer.uses))
+        while not numbers[-1] and len(numbers) > OLD_USES:
+            numbers.pop()
+        arrays["uses"] = np.array(numbers, np.uint16)
+    arrays |= {"keys": lines[:, 0], "logits": logits.T.astype(np.uint8), "used": used.T.astype(np.uint8)}
+    return arrays | ({"start_corrections": corrections} if mixer.uses.corrects else {})
 
 
 def rounded(lines: NDArray[np.uint32], tables: Tables) -> NDArray[np.uint32]:
@@ -318,7 +328,8 @@ def mixer_from(arrays: Mapping[str, NDArray[Any]]) -> Mixer:
     count = CHANNELS + len(DRAWN_INPUTS) * (f"w{CHANNELS}0" in arrays)
     networks = tuple((layer(k, 0), layer(k, 1), layer(k, 2)) for k in range(count))
     tables = Tables(**{field.name: arrays[f"tables_{field.name}"] for field in fields(Tables)})
-    start = Start(**{field.name: arrays[f"start_{field.name}"] for field in fields(Start)})
+    learned = {name: arrays[f"start_{name}"] for name in START_KINDS if name != "corrections"}
+    start = Start(**learned, corrections=arrays.get("start_corrections", _no_corrections()))
     keys, logits, used = arrays["keys"], arrays["logits"], _as(arrays["used"], np.uint8).T
     if keys.ndim != 1 or logits.T.shape != (len(keys), SLOTS - 1) or used.shape != logits.T.shape:
         raise ValueError("the lines of a mixer have different lengths")
@@ -329,10 +340,14 @@ def mixer_from(arrays: Mapping[str, NDArray[Any]]) -> Mixer:
     lines[:, 1:] = np.where(used > 0, known[_as(logits, np.uint8).T] << 16 | used, 0)
     uses = Uses()
     if "uses" in arrays:
-        if arrays["uses"].shape not in ((OLD_USES,), (len(fields(Uses)),)):
+        if arrays["uses"].ndim != 1 or not OLD_USES <= len(arrays["uses"]) <= len(fields(Uses)):
             raise ValueError("a mixer uses another number of contexts")
         uses = Uses(*_as(arrays["uses"], np.uint16).tolist())
     return Mixer(networks[:CHANNELS], tables, start, lines, drawn=networks[CHANNELS:], uses=uses)
+
+
+def _no_corrections() -> NDArray[np.int32]:
+    return np.zeros((2, CHANNELS, CORRECTIONS), np.int32)
 
 
 def _as(array: NDArray[Any], dtype: type[np.generic]) -> NDArray[Any]:

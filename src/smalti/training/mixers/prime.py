@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from smalti.codec.mixing_codec import is_drawn
+from smalti.codec.mixing_codec import is_drawn, to_levels
 from smalti.core.library import need_core
 from smalti.core.mixing import CoreMixing
-from smalti.model.mixing.engine import as_start, packed_mixer
-from smalti.model.mixing.mixer import COUNTED, MAX_PRIMED, Mixer, rounded
+from smalti.model.mixing.engine import as_start, learned, mixing_encoder, packed_mixer
+from smalti.model.mixing.mixer import CHANNELS, CORRECTIONS, COUNTED, MAX_PRIMED, Mixer, rounded
 from smalti.types import Pixels
 
 STATE_BITS = 21
@@ -20,6 +20,8 @@ LEAST_USED = 100
 """A line is kept if so many decisions, at least, began in its context; 255 is the most that is counted."""
 TRUST = 30
 """A counter of a kept line counts as if it was used at most so often, so that it soon follows new images."""
+LOSSY = 1, 2, 4
+"""The largest errors of images from which corrections learn that are for images which are not exact."""
 LEAST_OF_COUNTER = 2
 """A counter that was used less often is not kept."""
 
@@ -52,6 +54,31 @@ def prime(
             told(i + 1)
     lines = run.lines()
     return replace(mixer, start=as_start(run.learned()), lines=rounded(kept_lines(lines, least_used), mixer.tables))
+
+
+def with_corrections(mixer: Mixer, images: Sequence[Pixels], told: Callable[[int], None] | None = None) -> Mixer:
+    """Return a mixer that corrects its networks, and begins with weights which it learned from images (`h w c`).
+
+    These are the means of the weights after each image of the second half; all images are coded as continuous tone,
+    once exactly and once with errors of up to each of LOSSY in turn. told: as for `prime`; each image counts twice.
+
+    Raises:
+        UsageError: numpy computes, not the compiled core.
+    """
+    need_core("priming a mixer")
+    corrects = replace(mixer, uses=replace(mixer.uses, corrects=1))
+    means = np.zeros((2, CHANNELS, CORRECTIONS))
+    for lossy, errors in enumerate(((0,), LOSSY)):
+        run = mixing_encoder(corrects, STATE_BITS)
+        for i, image in enumerate(images):
+            error = errors[i % len(errors)]
+            run.encode(to_levels(image[None], error)[0], 2 * error + 1, drawn=False)
+            if 2 * i >= len(images):
+                means[lossy] += learned(run)[0].corrections[lossy]
+            if told is not None:
+                told(lossy * len(images) + i + 1)
+    weights = np.rint(means / (len(images) - (len(images) + 1) // 2)).astype(np.int32)
+    return replace(corrects, start=replace(mixer.start, corrections=weights))
 
 
 def kept_lines(lines: NDArray[np.uint32], least_used: int) -> NDArray[np.uint32]:

@@ -7,7 +7,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smalti.errors import CorruptError
-from smalti.model.mixing.mixer import COLOURS, MATCH_BITS, MATCHES, SLOTS, TERMS, WEIGHT_MAX, Layer, Mixer
+from smalti.model.mixing.mixer import (
+    BIASES,
+    CHANNELS,
+    COLOURS,
+    MATCH_BITS,
+    MATCHES,
+    SLOTS,
+    TERMS,
+    WEIGHT_MAX,
+    Layer,
+    Mixer,
+)
 
 MASK = 0xFFFFFFFF
 LEAST_P, MOST_LOGIT, PROBE = 16, 3071, 4
@@ -143,6 +154,9 @@ class Decisions:
         self.last_weights: list[list[int]] = start.last_weights.tolist()
         self.curves: list[list[list[int]]] = start.curves.tolist()
         self.order0: list[int] = start.order0.tolist()
+        self.corrections: list[list[list[int]]] = start.corrections.tolist()
+        self.biases = [[0] * BIASES for _ in range(CHANNELS)]
+        self.errors: list[list[list[int]]] = []  # of the networks of channels, in planes as samples are; 0 if not asked
         self.lines: dict[int, Line] = {}  # by their places
         self.match_shift = 32 - min(bits, MATCH_BITS)
         self.matches: list[dict[int, list[int]]] = [{} for _ in range(MATCHES)]  # the pixel that followed, and hits

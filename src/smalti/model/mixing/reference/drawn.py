@@ -14,6 +14,7 @@ from smalti.model.mixing.reference.around import (
     flat_alpha,
     on_line,
 )
+from smalti.model.mixing.reference.correct import correction
 from smalti.model.mixing.reference.decisions import Decisions, limit, mix_hash
 from smalti.model.mixing.reference.network import MARGIN, TOP, Base, Mixture, Plane, below, features, run_network, share
 from smalti.model.mixing.reference.tone import centre, code_plainly
@@ -181,12 +182,16 @@ def _code_colour(
         if d.known.drawn:
             inputs += colour_inputs(d.known, d.colours, a, alpha, k, value, base)
         mix = run_network(d.known, (d.known.drawn or d.known.networks)[k], inputs, base)
+        by = correction(d, planes, (a.x, a.y), k, base, mix, lossy=step > 1)
+        mix = by.moved(mix) if by else mix
         level = channel(colour, ORDER[k]) // step
         if d.uses.samples:
             level = _code_sample(d, a, level, step, k, base, mix, alpha, got, value[0])
         else:
             level = code_plainly(d, level, step, mix)
         value[k] = centre(level, step)
+        if by:
+            by.learn(value[k])
         planes[k][a.y + TOP][a.x + MARGIN] = value[k]
         got = (got * 257 + value[k] + 1) & 0xFFFFFFFF
     if not in_colour:

@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 
 from smalti.model.mixing.mixer import MATCH_BITS, MATCHES, SLOTS, Seen, Start
 from smalti.model.mixing.reference.around import ORDER, look_around
+from smalti.model.mixing.reference.correct import correction
 from smalti.model.mixing.reference.decisions import Coder, Decisions, Known
 from smalti.model.mixing.reference.drawn import code_alpha, code_drawn
 from smalti.model.mixing.reference.follow import follow, keep_place
@@ -55,6 +56,7 @@ class ReferenceMixing:
             np.array(d.last_weights, np.int32),
             np.array(d.curves, np.uint16),
             np.array(d.order0, np.uint32),
+            np.array(d.corrections, np.int32),
         )
         matches = np.zeros((MATCHES, 1 << MATCH_BITS, 2), np.uint32)
         for i, table in enumerate(d.matches):
@@ -71,6 +73,7 @@ class ReferenceMixing:
         follows = (drawn or alpha_there) and d.uses.follows
         planes = [_plane(height, width, 128) for _ in range(3)]
         pixels, picked = _plane(height, width, 0), _plane(height, width, 0)
+        d.errors = [_plane(height, width, 0) for _ in range(3)]
         for y in range(height):
             for x in range(width):
                 for plane in planes:
@@ -107,7 +110,11 @@ class ReferenceMixing:
             inputs, base = features(d.known, planes, x, y, k, before, colour=in_colour)
             before.append(base)
             mix = run_network(d.known, d.known.networks[k], inputs, base)
+            by = correction(d, planes, (x, y), k, base, mix, lossy=step > 1)
+            mix = by.moved(mix) if by else mix
             value = code_tone(d, colour >> 8 * c & 255, step, k, planes, (x, y), before, mix)
+            if by:
+                by.learn(value)
             planes[k][y + TOP][x + MARGIN] = value
             got |= value << 8 * c
         return got if in_colour else got * 0x10101

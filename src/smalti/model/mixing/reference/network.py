@@ -25,13 +25,18 @@ class Base:
 
 @dataclass(frozen=True)
 class Mixture:
-    """Logistics (means with 8, inverse scales with 16 fractional bits), their middle, and 16 log2 of their width."""
+    """Logistics (means with 8, inverse scales with 16 fractional bits), their middle, and 16 log2 of their width.
+
+    And the mean of all of them, and the inverse scale of the one that is likeliest.
+    """
 
     means: tuple[int, ...]
     inverses: tuple[int, ...]
     weights: tuple[int, ...]
     middle: int
     width: int
+    mean: int
+    inverse: int
 
 
 def med(w: int, n: int, nw: int) -> int:
@@ -95,8 +100,9 @@ def run_network(known: Known, network: Network, inputs: Sequence[int], base: Bas
     inverses = tuple(max(64, v * known.inverses[base.energy] >> 16) for v in scales)
     total, weight = sum(v * w for v, w in zip(means, mix, strict=True)), sum(mix)
     mean = abs(total) // weight * (1 if total >= 0 else -1)  # towards zero
-    width = 524288 // inverses[mix.index(max(mix))]
-    return Mixture(means, inverses, mix, limit((mean + 128) >> 8, 0, 255), known.logs[limit(width, 1, 2047)])
+    inverse = inverses[mix.index(max(mix))]
+    width = known.logs[limit(524288 // inverse, 1, 2047)]
+    return Mixture(means, inverses, mix, limit((mean + 128) >> 8, 0, 255), width, mean, inverse)
 
 
 def below(known: Known, mix: Mixture, t: int) -> int:
