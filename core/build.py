@@ -8,13 +8,13 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 SOURCES = Path(__file__).parent
 FLAGS = (
     "-std=c11",
     "-O3",
-    "-shared",
     "-fvisibility=hidden",
     "-ffp-contract=off",
 )  # no fused sums: they round otherwise
@@ -98,15 +98,27 @@ def build(target: Path, flags: tuple[str, ...] = ()) -> list[str]:
 
 
 def _compile(command: list[str], target: Path, flags: tuple[str, ...]) -> list[str]:
-    sources = [str(path) for path in sorted(SOURCES.glob("*.c"))]
     define = f'-DSMALTI_SOURCES="{source_hash()}"'
     try:
-        with tempfile.TemporaryDirectory(dir=target.parent) as folder:  # for Windows, zig leaves more files beside it
-            new = Path(folder) / target.name
-            done = subprocess.run([*command, *FLAGS, *flags, define, *sources, "-o", str(new)], capture_output=True)
-            if done.returncode:
-                raise BuildError(done.stderr.decode(errors="replace").strip())
+        with tempfile.TemporaryDirectory(dir=target.parent) as name:  # for Windows, zig leaves more files beside it
+            folder = Path(name)
+            objects = {source: folder / f"{source.stem}.o" for source in sorted(SOURCES.glob("*.c"))}
+            with ThreadPoolExecutor(os.cpu_count()) as pool:
+                compiled = [
+                    pool.submit(_run, [*command, *FLAGS, *flags, define, "-c", str(source), "-o", str(to)])
+                    for source, to in objects.items()
+                ]
+            for one in compiled:
+                one.result()
+            new = folder / target.name
+            _run([*command, "-shared", *FLAGS, *flags, *map(str, objects.values()), "-o", str(new)])
             new.replace(target)  # a program that runs keeps the old one
     except OSError as exc:
         raise BuildError(str(exc)) from exc
     return command
+
+
+def _run(command: list[str]) -> None:
+    done = subprocess.run(command, capture_output=True)
+    if done.returncode:
+        raise BuildError(done.stderr.decode(errors="replace").strip())
