@@ -44,6 +44,16 @@ def test_corrections_that_were_learned_save_bytes_from_the_first_image_on():
         assert sizes[1] < 0.99 * sizes[0], sizes
 
 
+@pytest.mark.skipif(core() is None, reason="there is no compiled core")
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_few_images_teach_what_they_can_and_what_was_known_is_forgotten(n):
+    start, images = load_model("colour").mixer, [image[:7, :9] for image in enlarged(3, n)]
+    weights = with_corrections(start, images).start.corrections
+    assert 0 < np.abs(weights).max() < 1 << 18
+    blank = replace(start, start=replace(start.start, corrections=np.zeros_like(weights)))
+    assert (with_corrections(blank, images).start.corrections == weights).all()
+
+
 def test_corrections_need_the_core(monkeypatch):
     monkeypatch.setenv("SMALTI_ENGINE", "numpy")
     with pytest.raises(UsageError, match="priming a mixer"):

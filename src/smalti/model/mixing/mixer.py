@@ -328,8 +328,16 @@ def mixer_from(arrays: Mapping[str, NDArray[Any]]) -> Mixer:
     count = CHANNELS + len(DRAWN_INPUTS) * (f"w{CHANNELS}0" in arrays)
     networks = tuple((layer(k, 0), layer(k, 1), layer(k, 2)) for k in range(count))
     tables = Tables(**{field.name: arrays[f"tables_{field.name}"] for field in fields(Tables)})
+    uses = Uses()
+    if "uses" in arrays:
+        if arrays["uses"].ndim != 1 or not OLD_USES <= len(arrays["uses"]) <= len(fields(Uses)):
+            raise ValueError("a mixer uses another number of contexts")
+        uses = Uses(*_as(arrays["uses"], np.uint16).tolist())
+    if ("start_corrections" in arrays) != bool(uses.corrects):
+        raise ValueError("a mixer has weights of corrections and corrects nothing, or the other way round")
+    corrections = arrays["start_corrections"] if uses.corrects else _no_corrections()
     learned = {name: arrays[f"start_{name}"] for name in START_KINDS if name != "corrections"}
-    start = Start(**learned, corrections=arrays.get("start_corrections", _no_corrections()))
+    start = Start(**learned, corrections=corrections)
     keys, logits, used = arrays["keys"], arrays["logits"], _as(arrays["used"], np.uint8).T
     if keys.ndim != 1 or logits.T.shape != (len(keys), SLOTS - 1) or used.shape != logits.T.shape:
         raise ValueError("the lines of a mixer have different lengths")
@@ -338,11 +346,6 @@ def mixer_from(arrays: Mapping[str, NDArray[Any]]) -> Mixer:
     lines = np.empty((len(keys), SLOTS), np.uint32)
     lines[:, 0] = _as(keys, np.uint32)
     lines[:, 1:] = np.where(used > 0, known[_as(logits, np.uint8).T] << 16 | used, 0)
-    uses = Uses()
-    if "uses" in arrays:
-        if arrays["uses"].ndim != 1 or not OLD_USES <= len(arrays["uses"]) <= len(fields(Uses)):
-            raise ValueError("a mixer uses another number of contexts")
-        uses = Uses(*_as(arrays["uses"], np.uint16).tolist())
     return Mixer(networks[:CHANNELS], tables, start, lines, drawn=networks[CHANNELS:], uses=uses)
 
 

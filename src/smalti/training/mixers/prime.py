@@ -34,6 +34,8 @@ def prime(
 ) -> Mixer:
     """Return a mixer that starts with what it has learned when it has coded all images (`h w c`), in that order.
 
+    Weights of corrections stay as they are: `with_corrections` is for these.
+
     Args:
         mixer: the mixer; what it knew before is kept as far as the images use it.
         images: the images.
@@ -53,32 +55,39 @@ def prime(
         if told is not None:
             told(i + 1)
     lines = run.lines()
-    return replace(mixer, start=as_start(run.learned()), lines=rounded(kept_lines(lines, least_used), mixer.tables))
+    start = replace(as_start(run.learned()), corrections=mixer.start.corrections)
+    return replace(mixer, start=start, lines=rounded(kept_lines(lines, least_used), mixer.tables))
 
 
 def with_corrections(mixer: Mixer, images: Sequence[Pixels], told: Callable[[int], None] | None = None) -> Mixer:
     """Return a mixer that corrects its networks, and begins with weights which it learned from images (`h w c`).
 
     These are the means of the weights after each image of the second half; all images are coded as continuous tone,
-    once exactly and once with errors of up to each of LOSSY in turn. told: as for `prime`; each image counts twice.
+    once exactly and once with errors of up to each of LOSSY in turn. What the mixer knew of corrections is forgotten.
+
+    Args:
+        mixer: the mixer.
+        images: at least one.
+        told: as for `prime`; each image counts twice.
 
     Raises:
         UsageError: numpy computes, not the compiled core.
     """
     need_core("priming a mixer")
-    corrects = replace(mixer, uses=replace(mixer.uses, corrects=1))
-    means = np.zeros((2, CHANNELS, CORRECTIONS))
+    means, first = np.zeros((2, CHANNELS, CORRECTIONS)), len(images) // 2
+    start = replace(mixer.start, corrections=means.astype(np.int32))
+    corrects = replace(mixer, start=start, uses=replace(mixer.uses, corrects=1))
     for lossy, errors in enumerate(((0,), LOSSY)):
         run = mixing_encoder(corrects, STATE_BITS)
         for i, image in enumerate(images):
             error = errors[i % len(errors)]
             run.encode(to_levels(image[None], error)[0], 2 * error + 1, drawn=False)
-            if 2 * i >= len(images):
+            if i >= first:
                 means[lossy] += learned(run)[0].corrections[lossy]
             if told is not None:
                 told(lossy * len(images) + i + 1)
-    weights = np.rint(means / (len(images) - (len(images) + 1) // 2)).astype(np.int32)
-    return replace(corrects, start=replace(mixer.start, corrections=weights))
+    weights = np.rint(means / (len(images) - first)).astype(np.int32)
+    return replace(corrects, start=replace(start, corrections=weights))
 
 
 def kept_lines(lines: NDArray[np.uint32], least_used: int) -> NDArray[np.uint32]:
