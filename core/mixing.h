@@ -22,7 +22,7 @@ enum {
     MIX_COLOURS = 15,    /* that are kept: the last ones that were new */
     MIX_MATCHES = 3,     /* contexts of which the pixel that followed is kept */
     MIX_CORRECTIONS = 48, /* terms of what the network is off by, filled up */
-    MIX_BIASES = 2657,   /* contexts of mean errors: 2^8, and 7^4 */
+    MIX_BIASES = 2657,    /* contexts of mean errors: 2^8, and 7^4 */
 };
 
 /* A layer: weights in pairs of inputs, and there for each output the two weights; outputs are filled up to 16. */
