@@ -4,6 +4,7 @@
 #include "kernels.h"
 
 #if defined(__x86_64__)
+#include "front.h"
 #include <immintrin.h>
 
 #define AVX2 __attribute__((target("avx2,bmi,popcnt")))
@@ -41,19 +42,6 @@ AVX2 static inline __m128i copy16(const uint8_t *from, int16_t *to, int64_t n) {
     STORE(to, _mm256_cvtepu8_epi16(bytes));
     return bytes;
 }
-
-/* For each set of eight pairs that are not zero: which they are, in order, as digits of 4 bits from the lowest on. */
-#define COUNT(set, k) \
-    ((k > 0 ? set & 1 : 0) + (k > 1 ? set >> 1 & 1 : 0) + (k > 2 ? set >> 2 & 1 : 0) + (k > 3 ? set >> 3 & 1 : 0) + \
-     (k > 4 ? set >> 4 & 1 : 0) + (k > 5 ? set >> 5 & 1 : 0) + (k > 6 ? set >> 6 & 1 : 0))
-#define DIGIT(set, k) ((uint32_t)((set >> k & 1) * k) << 4 * COUNT(set, k))
-#define DIGITS(set) \
-    DIGIT((set), 1) | DIGIT((set), 2) | DIGIT((set), 3) | DIGIT((set), 4) | DIGIT((set), 5) | DIGIT((set), 6) | \
-        DIGIT((set), 7)
-#define FOUR(s) DIGITS(s), DIGITS(s + 1), DIGITS(s + 2), DIGITS(s + 3)
-#define SIXTEEN(s) FOUR(s), FOUR(s + 4), FOUR(s + 8), FOUR(s + 12)
-#define SIXTY_FOUR(s) SIXTEEN(s), SIXTEEN(s + 16), SIXTEEN(s + 32), SIXTEEN(s + 48)
-static const uint32_t TO_FRONT[256] = {SIXTY_FOUR(0), SIXTY_FOUR(64), SIXTY_FOUR(128), SIXTY_FOUR(192)};
 
 AVX2 static inline int32_t list8(const int16_t *x, int32_t i, int32_t *values, int32_t *indices, int n) {
     __m256i pairs = LOAD(x);

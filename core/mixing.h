@@ -11,6 +11,7 @@ enum {
     MIX_CHANNELS = 3,    /* of colour: green, red, blue */
     MIX_INPUTS = 72,     /* of a network, at most */
     MIX_DRAWN = 4,       /* networks for drawn images: of each channel, and of alpha */
+    MIX_LAYERS = 3,      /* of a network */
     MIX_HIDDEN = 256,    /* units of a hidden layer, at most */
     MIX_LOGISTICS = 3,
     MIX_OUTPUTS = 16,    /* logits, means and scales, filled up */
@@ -25,16 +26,17 @@ enum {
     MIX_BIASES = 2657,    /* contexts of mean errors: 2^8, and 7^4 */
 };
 
-/* A layer: weights in pairs of inputs, and there for each output the two weights; outputs are filled up to 16. */
+/* A layer; outputs are filled up to 16. Its weights are, if it is listed, for each input those of all outputs; else, for each 16
+ * outputs, for each pair of inputs, for each output the two weights. Only a layer behind a hidden one may be listed. */
 typedef struct {
-    int32_t inputs, outputs;
+    int32_t inputs, outputs, listed, reserved;
     const int16_t *weights;
     const int32_t *biases;
 } smalti_mix_layer;
 
 typedef struct {
     int32_t kernel, primed_bits; /* log2 of the lines of `primed`, which is a table of MIX_SLOTS each; 0: there is none */
-    smalti_mix_layer layers[MIX_CHANNELS][3], drawn[MIX_DRAWN][3]; /* drawn: without inputs if there are none */
+    smalti_mix_layer layers[MIX_CHANNELS][MIX_LAYERS], drawn[MIX_DRAWN][MIX_LAYERS]; /* drawn: without inputs if there are none */
     const uint32_t *primed;
     const uint16_t *squash;    /* 6144: probabilities of 65536 for logits of -3072 to 3071, in 1/256 */
     const int16_t *stretch;    /* 4096 logits of the middles of 4096 ranges, then 2048 of the lowest 2048 probabilities */

@@ -21,7 +21,7 @@ static void fill(data *d, void *array, int64_t n, int bytes, int64_t low, int64_
     }
 }
 
-static smalti_mix_layer layer_of(data *d, int32_t inputs, int32_t real, int32_t largest) {
+static smalti_mix_layer layer_of(data *d, int32_t inputs, int32_t real, int32_t largest, bool listed) {
     const int32_t outputs = (real + 15) / 16 * 16;
     const int64_t sum = (1ll << 31) - 1, bias = within(d, 0, 1) ? sum / 4 : 1 << 20, each = (sum - bias) / largest / inputs;
     int16_t *weights = fresh(d, (size_t)inputs * (size_t)outputs * 2), *own = fresh(d, (size_t)inputs * 2);
@@ -31,9 +31,9 @@ static smalti_mix_layer layer_of(data *d, int32_t inputs, int32_t real, int32_t 
     for (int32_t o = 0; o < real; o++) {
         fill(d, own, inputs, 2, -range, range);
         for (int32_t i = 0; i < inputs; i++)
-            weights[(int64_t)(i - i % 2) * outputs + 2 * o + i % 2] = own[i];
+            weights[listed ? i * outputs + o : (o - o % 16) * inputs + (i - i % 2) * 16 + 2 * (o % 16) + i % 2] = own[i];
     }
-    return (smalti_mix_layer){inputs, outputs, weights, biases};
+    return (smalti_mix_layer){inputs, outputs, listed, 0, weights, biases};
 }
 
 static void *table(data *d, int64_t n, int bytes, int64_t low, int64_t high) {
@@ -46,15 +46,15 @@ static smalti_mixer mixer_of(data *d) {
     smalti_mixer m = {0};
     const int32_t first = 2 * (int32_t)within(d, 1, 12), second = 2 * (int32_t)within(d, 1, 12), wide = !within(d, 0, 15);
     for (int32_t k = 0; k < MIX_CHANNELS; k++) {
-        m.layers[k][0] = layer_of(d, 40 + 8 * k, wide ? MIX_HIDDEN : first, 1023);
-        m.layers[k][1] = layer_of(d, wide ? MIX_HIDDEN : first, second, 1024);
-        m.layers[k][2] = layer_of(d, second, 9, 1024);
+        m.layers[k][0] = layer_of(d, 40 + 8 * k, wide ? MIX_HIDDEN : first, 1023, false);
+        m.layers[k][1] = layer_of(d, wide ? MIX_HIDDEN : first, second, 1024, within(d, 0, 1));
+        m.layers[k][2] = layer_of(d, second, 9, 1024, within(d, 0, 1));
     }
     static const int32_t drawn_inputs[MIX_DRAWN] = {56, 64, 72, 42};
     for (int32_t k = 0, there = within(d, 0, 1); k < MIX_DRAWN && there; k++) {
-        m.drawn[k][0] = layer_of(d, drawn_inputs[k], first, 1023);
-        m.drawn[k][1] = layer_of(d, first, second, 1024);
-        m.drawn[k][2] = layer_of(d, second, 9, 1024);
+        m.drawn[k][0] = layer_of(d, drawn_inputs[k], first, 1023, false);
+        m.drawn[k][1] = layer_of(d, first, second, 1024, within(d, 0, 1));
+        m.drawn[k][2] = layer_of(d, second, 9, 1024, within(d, 0, 1));
     }
     int32_t *uses[] = {&m.tone, &m.alpha, &m.pick, &m.samples}; /* the contexts: all, none or some */
     for (int k = 0; k < 4; k++) {

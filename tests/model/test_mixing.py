@@ -135,7 +135,9 @@ def test_all_kernels_and_the_reference_engine_agree(monkeypatch, shape, step, dr
 
 
 @pytest.mark.skipif(core() is None, reason="there is no compiled core")
-@pytest.mark.parametrize("hidden", [(2, 2), (4, 6), (6, 10), (10, 4), (18, 16), (256, 254)])
+@pytest.mark.parametrize(
+    "hidden", [(2, 2), (4, 6), (6, 10), (10, 4), (18, 16), (128, 48), (130, 80), (254, 130), (256, 254)]
+)
 def test_they_agree_on_hidden_layers_of_any_size(monkeypatch, hidden):
     agree(monkeypatch, random_mixer(hidden, drawn=True), (5, 6, 4), 3)
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smalti.core.library import Core
-from smalti.core.memory import address
+from smalti.core.memory import address, aligned
 from smalti.errors import CorruptError
 
 Layers = Sequence[Sequence[tuple[NDArray[np.int16], NDArray[np.int32]]]]
@@ -36,6 +36,8 @@ STATE = np.dtype(
     ]
 )
 """`smalti_mix_state` of `core/mixing.h`."""
+LISTED = 128
+"""The fewest inputs of a layer behind a hidden one from which on it pays to list those that are not 0."""
 MATCHES, MATCH_BITS, SLOTS, CHANNELS, DRAWN, TOLD = 3, 16, 16, 3, 4, 3
 PIXEL_BYTES = (0, 51, 67, 107, 123)
 """The most bytes that a pixel takes, by channels.
@@ -49,7 +51,11 @@ LEAST_ROOM = 64
 
 
 class _Layer(ctypes.Structure):
-    _fields_ = (("inputs", c_int32), ("outputs", c_int32), ("weights", c_void_p), ("biases", c_void_p))
+    _fields_ = (
+        *((name, c_int32) for name in ("inputs", "outputs", "listed", "reserved")),
+        ("weights", c_void_p),
+        ("biases", c_void_p),
+    )
 
 
 class _Mixer(ctypes.Structure):
@@ -121,7 +127,7 @@ def pack_mixer(
     struct = _Mixer(kernel=core.kernel)
 
     def keep(array: NDArray[np.generic]) -> int:
-        arrays.append(np.ascontiguousarray(array))
+        arrays.append(aligned(array, array.dtype.type))
         return int(arrays[-1].ctypes.data)
 
     for to, networks in ((struct.layers, layers), (struct.drawn, drawn)):
@@ -130,8 +136,9 @@ def pack_mixer(
                 outputs, inputs = -(-len(weights) // 16) * 16, weights.shape[1]
                 padded, sums = np.zeros((outputs, inputs), np.int16), np.zeros(outputs, np.int32)
                 padded[: len(weights)], sums[: len(weights)] = weights, biases
-                pairs = padded.reshape(outputs, inputs // 2, 2).transpose(1, 0, 2)
-                to[k][i] = _Layer(inputs, outputs, keep(pairs), keep(sums))
+                listed = i > 0 and inputs >= LISTED
+                packed = padded.T if listed else padded.reshape(outputs // 16, 16, inputs // 2, 2).swapaxes(1, 2)
+                to[k][i] = _Layer(inputs, outputs, listed, 0, keep(packed), keep(sums))
     for name in TABLES:
         setattr(struct, name, keep(tables[name]))
     for name in USES:

@@ -75,19 +75,21 @@ def _by_mixing(x: Pixels, max_error: int, model: Model, effort: Effort, *, alone
     block, quick = encode_mixing(x, max_error, model, alone=alone), mixer_of(model).uses.is_quick
     if quick and not max_error:
         return _or_at_sight(x, block)
-    plain = np.array(list(in_order(plain_bytes, x)))
+    spared = ~np.array([max_error > 0 or has_few_colours(image) for image in x]) & surely_not_webp(x, block.rate)
+    rows = np.flatnonzero(~spared)
+    plain = np.array(list(in_order(plain_bytes, x[rows])))
     if max_error:
         levels = np.array([plain_bytes(image) for image in block.x_hat])
-        rows = np.flatnonzero(plain <= EXACTLY_TRIED * levels)
-        exact = encode_mixing(x[rows], 0, model, alone=alone)
-        fewer = np.flatnonzero(exact.bits < block.bits[rows])
+        exactly = np.flatnonzero(plain <= EXACTLY_TRIED * levels)
+        exact = encode_mixing(x[exactly], 0, model, alone=alone)
+        fewer = np.flatnonzero(exact.bits < block.bits[exactly])
         if len(fewer):
-            block = block.replace(rows[fewer], exact.pick(fewer))
+            block = block.replace(exactly[fewer], exact.pick(fewer))
     at_least = [next(share for most, share in WEBP_OF_PLAIN if size <= most * x[0].size) * size for size in plain]
-    tried = np.array(at_least) < block.rate + 10
+    tried = np.array(at_least) < block.rate[rows] + 10
     for i in np.flatnonzero(~tried).tolist():  # WebP may pack lists of few colours far better than planes tell
-        tried[i] = has_few_colours(x[i]) and may_be_webp(x[i], float(block.rate[i]))
-    return _or_without_model(x, block, np.flatnonzero(tried), max_error, effort)
+        tried[i] = has_few_colours(x[rows[i]]) and may_be_webp(x[rows[i]], float(block.rate[rows[i]]))
+    return _or_without_model(x, block, rows[tried], max_error, effort)
 
 
 def _or_at_sight(x: Pixels, block: Block) -> Block:

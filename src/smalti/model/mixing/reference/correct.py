@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from smalti.model.mixing.mixer import CORRECTION_MAX, CORRECTIONS
-from smalti.model.mixing.reference.decisions import Decisions, limit
+from smalti.model.mixing.reference.decisions import Decisions, limit, limited
 from smalti.model.mixing.reference.network import MARGIN, TOP, Base, Mixture, Plane
 
 BITS = 10
@@ -47,11 +47,10 @@ class Correction:
         error = (value * 256 - self.mean) >> 2
         of = error * self.unit >> 6
         missed = limit(of - self.by, -MOST_ERROR, MOST_ERROR)
-        power = (1 << 2 * BITS) + sum(x * x for x in self.terms)
+        power = (1 << 2 * BITS) + sum([x * x for x in self.terms])
         rate = (abs(missed) << 19) // (power >> 8) * (1 if missed >= 0 else -1)
-        for i, x in enumerate(self.terms):
-            by = (rate * x + (1 << 12)) >> 13
-            self.weights[i] = limit(self.weights[i] + by, -CORRECTION_MAX, CORRECTION_MAX)
+        moved = [w + ((rate * x + (1 << 12)) >> 13) for w, x in zip(self.weights, self.terms, strict=True)]
+        self.weights[:] = limited(moved, CORRECTION_MAX)
         for at in self.contexts:
             self.biases[at] += ((limit(of, -MOST_ERROR, MOST_ERROR) << BITS) - self.biases[at]) >> 7
         self.row[self.x] = error
@@ -82,7 +81,7 @@ def correction(
     terms += [0] * (CORRECTIONS - len(terms))
 
     weights = d.corrections[lossy][k]
-    total = sum((weight >> 6) * term for weight, term in zip(weights, terms, strict=True))
+    total = sum([(weight >> 6) * term for weight, term in zip(weights, terms, strict=True)])
     by = limit(total >> 14, -MOST_CORRECTION, MOST_CORRECTION)
     return Correction(terms, weights, biases, contexts, mix.mean, by, unit, errors[k][y], x)
 

@@ -39,12 +39,19 @@ def limit(v: int, low: int, high: int) -> int:
     return low if v < low else high if v > high else v
 
 
-Network = list[tuple[NDArray[np.int64], NDArray[np.int64]]]
-"""Weights (`outputs inputs`) and biases of each layer."""
+def limited(values: list[int], most: int) -> list[int]:
+    """Return the values, limited to `-most` to `most`; nearly always all of them are within."""
+    if max(values) > most or min(values) < -most:
+        return [limit(v, -most, most) for v in values]
+    return values
+
+
+Network = list[tuple[NDArray[np.float64], NDArray[np.float64]]]
+"""Weights (`outputs inputs`) and biases of each layer: integers, whose sums are below 2^31, so float64 is exact."""
 
 
 def _networks(networks: Sequence[Sequence[Layer]]) -> list[Network]:
-    return [[(layer.weights.astype(np.int64), layer.biases.astype(np.int64)) for layer in some] for some in networks]
+    return [[(layer.weights.astype(float), layer.biases.astype(float)) for layer in some] for some in networks]
 
 
 class Known:
@@ -209,21 +216,17 @@ class Decisions:
         if not p:
             p = limit(self.order0[node] >> 16, 8, 65528)
         expected = self.logit(p)
-        x = [expected]
-        for line in lines:
+        x = [0] * (TERMS - 1) + [256]
+        x[0] = expected
+        for i, line in enumerate(lines):
             if line is None:
-                x.append(0)
                 continue
             if not line[slot]:
                 line[slot] = p << 16 & ~1023
             counter = line[slot]
-            x.append((self.logit(counter >> 16) - expected) * confidence[counter & 255] >> 8)
-        x += [0] * (TERMS - 1 - len(x)) + [256]
+            x[i + 1] = (self.logit(counter >> 16) - expected) * confidence[counter & 255] >> 8
         w0, w1, w2 = self.node_weights[node], self.set_weights[set_], self.last_weights[node]
-        x0, x1 = (
-            limit(sum((w >> 5) * v for w, v in zip(ws, x, strict=True)) >> 11, -MOST_LOGIT, MOST_LOGIT)
-            for ws in (w0, w1)
-        )
+        x0, x1 = _weigh(w0, x), _weigh(w1, x)
         mixed = limit(((w2[0] >> 4) * x0 + (w2[1] >> 4) * x1) >> 12, -MOST_LOGIT, MOST_LOGIT)
         p0, p1, p2 = (squash[v + MOST_LOGIT + 1] for v in (x0, x1, mixed))
         at, part = (mixed + MOST_LOGIT + 1) >> 8, (mixed + MOST_LOGIT + 1) & 255
@@ -255,6 +258,10 @@ class Decisions:
         return bit
 
 
-def _learn(w: list[int], x: Sequence[int], error: int) -> None:
-    for i, v in enumerate(x):
-        w[i] = limit(w[i] + ((v * error + (1 << 15)) >> 16), -WEIGHT_MAX, WEIGHT_MAX)
+def _weigh(weights: Sequence[int], x: Sequence[int]) -> int:
+    total = sum([(w >> 5) * v for w, v in zip(weights, x, strict=True)])
+    return limit(total >> 11, -MOST_LOGIT, MOST_LOGIT)
+
+
+def _learn(weights: list[int], x: Sequence[int], error: int) -> None:
+    weights[:] = limited([w + ((v * error + (1 << 15)) >> 16) for w, v in zip(weights, x, strict=True)], WEIGHT_MAX)

@@ -89,10 +89,10 @@ def features(
 def run_network(known: Known, network: Network, inputs: Sequence[int], base: Base) -> Mixture:
     """Return the mixture that a network says."""
     *hidden, (weights, biases) = network
-    x = np.array(inputs, np.int64)
+    x = np.array(inputs, float)
     for w, b in hidden:
-        x = ((w @ x + b) >> 11).clip(0, UNIT_MAX)
-    out = (weights @ x + biases).tolist()
+        x = np.minimum(np.maximum(np.floor((w @ x + b) / 2048), 0), UNIT_MAX)
+    out = [int(v) for v in weights @ x + biases]
     most = max(out[:3])
     mix = tuple(known.weights[min((most - v) >> 11, 767)] for v in out[:3])
     means = tuple(limit((v * base.energy >> 12) + base.prediction * 256, -65536, 131072) for v in out[3:6])
