@@ -216,22 +216,18 @@ class Decisions:
         if not p:
             p = limit(self.order0[node] >> 16, 8, 65528)
         expected = self.logit(p)
-        x = [0] * (TERMS - 1) + [256]
-        x[0] = expected
-        for i, line in enumerate(lines):
-            if line is None:
-                continue
-            if not line[slot]:
-                line[slot] = p << 16 & ~1023
-            counter = line[slot]
-            x[i + 1] = (self.logit(counter >> 16) - expected) * confidence[counter & 255] >> 8
+        x = [expected, *[0] * (TERMS - 2), 256]
+        used = [(i, line) for i, line in enumerate(lines, 1) if line is not None]
+        for i, line in used:
+            counter = line[slot] = line[slot] or p << 16 & ~1023
+            x[i] = (self.logit(counter >> 16) - expected) * confidence[counter & 255] >> 8
         w0, w1, w2 = self.node_weights[node], self.set_weights[set_], self.last_weights[node]
         x0, x1 = _weigh(w0, x), _weigh(w1, x)
         mixed = limit(((w2[0] >> 4) * x0 + (w2[1] >> 4) * x1) >> 12, -MOST_LOGIT, MOST_LOGIT)
-        p0, p1, p2 = (squash[v + MOST_LOGIT + 1] for v in (x0, x1, mixed))
+        p0, p1, p2 = squash[x0 + MOST_LOGIT + 1], squash[x1 + MOST_LOGIT + 1], squash[mixed + MOST_LOGIT + 1]
         at, part = (mixed + MOST_LOGIT + 1) >> 8, (mixed + MOST_LOGIT + 1) & 255
         c0, c1 = self.curves[0][set_], self.curves[1][curve]
-        by0, by1 = ((c[at] * (256 - part) + c[at + 1] * part) >> 8 for c in (c0, c1))
+        by0, by1 = (c0[at] * (256 - part) + c0[at + 1] * part) >> 8, (c1[at] * (256 - part) + c1[at + 1] * part) >> 8
         bit = self.coder.code(bit, limit((2 * p2 + by0 + by1 + 2) >> 2, LEAST_P, 65536 - LEAST_P))
 
         target = 65535 if bit else 0
@@ -245,9 +241,9 @@ class Decisions:
             step = abs(target - c[at]) // 32
             c[at] += step if target > c[at] else -step
         goal = 0x3FFFFF if bit else 0
-        for line in filter(None, lines):
-            now, used = line[slot] >> 10, line[slot] & 255
-            line[slot] = (now + ((goal - now) * rates[used] >> 16)) << 10 | min(used + 1, 255)
+        for _, line in used:
+            now, uses = line[slot] >> 10, line[slot] & 255
+            line[slot] = (now + ((goal - now) * rates[uses] >> 16)) << 10 | (uses + (uses < 255))
         self.order0[node] += ((bit << 32) - bit * 65536 - self.order0[node]) >> 6
         return bit
 
