@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * For each set of eight that are not zero: which they are, in order, as digits of 4 bits from the lowest on. */
+ * A table that moves some of eight entries of a vector to its front. For each set of eight bits: which bits are set, in order,
+ * as digits of 4 bits from the lowest on. */
 #ifndef SMALTI_FRONT_H
 #define SMALTI_FRONT_H
 

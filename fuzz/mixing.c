@@ -44,7 +44,8 @@ static void *table(data *d, int64_t n, int bytes, int64_t low, int64_t high) {
 
 static smalti_mixer mixer_of(data *d) {
     smalti_mixer m = {0};
-    const int32_t first = 2 * (int32_t)within(d, 1, 12), second = 2 * (int32_t)within(d, 1, 12), wide = !within(d, 0, 15);
+    const int32_t first = 2 * (int32_t)within(d, 1, 12), wide = !within(d, 0, 15);
+    const int32_t second = 2 * (int32_t)(wide ? within(d, 1, MIX_HIDDEN / 2) : within(d, 1, 12));
     for (int32_t k = 0; k < MIX_CHANNELS; k++) {
         m.layers[k][0] = layer_of(d, 40 + 8 * k, wide ? MIX_HIDDEN : first, 1023, false);
         m.layers[k][1] = layer_of(d, wide ? MIX_HIDDEN : first, second, 1024, within(d, 0, 1));

@@ -12,7 +12,7 @@ from smalti.codec.mixing_codec import drawn_at_sight
 from smalti.core.library import core
 from smalti.model.candidates import QUICK
 from smalti.rate.max_error import plain_bytes
-from smalti.rate.quick import surely_not_webp
+from smalti.rate.quick import is_beyond_webp, surely_not_webp
 
 pytestmark = pytest.mark.skipif(core() is None, reason="without the core, images are kept as WebP")
 SIDES = ((1, 1), (1, 9), (9, 1), (17, 23), (32, 32), (40, 40), (7, 300), (300, 7), (50, 50))
@@ -215,6 +215,38 @@ def test_only_images_without_repetitions_are_surely_not_for_webp():
     assert surely_not_webp(photo, np.array([4500.0])).tolist() == [False]
     assert surely_not_webp(tiled, np.array([2000.0])).tolist() == [False]
     assert not surely_not_webp(np.concatenate([photo, photo[..., :1]], 3), np.array([2000.0])).any()  # with alpha
+
+
+def rough(seed: int) -> np.ndarray:
+    """Return an image like a photograph: smooth colours, and noise that no copy repeats."""
+    rng = np.random.default_rng(seed)
+    small = Image.fromarray(rng.integers(40, 216, (4, 4, 3), dtype=np.uint8)).resize((48, 48), Image.Resampling.BICUBIC)
+    return np.clip(np.asarray(small) + rng.normal(0, 8, (48, 48, 3)), 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("copied", [8, 14, 24])
+def test_parts_of_a_photograph_that_are_copies_leave_it_to_webp(axis, copied):
+    image = np.moveaxis(rough(copied), axis, 0)
+    image[-copied:] = image[:copied]
+    image = np.ascontiguousarray(np.moveaxis(image, 0, axis))
+    assert copied < 14 or not surely_not_webp(image[None], np.array([1.0])).any()
+    assert len(smalti.encode(image, lossless=True)) <= webp_bytes(image) + 2
+
+
+def test_samples_that_wrap_around_are_left_to_webp():
+    image = rough(0) + np.uint8(128)
+    assert not is_beyond_webp(image, 0.9 * webp_bytes(image))
+    assert len(smalti.encode(image, lossless=True)) <= webp_bytes(image) + 2
+
+
+def test_a_photograph_is_spared_the_try_as_webp_if_it_takes_far_fewer_bytes():
+    image = rough(1)
+    size = webp_bytes(image)
+    assert is_beyond_webp(image, 0.75 * size)
+    assert not is_beyond_webp(image, 0.9 * size)
+    few = image // 86 * 86  # at most 27 colours
+    assert not is_beyond_webp(few, 1.0)
 
 
 @pytest.mark.parametrize("effort", [1, 5])

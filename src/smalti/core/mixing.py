@@ -37,7 +37,7 @@ STATE = np.dtype(
 )
 """`smalti_mix_state` of `core/mixing.h`."""
 LISTED = 128
-"""The fewest inputs of a layer behind a hidden one from which on it pays to list those that are not 0."""
+"""Layers behind a hidden one with at least so many inputs are `listed` (`core/layers.inc`); others would be slower."""
 MATCHES, MATCH_BITS, SLOTS, CHANNELS, DRAWN, TOLD = 3, 16, 16, 3, 4, 3
 PIXEL_BYTES = (0, 51, 67, 107, 123)
 """The most bytes that a pixel takes, by channels.

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Say at little cost of which images WebP lossless surely takes more bytes, so that they need not be tried as WebP."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -10,12 +12,17 @@ from smalti.types import Pixels
 DISTINCT = 0.5
 """At least this share of the pixels differ from their left neighbours in a way that no other pixel does, if an image is
 surely not one for WebP: then neither repetitions nor lists of colours help, and WebP can only predict samples."""
+RUN, DISTINCT_RUNS = 4, 0.9
+"""And at least this share of the runs of so many pixels: else a part of the image may be a copy of another."""
+MULTIPLIERS = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0xD6E8FEB86659FD93], np.uint64)
+"""Odd numbers, by which a run of pixels is hashed."""
 OF_ENTROPY = 0.93
 """Such an image takes at most this share of the entropy of its differences. WebP takes 0.8 to 1.1 of it on photographs,
 where coding by mixing takes 0.7 to 0.9; images of which WebP takes less than mixing are above 1."""
 
-OF_LIGHT = 0.75
-"""WebP at its best takes at least this share of what it takes with little work: 0.76 of drawn images, 0.9 of others."""
+OF_LIGHT, OF_LIGHT_TONE = 0.75, 0.83
+"""WebP at its best takes at least this share of what it takes with little work: of any images (0.76 of drawn ones and
+0.9 of others were seen), and of those that hardly repeat themselves."""
 LISTED = 256
 """So many colours, at most, WebP keeps as a list."""
 
@@ -43,6 +50,17 @@ LIGHT_BYTES = 10
 """Records of few bytes are tried whatever their share."""
 
 
+def is_beyond_webp(image: Pixels, rate: float) -> bool:
+    """Return whether an image (`h w c`) of `surely_not_webp` also takes far more than `rate` bytes when it is tried.
+
+    Little work is spent. An image that WebP could keep as a list of colours does not, and so none in gray.
+    """
+    if has_few_colours(image):
+        return False
+    record = encode_webp(image, settings=LIGHT)
+    return record is None or rate < OF_LIGHT_TONE * len(record)
+
+
 def surely_not_webp(x: Pixels, rates: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Return which images of continuous tone without alpha (`n h w` or `n h w c`) take more bytes as WebP for sure.
 
@@ -62,10 +80,20 @@ def surely_not_webp(x: Pixels, rates: NDArray[np.float64]) -> NDArray[np.bool_]:
         keys = across[0].astype(np.uint32)
         keys[:, :, 1:] |= keys[:, :, :-1] << 8 & 0xFFFF00
         tried = [(across[0],)]
-    keys = np.sort(keys.reshape(n, -1), 1)
-    distinct = ((keys[:, 1:] != keys[:, :-1]).sum(1) + 1) / keys.shape[1]
+    pixels = keys.reshape(n, -1)
+    if pixels.shape[1] < RUN:
+        return np.zeros(n, bool)
+    windows = np.lib.stride_tricks.sliding_window_view(pixels, RUN, 1).astype(np.uint64)
+    is_distinct = (_distinct(pixels) >= DISTINCT) & (_distinct(windows @ MULTIPLIERS) >= DISTINCT_RUNS)
     entropy = np.sum([np.min([_entropy(plane) for plane in some], 0) for some in tried], 0)
-    found: NDArray[np.bool_] = (distinct >= DISTINCT) & (rates < OF_ENTROPY * entropy)
+    found: NDArray[np.bool_] = is_distinct & (rates < OF_ENTROPY * entropy)
+    return found
+
+
+def _distinct(keys: NDArray[Any]) -> NDArray[np.float64]:
+    """Return how many keys of each row are different, as a share of all."""
+    ordered = np.sort(keys, 1)
+    found: NDArray[np.float64] = ((ordered[:, 1:] != ordered[:, :-1]).sum(1) + 1) / keys.shape[1]
     return found
 
 
