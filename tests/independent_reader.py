@@ -157,8 +157,9 @@ def _decode(payload: bytes, shape: Shape | None, count: int = 1) -> tuple[Head, 
         _need(len(payload) == 1 + size * count, "raw pixels of another number")
         return Head(flags, None, None, 0, 0), [payload[1 + size * i : 1 + size * (i + 1)] for i in range(count)]
     _need(flags < 255 and flags & 219 > 0 and flags & 6 != 4, "flags that there are not")
-    latents, errors, mixed, levels = (tuple(cursor.fields("BB")) if flags & flag else None for flag in (1, 2, 64, 128))
-    limits = (latents, 64), (errors, 126), (mixed, 126), (levels, 40)
+    latents, errors, mixed = (tuple(cursor.fields("BB")) if flags & flag else None for flag in (1, 2, 64))
+    levels, most = _levels(cursor) if flags & 128 else (None, 40)
+    limits = (latents, 64), (errors, 126), (mixed, 126), (levels, most)
     _need(all(not it or it[0] <= it[1] <= most for it, most in limits), "a range out of place")
     plain, webp = (cursor.fields("H")[0] if flags & flag else 0 for flag in (8, 16))
     _need(plain + webp <= count and (flags & 195 or plain + webp == count), "another number of images without model")
@@ -180,6 +181,15 @@ def _decode(payload: bytes, shape: Shape | None, count: int = 1) -> tuple[Head, 
     choices = _choices(stream, count, len(ways))
     _need([choices.count(i) for i in range(len(ways))] == [len(way) for way in ways], "other counts than choices")
     return head, [ways[choice].pop(0) for choice in choices]
+
+
+def _levels(cursor: _Cursor) -> tuple[tuple[int, ...], int]:
+    """The range of levels by transform, and the highest that it may hold: more behind a byte of reductions."""
+    first = cursor.take(1)[0]
+    if first < 128:
+        return (first, *cursor.fields("B")), 40
+    _need(first > 128 and first % 8 + (first - 128) // 8 < 5, "reductions that there are not")
+    return tuple(cursor.fields("BB")), 57
 
 
 def _bits(cursor: _Cursor, count: int, width: int) -> list[int]:

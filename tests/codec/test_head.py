@@ -13,6 +13,7 @@ from smalti.errors import CorruptError
 from smalti.model.empty_model import EMPTY_ID
 from smalti.model.masked_mlp import POINTS
 from smalti.model.pixel_prior import MAX_ERROR
+from smalti.model.transform.reduction import FINER, LAST_LEVEL
 from smalti.model.transform.transform import LEVELS
 
 any_way = st.one_of(
@@ -20,6 +21,7 @@ any_way = st.one_of(
     st.builds(ByPixels, st.integers(0, MAX_ERROR)),
     st.builds(ByMixing, st.integers(0, MAX_ERROR)),
     st.builds(ByTransform, st.integers(0, LEVELS - 1)),
+    st.builds(ByTransform, st.integers(0, LAST_LEVEL), st.integers(1, len(FINER) - 1)),
     st.builds(Fallback, st.binary(max_size=4)),
     st.builds(ByWebP, st.binary(max_size=4)),
 )

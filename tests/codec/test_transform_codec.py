@@ -17,18 +17,17 @@ from smalti.model.bundle import load_model
 from smalti.types import shape_of
 
 COLOUR = load_model("colour")
-RNG = np.random.default_rng(3)
 
 
 def images(n: int, h: int, w: int, c: int) -> np.ndarray:
     """Return smooth images (`n h w c`, or `n h w` if c is 1), with a hole if they have alpha."""
-    y, x = np.mgrid[:h, :w]
+    rng, (y, x) = np.random.default_rng(3), np.mgrid[:h, :w]
     waves = [
-        128 + 100 * np.sin(x / RNG.uniform(3, 9) + RNG.uniform(0, 6)) * np.cos(y / RNG.uniform(3, 9))
+        128 + 100 * np.sin(x / rng.uniform(3, 9) + rng.uniform(0, 6)) * np.cos(y / rng.uniform(3, 9))
         for _ in range(n * c)
     ]
     found = np.stack(waves).reshape(n, c, h, w).transpose(0, 2, 3, 1)
-    found = np.clip(found + RNG.normal(0, 4, found.shape), 0, 255).astype(np.uint8)
+    found = np.clip(found + rng.normal(0, 4, found.shape), 0, 255).astype(np.uint8)
     if c in (2, 4):
         found[..., -1] = np.where((x - w / 2) ** 2 + (y - h / 2) ** 2 < (h / 2) ** 2, 255, 0)
     return found[..., 0] if c == 1 else found
@@ -64,7 +63,7 @@ def test_more_bytes_make_less_error():
     assert errors == sorted(errors, reverse=True)
     rates = [block.bits.sum() for block in blocks]
     assert rates == sorted(rates)
-    assert errors[-1] < 9
+    assert 8 < errors[-1] < 9.5  # by these seeds, whatever ran before; the noise alone is 16
     sizes = [8 * len(encode_block(block, COLOUR)) for block in blocks]
     assert all(abs(size - rate) < 100 for size, rate in zip(sizes, rates, strict=True))
 
@@ -85,7 +84,9 @@ def test_images_by_transform_stand_beside_others():
 def test_what_alpha_hides_costs_nothing():
     x = images(4, 32, 32, 4)
     noisy = x.copy()
-    noisy[..., :3] = np.where(x[..., 3:] == 0, RNG.integers(0, 256, noisy[..., :3].shape), noisy[..., :3])
+    noisy[..., :3] = np.where(
+        x[..., 3:] == 0, np.random.default_rng(4).integers(0, 256, noisy[..., :3].shape), noisy[..., :3]
+    )
     plain, other = (encode_transform(some, np.full(4, 12), COLOUR) for some in (x, noisy))
     assert (plain.bits == other.bits).all()
     np.testing.assert_array_equal(plain.x_hat, other.x_hat)

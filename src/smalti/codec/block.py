@@ -63,7 +63,8 @@ class ByMixing:
 class ByTransform:
     """The way of an image that is coded by transform, lossily."""
 
-    level: int  # of the quantisation steps
+    level: int  # of the image, 0 to 57: how much its bits weigh against its error
+    reduction: int = 0  # of its sides, 0 (none) to 4
 
 
 WithoutModel = Fallback | ByWebP
@@ -234,17 +235,17 @@ class PatchSymbols:
 class Transformed:
     """The images of a block that are coded by transform."""
 
-    coded: NDArray[np.int16]  # k rows columns 192: the coefficients of these images, as the decoder knows them
+    coded: tuple[NDArray[np.int16], ...]  # of each: its coefficients (rows columns 192), as the decoder knows them
     stream: bytes | None = None  # of all of them, if it is known already
 
     def pick(self, rows: Ints) -> "Transformed":
         """Return the images `rows` (numbers among those by transform), in that order."""
-        return Transformed(self.coded[rows])
+        return Transformed(tuple(self.coded[i] for i in rows.tolist()))
 
     @staticmethod
     def join(parts: "Sequence[Transformed]") -> "Transformed":
         """Return the images of all parts."""
-        return parts[0] if len(parts) == 1 else Transformed(np.concatenate([part.coded for part in parts]))
+        return parts[0] if len(parts) == 1 else Transformed(tuple(image for part in parts for image in part.coded))
 
 
 @dataclass(frozen=True, eq=False)

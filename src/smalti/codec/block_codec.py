@@ -188,8 +188,8 @@ def encode_block(block: Block, model: Model) -> bytes:
             mixed, _ = mixing_stream(block.x_hat[rows], errors, mixer_of(model), drawn)
         start += varint(len(mixed)) + mixed
     if block.transformed is not None:
-        rows, levels = transformed_images(block.ways)
-        stream = transform_stream(block.x_hat[rows], block.transformed, levels, model)
+        rows, ways = transformed_images(block.ways)
+        stream = transform_stream(block.x_hat[rows], block.transformed, ways, model)
         start += varint(len(stream)) + stream
     return start + encode_intervals(streams)
 
@@ -207,11 +207,11 @@ def encode_each(block: Block, model: Model) -> bytes:
             images.append(way.record + check.to_bytes(check_bytes(bits), "little"))
         elif isinstance(way, ByMixing | ByTransform):
             kinds.append(MIXED)
-            which = bytes([head.streamed_choice(way)]) if head.streamed_ways > 1 else b""
+            which = head.streamed_choice(way).to_bytes(head.choice_size, "little")
             if isinstance(way, ByTransform):
                 assert block.transformed is not None
                 mine, by_transform = block.transformed.pick(np.array([by_transform])), by_transform + 1
-                own = transform_stream(image[None], mine, np.array([way.level]), model)
+                own = transform_stream(image[None], mine, [way], model)
             elif way.alone is not None:
                 own = way.alone
             else:
@@ -313,7 +313,7 @@ def decode_to_block(payload: bytes, n: int, shape: Shape, model: Model) -> Block
         bits[rows] = 8 * len(stream) / len(rows)
     for rows, stream in block.transformed:
         bits[rows] = 8 * len(stream) / len(rows)
-    coefficients = [block.coefficients[i] for i in sorted(block.coefficients)]
-    transformed = Transformed(np.stack(coefficients)) if coefficients else None
+    coefficients = tuple(block.coefficients[i] for i in sorted(block.coefficients))
+    transformed = Transformed(coefficients) if coefficients else None
     ways = tuple(block.ways)
     return Block(ways, block.x_hat, bits, patches, spatial, samples, block.post_filtered, transformed=transformed)

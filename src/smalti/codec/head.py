@@ -13,11 +13,16 @@ from smalti.entropy.frequencies import Ints
 from smalti.errors import CorruptError
 from smalti.model.masked_mlp import POINTS
 from smalti.model.pixel_prior import MAX_ERROR
+from smalti.model.transform.reduction import EIGHTHS, FINER, LAST_LEVEL
 from smalti.model.transform.transform import LEVELS
 
 LATENTS, PIXELS, POST_FILTERED, FALLBACK, WEBP, MIXING, TRANSFORM = 1, 2, 4, 8, 16, 64, 128
 """Flags in the first byte: what follows in the head, and whether images by pixels are post-filtered."""
 RANGE, COUNT = struct.Struct("<BB"), struct.Struct("<H")
+REDUCED, COUNT_PLACE = 128, 3
+"""The bit of a byte that names reductions, which stands before the range of levels; where their number is in it."""
+ONE_BYTE = 256
+"""The most ways by mixing and by transform whose number takes one byte in an entry; that of more takes two."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,7 @@ class Head:
     post_filtered: bool = False  # whether images by pixels are post-filtered
     entries: bool = False  # whether each image has a stream or a record of its own
     size: int = 0  # of the head, in bytes; known if it was unpacked
+    reductions: range = range(1)  # of images by transform
 
     @property
     def ways(self) -> int:
@@ -47,18 +53,27 @@ class Head:
     @property
     def streamed_ways(self) -> int:
         """The number of ways in which an image may be coded by mixing or by transform; they come next."""
-        return len(self.mixing) + len(self.transform)
+        return len(self.mixing) + len(self.transform) * len(self.reductions)
 
-    def streamed_way(self, choice: int) -> Way:
+    @property
+    def choice_size(self) -> int:
+        """The bytes of the number of a way by mixing or by transform, before the stream of an image alone."""
+        return (self.streamed_ways > 1) + (self.streamed_ways > ONE_BYTE)
+
+    def streamed_way(self, choice: int) -> ByMixing | ByTransform:
         """Return the way, by mixing or by transform, of that choice."""
         mixing = len(self.mixing)
-        return ByMixing(self.mixing[choice]) if choice < mixing else ByTransform(self.transform[choice - mixing])
+        if choice < mixing:
+            return ByMixing(self.mixing[choice])
+        level, reduction = divmod(choice - mixing, len(self.reductions))
+        return ByTransform(self.transform[level], self.reductions[reduction])
 
     def streamed_choice(self, way: ByMixing | ByTransform) -> int:
         """Return the choice of a way by mixing or by transform; the reverse of `streamed_way`."""
         if isinstance(way, ByMixing):
             return way.max_error - self.mixing.start
-        return len(self.mixing) + way.level - self.transform.start
+        of_level = (way.level - self.transform.start) * len(self.reductions)
+        return len(self.mixing) + of_level + way.reduction - self.reductions.start
 
     def coded_way(self, choice: int) -> Way:
         """Return the way, by latents or by pixels, of that choice."""
@@ -72,10 +87,11 @@ class Head:
         errors = [way.max_error for way in ways if isinstance(way, ByPixels)]
         mixing = [way.max_error for way in ways if isinstance(way, ByMixing)]
         levels = [way.level for way in ways if isinstance(way, ByTransform)]
+        reductions = [way.reduction for way in ways if isinstance(way, ByTransform)]
         fallbacks = [way.record for way in ways if isinstance(way, Fallback)]
         webps = [way.record for way in ways if isinstance(way, ByWebP)]
         spans = (_span(points), _span(errors), _span(mixing), _span(levels))
-        head = Head(*spans, len(fallbacks) or None, len(webps) or None)
+        head = Head(*spans, len(fallbacks) or None, len(webps) or None, reductions=_span(reductions or [0]))
         choices = np.empty(len(ways), np.int64)
         for i, way in enumerate(ways):
             match way:
@@ -127,8 +143,12 @@ class Head:
         flags |= FALLBACK * (self.fallbacks is not None) | WEBP * (self.webps is not None)
         flags |= POST_FILTERED * (post_filtered and bool(self.errors)) | MIXING * bool(self.mixing)
         flags |= TRANSFORM * bool(self.transform)
-        spans = (self.points, self.errors, self.mixing, self.transform)
+        spans = (self.points, self.errors, self.mixing)
         ranges = b"".join(RANGE.pack(some.start, some.stop - 1) for some in spans if some)
+        if self.transform:
+            if self.reductions != range(1):
+                ranges += bytes([REDUCED | len(self.reductions) - 1 << COUNT_PLACE | self.reductions.start])
+            ranges += RANGE.pack(self.transform.start, self.transform.stop - 1)
         return bytes([flags]) + ranges + b"".join(COUNT.pack(n) for n in (self.fallbacks, self.webps) if n is not None)
 
     @staticmethod
@@ -144,7 +164,12 @@ class Head:
         try:
             flags, at, spans = payload[0], 1, list[range]()
             counts: list[int | None] = []
+            reductions, named = range(1), False
             for flag in (LATENTS, PIXELS, MIXING, TRANSFORM):
+                if flag == flags & TRANSFORM and (named := payload[at] >= REDUCED):
+                    first = payload[at] % (1 << COUNT_PLACE)
+                    reductions = range(first, first + 1 + (payload[at] - REDUCED >> COUNT_PLACE))
+                    at += 1
                 low, high = RANGE.unpack_from(payload, at) if flags & flag else (0, -1)
                 at += RANGE.size * bool(flags & flag)
                 if flags & flag and low > high:
@@ -156,10 +181,11 @@ class Head:
         except (IndexError, struct.error) as exc:
             raise CorruptError("a block ends within its head; the file is damaged") from exc
         how = bool(flags & POST_FILTERED), bool(flags & ENTRIES)
-        head = Head(spans[0], spans[1], spans[2], spans[3], counts[0], counts[1], *how, at)
+        head = Head(spans[0], spans[1], spans[2], spans[3], counts[0], counts[1], *how, at, reductions)
         most = max(head.errors.stop, head.mixing.stop)
         possible = sum(filter(None, counts)) <= n and head.points.stop <= POINTS and most <= MAX_ERROR + 1
-        possible = possible and head.transform.stop <= LEVELS and flags != RAW
+        possible = possible and head.transform.stop <= (LAST_LEVEL + 1 if named else LEVELS) and flags != RAW
+        possible = possible and reductions.stop <= len(FINER) and named == (reductions.stop > 1)
         if not possible or not head.ways or (head.post_filtered and not head.errors):
             raise CorruptError("the head of a block has an impossible field; the file is damaged")
         return head
@@ -197,8 +223,11 @@ def describe_payload(payload: bytes, n: int) -> str:
         most = head.mixing.stop - 1
         words.append("by mixing, without loss" if not most else f"by mixing, no pixel off by more than {most}")
     if head.transform:
-        low, high = head.transform.start, head.transform.stop - 1
-        words.append(f"by transform, level{f' {low}' if low == high else f's {low} to {high}'} of {LEVELS - 1}")
+        low, high, few = head.transform.start, head.transform.stop - 1, head.reductions
+        words.append(f"by transform, level{f' {low}' if low == high else f's {low} to {high}'} of {LAST_LEVEL}")
+        if few.stop > 1:
+            sides = [f"{EIGHTHS[i]}/8" for i in (few.stop - 1, few.start)]
+            words[-1] += f", at {' to '.join(sides[: len(few)])} of their sides"
     words += ["by the fallback"] if head.fallbacks is not None else []
     words += ["as WebP lossless bitstreams"] if head.webps is not None else []
     words += ["each image by itself"] if head.entries else []

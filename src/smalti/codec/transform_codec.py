@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: MIT
 """Code images by transform, lossily and at any size: encode and decode side by side.
 
-    encode:  images -> coefficients -> indices, each with a probability -> stream
-    decode:  images <- coefficients <- indices                          <- stream
+    encode:  images -> smaller images -> coefficients -> indices, each with a probability -> stream
+    decode:  images <- smaller images <- coefficients <- indices                          <- stream
 
-Colours are coded by transform. Alpha is a stream of its own, by mixing and exact, but that the encoder may have left it
+At few bytes an image is smaller while it is coded, if it loses little by that; at many bytes none is. Colours are coded
+by transform. Alpha is a stream of its own, by mixing and exact, but that the encoder may have left it
 few values. Colours that it hides cost nothing: the encoder fills them with what is around, and the decoder gives 0.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +22,7 @@ from smalti.entropy.frequencies import Ints
 from smalti.errors import CorruptError
 from smalti.model.model import Model
 from smalti.model.transform import engine
+from smalti.model.transform.reduction import FINER, enlarged, possible_at, reduced, reduced_side
 from smalti.model.transform.reference import of_gray
 from smalti.model.transform.similarity import weighed
 from smalti.model.transform.transform import (
@@ -29,15 +32,27 @@ from smalti.model.transform.transform import (
     COLOURS,
     SIDE,
     Transform,
+    step_of,
 )
 from smalti.types import Pixels
 from smalti.util.binary import read_varint, varint
 from smalti.util.parallel import go_on
 
+Floats = NDArray[np.float64]
+
 KAPPA = round(0.1 * (1 << 16))
 """How many squared quantisation steps of error, in 2^-16, the encoder takes for one bit less."""
 MOST_PASSES = 4
 """How often the encoder aims anew, at most."""
+MOST_LOSS = 0.014
+"""An image is tried at a reduction by which it loses no more than this, in squared quantisation steps of its level."""
+STREAM_BITS = 24
+"""About the bits that a stream takes besides those of its images: its length, and its end."""
+DEARER = 0.15
+"""How many squared steps of error the encoder takes for one bit less when it compares reductions.
+
+This is more than for coefficients (KAPPA): less was found to choose sizes that are too large, at any level.
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +66,7 @@ class _Planes:
 def encode_transform(
     x: Pixels, levels: Ints, model: Model, passes: int = 0, *, similar: bool = False, alpha_error: int = 0
 ) -> Block:
-    """Encode images (`n h w` or `n h w c`) as a block by transform, each at its level (`n`).
+    """Encode images (`n h w` or `n h w c`) as a block by transform, each at its level (`n`, 0 to LAST_LEVEL).
 
     Args:
         x: the images.
@@ -62,32 +77,158 @@ def encode_transform(
         alpha_error: the most that alpha may be off by.
     """
     transform, planes, n = transform_of(model), _planes(x), len(x)
-    colours = planes.colours if planes.alpha is None else _filled(planes.colours, planes.alpha)
-    shape, factors = (colours.shape[1], colours.shape[2], colours.shape[3]), None
-    if similar:
-        found = weighed(transform, colours, levels, planes.alpha)
-        levels, factors = found.levels, found.factors
-    targets = engine.analyse(transform, colours, levels.tolist())
-    for i in range(min(passes, MOST_PASSES) + 1):
-        go_on()
-        stream, coded, bits = engine.encode(transform, targets, levels.tolist(), shape, KAPPA, factors)
-        x_hat = engine.synthesise(transform, coded, levels.tolist(), shape)
-        if i < min(passes, MOST_PASSES):
-            off: Ints = colours.astype(np.int64) - x_hat
-            if planes.alpha is not None:
-                off = off * planes.alpha[..., None] // 255
-            aim: Ints = coded + to_coefficients(transform, off)
-            targets = aim.clip(-COEFFICIENT_MAX, COEFFICIENT_MAX).astype(np.int16)
-    alpha = planes.alpha
+    if planes.alpha is not None:
+        planes = _Planes(_filled(planes.colours, planes.alpha), planes.alpha)
+    chosen = _at_best_sizes(transform, planes, levels, similar=similar)
+    for coding in chosen:
+        for _ in range(min(passes, MOST_PASSES)):
+            go_on()
+            coding.aim()
+            coding.encode()
+    order = np.argsort(np.concatenate([coding.rows for coding in chosen]))
+    coded = [image for coding in chosen for image in coding.coded]
+    ways = [ByTransform(level, coding.reduction) for coding in chosen for level in coding.levels.tolist()]
+    bits = np.concatenate([coding.bits for coding in chosen])[order]
+    streams = {coding.reduction: coding.stream for coding in chosen if coding.stream is not None}
+    stream = _joined_streams(streams) if len(streams) == len(chosen) else None
+    colours, alpha = np.concatenate([coding.x_hat for coding in chosen])[order], planes.alpha
     if alpha is not None:
         alpha, of_alpha, alpha_bits = _alpha_stream(alpha, alpha_error, model)
-        stream, bits = varint(len(of_alpha)) + of_alpha + stream, bits + alpha_bits
-    ways = tuple(ByTransform(level) for level in levels.tolist())
-    x_hat = _joined(x_hat, alpha, x.shape)
-    transformed = Transformed(coded, stream)
+        bits = bits + alpha_bits
+        stream = None if stream is None else varint(len(of_alpha)) + of_alpha + stream
+    places = order.tolist()
     return Block(
-        ways, x_hat, bits, None, Symbols.none(n), SampleSymbols.none(n), post_filtered=False, transformed=transformed
+        tuple(ways[i] for i in places),
+        _joined(colours, alpha, x.shape),
+        bits,
+        None,
+        Symbols.none(n),
+        SampleSymbols.none(n),
+        post_filtered=False,
+        transformed=Transformed(tuple(coded[i] for i in places), stream),
     )
+
+
+class _Coding:
+    """Some images while they are encoded at one reduction."""
+
+    def __init__(
+        self, transform: Transform, planes: _Planes, levels: Ints, rows: Ints, reduction: int, *, similar: bool
+    ) -> None:
+        """Analyse the images `rows` of all that there are. similar: whether levels and errors are weighed for SSIM."""
+        self.rows, self.reduction = rows, reduction
+        self.stream: bytes | None = None  # of all these images, if it is known
+        self._transform, self._colours = transform, planes.colours[rows]
+        self._alpha = None if planes.alpha is None else planes.alpha[rows]
+        small = _rounded(reduced(self._colours, reduction)) if reduction else self._colours
+        self._shape = small.shape[1], small.shape[2], small.shape[3]
+        self._own, self._factors = levels[rows] - FINER[reduction], None
+        if similar:
+            seen = self._alpha
+            if seen is not None and reduction:
+                seen = _rounded(reduced(seen[..., None], reduction))[..., 0]
+            found = weighed(transform, small, self._own, seen)
+            self._own, self._factors = found.levels, found.factors
+        self._targets = engine.analyse(transform, small, self._own.tolist())
+        self.encode()
+
+    @property
+    def levels(self) -> Ints:
+        """The levels of the images."""
+        return self._own + FINER[self.reduction]
+
+    def encode(self) -> None:
+        """Encode the images by what they aim at."""
+        own, h, w = self._own.tolist(), *self._colours.shape[1:3]
+        self.stream, self.coded, self.bits = engine.encode(
+            self._transform, self._targets, own, self._shape, KAPPA, self._factors
+        )
+        self.x_hat = enlarged(engine.synthesise(self._transform, self.coded, own, self._shape), h, w, self.reduction)
+
+    def aim(self) -> None:
+        """Aim at what would bring the images closer that the decoder gives."""
+        off = self._off()
+        if self.reduction:
+            off = np.rint(reduced(off.astype(np.float32), self.reduction)).astype(np.int64)
+        aim: Ints = self.coded + to_coefficients(self._transform, off)
+        self._targets = aim.clip(-COEFFICIENT_MAX, COEFFICIENT_MAX).astype(np.int16)
+
+    def _off(self) -> Ints:
+        """Return what the images are off by, weighed by alpha."""
+        off: Ints = self._colours.astype(np.int64) - self.x_hat
+        return off if self._alpha is None else off * self._alpha[..., None] // 255
+
+    def costs(self) -> Floats:
+        """Return for each image what it costs, in squared steps: its error, and so much of its bits as they weigh."""
+        off = self._off().astype(np.float64)
+        found: Floats = (off**2).sum((1, 2, 3)) / _squared_steps(self.levels) + DEARER * self.bits
+        return found
+
+    def keep(self, kept: NDArray[np.bool_]) -> None:
+        """Keep some of the images alone."""
+        if kept.all():
+            return
+        self.rows, self._own, self.bits, self.stream = self.rows[kept], self._own[kept], self.bits[kept], None
+        self._colours, self.coded, self.x_hat = self._colours[kept], self.coded[kept], self.x_hat[kept]
+        self._targets = self._targets[kept]
+        self._alpha = None if self._alpha is None else self._alpha[kept]
+        self._factors = None if self._factors is None else self._factors[kept]
+
+
+def _at_best_sizes(transform: Transform, planes: _Planes, levels: Ints, *, similar: bool) -> list[_Coding]:
+    """Return images as they are encoded without aiming, each at the reduction where it costs least.
+
+    For SSIM, each is reduced as little as its level allows.
+    """
+    n, tried = len(levels), np.zeros((len(FINER), len(levels)), bool)
+    allowed = np.array([possible_at(levels, reduction) for reduction in range(len(FINER))])
+    tried[allowed.argmax(0), np.arange(n)] = True
+    if not similar:
+        for reduction in range(1, len(FINER)):
+            some = np.flatnonzero(allowed[reduction] & ~tried[reduction])
+            if len(some):
+                losses = _losses(planes.colours[some], reduction)
+                tried[reduction, some] = losses <= MOST_LOSS * _squared_steps(levels[some])
+    costs, codings = np.full(tried.shape, np.inf), list[_Coding]()
+    for reduction in np.flatnonzero(tried.any(1)).tolist():
+        rows = np.flatnonzero(tried[reduction])
+        codings.append(_Coding(transform, planes, levels, rows, reduction, similar=similar))
+        costs[reduction, rows] = codings[-1].costs() if tried.sum() > n else 0
+    few = _few_reductions(costs)
+    best = costs[few].argmin(0) + few.start
+    for coding in codings:
+        coding.keep(best[coding.rows] == coding.reduction)
+    return [coding for coding in codings if len(coding.rows)]
+
+
+def _few_reductions(costs: Floats) -> slice:
+    """Return the reductions among which images choose, by what each image costs at each (`reductions n`).
+
+    To have several of them costs bits as well: a choice for each image, and a stream for each reduction.
+    """
+    every, totals = range(len(costs)), dict[tuple[int, int], float]()
+    for first, last in ((a, b) for a in every for b in every[a:]):
+        several = last - first
+        bits = costs.shape[1] * math.log2(several + 1) + several * STREAM_BITS
+        totals[first, last] = float(costs[first : last + 1].min(0).sum()) + DEARER * bits
+    first, last = min(totals, key=lambda ends: totals[ends])
+    return slice(first, last + 1)
+
+
+def _losses(colours: Pixels, reduction: int) -> Floats:
+    """Return the mean squared error (`n`) of images (`n h w c`) that are reduced, enlarged, and not coded."""
+    h, w = colours.shape[1:3]
+    off = enlarged(_rounded(reduced(colours, reduction)), h, w, reduction).astype(np.float64) - colours
+    losses: Floats = (off**2).mean((1, 2, 3))
+    return losses
+
+
+def _squared_steps(levels: Ints) -> Floats:
+    return np.array([4.0 ** step_of(level) for level in levels.tolist()])
+
+
+def _rounded(x: NDArray[np.float32]) -> Pixels:
+    return np.rint(x).clip(0, 255).astype(np.uint8)
 
 
 def _alpha_stream(alpha: Pixels, most: int, model: Model) -> tuple[Pixels, bytes, NDArray[np.float64]]:
@@ -119,23 +260,47 @@ def to_coefficients(transform: Transform, x: Ints) -> Ints:
     return y
 
 
-def transform_stream(x_hat: Pixels, transformed: Transformed, levels: Ints, model: Model) -> bytes:
+def transform_stream(x_hat: Pixels, transformed: Transformed, ways: Sequence[ByTransform], model: Model) -> bytes:
     """Return the stream of images (`n h w` or `n h w c`) that were decoded from these coefficients."""
     if transformed.stream is not None:
         return transformed.stream
-    planes = _planes(x_hat)
-    shape = planes.colours.shape[1], planes.colours.shape[2], planes.colours.shape[3]
-    stream, _, _ = engine.encode(transform_of(model), transformed.coded, levels.tolist(), shape, 0)
+    planes, streams = _planes(x_hat), dict[int, bytes]()
+    h, w, c = planes.colours.shape[1:]
+    for reduction in sorted({way.reduction for way in ways}):
+        some = [i for i, way in enumerate(ways) if way.reduction == reduction]
+        levels = [ways[i].level - FINER[reduction] for i in some]
+        shape, coded = _reduced_shape(h, w, c, reduction), np.stack([transformed.coded[i] for i in some])
+        streams[reduction], _, _ = engine.encode(transform_of(model), coded, levels, shape, 0)
+    stream = _joined_streams(streams)
     if planes.alpha is not None:
         of_alpha, _ = mixing_stream(planes.alpha, np.zeros(len(x_hat), np.int64), mixer_of(model))
         stream = varint(len(of_alpha)) + of_alpha + stream
     return stream
 
 
+def _reduced_shape(h: int, w: int, c: int, reduction: int) -> tuple[int, int, int]:
+    return reduced_side(h, reduction), reduced_side(w, reduction), c
+
+
+def _joined_streams(streams: Mapping[int, bytes]) -> bytes:
+    """Return the streams of images by their reductions as one."""
+    if len(streams) == 1:
+        return next(iter(streams.values()))
+    every = (streams.get(reduction, b"") for reduction in range(min(streams), max(streams) + 1))
+    return b"".join(varint(len(stream)) + stream for stream in every)
+
+
 def decode_transform(
-    stream: bytes, shape: tuple[int, ...], levels: Ints, model: Model
-) -> tuple[Pixels, NDArray[np.int16]]:
-    """Decode the images (`n h w` or `n h w c`, which `shape` is) of a stream; return their coefficients, too.
+    stream: bytes, shape: tuple[int, ...], ways: Sequence[ByTransform], reductions: range, model: Model
+) -> tuple[Pixels, list[NDArray[np.int16]]]:
+    """Decode the images (`n h w` or `n h w c`, which `shape` is) of a stream; return the coefficients of each, too.
+
+    Args:
+        stream: the stream.
+        shape: of the images.
+        ways: in which they are coded.
+        reductions: those that the stream may hold.
+        model: the model.
 
     Raises:
         CorruptError: the stream does not end with its last image, or the model codes nothing by transform.
@@ -143,20 +308,43 @@ def decode_transform(
     transform, alpha = transform_of(model), None
     channels = shape[3] if len(shape) == 4 else 1
     if channels in (2, 4):
-        size, at = read_varint(stream, 0)
-        if at + size > len(stream):
-            raise CorruptError("a block ends within the alpha of its images; the file is damaged")
-        alpha = decode_mixing(stream[at : at + size], shape[:3], np.zeros(shape[0], np.int64), mixer_of(model))
-        stream = stream[at + size :]
-    of_colours = shape[1], shape[2], 1 if channels < 3 else 3
-    coded = engine.decode(transform, stream, levels.tolist(), of_colours)
-    return _joined(engine.synthesise(transform, coded, levels.tolist(), of_colours), alpha, shape), coded
+        of_alpha, at = _part(stream, 0)
+        alpha = decode_mixing(of_alpha, shape[:3], np.zeros(shape[0], np.int64), mixer_of(model))
+        stream = stream[at:]
+    (h, w), c, at = shape[1:3], 1 if channels < 3 else 3, 0
+    colours, coefficients = np.empty((*shape[:3], c), np.uint8), dict[int, NDArray[np.int16]]()
+    for reduction in reductions:
+        part, at = _part(stream, at) if len(reductions) > 1 else (stream, len(stream))
+        some = [i for i, way in enumerate(ways) if way.reduction == reduction]
+        levels = np.array([ways[i].level for i in some], np.int64)
+        if not possible_at(levels, reduction).all() or (part and not some):
+            raise CorruptError("a block holds images by transform in an impossible way; the file is damaged")
+        if some:
+            small, own = _reduced_shape(h, w, c, reduction), (levels - FINER[reduction]).tolist()
+            coded = engine.decode(transform, part, own, small)
+            colours[some] = enlarged(engine.synthesise(transform, coded, own, small), h, w, reduction)
+            coefficients |= dict(zip(some, coded, strict=True))
+    if at != len(stream):
+        raise CorruptError("a block has a stream that holds no image; the file is damaged")
+    return _joined(colours, alpha, shape), [coefficients[i] for i in range(shape[0])]
 
 
-def transformed_images(ways: Sequence[Way]) -> tuple[Ints, Ints]:
-    """Return the numbers of the images that are coded by transform, and their levels."""
-    found = [(i, way.level) for i, way in enumerate(ways) if isinstance(way, ByTransform)]
-    return np.array([i for i, _ in found], np.int64), np.array([level for _, level in found], np.int64)
+def _part(stream: bytes, at: int) -> tuple[bytes, int]:
+    """Return the bytes at a place of a stream that begin with their number, and where they end.
+
+    Raises:
+        CorruptError: the stream ends sooner.
+    """
+    size, at = read_varint(stream, at)
+    if at + size > len(stream):
+        raise CorruptError("a block ends within images by transform; the file is damaged")
+    return stream[at : at + size], at + size
+
+
+def transformed_images(ways: Sequence[Way]) -> tuple[Ints, list[ByTransform]]:
+    """Return the numbers of the images that are coded by transform, and their ways."""
+    found = [(i, way) for i, way in enumerate(ways) if isinstance(way, ByTransform)]
+    return np.array([i for i, _ in found], np.int64), [way for _, way in found]
 
 
 def transform_of(model: Model) -> Transform:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from smalti.errors import UsageError
 from smalti.model.masked_mlp import POINTS
-from smalti.model.transform.transform import step_of
+from smalti.model.transform.transform import LEVELS, step_of
 
 KAPPA = 0.1
 """The same multiplier of coding by transform, in units of the squared quantisation step (bits of coefficients)."""
@@ -45,7 +45,7 @@ class OperatingPoint:
     setting: int  # by pixels: the largest error, 0 to 126; by latents: the index of the quantisation steps, 0 to 64
     bytes: float  # of the payload of an image
     psnr: float  # in dB
-    transform: bool = False  # whether it codes by transform; its setting is the level, 0 to 40
+    transform: bool = False  # whether it codes by transform; its setting is the level, 0 to 57
 
     @property
     def error(self) -> float:
@@ -103,10 +103,12 @@ class OperatingPoints:
     def by_transform(measured: Sequence[OperatingPoint]) -> "OperatingPoints":
         """Return the points of a model that codes by transform, and by mixing what is finer.
 
-        measured: the points by transform from the highest level to the lowest, then those by mixing.
+        measured: the points by transform from the highest level to the lowest, then those by mixing. Qualities ask for
+            those alone at which images need not be reduced.
         """
         points = OperatingPoints((), np.ones(POINTS), 1)
-        points.all = points.by_quality = tuple(measured)
+        points.all = tuple(measured)
+        points.by_quality = tuple(point for point in measured if not (point.transform and point.setting >= LEVELS))
         points.from_multiplier = tuple(
             multiplier_of_level(point.setting) if point.transform else multiplier_of(point.setting)
             for point in measured
@@ -129,7 +131,7 @@ class OperatingPoints:
         check_quality(quality)
         if self._of_transform:
             places, shares = zip(*PLACES, strict=True)
-            return self.all[round(float(np.interp(quality, places, shares)) * (len(self.all) - 1))]
+            return self.by_quality[round(float(np.interp(quality, places, shares)) * (len(self.by_quality) - 1))]
         if self._only_latents:
             share = (quality - QUALITIES[0]) / (QUALITIES[1] - QUALITIES[0])
             return self.by_quality[round(share * (POINTS - 1))]

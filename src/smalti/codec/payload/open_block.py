@@ -40,6 +40,7 @@ class OpenBlock:
         self.ways: list[Way] = []
         self.mixed = list[tuple[Ints, bytes]]()  # streams by mixing, each with the numbers of its images
         self.transformed = list[tuple[Ints, bytes]]()  # streams by transform, likewise
+        self.reductions: range | None = None  # those of a stream by transform of all images
         self.coefficients: dict[int, NDArray[np.int16]] = {}  # of the images by transform, once they are decoded
         self._code: LatentCode | None = None  # of the images by latents, if they share a stream
         self._checks, self._bits = list[int | None](), 0
@@ -83,7 +84,7 @@ class OpenBlock:
     def _open(self, payload: bytes, n: int) -> None:
         """Read the head, the fallback records and the choice of a way for each of `n` images; open the stream."""
         head, of_image = Head.unpack(payload, n), self.x_hat.shape[1:]
-        self.post_filtered, self.least = head.post_filtered, head.errors.start
+        self.post_filtered, self.least, self.reductions = head.post_filtered, head.errors.start, head.reductions
         records, images, at = list[bytes](), list[Pixels](), head.size
         decoders = [decode_fallback] * (head.fallbacks or 0) + [decode_webp] * (head.webps or 0)
         for decode in decoders:
@@ -139,14 +140,15 @@ class OpenBlock:
             self.ways.append(ByWebP(record) if entry.kind == WEBP else Fallback(record))
 
     def _open_mixed(self, i: int, record: bytes, head: Head) -> None:
-        """Open the stream by mixing or by transform of image `i` alone; a byte before it says which of several ways."""
-        several = head.streamed_ways > 1
-        if several and not (record and record[0] < head.streamed_ways):
+        """Open the stream by mixing or by transform of image `i` alone, behind the number of its way."""
+        size = head.choice_size
+        choice = int.from_bytes(record[:size], "little")
+        if len(record) < size or choice >= head.streamed_ways:
             raise CorruptError("an image is coded in an impossible way; the file is damaged")
-        way = head.streamed_way(record[0] if several else 0)
+        way = head.streamed_way(choice)
         self.ways.append(way)
         of_kind = self.transformed if isinstance(way, ByTransform) else self.mixed
-        of_kind.append((np.array([i]), record[several:]))
+        of_kind.append((np.array([i]), record[size:]))
 
     @property
     def all_records(self) -> list[bytes]:
@@ -194,9 +196,10 @@ class OpenBlock:
             CorruptError: the model cannot do it, or a stream is damaged.
         """
         for rows, stream in self.transformed:
-            levels = np.array([way.level for way in (self.ways[i] for i in rows) if isinstance(way, ByTransform)])
+            ways = [way for way in (self.ways[i] for i in rows) if isinstance(way, ByTransform)]
+            reductions = self.reductions or range(ways[0].reduction, ways[0].reduction + 1)
             shape = (len(rows), *self.x_hat.shape[1:])
-            self.x_hat[rows], coded = decode_transform(stream, shape, levels, model)
+            self.x_hat[rows], coded = decode_transform(stream, shape, ways, reductions, model)
             self.coefficients |= dict(zip(rows.tolist(), coded, strict=True))
         for rows, stream in self.mixed:
             errors = np.array([way.max_error for way in (self.ways[i] for i in rows) if isinstance(way, ByMixing)])

@@ -10,7 +10,7 @@ from smalti.model.model import SYNTHESIS
 from smalti.model.operating_points import OperatingPoint
 from smalti.model.parts.member_names import MANIFEST, MIXING, PIXELS, TRANSFORM
 from smalti.model.pixel_prior import MAX_ERROR
-from smalti.model.transform.transform import LEVELS
+from smalti.model.transform.reduction import LAST_LEVEL
 
 
 def told_of(point: OperatingPoint) -> dict[str, Any]:
@@ -51,7 +51,7 @@ def measured_points(known: list[Mapping[str, Any]], members: Mapping[str, bytes]
 def _point(known: Mapping[str, Any]) -> OperatingPoint:
     numbers = int(known["setting"]), float(known["bytes"]), float(known["psnr"])
     point = OperatingPoint(bool(known["pixels"]), *numbers, transform=bool(known.get("transform", False)))
-    most = LEVELS - 1 if point.transform else MAX_ERROR if point.pixels else POINTS - 1
+    most = LAST_LEVEL if point.transform else MAX_ERROR if point.pixels else POINTS - 1
     if not (0 <= point.setting <= most and 0 <= point.bytes < math.inf and 0 <= point.psnr <= 200):
         raise ValueError(f"an operating point is impossible: {point}")
     return point

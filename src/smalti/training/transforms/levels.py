@@ -11,7 +11,7 @@ from smalti.codec.transform_codec import encode_transform
 from smalti.model.bundle import bundle_bytes
 from smalti.model.model import Model
 from smalti.model.operating_points import OperatingPoint
-from smalti.model.transform.transform import LEVELS
+from smalti.model.transform.reduction import LAST_LEVEL
 from smalti.rate.metrics import psnr, squared_errors
 from smalti.types import Pixels
 
@@ -28,8 +28,8 @@ def measured_levels(model: Model, images: Sequence[Pixels]) -> tuple[OperatingPo
     """
     samples, size = sum(image.size for image in images), int(np.prod(model.image_shape))
     points = list[OperatingPoint]()
-    for setting in (*range(LEVELS - 1, -1, -1), *ERRORS):
-        by_transform = len(points) < LEVELS
+    for setting in (*range(LAST_LEVEL, -1, -1), *ERRORS):
+        by_transform = len(points) <= LAST_LEVEL
         bits = error = 0.0
         for image in images:
             if by_transform:
