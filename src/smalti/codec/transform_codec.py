@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smalti.codec.block import Block, ByTransform, SampleSymbols, Symbols, Transformed, Way
+from smalti.codec.hidden_colours import filled
 from smalti.codec.mixing_codec import decode_mixing, few_values, mixer_of, mixing_stream
 from smalti.entropy.frequencies import Ints
 from smalti.errors import CorruptError
@@ -46,6 +47,8 @@ MOST_PASSES = 4
 """How often the encoder aims anew, at most."""
 MOST_LOSS = 0.014
 """An image is tried at a reduction by which it loses no more than this, in squared quantisation steps of its level."""
+COARSE_LEVEL = 28
+"""From this level on, images are tried at reductions even where the encoder does not aim."""
 STREAM_BITS = 24
 """About the bits that a stream takes besides those of its images: its length, and its end."""
 DEARER = 0.15
@@ -78,8 +81,9 @@ def encode_transform(
     """
     transform, planes, n = transform_of(model), _planes(x), len(x)
     if planes.alpha is not None:
-        planes = _Planes(_filled(planes.colours, planes.alpha), planes.alpha)
-    chosen = _at_best_sizes(transform, planes, levels, similar=similar)
+        planes = _Planes(filled(planes.colours, planes.alpha), planes.alpha)
+    tried = _sizes_to_try(planes.colours, levels, passes, similar=similar)
+    chosen = _at_best_sizes(transform, planes, levels, tried, similar=similar)
     for coding in chosen:
         for _ in range(min(passes, MOST_PASSES)):
             go_on()
@@ -175,20 +179,29 @@ class _Coding:
         self._factors = None if self._factors is None else self._factors[kept]
 
 
-def _at_best_sizes(transform: Transform, planes: _Planes, levels: Ints, *, similar: bool) -> list[_Coding]:
-    """Return images as they are encoded without aiming, each at the reduction where it costs least.
+def _sizes_to_try(colours: Pixels, levels: Ints, passes: int, *, similar: bool) -> NDArray[np.bool_]:
+    """Return at which reductions images (`n h w c`) are tried (`reductions n`): as few as their levels allow, at least.
 
-    For SSIM, each is reduced as little as its level allows.
+    An image is also tried at a reduction by which it loses little, if it does so at those before. For SSIM, none is,
+    and without aiming, none of low levels, where little is saved.
     """
-    n, tried = len(levels), np.zeros((len(FINER), len(levels)), bool)
     allowed = np.array([possible_at(levels, reduction) for reduction in range(len(FINER))])
-    tried[allowed.argmax(0), np.arange(n)] = True
-    if not similar:
-        for reduction in range(1, len(FINER)):
-            some = np.flatnonzero(allowed[reduction] & ~tried[reduction])
-            if len(some):
-                losses = _losses(planes.colours[some], reduction)
-                tried[reduction, some] = losses <= MOST_LOSS * _squared_steps(levels[some])
+    tried: NDArray[np.bool_] = allowed & (np.cumsum(allowed, 0) == 1)
+    some = np.flatnonzero((levels >= (0 if passes else COARSE_LEVEL)) & (not similar))
+    for reduction in range(1, len(FINER)):
+        if not len(some):
+            break
+        losses = _losses(colours[some], reduction)
+        some = some[losses <= MOST_LOSS * _squared_steps(levels[some])]
+        tried[reduction, some] |= allowed[reduction, some]
+    return tried
+
+
+def _at_best_sizes(
+    transform: Transform, planes: _Planes, levels: Ints, tried: NDArray[np.bool_], *, similar: bool
+) -> list[_Coding]:
+    """Return images as they are encoded without aiming, each at the reduction where it costs least of those tried."""
+    n = len(levels)
     costs, codings = np.full(tried.shape, np.inf), list[_Coding]()
     for reduction in np.flatnonzero(tried.any(1)).tolist():
         rows = np.flatnonzero(tried[reduction])
@@ -360,11 +373,6 @@ def transform_of(model: Model) -> Transform:
     return model.transform
 
 
-def filled_colours(x: Pixels) -> Pixels:
-    """Return the colours of images with alpha (`n h w 2` or `n h w 4`) as they are coded: hidden ones are filled."""
-    return _filled(x[..., :-1], x[..., -1])
-
-
 def _planes(x: Pixels) -> _Planes:
     if x.ndim == 3:
         return _Planes(x[..., None], None)
@@ -378,32 +386,3 @@ def _joined(colours: Pixels, alpha: Pixels | None, shape: tuple[int, ...]) -> Pi
     if alpha is None:
         return colours.reshape(shape)
     return np.concatenate([np.where(alpha[..., None] > 0, colours, 0), alpha[..., None]], -1).astype(np.uint8)
-
-
-def _filled(colours: Pixels, alpha: Pixels) -> Pixels:
-    """Return colours (`n h w c`) of which those that alpha (`n h w`) hides are like what is around them.
-
-    Means of ever larger squares, weighed by alpha, are taken; each hidden sample gets that of the smallest square that
-    shows anything.
-    """
-    hidden = alpha == 0
-    if not hidden.any():
-        return colours
-    weights = [alpha.astype(np.float64)[..., None]]
-    sums = [colours * weights[0]]
-    while max(sums[-1].shape[1:3]) > 1:
-        sums.append(_halved(sums[-1]))
-        weights.append(_halved(weights[-1]))
-    means = np.zeros_like(sums[-1])
-    for total, weight in zip(reversed(sums), reversed(weights), strict=True):  # the largest square comes first
-        means = means.repeat(2, 1).repeat(2, 2)[:, : total.shape[1], : total.shape[2]]
-        means = np.where(weight > 0, total / np.maximum(weight, 1), means)
-    return np.where(hidden[..., None], np.rint(means), colours).clip(0, 255).astype(np.uint8)
-
-
-def _halved(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the sums of squares of 2x2 (`n h w c`)."""
-    n, h, w, c = x.shape
-    even = np.pad(x, ((0, 0), (0, h % 2), (0, w % 2), (0, 0)))
-    summed: NDArray[np.float64] = even.reshape(n, (h + 1) // 2, 2, (w + 1) // 2, 2, c).sum((2, 4))
-    return summed

@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from smalti.codec.transform_codec import encode_transform, filled_colours
+from smalti.codec.hidden_colours import filled
+from smalti.codec.transform_codec import encode_transform
 from smalti.errors import TrainingError
 from smalti.model.model import Model
 from smalti.model.transform.transform import SIDE, Layer, Network, Transform, check_transform
@@ -167,7 +168,7 @@ def crops_of(images: Sequence[Pixels], device: str) -> Crops:
 def _colours(image: Pixels) -> Pixels:
     """Return the colours of an image (`h w 3`), as the encoder sees them."""
     if image.ndim == 3 and image.shape[2] in (2, 4):
-        image = filled_colours(image[None])[0]
+        image = filled(image[None, ..., :-1], image[None, ..., -1])[0]
     gray = image if image.ndim == 3 else image[..., None]
     found: Pixels = np.repeat(gray, 3, 2) if gray.shape[2] == 1 else gray
     return found
