@@ -11,8 +11,8 @@ import smalti
 from smalti.codec.block import Block, Fallback
 from smalti.codec.block_codec import block_without_model, decode_block, decode_to_block, encode_block
 from smalti.codec.fallback_codec import encode_fallback
-from smalti.codec.head import RAW
 from smalti.codec.latent_codec import analyse, encode_latents
+from smalti.codec.payload.head import RAW
 from smalti.codec.pixel_codec import encode_pixels
 from smalti.codec.rdo import EFFORTS, total_cost
 from smalti.errors import CorruptError, ModelError, OutputExistsError, SourceError, UnknownModelError, UsageError

@@ -17,9 +17,9 @@ from smalti.codec.block_codec import (
     encode_exactly,
     encode_without_model,
 )
-from smalti.codec.head import Head
 from smalti.codec.latent_codec import encode_latents
 from smalti.codec.payload.entries import CODED, FALLBACK, WEBP, Entry, check_of, pack_entries, room, unpack_entries
+from smalti.codec.payload.head import Head
 from smalti.entropy.rans import encode_intervals
 from smalti.errors import CorruptError
 from smalti.rate.target import effort_of

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from smalti.codec.batching import ENTRIES, RAW
 from smalti.codec.block import ByLatents, ByMixing, ByPixels, ByTransform, ByWebP, Fallback
-from smalti.codec.head import MIXING, TRANSFORM, WEBP, Head, describe_payload
+from smalti.codec.payload.head import MIXING, TRANSFORM, WEBP, Head, describe_payload
 from smalti.container import format as container
 from smalti.errors import CorruptError
 from smalti.model.empty_model import EMPTY_ID

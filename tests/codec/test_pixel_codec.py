@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import smalti
 from smalti.codec.batching import MOST_LOAD, load
 from smalti.codec.block_codec import decode_block, decode_images, encode_block, seal
-from smalti.codec.head import FALLBACK, PIXELS, RAW
+from smalti.codec.payload.head import FALLBACK, PIXELS, RAW
 from smalti.codec.pixel_codec import quantise, samples_bits
 from smalti.entropy.frequencies import TOTAL
 from smalti.errors import CorruptError, SourceError, UsageError

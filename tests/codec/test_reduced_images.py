@@ -8,8 +8,8 @@ from smalti.codec import transform_codec
 from smalti.codec.batching import BLOCK, EACH
 from smalti.codec.block import Block, ByMixing, ByTransform
 from smalti.codec.block_codec import decode_block, decode_to_block, encode_as, encode_block, seal
-from smalti.codec.head import RANGE, Head
 from smalti.codec.mixing_codec import encode_mixing
+from smalti.codec.payload.head import RANGE, Head
 from smalti.codec.transform_codec import encode_transform
 from smalti.demo.samples import draw_digits
 from smalti.errors import CorruptError

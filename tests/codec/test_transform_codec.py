@@ -9,8 +9,8 @@ import pytest
 from smalti.codec.batching import BLOCK, EACH
 from smalti.codec.block import Block, ByTransform
 from smalti.codec.block_codec import decode_block, decode_to_block, encode_as, encode_block, seal
-from smalti.codec.head import Head
 from smalti.codec.mixing_codec import encode_mixing
+from smalti.codec.payload.head import Head
 from smalti.codec.transform_codec import encode_transform
 from smalti.errors import CorruptError
 from smalti.model.bundle import load_model

@@ -9,7 +9,7 @@ import numpy as np
 from smalti.archive.reader import Contents, Place, parts_of
 from smalti.archive.reading.places import Places
 from smalti.codec.batching import block_images
-from smalti.codec.head import describe_payload, needs_model
+from smalti.codec.payload.head import describe_payload, needs_model
 from smalti.container.archive_reader import ArchiveReader
 from smalti.container.format import (
     BLOCK,

@@ -10,7 +10,7 @@ import numpy as np
 
 from smalti.codec.batching import RAW
 from smalti.codec.block_codec import decode_block
-from smalti.codec.head import LATENTS, MIXING, PIXELS, TRANSFORM
+from smalti.codec.payload.head import LATENTS, MIXING, PIXELS, TRANSFORM
 from smalti.container.format import BlockHead
 from smalti.container.index import Index
 from smalti.container.mixed_payload import Part, mixed_hash, unpack_mixed

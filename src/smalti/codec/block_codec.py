@@ -10,7 +10,7 @@ they may lose something, and else by mixing (`mixing_codec.py`). Images are kept
 by the fallback (`fallback_codec.py`) where that takes fewer bytes. A `Block` (`block.py`) holds images of one shape as
 they are coded, whatever their ways.
 
-A payload is a head (`head.py`), the records of images without model, the stream of images by mixing, that of images by
+A payload is a head (`payload/head.py`), the records of images without model, the stream of images by mixing, that of images by
 transform, and one more entropy-coded stream. That holds first the choice of a way for each image, then the symbols of
 all images by latents (those of patches, then the spatial latents), then those of all images by pixels.
 
@@ -44,7 +44,6 @@ from smalti.codec.block import (
     choice_intervals,
 )
 from smalti.codec.fallback_codec import decode_fallback, encode_fallback, raw_record
-from smalti.codec.head import Head
 from smalti.codec.latent_codec import block_of, encode_latents
 from smalti.codec.mixing_codec import coarse_alpha, encode_mixing, mixed_images, mixer_of, mixing_stream
 from smalti.codec.payload.entries import (
@@ -62,6 +61,7 @@ from smalti.codec.payload.entries import (
     room,
     several_kinds,
 )
+from smalti.codec.payload.head import Head
 from smalti.codec.payload.open_block import OpenBlock, decode_together
 from smalti.codec.pixel_codec import encode_pixels, samples_bits
 from smalti.codec.rdo import Effort

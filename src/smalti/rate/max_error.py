@@ -18,8 +18,8 @@ from smalti.codec.block_codec import (
     way_at_sight,
     way_without_model,
 )
-from smalti.codec.head import COUNT, Head
 from smalti.codec.mixing_codec import coarse_alpha, drawn_at_sight, encode_mixing, mixer_of
+from smalti.codec.payload.head import COUNT, Head
 from smalti.codec.rdo import EFFORTS, FAST_EFFORT, Effort
 from smalti.entropy.frequencies import Ints
 from smalti.model.model import Model

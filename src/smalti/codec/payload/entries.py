@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from smalti.codec.head import Head
+from smalti.codec.payload.head import Head
 from smalti.errors import CorruptError
 from smalti.types import Pixels, Shape
 from smalti.util.binary import hash64, read_varint, varint

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from smalti.codec.batching import EACH, RAW, packing_of
 from smalti.codec.block import ByLatents, ByMixing, ByPixels, ByTransform, ByWebP, Fallback, SampleSymbols, Way
 from smalti.codec.fallback_codec import decode_fallback, raw_record
-from smalti.codec.head import Head
 from smalti.codec.latent_codec import decode_latents
 from smalti.codec.mixing_codec import decode_mixing, mixed_images, mixer_of
 from smalti.codec.payload.entries import CODED, MIXED, WEBP, Entry, check_of, unpack_entries
+from smalti.codec.payload.head import Head
 from smalti.codec.pixel_codec import decode_pixels
 from smalti.codec.rdo import LatentCode
 from smalti.codec.transform_codec import decode_transform, transformed_images
