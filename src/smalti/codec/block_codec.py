@@ -10,9 +10,9 @@ they may lose something, and else by mixing (`mixing_codec.py`). Images are kept
 by the fallback (`fallback_codec.py`) where that takes fewer bytes. A `Block` (`block.py`) holds images of one shape as
 they are coded, whatever their ways.
 
-A payload is a head (`payload/head.py`), the records of images without model, the stream of images by mixing, that of images by
-transform, and one more entropy-coded stream. That holds first the choice of a way for each image, then the symbols of
-all images by latents (those of patches, then the spatial latents), then those of all images by pixels.
+A payload is a head (`payload/head.py`), the records of images without model, the stream of images by mixing, that of
+images by transform, and one more entropy-coded stream. That holds first the choice of a way for each image, then the
+symbols of all images by latents (those of patches, then the spatial latents), then those of all images by pixels.
 
 Encoding has two steps: `encode_images` makes a block, and `encode_block` writes its payload. Decoding reverses them:
 `OpenBlock` (`payload/open_block.py`) reads the head, the records and the choices, then `decode_together` reads the
