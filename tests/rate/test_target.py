@@ -83,6 +83,21 @@ def test_a_least_psnr_holds_for_every_image_of_any_kind(tmp_path, digits, kind, 
     assert len(block.payload) < 800 * len(x)
 
 
+@pytest.mark.parametrize("least", [24.0, 32.0])
+def test_an_encoder_that_aims_keeps_a_least_psnr_in_fewer_bytes(tmp_path, least):
+    rng, (y, x) = np.random.default_rng(2), np.mgrid[:48, :40] / 9
+    waves = [np.sin(x + rng.uniform(0, 6)) * np.cos(y * rng.uniform(0.5, 1)) for _ in range(48)]
+    images = 128 + 80 * np.stack(waves).reshape(16, 3, 48, 40).transpose(0, 2, 3, 1)
+    images = (images + rng.normal(0, 9, images.shape)).clip(0, 255).astype(np.uint8)
+    sizes = []
+    for effort in (1, 5):
+        smalti.pack(images, tmp_path / "x.smalti", min_psnr=least, effort=effort, force=True)
+        errors = squared_errors(images, smalti.load(tmp_path / "x.smalti").pixels)
+        assert (errors <= 10 ** (-least / 10)).all()
+        sizes.append(payload_bytes(tmp_path / "x.smalti"))
+    assert sizes[1] < 0.99 * sizes[0]
+
+
 def test_a_least_psnr_costs_little_where_the_model_fits(tmp_path, digits):
     smalti.pack(digits, tmp_path / "x.smalti", min_psnr=20.0, effort=1)
     assert payload_bytes(tmp_path / "x.smalti") / 20 < 50
