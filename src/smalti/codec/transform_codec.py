@@ -153,7 +153,7 @@ class _Coding:
         """Aim at what would bring the images closer that the decoder gives."""
         off = self._off()
         if self.reduction:
-            off = np.rint(reduced(off.astype(np.float32), self.reduction)).astype(np.int64)
+            off = np.rint(reduced(off, self.reduction)).astype(np.int64)
         aim: Ints = self.coded + to_coefficients(self._transform, off)
         self._targets = aim.clip(-COEFFICIENT_MAX, COEFFICIENT_MAX).astype(np.int16)
 
@@ -240,7 +240,7 @@ def _squared_steps(levels: Ints) -> Floats:
     return np.array([4.0 ** step_of(level) for level in levels.tolist()])
 
 
-def _rounded(x: NDArray[np.float32]) -> Pixels:
+def _rounded(x: Floats) -> Pixels:
     return np.rint(x).clip(0, 255).astype(np.uint8)
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from smalti.model.transform.transform import LEVELS
 
 Pixels = NDArray[np.uint8]
-Floats = NDArray[np.float32]
+Floats = NDArray[np.float64]
 
 EIGHTHS = (8, 6, 4, 2, 1)
 """The sides at each reduction, in eighths of those of the image; the first reduction is none."""
@@ -30,6 +30,8 @@ PIECE, MARGIN = 512, 64
 """So many pixels of a side are reduced together, by what they are and by so many to either side of them."""
 PHASES, TAP_BITS = 16, 7
 """A sample lies between two others at one of so many places; the taps of a place sum to 2^TAP_BITS."""
+WEIGHT_BITS = 12
+"""The fractional bits of the weights that reduce."""
 TAPS = np.array(
     [
         (0, 128, 0, 0),
@@ -91,9 +93,12 @@ def _places(side: int, reduction: int) -> tuple[NDArray[np.int64], NDArray[np.in
     return middles // PHASES - 1, middles % PHASES
 
 
-def reduced(x: Pixels | Floats, reduction: int) -> Floats:
-    """Return the smaller images that, enlarged, come closest to images (`n h w c`)."""
-    found = x.astype(np.float32)
+def reduced(x: Pixels | NDArray[np.int64], reduction: int) -> Floats:
+    """Return the smaller images that, enlarged, come closest to images (`n h w c`).
+
+    All sums are exact, since weights are multiples of 2^-WEIGHT_BITS: so all machines find the same images.
+    """
+    found = x.astype(np.float64)
     if reduction:
         for _ in range(2):  # first along rows, then along what were columns
             found = _reduced_along(found, reduction).swapaxes(1, 2)
@@ -114,7 +119,9 @@ def _reduced_along(x: Floats, reduction: int) -> Floats:
 
 @functools.lru_cache(maxsize=64)
 def _closest(side: int, reduction: int) -> Floats:
-    """Return the matrix that reduces a side by least squares: the pseudoinverse of what enlarges it."""
+    """Return the matrix that reduces a side by least squares: the pseudoinverse of what enlarges it, rounded."""
     unit = np.eye(reduced_side(side, reduction), dtype=np.int32)
     enlarging = _along(unit, 0, side, reduction) / (1 << TAP_BITS)
-    return np.linalg.solve(enlarging.T @ enlarging, enlarging.T).astype(np.float32)
+    exactly = np.linalg.solve(enlarging.T @ enlarging, enlarging.T)
+    rounded: Floats = np.rint(exactly * (1 << WEIGHT_BITS)) / (1 << WEIGHT_BITS)
+    return rounded
