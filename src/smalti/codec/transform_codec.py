@@ -25,7 +25,7 @@ from smalti.model.model import Model
 from smalti.model.transform import engine
 from smalti.model.transform.reduction import FINER, enlarged, possible_at, reduced, reduced_side
 from smalti.model.transform.reference import of_gray
-from smalti.model.transform.similarity import weighed
+from smalti.model.transform.similarity import ONE, weighed
 from smalti.model.transform.transform import (
     BASIS_BITS,
     COEFFICIENT_BITS,
@@ -82,8 +82,12 @@ def encode_transform(
     transform, planes, n = transform_of(model), _planes(x), len(x)
     if planes.alpha is not None:
         planes = _Planes(filled(planes.colours, planes.alpha), planes.alpha)
-    tried = _sizes_to_try(planes.colours, levels, passes, similar=similar)
-    chosen = _at_best_sizes(transform, planes, levels, tried, similar=similar)
+    factors = None
+    if similar:
+        found = weighed(transform, planes.colours, levels, planes.alpha)
+        levels, factors = found.levels, found.factors
+    work = _Work(transform, planes, levels, factors)
+    chosen = _at_best_sizes(work, _sizes_to_try(work, passes))
     for coding in chosen:
         for _ in range(min(passes, MOST_PASSES)):
             go_on()
@@ -113,100 +117,119 @@ def encode_transform(
     )
 
 
+@dataclass(frozen=True, eq=False)
+class _Work:
+    """Images that are to be encoded."""
+
+    transform: Transform
+    planes: _Planes
+    levels: Ints  # n
+    factors: NDArray[np.uint16] | None  # n rows columns 192: how much more bits count, times 256, if not alike
+
+    def pick(self, rows: Ints) -> "_Work":
+        """Return some of the images."""
+        alpha = None if self.planes.alpha is None else self.planes.alpha[rows]
+        factors = None if self.factors is None else self.factors[rows]
+        return _Work(self.transform, _Planes(self.planes.colours[rows], alpha), self.levels[rows], factors)
+
+    def off(self, x_hat: Pixels) -> Ints:
+        """Return what images are off by (`n h w c`), weighed by alpha."""
+        off: Ints = self.planes.colours.astype(np.int64) - x_hat
+        return off if self.planes.alpha is None else off * self.planes.alpha[..., None] // 255
+
+    def errors(self, off: Ints) -> Floats:
+        """Return the squared errors of images (`n`), in squared steps of their levels, of all three colours."""
+        if self.factors is None:
+            sums = (off.astype(np.float64) ** 2).sum((1, 2, 3)) * (COLOURS / off.shape[3])
+        else:
+            each = to_coefficients(self.transform, off) / (1 << COEFFICIENT_BITS)
+            sums = (each**2 * (ONE / self.factors)).sum((1, 2, 3))
+        errors: Floats = sums / np.array([4.0 ** step_of(level) for level in self.levels.tolist()])
+        return errors
+
+
 class _Coding:
     """Some images while they are encoded at one reduction."""
 
-    def __init__(
-        self, transform: Transform, planes: _Planes, levels: Ints, rows: Ints, reduction: int, *, similar: bool
-    ) -> None:
-        """Analyse the images `rows` of all that there are. similar: whether levels and errors are weighed for SSIM."""
-        self.rows, self.reduction = rows, reduction
+    def __init__(self, work: _Work, rows: Ints, reduction: int) -> None:
+        """Analyse and encode the images `rows` of the work."""
+        self.rows, self.reduction, self._work = rows, reduction, work.pick(rows)
         self.stream: bytes | None = None  # of all these images, if it is known
-        self._transform, self._colours = transform, planes.colours[rows]
-        self._alpha = None if planes.alpha is None else planes.alpha[rows]
-        small = _rounded(reduced(self._colours, reduction)) if reduction else self._colours
+        planes, self._factors = self._work.planes, self._work.factors
+        small = _smaller(planes.colours, reduction)
         self._shape = small.shape[1], small.shape[2], small.shape[3]
-        self._own, self._factors = levels[rows] - FINER[reduction], None
-        if similar:
-            seen = self._alpha
-            if seen is not None and reduction:
-                seen = _rounded(reduced(seen[..., None], reduction))[..., 0]
-            found = weighed(transform, small, self._own, seen)
-            self._own, self._factors = found.levels, found.factors
-        self._targets = engine.analyse(transform, small, self._own.tolist())
+        if reduction and self._factors is not None:
+            seen = None if planes.alpha is None else _smaller(planes.alpha[..., None], reduction)[..., 0]
+            self._factors = weighed(work.transform, small, self._own, seen).factors
+        self._targets = engine.analyse(work.transform, small, self._own.tolist())
         self.encode()
 
     @property
     def levels(self) -> Ints:
         """The levels of the images."""
-        return self._own + FINER[self.reduction]
+        return self._work.levels
+
+    @property
+    def _own(self) -> Ints:
+        """The levels of their coefficients."""
+        return self._work.levels - FINER[self.reduction]
 
     def encode(self) -> None:
         """Encode the images by what they aim at."""
-        own, h, w = self._own.tolist(), *self._colours.shape[1:3]
+        own, (h, w), transform = self._own.tolist(), self._work.planes.colours.shape[1:3], self._work.transform
         self.stream, self.coded, self.bits = engine.encode(
-            self._transform, self._targets, own, self._shape, KAPPA, self._factors
+            transform, self._targets, own, self._shape, KAPPA, self._factors
         )
-        self.x_hat = enlarged(engine.synthesise(self._transform, self.coded, own, self._shape), h, w, self.reduction)
+        self.x_hat = enlarged(engine.synthesise(transform, self.coded, own, self._shape), h, w, self.reduction)
 
     def aim(self) -> None:
         """Aim at what would bring the images closer that the decoder gives."""
-        off = self._off()
+        off = self._work.off(self.x_hat)
         if self.reduction:
             off = np.rint(reduced(off, self.reduction)).astype(np.int64)
-        aim: Ints = self.coded + to_coefficients(self._transform, off)
+        aim: Ints = self.coded + to_coefficients(self._work.transform, off)
         self._targets = aim.clip(-COEFFICIENT_MAX, COEFFICIENT_MAX).astype(np.int16)
-
-    def _off(self) -> Ints:
-        """Return what the images are off by, weighed by alpha."""
-        off: Ints = self._colours.astype(np.int64) - self.x_hat
-        return off if self._alpha is None else off * self._alpha[..., None] // 255
 
     def costs(self) -> Floats:
         """Return for each image what it costs, in squared steps: its error, and so much of its bits as they weigh."""
-        off = self._off().astype(np.float64)
-        found: Floats = (off**2).sum((1, 2, 3)) / _squared_steps(self.levels) + DEARER * self.bits
-        return found
+        return self._work.errors(self._work.off(self.x_hat)) + DEARER * self.bits
 
     def keep(self, kept: NDArray[np.bool_]) -> None:
         """Keep some of the images alone."""
-        if kept.all():
-            return
-        self.rows, self._own, self.bits, self.stream = self.rows[kept], self._own[kept], self.bits[kept], None
-        self._colours, self.coded, self.x_hat = self._colours[kept], self.coded[kept], self.x_hat[kept]
-        self._targets = self._targets[kept]
-        self._alpha = None if self._alpha is None else self._alpha[kept]
-        self._factors = None if self._factors is None else self._factors[kept]
+        if not kept.all():
+            self.rows, self.bits, self.stream = self.rows[kept], self.bits[kept], None
+            self.coded, self.x_hat, self._targets = self.coded[kept], self.x_hat[kept], self._targets[kept]
+            self._work = self._work.pick(np.flatnonzero(kept))
+            self._factors = None if self._factors is None else self._factors[kept]
 
 
-def _sizes_to_try(colours: Pixels, levels: Ints, passes: int, *, similar: bool) -> NDArray[np.bool_]:
-    """Return at which reductions images (`n h w c`) are tried (`reductions n`): as few as their levels allow, at least.
+def _sizes_to_try(work: _Work, passes: int) -> NDArray[np.bool_]:
+    """Return at which reductions images are tried (`reductions n`): as few as their levels allow, at least.
 
-    An image is also tried at a reduction by which it loses little, if it does so at those before. For SSIM, none is,
-    and without aiming, none of low levels, where little is saved.
+    An image is also tried at a reduction by which it loses little, if it does so at those before; without aiming, none
+    of a low level is, where little is saved.
     """
+    levels, (h, w) = work.levels, work.planes.colours.shape[1:3]
     allowed = np.array([possible_at(levels, reduction) for reduction in range(len(FINER))])
     tried: NDArray[np.bool_] = allowed & (np.cumsum(allowed, 0) == 1)
-    some = np.flatnonzero((levels >= (0 if passes else COARSE_LEVEL)) & (not similar))
+    some = np.flatnonzero(levels >= (0 if passes else COARSE_LEVEL))
     for reduction in range(1, len(FINER)):
         if not len(some):
             break
-        losses = _losses(colours[some], reduction)
-        some = some[losses <= MOST_LOSS * _squared_steps(levels[some])]
+        part = work.pick(some)
+        off = part.off(enlarged(_smaller(part.planes.colours, reduction), h, w, reduction))
+        some = some[part.errors(off) <= MOST_LOSS * COLOURS * h * w]
         tried[reduction, some] |= allowed[reduction, some]
     return tried
 
 
-def _at_best_sizes(
-    transform: Transform, planes: _Planes, levels: Ints, tried: NDArray[np.bool_], *, similar: bool
-) -> list[_Coding]:
+def _at_best_sizes(work: _Work, tried: NDArray[np.bool_]) -> list[_Coding]:
     """Return images as they are encoded without aiming, each at the reduction where it costs least of those tried."""
-    n = len(levels)
     costs, codings = np.full(tried.shape, np.inf), list[_Coding]()
     for reduction in np.flatnonzero(tried.any(1)).tolist():
         rows = np.flatnonzero(tried[reduction])
-        codings.append(_Coding(transform, planes, levels, rows, reduction, similar=similar))
-        costs[reduction, rows] = codings[-1].costs() if tried.sum() > n else 0
+        codings.append(_Coding(work, rows, reduction))
+        costs[reduction, rows] = codings[-1].costs() if tried.sum() > len(work.levels) else 0
     few = _few_reductions(costs)
     best = costs[few].argmin(0) + few.start
     for coding in codings:
@@ -228,20 +251,9 @@ def _few_reductions(costs: Floats) -> slice:
     return slice(first, last + 1)
 
 
-def _losses(colours: Pixels, reduction: int) -> Floats:
-    """Return the mean squared error (`n`) of images (`n h w c`) that are reduced, enlarged, and not coded."""
-    h, w = colours.shape[1:3]
-    off = enlarged(_rounded(reduced(colours, reduction)), h, w, reduction).astype(np.float64) - colours
-    losses: Floats = (off**2).mean((1, 2, 3))
-    return losses
-
-
-def _squared_steps(levels: Ints) -> Floats:
-    return np.array([4.0 ** step_of(level) for level in levels.tolist()])
-
-
-def _rounded(x: Floats) -> Pixels:
-    return np.rint(x).clip(0, 255).astype(np.uint8)
+def _smaller(x: Pixels, reduction: int) -> Pixels:
+    """Return images (`n h w c`) that are reduced, in whole samples."""
+    return np.rint(reduced(x, reduction)).clip(0, 255).astype(np.uint8) if reduction else x
 
 
 def _alpha_stream(alpha: Pixels, most: int, model: Model) -> tuple[Pixels, bytes, NDArray[np.float64]]:

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from smalti.model.transform.transform import BASIS_BITS, COEFFICIENTS, COLOURS, LEVELS, SIDE, Transform, step_of
+from smalti.model.transform.reduction import LAST_LEVEL
+from smalti.model.transform.transform import BASIS_BITS, COEFFICIENTS, COLOURS, SIDE, Transform, step_of
 from smalti.util.parallel import in_order
 
 Floats = NDArray[np.float32]
@@ -74,7 +75,7 @@ def _weighed(transform: Transform, x: Pixels, levels: NDArray[np.int64], alpha: 
     logs = (shares * np.log(of_blocks).reshape(len(x), -1)).sum(1) / np.maximum(shares.sum(1), 1e-6)
     usual = np.where(shares.any(1), np.exp(logs), typical)
     coarser = LEVELS_AN_OCTAVE * np.log2(typical / usual)
-    found = np.rint(levels + coarser.clip(-MOST_LEVELS, MOST_LEVELS)).clip(0, LEVELS - 1).astype(np.int64)
+    found = np.rint(levels + coarser.clip(-MOST_LEVELS, MOST_LEVELS)).clip(0, LAST_LEVEL).astype(np.int64)
     factors = FACTOR * ONE * usual[:, None, None, None] / weights
     return Weighed(found, np.rint(factors).clip(1, MOST).astype(np.uint16))
 
