@@ -39,9 +39,11 @@ TIMED_DB = 31.0
 """The speed of each codec is measured at the quality that is next to this PSNR."""
 ROUNDS = 3
 """The best of so many rounds counts."""
-PLACEHOLDER_BYTES = 24.0
-LOWEST = (1, 2, 3, 4, 5, 7, 10, 15)
-"""The qualities of smalti that are tried as placeholders, until one takes more than twice those bytes."""
+PLACEHOLDER_SETS = ("cifar", "photographs-96")
+PLACEHOLDER_BYTES = (12.0, 16.0, 24.0, 36.0)
+SHOWN_PLACEHOLDER = 24.0
+PLACEHOLDERS = {"thumbhash": thumbhash_coded, "blurhash, 4x3": blurhash_coded}
+"""The other placeholders."""
 SHOWN_IMAGES = 8
 
 
@@ -71,8 +73,9 @@ def run(data: Path, output: Path, cache: Path, plan: Plan) -> None:
     text += ["", "BD-rate at equal MS-SSIM", "", *_bd_table(found, similar=True)]
     text += ["", "Metrics", "", *_metrics_table(found)]
     text += ["", "Evenness", "", *_evenness(samples, plan.effort)]
-    if "cifar" in samples:
-        text += ["", "Placeholders", "", *_placeholders(samples["cifar"], plan.effort)]
+    for name in filter(samples.__contains__, PLACEHOLDER_SETS):
+        text += ["", f"Placeholders, {name}", "", *_placeholders(samples[name], plan.effort)]
+        contact_sheet(_shown_placeholders(samples[name], plan.effort), output / f"thumbnails-{name}-placeholders.png")
     if plan.times:
         text += ["", "Times", "", *_times(samples, found, plan.effort)]
     text += ["", f"Rivals: {versions()}."]
@@ -227,23 +230,30 @@ def _evenness(samples: dict[str, list[Pixels]], effort: int) -> list[str]:
 def _placeholders(images: Sequence[Pixels], effort: int) -> list[str]:
     """Return the table of placeholders: bytes an image, the whole file counted, and PSNR."""
     lines = ["| | bytes an image | PSNR, dB |", "| --- | ---: | ---: |"]
-    for name, coded in (("thumbhash", thumbhash_coded), ("blurhash, 4x3", blurhash_coded)):
+    for name, coded in PLACEHOLDERS.items():
         found = [coded(image) for image in images]
         size = sum(n for n, _ in found) / len(images)
         lines.append(f"| {name} | {size:.1f} | {psnr_of(images, [x_hat for _, x_hat in found]):.2f} |")
-    least = math.inf
-    for quality in LOWEST:
-        size, back = packed(images, quality, effort)
-        rate = size / len(images)
-        least = min(least, rate)
-        if rate > 2 * PLACEHOLDER_BYTES and quality > LOWEST[0]:
-            break
-        lines.append(f"| smalti, quality {quality} | {rate:.1f} | {psnr_of(images, back):.2f} |")
-    if least <= PLACEHOLDER_BYTES:
-        size, back = packed(images, None, effort, bytes_an_image=PLACEHOLDER_BYTES)
-        rate = size / len(images)
-        lines.append(f"| smalti, `--bytes {PLACEHOLDER_BYTES:.0f}` | {rate:.1f} | {psnr_of(images, back):.2f} |")
+    for most in PLACEHOLDER_BYTES:
+        try:
+            size, back = packed(images, None, effort, bytes_an_image=most)
+        except smalti.errors.UsageError:  # so few images do not pay for the file
+            continue
+        lines.append(f"| smalti, `--bytes {most:.0f}` | {size / len(images):.1f} | {psnr_of(images, back):.2f} |")
     return lines
+
+
+def _shown_placeholders(images: Sequence[Pixels], effort: int) -> dict[str, list[Pixels]]:
+    """Return what placeholders are shown beside each other."""
+    every = slice(None, None, max(1, len(images) // SHOWN_IMAGES))
+    some = list(images[every][:SHOWN_IMAGES])
+    shown = {"original": some}
+    try:
+        _, back = packed(images, None, effort, bytes_an_image=SHOWN_PLACEHOLDER)
+        shown[f"smalti: {SHOWN_PLACEHOLDER:.0f} bytes"] = back[every][:SHOWN_IMAGES]
+    except smalti.errors.UsageError:
+        pass
+    return shown | {name: [coded(image)[1] for image in some] for name, coded in PLACEHOLDERS.items()}
 
 
 def _times(samples: dict[str, list[Pixels]], found: dict[str, list[Point]], effort: int) -> list[str]:

@@ -177,7 +177,7 @@ def test_the_benchmark_runs_and_its_figures_are_sane(tmp_path, monkeypatch):
     some = tuple(rival for rival in RIVALS if rival.codec in ("JPEG", "JPEG XL"))
     monkeypatch.setattr(rivals, "RIVALS", some)
     monkeypatch.setattr(run, "QUALITIES", (20, 90))
-    monkeypatch.setattr(run, "LOWEST", (1,))
+    monkeypatch.setattr(run, "PLACEHOLDER_BYTES", (3, 60))
     monkeypatch.setattr(run, "ROUNDS", 1)
     run.run(data, tmp_path / "out", tmp_path / "cache", run.Plan(only=("cifar",), effort=1, times=True))
     with (tmp_path / "out" / "thumbnails.csv").open() as rows:
@@ -194,8 +194,9 @@ def test_the_benchmark_runs_and_its_figures_are_sane(tmp_path, monkeypatch):
         "**cifar**: 6 images",
         "JPEG XL, one sheet",
         "| cifar | smalti, effort 1 |",
+        "| smalti, `--bytes 60` |",
     ):
         assert words in text
-    for name in ("psnr", "ms-ssim", "cifar", "cifar-ssim"):
+    for name in ("psnr", "ms-ssim", "cifar", "cifar-ssim", "cifar-placeholders"):
         with Image.open(tmp_path / "out" / f"thumbnails-{name}.png") as drawn:
             assert min(drawn.size) > 200
