@@ -9,6 +9,7 @@ step that is just enough. Then only those blocks are coded that the guesses need
 """
 
 import bisect
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -239,12 +240,15 @@ class _Mean:
 
     def _expected(self) -> int:
         """Return the first level that is enough by the measurements in the models."""
-        n = {model: sum(len(part) for part in self.parts if part.model is model) for model in self._points}
-        measured = {model: model.operating_points.all for model in n if model.measured}
+        parts = [part for part in self.parts if part.model.measured]
+        n = max(1, sum(map(len, parts)))
         for level in range(self._levels):
-            points = [(points[self._points[model][level]], n[model]) for model, points in measured.items()]
-            value = sum(k * (point.bytes if self.target.psnr is None else point.error) for point, k in points)
-            if self._enough(value * self.n / max(1, sum(k for _, k in points)), self.n):
+            value = 0.0
+            for part in parts:
+                point = part.model.operating_points.all[self._points[part.model][level]]
+                of_image = point.bytes * _relative_size(part) if self.target.psnr is None else point.error
+                value += len(part) * of_image
+            if self._enough(value * self.n / n, self.n):
                 return level
         return self._levels - 1
 
@@ -304,6 +308,11 @@ class _Mean:
             if (why := why_numpy()) is not None:
                 words += f". The compiled core may take fewer, but numpy computes here: {why}"
             raise UsageError(words)
+
+
+def _relative_size(batch: Batch) -> float:
+    """Return how many times the samples of what its model was measured on an image has, if they may be of any size."""
+    return math.prod(batch.shape) / math.prod(batch.model.image_shape) if batch.model.is_general else 1.0
 
 
 def _has_soft_alpha(batch: Batch) -> bool:
