@@ -22,6 +22,8 @@ from smalti.model.mixing.mixer import (
 
 MASK = 0xFFFFFFFF
 LEAST_P, MOST_LOGIT, PROBE = 16, 3071, 4
+LAST = TERMS - 1
+"""The term of a mixer that is a constant."""
 FLAG_NODE = 511
 Line = list[int]
 """A key, then fifteen counters: a probability of 22 bits, and how often it was used, in 10 bits."""
@@ -47,11 +49,20 @@ def limited(values: list[int], most: int) -> list[int]:
 
 
 Network = list[tuple[NDArray[np.float64], NDArray[np.float64]]]
-"""Weights (`outputs inputs`) and biases of each layer: integers, whose sums are below 2^31, so float64 is exact."""
+"""Weights (`outputs inputs`) and biases of each layer, those of hidden ones with 11 fractional bits.
+
+As integers their sums are below 2^31, so float64 is exact.
+"""
 
 
 def _networks(networks: Sequence[Sequence[Layer]]) -> list[Network]:
-    return [[(layer.weights.astype(float), layer.biases.astype(float)) for layer in some] for some in networks]
+    return [
+        [
+            (layer.weights.astype(float) / one, layer.biases.astype(float) / one)
+            for layer, one in zip(some, (2048, 2048, 1), strict=True)
+        ]
+        for some in networks
+    ]
 
 
 class Known:
@@ -60,7 +71,7 @@ class Known:
     def __init__(self, mixer: Mixer) -> None:
         tables = mixer.tables
         self.squash: list[int] = tables.squash.tolist()
-        self.stretch: list[int] = tables.stretch.tolist()
+        self.logits: list[int] = _logits(tables.stretch).tolist()
         self.logistic: list[int] = tables.logistic.tolist()
         self.scales: list[int] = tables.scales.tolist()
         self.weights: list[int] = tables.weights.tolist()
@@ -69,8 +80,24 @@ class Known:
         self.logs: list[int] = tables.logs.tolist()
         self.inverses: list[int] = tables.inverses.tolist()
         self.networks, self.drawn = _networks(mixer.networks), _networks(mixer.drawn)
-        self.primed: dict[int, Line] = {line[0]: line for line in mixer.lines.tolist()}
-        self.mixer = mixer
+        self.primed: dict[int, int] = {key: i for i, key in enumerate(mixer.lines[:, 0].tolist())}
+        self.mixer, start = mixer, mixer.start
+        self.node_weights: list[list[int]] = start.node_weights.tolist()
+        self.set_weights: list[list[int]] = start.set_weights.tolist()
+        self.last_weights: list[list[int]] = start.last_weights.tolist()
+        self.curves: list[list[list[int]]] = start.curves.tolist()
+        self.order0: list[int] = start.order0.tolist()
+        self.corrections: list[list[list[int]]] = start.corrections.tolist()
+
+
+def _logits(stretch: NDArray[np.int16]) -> NDArray[np.int16]:
+    """Return the logit of each probability of 65536, in 1/256."""
+    ends = stretch[4096:]
+    return np.concatenate([ends, stretch[2048 >> 4 : 65536 - 2048 >> 4].repeat(16), -ends[::-1]])
+
+
+def _copy(rows: list[list[int]]) -> list[list[int]]:
+    return [row.copy() for row in rows]
 
 
 class Coder:
@@ -154,14 +181,13 @@ class Decisions:
 
     def __init__(self, known: Known, bits: int, coder: Coder) -> None:
         """bits: the logarithm of the lines of counters."""
-        start = known.mixer.start
         self.known, self.coder, self.bits, self.uses = known, coder, bits, known.mixer.uses
-        self.node_weights: list[list[int]] = start.node_weights.tolist()
-        self.set_weights: list[list[int]] = start.set_weights.tolist()
-        self.last_weights: list[list[int]] = start.last_weights.tolist()
-        self.curves: list[list[list[int]]] = start.curves.tolist()
-        self.order0: list[int] = start.order0.tolist()
-        self.corrections: list[list[list[int]]] = start.corrections.tolist()
+        self.node_weights, self.set_weights = _copy(known.node_weights), _copy(known.set_weights)
+        self.last_weights, self.order0 = _copy(known.last_weights), known.order0.copy()
+        self.curves, self.corrections = (
+            [_copy(rows) for rows in known.curves],
+            [_copy(rows) for rows in known.corrections],
+        )
         self.biases = [[0] * BIASES for _ in range(CHANNELS)]
         self.errors: list[list[list[int]]] = []  # of the networks of channels, in planes as samples are; 0 if not asked
         self.lines: dict[int, Line] = {}  # by their places
@@ -191,38 +217,31 @@ class Decisions:
             if used < least:
                 least, place = used, at ^ i
         primed = self.known.primed.get(key)
-        new = primed if primed is not None else [key] + [0] * (SLOTS - 1)
+        new = [key] + [0] * (SLOTS - 1) if primed is None else self.known.mixer.lines[primed].tolist()
         line = self.lines.setdefault(place, [])
         line[:] = new  # in place: whoever holds the line that was there holds the new one now
         return line
 
-    def used_lines(self, contexts: Sequence[int], used: int, number: int) -> list[Line | None]:
-        """Return the lines of contexts; None for those that the model does not use, whose bits of `used` are 0."""
-        return [self.line(context, number + i) if used >> i & 1 else None for i, context in enumerate(contexts)]
-
-    def logit(self, p: int) -> int:
-        """Return the logit of a probability of 65536, in 1/256."""
-        stretch = self.known.stretch
-        if p < 2048:
-            return stretch[4096 + p]
-        return -stretch[4096 + 65535 - p] if p >= 65536 - 2048 else stretch[p >> 4]
+    def used_lines(self, contexts: Sequence[int], used: int, number: int, first: int = 1) -> list[tuple[int, Line]]:
+        """Return the terms, from the first one on, and lines of the contexts whose bits of `used` are 1."""
+        return [(first + i, self.line(context, number + i)) for i, context in enumerate(contexts) if used >> i & 1]
 
     def decide(
-        self, bit: int, p: int, lines: Sequence[Line | None], slot: int, node: int, set_: int, curve: int, rate: int
-    ) -> int:
+        self, bit: int, p: int, lines: Sequence[tuple[int, Line]], slot: int, node: int, set_: int, curve: int,
+        rate: int,
+    ) -> int:  # fmt: skip
         """Code one bit, and learn from it; the arguments are those of `decide` in `core/mixing.inc`."""
         known = self.known
-        squash, confidence, rates = known.squash, known.confidence, known.rates
+        squash, logits, confidence, rates = known.squash, known.logits, known.confidence, known.rates
         if not p:
             p = limit(self.order0[node] >> 16, 8, 65528)
-        expected = self.logit(p)
-        x = [expected, *[0] * (TERMS - 2), 256]
-        used = [(i, line) for i, line in enumerate(lines, 1) if line is not None]
-        for i, line in used:
+        expected = logits[p]
+        terms = [(0, expected), (LAST, 256)]  # the others are 0: they add nothing, and their weights learn nothing
+        for i, line in lines:
             counter = line[slot] = line[slot] or p << 16 & ~1023
-            x[i] = (self.logit(counter >> 16) - expected) * confidence[counter & 255] >> 8
+            terms.append((i, (logits[counter >> 16] - expected) * confidence[counter & 255] >> 8))
         w0, w1, w2 = self.node_weights[node], self.set_weights[set_], self.last_weights[node]
-        x0, x1 = _weigh(w0, x), _weigh(w1, x)
+        x0, x1 = _weigh(w0, w1, terms)
         mixed = limit(((w2[0] >> 4) * x0 + (w2[1] >> 4) * x1) >> 12, -MOST_LOGIT, MOST_LOGIT)
         p0, p1, p2 = squash[x0 + MOST_LOGIT + 1], squash[x1 + MOST_LOGIT + 1], squash[mixed + MOST_LOGIT + 1]
         at, part = (mixed + MOST_LOGIT + 1) >> 8, (mixed + MOST_LOGIT + 1) & 255
@@ -231,8 +250,8 @@ class Decisions:
         bit = self.coder.code(bit, limit((2 * p2 + by0 + by1 + 2) >> 2, LEAST_P, 65536 - LEAST_P))
 
         target = 65535 if bit else 0
-        _learn(w0, x, (target - p0) * rate >> 4)
-        _learn(w1, x, (target - p1) * rate >> 4)
+        _learn(w0, terms, (target - p0) * rate >> 4)
+        _learn(w1, terms, (target - p1) * rate >> 4)
         error = (target - p2) * 6
         for i, v in enumerate((x0, x1)):
             w2[i] = limit(w2[i] + ((v * error + (1 << 19)) >> 20), -WEIGHT_MAX, WEIGHT_MAX)
@@ -241,7 +260,7 @@ class Decisions:
             step = abs(target - c[at]) // 32
             c[at] += step if target > c[at] else -step
         goal = 0x3FFFFF if bit else 0
-        for _, line in used:
+        for _, line in lines:
             now, uses = line[slot] >> 10, line[slot] & 255
             line[slot] = (now + ((goal - now) * rates[uses] >> 16)) << 10 | (uses + (uses < 255))
         self.order0[node] += ((bit << 32) - bit * 65536 - self.order0[node]) >> 6
@@ -254,10 +273,16 @@ class Decisions:
         return bit
 
 
-def _weigh(weights: Sequence[int], x: Sequence[int]) -> int:
-    total = sum([(w >> 5) * v for w, v in zip(weights, x, strict=True)])
-    return limit(total >> 11, -MOST_LOGIT, MOST_LOGIT)
+def _weigh(weights: Sequence[int], others: Sequence[int], terms: Sequence[tuple[int, int]]) -> tuple[int, int]:
+    total = other = 0
+    for i, v in terms:
+        total += (weights[i] >> 5) * v
+        other += (others[i] >> 5) * v
+    return limit(total >> 11, -MOST_LOGIT, MOST_LOGIT), limit(other >> 11, -MOST_LOGIT, MOST_LOGIT)
 
 
-def _learn(weights: list[int], x: Sequence[int], error: int) -> None:
-    weights[:] = limited([w + ((v * error + (1 << 15)) >> 16) for w, v in zip(weights, x, strict=True)], WEIGHT_MAX)
+def _learn(weights: list[int], terms: Sequence[tuple[int, int]], error: int) -> None:
+    for i, v in terms:
+        weights[i] = weight = weights[i] + ((v * error + (1 << 15)) >> 16)
+        if not -WEIGHT_MAX <= weight <= WEIGHT_MAX:
+            weights[i] = limit(weight, -WEIGHT_MAX, WEIGHT_MAX)

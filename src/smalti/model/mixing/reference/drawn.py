@@ -134,13 +134,13 @@ def _code_pick(
         mix_hash(a.agreement | sum(is_so << 6 + i for i, is_so in enumerate(alike)), of + 13000),
     )
     lines = d.used_lines(contexts, d.uses.pick, 377)
-    by_picks = d.used_lines(of_picks, d.uses.pick >> 11, 479)
+    by_picks = d.used_lines(of_picks, d.uses.pick >> 11, 479, first=12)
     for j, (candidate, source) in enumerate(zip(candidates, sources, strict=True)):
         of_candidate = (
             mix_hash(mix_hash(candidate, source), of + 9000),
             mix_hash(mix_hash(candidate, w), source * 16 + j + 10000),
         )
-        own = d.used_lines(of_candidate, d.uses.pick >> 9, 477)
+        own = d.used_lines(of_candidate, d.uses.pick >> 9, 477, first=10)
         node = PICK_NODE + opaque * 64 + min(source, NEAR) * 4 + min(j, 3)
         sets = _set(16 + min(j, 5), equal & 31), _set(22 + opaque, a.hits[0] + 8 * a.agree)
         if d.decide(colour == candidate, 0, [*lines, *own, *by_picks], j + 1, node, *sets, RATE):

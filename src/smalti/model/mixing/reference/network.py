@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from smalti.model.mixing.mixer import INPUT_MAX, INPUTS, UNIT_MAX
-from smalti.model.mixing.reference.decisions import Known, Network, limit
+from smalti.model.mixing.reference.decisions import Known, Network, limit, limited
 
 CHANNELS, OWN = 3, 25
 Plane = list[list[int]]
@@ -77,7 +77,7 @@ def features(
         at = med(p[x - 1], q[x], q[x - 1])
         d += [v - at for v in (p[x - 1], q[x], q[x - 1], q[x + 1], p[x - 2], r[x])]
     inverse = known.inverses[base.energy]
-    inputs = [limit(v * inverse >> 10, -INPUT_MAX, INPUT_MAX) for v in d]
+    inputs = limited([v * inverse >> 10 for v in d], INPUT_MAX)
     for m in range(k):
         inputs[OWN + 12 * m + 11] = known.logs[before[m].energy]
     if not colour:
@@ -91,8 +91,12 @@ def run_network(known: Known, network: Network, inputs: Sequence[int], base: Bas
     *hidden, (weights, biases) = network
     x = np.array(inputs, float)
     for w, b in hidden:
-        x = np.minimum(np.maximum(np.floor((w @ x + b) / 2048), 0), UNIT_MAX)
-    out = [int(v) for v in weights @ x + biases]
+        x = w @ x
+        x += b
+        np.floor(x, out=x)
+        np.maximum(x, 0, out=x)
+        np.minimum(x, UNIT_MAX, out=x)
+    out = (weights @ x + biases).astype(int).tolist()
     most = max(out[:3])
     mix = tuple(known.weights[min((most - v) >> 11, 767)] for v in out[:3])
     means = tuple(limit((v * base.energy >> 12) + base.prediction * 256, -65536, 131072) for v in out[3:6])
