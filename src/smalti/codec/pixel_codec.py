@@ -54,19 +54,20 @@ def quantise(
     parts: Sequence[Pixels], errors: Ints, prior: PixelPrior, lmbda: float
 ) -> tuple[list[Pixels], SampleSymbols]:
     """Quantise images near-losslessly; return them and the symbols of all. The arguments are as in `encode_pixels`."""
-    layout, recorder = _Layout([x.shape for x in parts], prior), _Recorder(len(errors))
+    layout = _Layout([x.shape for x in parts], prior)
     planes, of_plane, least = layout.stacked(parts), errors.repeat(layout.each), int(errors.min())
     if (packed := prior.packed()) is not None:
         walk = PixelWalk(packed, layout.sides, of_plane, layout.each, least)
         symbols = SampleSymbols(*walk.quantise(planes, lmbda, LOG2))
         return layout.images(walk.samples), symbols
     wavefront = Wavefront(prior, layout.sides, of_plane)
+    recorder = _Recorder(len(errors), layout, wavefront.lag)
     for place, mixture in wavefront.steps():
         values, of_sample = planes[place], of_plane[place[0]]
         tables, levels = SampleTables(prior.logistics, mixture, of_sample, least), to_levels(values, of_sample)
         if lmbda:
             levels = _cheaper(tables, levels, values, lmbda)
-        recorder.add(place, tables, levels, layout, wavefront.lag)
+        recorder.add(place, tables, levels)
         wavefront.take(place, levels)
     return layout.images(wavefront.samples), recorder.symbols()
 
@@ -93,7 +94,7 @@ def decode_pixels(
         CorruptError: a sample has a level that does not exist.
     """
     prior = pixel_prior(shapes[0], model)
-    layout, recorder = _Layout(shapes, prior), _Recorder(len(errors))
+    layout = _Layout(shapes, prior)
     of_plane = errors.repeat(layout.each)
     several = SeveralDecoders(decoders, [n for n, *_ in shapes] if counts is None else counts, layout.each)
     packed, streams = prior.packed(), [decoder.in_core for decoder in decoders if decoder.in_core is not None]
@@ -104,6 +105,7 @@ def decode_pixels(
             raise CorruptError(NO_SUCH_LEVEL)
         return layout.images(walk.samples), SampleSymbols(*symbols) if symbols else None
     wavefront = Wavefront(prior, layout.sides, of_plane)
+    recorder = _Recorder(len(errors), layout, wavefront.lag)
     for place, mixture in wavefront.steps():
         of = place[0]
         tables = SampleTables(prior.logistics, mixture, of_plane[of], least)
@@ -117,7 +119,7 @@ def decode_pixels(
                 raise CorruptError(NO_SUCH_LEVEL)
             levels[rest] = found
         if record:
-            recorder.add(place, tables, levels, layout, wavefront.lag)
+            recorder.add(place, tables, levels)
         wavefront.take(place, levels)
     return layout.images(wavefront.samples), recorder.symbols() if record else None
 
@@ -149,31 +151,44 @@ def samples_bits(symbols: SampleSymbols, least: int) -> NDArray[np.float64]:
 
 LEAST_MASS = 1 << MASS_BITS - 23
 """The encoder takes no level for less likely than this, of 2^28."""
+AT_ONCE = 1 << 15
+"""The symbols of so many samples, or a few more, are found together."""
 
 
 class _Recorder:
-    """A record of the symbols of images, in the order of coding."""
+    """A record of the symbols of images, in the order of coding: step of the wavefront, kind of symbol, row."""
 
-    def __init__(self, n: int) -> None:
-        self._n, self._found = n, list[tuple[NDArray[np.generic], ...]]()
+    def __init__(self, n: int, layout: "_Layout", lag: int) -> None:
+        """n: the images. lag: the samples by which a row of the wavefront follows the one above it."""
+        self._n, self._layout, self._lag = n, layout, lag
+        self._steps, self._samples = list[tuple[Place, SampleTables, Ints]](), 0
+        self._found = list[tuple[NDArray[np.generic], ...]]()
 
-    def add(self, place: Place, tables: SampleTables, levels: Ints, layout: "_Layout", lag: int) -> None:
-        """Add the symbols of samples at these places, whose levels are known.
+    def add(self, place: Place, tables: SampleTables, levels: Ints) -> None:
+        """Add the symbols of samples at these places, whose levels are known."""
+        self._steps.append((place, tables, levels))
+        self._samples += len(levels)
+        if self._samples >= AT_ONCE:
+            self._find()
 
-        Keys follow the order of coding: step of the wavefront, kind of symbol, row.
-        """
-        planes, rows, columns = place
-        step, h = columns + rows * lag, layout.sides[planes, 0]
-        for samples, kinds, below, up_to, whole in tables.coded(levels):
-            keys = (step[samples] * 3 + kinds // KIND) * h[samples] + rows[samples]
+    def _find(self) -> None:
+        """Find the symbols of the samples of several steps at once, which is much faster."""
+        places, tables, levels = zip(*self._steps, strict=True)
+        planes, rows, columns = (np.concatenate(some) for some in zip(*places, strict=True))
+        steps, h = columns + rows * self._lag, self._layout.sides[planes, 0]
+        for samples, kinds, below, up_to, whole in SampleTables.join(tables).coded(np.concatenate(levels)):
+            keys = (steps[samples] * 3 + kinds // KIND) * h[samples] + rows[samples]
             small = (values.astype(np.uint32) for values in (below, up_to, whole))
-            images = (planes[samples] // layout.each).astype(np.uint16)
+            images = (planes[samples] // self._layout.each).astype(np.uint16)
             self._found.append((images, keys, *small, kinds.astype(np.uint8)))
+        self._steps, self._samples = [], 0
 
     def symbols(self) -> SampleSymbols:
         """Return all symbols that were added."""
+        if self._steps:
+            self._find()
         images, keys, *rest = (np.concatenate(parts) for parts in zip(*self._found, strict=True))
-        order = np.argsort(images, kind="stable")
+        order = np.lexsort((keys, images))
         counts = np.bincount(images, minlength=self._n)
         return SampleSymbols(counts, smallest_type(keys)[order], *(values[order] for values in rest))
 

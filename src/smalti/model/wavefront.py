@@ -2,7 +2,7 @@
 """Walk over the samples of images in the order of coding; compute their frequencies. Integers only."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -125,6 +125,13 @@ class SampleTables:
         below = mixture_cdf(self._logistics, self._mixture, edges).astype(np.int64)
         result: Ints = np.where(levels < level_count(errors), below, WHOLE)
         return result
+
+    @staticmethod
+    def join(tables: "Sequence[SampleTables]") -> "SampleTables":
+        """Return the tables of the samples of several, which are of one model and block."""
+        centres, widths, logits = (np.concatenate(some) for some in zip(*(one._mixture for one in tables), strict=True))
+        errors = np.concatenate([one.errors for one in tables])
+        return SampleTables(tables[0]._logistics, (centres, widths, logits), errors, tables[0]._least)
 
     def part(self, rows: Ints) -> "SampleTables":
         """Return the tables of the samples `rows`."""
