@@ -40,7 +40,9 @@ def idx_of_2_32_images():
 @attack(source, "SourceError", "more than fits", "x-idx3-ubyte.gz")
 def idx_of_one_image_of_900_mb():
     """A gzipped idx file of one image of 30000x30000."""
-    return gzip.compress(b"\0\0\x08\x03" + struct.pack(">3I", 1, 30000, 30000) + bytes(900_000_000), 1)
+    many, rest = divmod(900_000_000, 1 << 24)
+    start = b"\0\0\x08\x03" + struct.pack(">3I", 1, 30000, 30000) + bytes(rest)
+    return gzip.compress(start, 1) + many * gzip.compress(bytes(1 << 24), 1)  # several members are one file
 
 
 @attack(source, "SourceError", "more than fits|does not hold", "x.npz")
