@@ -2,6 +2,7 @@
 """Decisions: the coder, lines of counters, and the mixers that join what they say; `core/mixing.inc` does the same."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,13 +82,7 @@ class Known:
         self.inverses: list[int] = tables.inverses.tolist()
         self.networks, self.drawn = _networks(mixer.networks), _networks(mixer.drawn)
         self.primed: dict[int, int] = {key: i for i, key in enumerate(mixer.lines[:, 0].tolist())}
-        self.mixer, start = mixer, mixer.start
-        self.node_weights: list[list[int]] = start.node_weights.tolist()
-        self.set_weights: list[list[int]] = start.set_weights.tolist()
-        self.last_weights: list[list[int]] = start.last_weights.tolist()
-        self.curves: list[list[list[int]]] = start.curves.tolist()
-        self.order0: list[int] = start.order0.tolist()
-        self.corrections: list[list[list[int]]] = start.corrections.tolist()
+        self.mixer = mixer
 
 
 def _logits(stretch: NDArray[np.int16]) -> NDArray[np.int16]:
@@ -96,8 +91,24 @@ def _logits(stretch: NDArray[np.int16]) -> NDArray[np.int16]:
     return np.concatenate([ends, stretch[2048 >> 4 : 65536 - 2048 >> 4].repeat(16), -ends[::-1]])
 
 
-def _copy(rows: list[list[int]]) -> list[list[int]]:
-    return [row.copy() for row in rows]
+class Rows(dict[int, list[int]]):
+    """The rows of an array as lists that may change: those that were asked for, which are few."""
+
+    def __init__(self, start: NDArray[Any]) -> None:
+        super().__init__()
+        self._start = start
+
+    def __missing__(self, i: int) -> list[int]:
+        row: list[int] = self._start[i].tolist()
+        self[i] = row
+        return row
+
+    def array(self) -> NDArray[Any]:
+        """Return all rows as they are now."""
+        found = self._start.copy()
+        for i, row in self.items():
+            found[i] = row
+        return found
 
 
 class Coder:
@@ -182,12 +193,11 @@ class Decisions:
     def __init__(self, known: Known, bits: int, coder: Coder) -> None:
         """bits: the logarithm of the lines of counters."""
         self.known, self.coder, self.bits, self.uses = known, coder, bits, known.mixer.uses
-        self.node_weights, self.set_weights = _copy(known.node_weights), _copy(known.set_weights)
-        self.last_weights, self.order0 = _copy(known.last_weights), known.order0.copy()
-        self.curves, self.corrections = (
-            [_copy(rows) for rows in known.curves],
-            [_copy(rows) for rows in known.corrections],
-        )
+        start = known.mixer.start
+        self.node_weights, self.set_weights = Rows(start.node_weights), Rows(start.set_weights)
+        self.last_weights, self.curves = Rows(start.last_weights), [Rows(curves) for curves in start.curves]
+        self.order0: list[int] = start.order0.tolist()
+        self.corrections: list[list[list[int]]] = start.corrections.tolist()
         self.biases = [[0] * BIASES for _ in range(CHANNELS)]
         self.errors: list[list[list[int]]] = []  # of the networks of channels, in planes as samples are; 0 if not asked
         self.lines: dict[int, Line] = {}  # by their places

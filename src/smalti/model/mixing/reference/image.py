@@ -51,10 +51,10 @@ class ReferenceMixing:
         """Return what mixers, lines of counters (`n SLOTS`) and the rest of the state learned from images up to now."""
         d = self._decisions
         start = Start(
-            np.array(d.node_weights, np.int32),
-            np.array(d.set_weights, np.int32),
-            np.array(d.last_weights, np.int32),
-            np.array(d.curves, np.uint16),
+            d.node_weights.array(),
+            d.set_weights.array(),
+            d.last_weights.array(),
+            np.stack([curves.array() for curves in d.curves]),
             np.array(d.order0, np.uint32),
             np.array(d.corrections, np.int32),
         )
