@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """What tests share: drawn digits, the built-in model, toy models, the data sets where they are."""
 
+import gc
 import os
 
 for threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -23,6 +24,11 @@ collect_ignore = ["attacks"]
 
 hypothesis.settings.register_profile("smalti", deadline=None)  # machines may be busy
 hypothesis.settings.load_profile("smalti")
+
+
+def pytest_collection_finish() -> None:
+    """Let Python look for garbage among what tests make alone: modules and tests stay to the end."""
+    gc.freeze()
 
 
 def pytest_make_parametrize_id(val: object) -> str | None:
