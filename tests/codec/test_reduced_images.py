@@ -4,7 +4,7 @@
 import numpy as np
 import pytest
 
-from smalti.codec import transform_codec
+from smalti.codec import transform_encoder
 from smalti.codec.batching import BLOCK, EACH
 from smalti.codec.block import Block, ByMixing, ByTransform
 from smalti.codec.block_codec import decode_block, decode_to_block, encode_as, encode_block, seal
@@ -82,13 +82,13 @@ def test_a_smaller_image_costs_less(monkeypatch):
     x = pictures(8, 64, 64, 3, 6)
     level = 38
     few = encode_transform(x, np.full(8, level), COLOUR, 2)
-    monkeypatch.setattr(transform_codec, "MOST_LOSS", -1)
+    monkeypatch.setattr(transform_encoder, "MOST_LOSS", -1)
     whole = encode_transform(x, np.full(8, level), COLOUR, 2)
     assert not any(reductions_of(whole))
 
     def cost(block: Block) -> float:
         error = ((block.x_hat.astype(float) - x) ** 2).sum()
-        return float(block.bits.sum() + error / (transform_codec.DEARER * 4 ** step_of(level)))
+        return float(block.bits.sum() + error / (transform_encoder.SIZE_KAPPA * 4 ** step_of(level)))
 
     assert any(reductions_of(few))
     assert cost(few) < 0.9 * cost(whole)
@@ -100,7 +100,7 @@ def test_sizes_are_chosen_for_ssim_as_well(monkeypatch, channels):
     block = encode_transform(x, np.array([26, 34, 38, 45, 50, LAST_LEVEL]), COLOUR, 1, similar=True)
     assert len(set(reductions_of(block))) > 1
     comes_back(block, x)
-    monkeypatch.setattr(transform_codec, "MOST_LOSS", -1)
+    monkeypatch.setattr(transform_encoder, "MOST_LOSS", -1)
     as_it_must = encode_transform(x, np.array([26, 34, 38, 45, 50, LAST_LEVEL]), COLOUR, 1, similar=True)
     assert reductions_of(as_it_must)[:2] == [0, 0]
     assert sum(block.bits) < sum(as_it_must.bits)

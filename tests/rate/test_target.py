@@ -136,7 +136,7 @@ def test_a_least_psnr_mixes_latents_and_pixels_in_a_block(tmp_path, digits):
     x = digits[:9].copy()
     x[3:6] = 0
     x[6:] = np.random.default_rng(2).integers(0, 256, x[6:].shape)
-    smalti.pack(x, tmp_path / "x.smalti", min_psnr=25.0, effort=1)
+    smalti.pack(x, tmp_path / "x.smalti", min_psnr=25.0, effort=1, model="mnist")
     (block,) = blocks(tmp_path / "x.smalti")
     assert block.head.latents is not None
     assert block.head.errors is not None

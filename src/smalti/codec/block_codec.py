@@ -88,8 +88,8 @@ def encode_images(parts: Sequence[Pixels], point: OperatingPoint, model: Model, 
     if point.transform:
         levels = [np.full(len(x), point.setting) for x in parts]
         work = zip(parts, levels, strict=True)
-        how = functools.partial(encode_transform, similar=effort.similar, alpha_error=effort.alpha_error)
-        return [how(x, some, model, effort.passes) for x, some in work]
+        how = functools.partial(encode_transform, quick=effort.quick, similar=effort.similar)
+        return [how(x, some, model, effort.passes, alpha_error=effort.alpha_error) for x, some in work]
     if point.pixels and model.mixer is not None:
         return [encode_mixing(coarse_alpha(x, effort.alpha_error), point.setting, model) for x in parts]
     if point.pixels:

@@ -237,7 +237,7 @@ class ModelChoice:
         taken = [at_point(x, way.point, way.model, each) for way in ways if way.point is not None]
         costs = np.stack([way.factor * (b + multiplier * e) for way, (b, e) in zip(ways, taken, strict=True)], 1)
         without = self._exactly * plain
-        if not self._promised and (not company or max(company.values()) > -math.inf):
+        if not company or max(company.values()) > -math.inf:
             excess = self._excess(x, ways, [error for _, error in taken], plain, each)
             company = company or _company(ways, costs, excess)
             unsuited = excess + [company.get(way.model.id, 0.0) for way in ways] > 0

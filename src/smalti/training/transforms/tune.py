@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from smalti.codec.hidden_colours import filled
 from smalti.codec.transform_codec import encode_transform
 from smalti.errors import TrainingError
 from smalti.model.model import Model
+from smalti.model.transform.hidden_colours import filled
 from smalti.model.transform.transform import SIDE, Layer, Network, Transform, check_transform
 from smalti.rate.fitting.fit_model import different
 from smalti.rate.metrics import psnr, squared_errors

@@ -4,7 +4,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from smalti.types import Pixels
+Pixels = NDArray[np.uint8]
 
 
 def filled(colours: Pixels, alpha: Pixels) -> Pixels:
