@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from smalti.codec.block import Block, ByTransform, SampleSymbols, Symbols, Transformed, Way
 from smalti.codec.mixing_codec import decode_mixing, few_values, mixer_of, mixing_stream
 from smalti.codec.transform_encoder import Planes, Work, at_best_sizes
+from smalti.core.library import core
 from smalti.entropy.frequencies import Ints
 from smalti.errors import CorruptError
 from smalti.model.model import Model
@@ -26,13 +27,17 @@ from smalti.model.transform.reduction import FINER, enlarged, possible_at, reduc
 from smalti.model.transform.similarity import weighed
 from smalti.model.transform.transform import Transform
 from smalti.types import Pixels
-from smalti.util.binary import read_varint, varint
+from smalti.util.binary import hash64, read_varint, varint
+from smalti.util.kept import Kept
 from smalti.util.parallel import go_on
 
 Floats = NDArray[np.float64]
 
 MOST_PASSES = 4
 """How often the encoder aims anew, at most."""
+_AlphaStream = tuple[Pixels, bytes, Floats]
+_ALPHA: Kept[_AlphaStream] = Kept(1 << 24)
+"""Alpha that was coded lately: as it is kept, its stream, and the bits of each image."""
 
 
 def encode_transform(
@@ -94,11 +99,22 @@ def encode_transform(
     )
 
 
-def _alpha_stream(alpha: Pixels, most: int, model: Model) -> tuple[Pixels, bytes, NDArray[np.float64]]:
+def _alpha_stream(alpha: Pixels, most: int, model: Model) -> _AlphaStream:
     """Return alpha (`n h w`) as it is kept, its stream, and the bits that it takes (`n`).
 
-    It is off by at most `most`, where that takes fewer bytes than to keep it exactly.
+    It is off by at most `most`, where that takes fewer bytes than to keep it exactly. What was found is kept, because a
+    search for a target asks for the same alpha at many levels.
     """
+    data = alpha.tobytes()
+    check = hash64(repr((alpha.shape, most, model.id, core())).encode() + data)
+    found = _ALPHA.get(data, check)
+    if found is None:
+        found = _new_alpha_stream(alpha, most, model)
+        _ALPHA.put(data, check, found)
+    return found
+
+
+def _new_alpha_stream(alpha: Pixels, most: int, model: Model) -> _AlphaStream:
     exactly, mixer = np.zeros(len(alpha), np.int64), mixer_of(model)
     kept, (stream, bits) = alpha, mixing_stream(alpha, exactly, mixer)
     if most:

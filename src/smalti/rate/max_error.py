@@ -13,6 +13,7 @@ from smalti.codec.batching import BLOCK, EACH
 from smalti.codec.block import Block, ByTransform, ByWebP, Fallback, WithoutModel
 from smalti.codec.block_codec import (
     block_without_model,
+    encode_block,
     encode_exactly,
     encode_without_model,
     way_at_sight,
@@ -41,6 +42,10 @@ DRAWN_OF_DEFLATE, TONE_OF_DEFLATE, FEW_COLOURS = 0.2, 0.38, 0.4
 colours, as a share of the pixels, an image has at most whose colours repeat."""
 
 
+SMALL_BITS = 512
+"""Images that cost fewer bits on average are compared as whole blocks."""
+FLAT_BITS = 128
+"""Among them, an image is tried exactly that may take at most so many bits: in a block it takes fewer than alone."""
 LEAST_SAVED = 0.01
 """Where speed is asked for, a block is coded twice only if that saves this share of its bytes."""
 
@@ -197,20 +202,35 @@ def exactly_where_it_pays(x: Pixels, block: Block, model: Model, alpha_error: in
     The cost of an image is its bits, and its squared error at the multiplier of its level: so many bits as the same
     error would be worth elsewhere. It is drawn images that take few bits when they are kept exactly.
 
+    Images of few bytes cost more than their share where they are divided among streams. So the whole block is compared
+    with one that keeps none of them exactly, and with one that keeps all.
+
     alpha_error: the most that alpha may be off by; such images are tried beside exact ones.
     """
     levels = [way.level if isinstance(way, ByTransform) else 0 for way in block.ways]
     worth = np.array([multiplier_of_level(level) for level in levels]) * seen_samples(x)
     costs = block.bits + worth * squared_errors(x, _with_alpha_of(x, block.x_hat))
-    rows = np.flatnonzero([_may_pay(image, cost) for image, cost in zip(x, (costs / 8).tolist(), strict=True)])
+    small = costs.mean() < SMALL_BITS
+    most = np.maximum(costs, FLAT_BITS if small else 0) / 8
+    rows = np.flatnonzero([_may_pay(image, cost) for image, cost in zip(x, most.tolist(), strict=True)])
     if not len(rows):
         return block
+    found = [block]
     for tried in (x[rows], *([coarse_alpha(x[rows], alpha_error)] if alpha_error else [])):
         exact = encode_mixing(tried, 0, model)
         chosen = np.flatnonzero(exact.bits < costs[rows])
         block = block.replace(rows[chosen], exact.pick(chosen))
         costs[rows[chosen]] = exact.bits[chosen]
-    return block
+        if small:
+            found.append(found[0].replace(rows, exact))
+    if not small:
+        return block
+
+    def cost(some: Block) -> float:
+        errors = squared_errors(x, _with_alpha_of(x, some.x_hat))
+        return 8 * len(encode_block(some, model)) + float((worth * errors).sum())
+
+    return min((block, *found), key=cost)
 
 
 def _with_alpha_of(x: Pixels, x_hat: Pixels) -> Pixels:

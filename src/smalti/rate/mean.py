@@ -286,7 +286,9 @@ class _Mean:
             else:
                 low = first
         if self.target.psnr is not None:
-            return self._known[higher].sealed if high == n else seal_block(batch, mixed(high), self.packing)
+            whole = self._known[higher].sealed
+            divided = whole if high == n else seal_block(batch, mixed(high), self.packing)
+            return min(whole, divided, key=lambda some: len(some.payload))
         return self._known[lower].sealed if low == 0 else seal_block(batch, mixed(low), self.packing)
 
     def _check_psnr(self) -> None:
