@@ -72,6 +72,13 @@ def test_records_that_no_image_takes_are_refused():
         ([ByPixels(0), ByPixels(2)], False, "by pixels, no pixel off by more than 2"),
         ([ByPixels(4)], True, "by pixels, in steps of 9"),
         ([ByPixels(4), ByPixels(6)], True, "by pixels, in steps of 9 to 13"),
+        ([ByTransform(20)], False, "by transform, level 20 of 57"),
+        (
+            [ByTransform(30, 1), ByTransform(31, 3)],
+            False,
+            "by transform, levels 30 to 31 of 57, at 2/8 to 6/8 of their sides",
+        ),
+        ([ByTransform(44, 2)], False, "by transform, level 44 of 57, at 4/8 of their sides"),
         ([ByWebP(b"a"), Fallback(b"b")], True, "by the fallback; as WebP lossless bitstreams"),
         ([Fallback(b"a"), ByLatents(1)], True, "by latents, operating points 1 to 1 of 64; by the fallback"),
     ],

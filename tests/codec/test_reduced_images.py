@@ -10,11 +10,11 @@ from smalti.codec.block import Block, ByMixing, ByTransform
 from smalti.codec.block_codec import decode_block, decode_to_block, encode_as, encode_block, seal
 from smalti.codec.mixing_codec import encode_mixing
 from smalti.codec.payload.head import RANGE, Head
-from smalti.codec.transform_codec import encode_transform
+from smalti.codec.transform_codec import decode_transform, encode_transform, transform_stream
 from smalti.demo.samples import draw_digits
 from smalti.errors import CorruptError
 from smalti.model.bundle import load_model
-from smalti.model.transform.reduction import FINER, LAST_LEVEL, possible_at
+from smalti.model.transform.reduction import FINER, LAST_LEVEL, enlarged, possible_at
 from smalti.model.transform.transform import step_of
 from smalti.types import shape_of
 
@@ -99,6 +99,7 @@ def test_sizes_are_chosen_for_ssim_as_well(monkeypatch, channels):
     x = pictures(6, 48, 48, channels)
     block = encode_transform(x, np.array([26, 34, 38, 45, 50, LAST_LEVEL]), COLOUR, 1, similar=True)
     assert len(set(reductions_of(block))) > 1
+    assert max(way.level for way in block.ways if isinstance(way, ByTransform)) > 40
     comes_back(block, x)
     monkeypatch.setattr(transform_encoder, "MOST_LOSS", -1)
     as_it_must = encode_transform(x, np.array([26, 34, 38, 45, 50, LAST_LEVEL]), COLOUR, 1, similar=True)
@@ -152,6 +153,49 @@ def test_impossible_reductions_and_levels_are_refused():
             _, head, _ = Head.of(ways)
         with pytest.raises(CorruptError, match="impossible"):
             decode_block(head.pack(post_filtered=False) + b"\x01\x01", 2, shape_of(x), COLOUR)
+
+
+def test_bytes_that_hold_no_image_are_refused():
+    x = pictures(3, 24, 24, 3)
+    block, ways = encode_transform(x, np.full(3, LAST_LEVEL), COLOUR), [ByTransform(LAST_LEVEL, 4)] * 3
+    assert block.ways == tuple(ways)
+    assert block.transformed is not None
+    stream = transform_stream(block.x_hat, block.transformed, ways, COLOUR)
+    part = bytes([len(stream)]) + stream
+    found, _ = decode_transform(b"\0" + part, x.shape, ways, range(3, 5), COLOUR)
+    np.testing.assert_array_equal(found, block.x_hat)
+    for damaged, words in (
+        (b"\0" + part + b"\1", "holds no image"),
+        (b"\1\1" + part, "impossible way"),
+        (b"\0" + bytes([len(stream) + 1]) + stream, "ends within"),
+    ):
+        with pytest.raises(CorruptError, match=words):
+            decode_transform(damaged, x.shape, ways, range(3, 5), COLOUR)
+
+
+@pytest.mark.parametrize(("levels", "mixing", "size"), [(1, 0, 1), (43, 127, 1), (43, 126, 1), (44, 125, 2), (1, 1, 1)])
+def test_the_number_of_a_way_takes_two_bytes_from_257_ways_on(levels, mixing, size):
+    nothing = range(0)
+    head = Head(nothing, nothing, range(mixing), range(levels), None, None, reductions=range(1, 4))
+    assert (head.streamed_ways, head.choice_size) == (mixing + 3 * levels, size)
+
+
+def test_gray_images_have_the_sizes_of_the_same_in_three_colours():
+    gray = pictures(9, 40, 40, 1, 5)
+    levels = np.array([8, 20, 26, 30, 34, 38, 41, 44, 50])
+    alone = encode_transform(gray, levels, COLOUR)
+    coloured = encode_transform(np.repeat(gray[..., None], 3, 3), levels, COLOUR)
+    alike = [a == b for a, b in zip(reductions_of(alone), reductions_of(coloured), strict=True)]
+    assert sum(alike) > 6
+
+
+def test_an_image_that_was_enlarged_is_coded_small_at_the_finest_level():
+    x = enlarged(pictures(3, 12, 12, 3, 25), 48, 48, 3)
+    block = encode_transform(x, np.zeros(3, np.int64), COLOUR)
+    assert all(reductions_of(block))
+    assert all(way.level == FINER[way.reduction] for way in block.ways if isinstance(way, ByTransform))
+    comes_back(block, x)
+    assert reductions_of(encode_transform(x, np.full(3, 24), COLOUR, quick=True)) == [3] * 3
 
 
 def test_every_way_is_known_by_its_number():

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from smalti.model.transform import reduction as reduction_module
 from smalti.model.transform.reduction import (
     EIGHTHS,
     FINER,
@@ -78,6 +79,12 @@ def test_what_was_enlarged_is_reduced_to_itself(reduction):
     x = small(3, 40, 29, 3, reduction) // 2 + 64  # enlarging leaves nothing that would be clipped
     found = reduced(enlarged(x, 40, 29, reduction), reduction)
     assert np.abs(found - x).max() < 3
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+def test_all_machines_reduce_alike_because_sums_are_exact(reduction):
+    weights = reduction_module._closest(37, reduction) * (1 << reduction_module.WEIGHT_BITS)
+    assert (weights == np.rint(weights)).all()
 
 
 @pytest.mark.parametrize("reduction", REDUCTIONS)

@@ -7,9 +7,14 @@ from independent_reader import read
 
 import smalti
 from smalti.codec.fallback_codec import encode_fallback
+from smalti.codec.transform_codec import encode_transform
 from smalti.demo.samples import draw_digits
 from smalti.errors import UsageError
+from smalti.model.bundle import load_model
+from smalti.model.transform.reduction import enlarged
 from smalti.rate.metrics import mse, psnr, squared_errors
+from smalti.rate.min_psnr import block_of_least_psnr
+from smalti.rate.target import effort_of
 
 EIGHT = smalti.Packing(block_images=8)
 RAW = 255
@@ -121,6 +126,42 @@ def test_a_mean_may_be_met_with_some_images_without_the_model(tmp_path, many):
     smalti.pack(x, tmp_path / "x.smalti", psnr=26.0, effort=1, packing=EIGHT)
     reached = psnr(mse(x, smalti.load(tmp_path / "x.smalti").pixels))
     assert 26.0 <= reached < 26.3
+
+
+@pytest.mark.parametrize("least", [28.0, 36.0])
+def test_images_that_were_enlarged_keep_a_least_psnr_in_few_bytes(least):
+    rng, model = np.random.default_rng(6), load_model("colour")
+    x = enlarged(rng.integers(60, 190, (6, 12, 12, 3)).astype(np.uint8), 48, 48, 3)
+    block = block_of_least_psnr(x, model, least, effort_of(5))
+    limit, best = 10 ** (-least / 10), np.full(6, np.inf)
+    assert (squared_errors(x, block.x_hat) <= limit).all()
+    for level in range(0, 50, 2):
+        tried = encode_transform(x, np.full(6, level), model, 2)
+        best = np.where(squared_errors(x, tried.x_hat) <= limit, np.minimum(best, tried.bits), best)
+    assert block.bits.sum() < 1.12 * best.sum()
+
+
+@pytest.mark.parametrize("quality", [1, 20, 50, 90])
+@pytest.mark.parametrize("two", [False, True])
+def test_flat_images_take_no_more_bytes_with_loss_than_without(tmp_path, quality, two):
+    colours = np.random.default_rng(9).integers(0, 256, (40, 1, 2, 3)).astype(np.uint8)
+    x = np.broadcast_to(colours[:, :, :1], (40, 32, 32, 3)).copy()
+    if two:
+        x[:, :, 16:] = colours[:, :, 1:]
+    sizes = []
+    for asked in ({"max_error": 0}, {"quality": quality}):
+        smalti.pack(x, tmp_path / "x.smalti", force=True, **asked)
+        sizes.append((tmp_path / "x.smalti").stat().st_size)
+    assert sizes[1] <= 1.05 * sizes[0]
+
+
+def test_gray_images_of_any_kind_can_have_few_bytes(tmp_path):
+    rng = np.random.default_rng(4)
+    coarse = np.array([np.kron(rng.integers(30, 220, (4, 4)), np.ones((7, 7))) for _ in range(64)])
+    x = (coarse + rng.normal(0, 8, coarse.shape)).clip(0, 255).astype(np.uint8)
+    smalti.pack(x, tmp_path / "x.smalti", bytes_an_image=40)
+    with smalti.open(tmp_path / "x.smalti") as archive:
+        assert psnr(float(squared_errors(x, archive[:]).mean())) > 17
 
 
 def test_a_least_psnr_beyond_the_operating_points_is_lossless_by_pixels(tmp_path, digits):

@@ -44,7 +44,7 @@ colours, as a share of the pixels, an image has at most whose colours repeat."""
 
 SMALL_BITS = 512
 """Images that cost fewer bits on average are compared as whole blocks."""
-FLAT_BITS = 128
+FLAT_BITS = 512
 """Among them, an image is tried exactly that may take at most so many bits: in a block it takes fewer than alone."""
 LEAST_SAVED = 0.01
 """Where speed is asked for, a block is coded twice only if that saves this share of its bytes."""

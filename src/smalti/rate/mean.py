@@ -295,9 +295,12 @@ class _Mean:
         if self.target.psnr is not None:
             best = -10 * np.log10(self._total(self._last) / self.n)
             names = " and ".join(sorted({model.name for model in self._points}))
+            instead = "for a largest error, or for min_psnr, which codes without the model where it must"
+            if self.effort.alpha_error and any(map(_has_soft_alpha, self.parts)):
+                instead = "or for a higher alpha_quality"
             raise UsageError(
-                f"model {names} reaches {best:.2f} dB on these images, not {self.target.psnr:g}; ask for"
-                " less, for a largest error, or for min_psnr, which codes without the model where it must"
+                f"model {names} reaches {best:.2f} dB on these images, not {self.target.psnr:g};"
+                f" ask for less, {instead}"
             )
 
     def _check_bytes(self) -> None:

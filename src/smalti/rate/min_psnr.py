@@ -19,7 +19,7 @@ from smalti.util.parallel import in_order
 RDO_GAIN = 14
 """The most operating points by which rate-distortion optimisation can lower an image at the same PSNR."""
 FEW_LEVELS = 2
-"""The most levels by which an encoder that aims can lower an image by transform at the same PSNR."""
+"""So many levels lower are tried with an encoder that aims, which may keep the same PSNR there."""
 NONE = -1
 """The value in the place of an operating point or a block that was not found yet."""
 
@@ -46,7 +46,8 @@ def block_of_least_psnr(x: Pixels, model: Model, psnr: float, effort: Effort) ->
     if effort.passes and model.transform is not None:
         highest = found.points - 1
         by_transform = np.array([point.transform for point in every])
-        found.bisect((highest - FEW_LEVELS + 1).clip(0), np.where(by_transform[highest], highest, NONE), effort)
+        lower = (highest >= 0) & by_transform[highest.clip(0)]
+        found.bisect((highest - FEW_LEVELS + 1).clip(0), np.where(lower, highest, NONE), effort)
     if every[-1].pixels:  # lossless coding may take the fewest bytes where images hold little
         found.consider(np.arange(n), len(every) - 1, fast)
     tried = np.flatnonzero(unlike(x, found.rates)).tolist()

@@ -19,8 +19,8 @@ from smalti.model.transform.transform import LEVELS
 LATENTS, PIXELS, POST_FILTERED, FALLBACK, WEBP, MIXING, TRANSFORM = 1, 2, 4, 8, 16, 64, 128
 """Flags in the first byte: what follows in the head, and whether images by pixels are post-filtered."""
 RANGE, COUNT = struct.Struct("<BB"), struct.Struct("<H")
-REDUCED, COUNT_PLACE = 128, 3
-"""The bit of a byte that names reductions, which stands before the range of levels; where their number is in it."""
+REDUCED, REDUCTIONS_SHIFT = 128, 3
+"""The bit of a byte that names reductions, which stands before the range of levels; where their number begins in it."""
 ONE_BYTE = 256
 """The most ways by mixing and by transform whose number takes one byte in an entry; that of more takes two."""
 
@@ -147,7 +147,8 @@ class Head:
         ranges = b"".join(RANGE.pack(some.start, some.stop - 1) for some in spans if some)
         if self.transform:
             if self.reductions != range(1):
-                ranges += bytes([REDUCED | len(self.reductions) - 1 << COUNT_PLACE | self.reductions.start])
+                more = len(self.reductions) - 1
+                ranges += bytes([REDUCED | (more << REDUCTIONS_SHIFT) | self.reductions.start])
             ranges += RANGE.pack(self.transform.start, self.transform.stop - 1)
         return bytes([flags]) + ranges + b"".join(COUNT.pack(n) for n in (self.fallbacks, self.webps) if n is not None)
 
@@ -164,12 +165,14 @@ class Head:
         try:
             flags, at, spans = payload[0], 1, list[range]()
             counts: list[int | None] = []
-            reductions, named = range(1), False
+            reductions, are_named = range(1), False
             for flag in (LATENTS, PIXELS, MIXING, TRANSFORM):
-                if flag == flags & TRANSFORM and (named := payload[at] >= REDUCED):
-                    first = payload[at] % (1 << COUNT_PLACE)
-                    reductions = range(first, first + 1 + (payload[at] - REDUCED >> COUNT_PLACE))
-                    at += 1
+                if flag == TRANSFORM and flags & TRANSFORM:
+                    are_named = payload[at] >= REDUCED
+                    if are_named:
+                        more, first = divmod(payload[at] - REDUCED, 1 << REDUCTIONS_SHIFT)
+                        reductions = range(first, first + 1 + more)
+                        at += 1
                 low, high = RANGE.unpack_from(payload, at) if flags & flag else (0, -1)
                 at += RANGE.size * bool(flags & flag)
                 if flags & flag and low > high:
@@ -184,8 +187,8 @@ class Head:
         head = Head(spans[0], spans[1], spans[2], spans[3], counts[0], counts[1], *how, at, reductions)
         most = max(head.errors.stop, head.mixing.stop)
         possible = sum(filter(None, counts)) <= n and head.points.stop <= POINTS and most <= MAX_ERROR + 1
-        possible = possible and head.transform.stop <= (LAST_LEVEL + 1 if named else LEVELS) and flags != RAW
-        possible = possible and reductions.stop <= len(FINER) and named == (reductions.stop > 1)
+        possible = possible and head.transform.stop <= (LAST_LEVEL + 1 if are_named else LEVELS) and flags != RAW
+        possible = possible and reductions.stop <= len(FINER) and are_named == (reductions.stop > 1)
         if not possible or not head.ways or (head.post_filtered and not head.errors):
             raise CorruptError("the head of a block has an impossible field; the file is damaged")
         return head
