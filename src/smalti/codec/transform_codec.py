@@ -138,7 +138,7 @@ def transform_stream(x_hat: Pixels, transformed: Transformed, ways: Sequence[ByT
         streams[reduction], _, _ = engine.encode(transform_of(model), coded, levels, shape, 0)
     stream = _joined_streams(streams)
     if planes.alpha is not None:
-        of_alpha, _ = mixing_stream(planes.alpha, np.zeros(len(x_hat), np.int64), mixer_of(model))
+        _, of_alpha, _ = _alpha_stream(planes.alpha, 0, model)
         stream = varint(len(of_alpha)) + of_alpha + stream
     return stream
 

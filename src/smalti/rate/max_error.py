@@ -230,7 +230,7 @@ def exactly_where_it_pays(x: Pixels, block: Block, model: Model, alpha_error: in
         errors = squared_errors(x, _with_alpha_of(x, some.x_hat))
         return 8 * len(encode_block(some, model)) + float((worth * errors).sum())
 
-    return min((block, *found), key=cost)
+    return min(found if block is found[0] else (block, *found), key=cost)
 
 
 def _with_alpha_of(x: Pixels, x_hat: Pixels) -> Pixels:

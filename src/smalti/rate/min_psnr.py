@@ -28,7 +28,8 @@ def block_of_least_psnr(x: Pixels, model: Model, psnr: float, effort: Effort) ->
     """Encode images so that each has `psnr` dB or more, at the lowest operating point that a bisection finds.
 
     An image is coded by the fallback if no operating point suits it, or if the fallback takes fewer bytes.
-    Rate-distortion optimisation, if the effort has it, is tried near the point that is found without it.
+    Rate-distortion optimisation, if the effort has it, is tried near the point that is found without it; so is aiming,
+    where images are coded by transform.
     """
     n, limit, every = len(x), 10 ** (-psnr / 10), model.operating_points.all
     latents = model.has_latents and shape_of(x) == model.image_shape
